@@ -1,0 +1,60 @@
+//! Core memory blocks from the outside: the API's side. A turn edits them by effects of its commit.
+
+use async_trait::async_trait;
+use sid_types::{AgentId, Block, BlockAccess, BlockId, BlockOp, BlockVersion, Owner, Provenance, Scope};
+
+use crate::StoreError;
+
+/// A block to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewBlock {
+    /// Its id, made by the caller.
+    pub id: BlockId,
+    /// Whose it is.
+    pub owner: Owner,
+    /// Unique among the owner's blocks.
+    pub label: String,
+    /// What it is for.
+    pub description: String,
+    /// The first value.
+    pub value: String,
+    /// Most characters of the value.
+    pub limit_chars: u32,
+    /// Where it comes from.
+    pub provenance: Provenance,
+}
+
+/// A write from outside a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockWrite {
+    /// What changes.
+    pub op: BlockOp,
+    /// The version that was read; `None` = whatever is there.
+    pub expected_version: Option<u64>,
+    /// Where it comes from.
+    pub provenance: Provenance,
+}
+
+/// Blocks, their history, and who else sees them.
+///
+/// Rights are those of [`ArchivalStore::upsert`](crate::ArchivalStore::upsert): who may write an owner's passages may write its blocks.
+#[async_trait]
+pub trait BlockStore: Send + Sync {
+    /// Makes a block. Errors: `Exists` (label), `TooLarge`, `NotFound` (owner).
+    async fn create_block(&self, scope: &Scope, block: NewBlock) -> Result<Block, StoreError>;
+
+    /// Blocks of one owner, by label. For a pair that has never met, the agent's templates are made into blocks first.
+    async fn blocks(&self, scope: &Scope, owner: Owner) -> Result<Vec<Block>, StoreError>;
+
+    /// One block.
+    async fn block(&self, scope: &Scope, block: BlockId) -> Result<Block, StoreError>;
+
+    /// Edits a block. Errors: `Conflict`, `TooLarge` (characters), `Invalid` (`old` is not there).
+    async fn write_block(&self, scope: &Scope, block: BlockId, write: BlockWrite) -> Result<Block, StoreError>;
+
+    /// Its versions, newest first, at most `limit`.
+    async fn block_history(&self, scope: &Scope, block: BlockId, limit: usize) -> Result<Vec<BlockVersion>, StoreError>;
+
+    /// Lets another agent see a block (`None` = no longer). The owner must be one that the agent's turns may see.
+    async fn link_block(&self, scope: &Scope, block: BlockId, agent: AgentId, access: Option<BlockAccess>) -> Result<(), StoreError>;
+}

@@ -1,0 +1,50 @@
+//! The diary: days, weeks and months, each level made from the one below.
+
+use async_trait::async_trait;
+use jiff::civil::Date;
+use sid_types::{DiaryEntry, DiaryLevel, Owner, Scope};
+
+use crate::StoreError;
+
+/// Which pages to read.
+#[derive(Debug, Clone, Default)]
+pub struct DiaryQuery {
+    /// Only this level.
+    pub level: Option<DiaryLevel>,
+    /// Periods that start on or after this day.
+    pub from: Option<Date>,
+    /// Periods that start before this day.
+    pub to: Option<Date>,
+    /// At most so many, newest first.
+    pub limit: usize,
+}
+
+/// A page that has to be written (again).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiaryWork {
+    /// The scope to read and write with.
+    pub scope: Scope,
+    /// Whose diary.
+    pub owner: Owner,
+    /// Which level.
+    pub level: DiaryLevel,
+    /// The first day of its period.
+    pub start: Date,
+}
+
+/// Keeps the diary and knows what is missing.
+#[async_trait]
+pub trait DiaryStore: Send + Sync {
+    /// Pages of one owner's diary.
+    async fn diary(&self, scope: &Scope, owner: Owner, query: &DiaryQuery) -> Result<Vec<DiaryEntry>, StoreError>;
+
+    /// Periods that ended before `today` (of the owner's user's zone, UTC without one), have something to tell, and whose page is
+    /// missing or older than what it is made from. Days before weeks before months, oldest first, at most `limit`. The engine's own call.
+    async fn diary_work(&self, now: sid_types::Timestamp, limit: usize) -> Result<Vec<DiaryWork>, StoreError>;
+
+    /// Messages (user's and assistant's) that one day's page is made from, in order of time.
+    async fn day_messages(&self, scope: &Scope, owner: Owner, day: Date) -> Result<Vec<sid_types::Message>, StoreError>;
+
+    /// Writes a page, in place of an older one for the same period.
+    async fn put_diary(&self, scope: &Scope, entry: DiaryEntry) -> Result<(), StoreError>;
+}

@@ -1,0 +1,49 @@
+//! Forgetting: a conversation, a user, an agent, with all that derives from them.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use sid_types::{AgentId, ConversationId, Scope, UserId};
+
+use crate::StoreError;
+
+/// What to forget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EraseTarget {
+    /// One conversation: its messages, vectors, runs, steps, events and summary; passages and block edits made in it (the blocks'
+    /// other edits are replayed); tool results elsewhere that quote it (redacted); the diary days that told of it, and the weeks
+    /// and months above them (written anew from what is left).
+    Conversation(ConversationId),
+    /// A user: all conversations, memory owned by the user or by a pair with the user, memberships, keys, and the user itself.
+    User(UserId),
+    /// An agent: all conversations, memory owned by the agent or by a pair with it, block links, and the agent itself.
+    Agent(AgentId),
+}
+
+/// What was forgotten, by kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// Conversations.
+    pub conversations: u64,
+    /// Messages, waiting ones too.
+    pub messages: u64,
+    /// Passages.
+    pub passages: u64,
+    /// Blocks, or versions of blocks that were taken back.
+    pub block_versions: u64,
+    /// Diary pages.
+    pub diary_entries: u64,
+    /// Vectors.
+    pub vectors: u64,
+    /// Runs, with their steps and events.
+    pub runs: u64,
+    /// Tool results elsewhere that quoted something erased.
+    pub redacted: u64,
+}
+
+/// Forgets.
+#[async_trait]
+pub trait Eraser: Send + Sync {
+    /// Erases in one transaction; a run that is under way is fenced off. Answers what was erased. Afterwards nothing of it is
+    /// found by any method. A user principal may erase its own conversations only; a turn nothing.
+    async fn erase(&self, scope: &Scope, target: EraseTarget) -> Result<Receipt, StoreError>;
+}

@@ -1,0 +1,14 @@
+//! The sum of the contracts.
+
+use crate::{ArchivalStore, BlockStore, DiaryStore, Directory, EmbeddingIndex, Eraser, EventLog, MemorySearch, RecallStore, StateStore};
+
+/// Everything that a server needs of one backend.
+pub trait Store:
+    StateStore + EventLog + RecallStore + ArchivalStore + MemorySearch + EmbeddingIndex + BlockStore + DiaryStore + Directory + Eraser
+{
+}
+
+impl<T> Store for T where
+    T: StateStore + EventLog + RecallStore + ArchivalStore + MemorySearch + EmbeddingIndex + BlockStore + DiaryStore + Directory + Eraser
+{
+}

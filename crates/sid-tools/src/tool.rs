@@ -1,0 +1,87 @@
+//! The tool contract.
+
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+use sid_types::{Block, ConversationId, MessageId, NewPassage, RunId, Scope, Seq, Timestamp, Tokens, ToolSpec};
+use uuid::Uuid;
+
+/// What a tool touches; decides how the journal treats its calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EffectClass {
+    /// Reads only: safe to repeat.
+    Read,
+    /// Changes Sid's own store, by effects that are committed together with the result: happens exactly once.
+    Memory,
+    /// Changes something outside. A crash in the middle is reported as "outcome unknown" unless the tool is idempotent.
+    External {
+        /// Whether a second call with the same token has no second effect.
+        idempotent: bool,
+    },
+}
+
+/// What a call knows about its surroundings. It carries no store: tools that need one were built with it.
+#[derive(Debug, Clone)]
+pub struct ToolContext {
+    /// What the turn may see.
+    pub scope: Scope,
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// The run.
+    pub run: RunId,
+    /// Stable for this run, step and call: the idempotency key for the outside.
+    pub token: Uuid,
+    /// The turn's present moment (the client's, where it gave one).
+    pub now: Timestamp,
+    /// IANA zone of the user, `UTC` without one.
+    pub timezone: String,
+    /// Core memory as this step has left it so far.
+    pub blocks: Vec<Block>,
+    /// The first message that is in the prompt: search leaves out what comes after.
+    pub queue_start: Seq,
+    /// Most tokens that the result may have; longer ones are paged or cut.
+    pub result_budget: Tokens,
+}
+
+/// What a call came to. A failed call is an outcome too: the model reads it and goes on.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ToolOutcome {
+    /// What the model reads.
+    pub text: String,
+    /// Whether it failed.
+    pub is_error: bool,
+    /// Messages that `text` quotes.
+    pub quotes: Vec<MessageId>,
+    /// Block edits, in order: `(block, op, expected version)`.
+    pub block_edits: Vec<(sid_types::BlockId, sid_types::BlockOp, u64)>,
+    /// Passages to store.
+    pub passages: Vec<NewPassage>,
+}
+
+impl ToolOutcome {
+    /// A success that changes nothing.
+    #[must_use]
+    pub fn text(text: impl Into<String>) -> Self {
+        Self { text: text.into(), ..Self::default() }
+    }
+
+    /// A failure, in words that the model can act on.
+    #[must_use]
+    pub fn error(text: impl Into<String>) -> Self {
+        Self { text: text.into(), is_error: true, ..Self::default() }
+    }
+}
+
+/// A function that an agent may call.
+#[async_trait]
+pub trait Tool: Send + Sync {
+    /// How it is described to models.
+    fn spec(&self) -> ToolSpec;
+
+    /// What it touches.
+    fn effect(&self) -> EffectClass {
+        EffectClass::External { idempotent: false }
+    }
+
+    /// Does it. `arguments` fit the schema of [`Tool::spec`]. Never panics for what a model wrote; a failure is an outcome.
+    async fn call(&self, context: &ToolContext, arguments: Map<String, Value>) -> ToolOutcome;
+}

@@ -1,0 +1,109 @@
+//! Core memory blocks, their versions, and where an edit came from.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{BlockId, ConversationId, Owner, RunId, UserId};
+
+/// What an agent may do with a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BlockAccess {
+    /// The model sees it.
+    Read,
+    /// The model sees and edits it.
+    Write,
+}
+
+/// A labelled piece of core memory: always in the prompt, edited by the agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    /// Its id.
+    pub id: BlockId,
+    /// Whose it is.
+    pub owner: Owner,
+    /// The name the model uses; unique among the blocks of one owner.
+    pub label: String,
+    /// What it is for; shown to the model.
+    pub description: String,
+    /// The present value.
+    pub value: String,
+    /// Most characters that `value` may have.
+    pub limit_chars: u32,
+    /// What the reading agent may do with it.
+    pub access: BlockAccess,
+    /// Counts edits, from 1; writes are compare-and-set on it.
+    pub version: u64,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+/// One edit. Histories are lists of these, so that erasing a source replays the rest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum BlockOp {
+    /// The whole value was set.
+    Set {
+        /// The new value.
+        value: String,
+    },
+    /// A line was added at the end.
+    Append {
+        /// The line.
+        text: String,
+    },
+    /// The first occurrence of `old` became `new`.
+    Replace {
+        /// What was there.
+        old: String,
+        /// What is there now; empty = removed.
+        new: String,
+    },
+}
+
+impl BlockOp {
+    /// The value after this edit; `None` when the edit does not fit (`old` is not there).
+    #[must_use]
+    pub fn apply(&self, value: &str) -> Option<String> {
+        match self {
+            Self::Set { value } => Some(value.clone()),
+            Self::Append { text } if value.is_empty() => Some(text.clone()),
+            Self::Append { text } => Some(format!("{value}\n{text}")),
+            Self::Replace { old, new } => (!old.is_empty() && value.contains(old.as_str())).then(|| value.replacen(old.as_str(), new, 1)),
+        }
+    }
+}
+
+/// Where a memory came from: what undo, blame and erasure look at.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// The conversation in which it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<ConversationId>,
+    /// The run that wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunId>,
+    /// The user who wrote it, or for whom it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserId>,
+    /// How it came: `tool`, `api`, `import`, `template`, `undo`.
+    pub channel: String,
+}
+
+/// One version of a block.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockVersion {
+    /// The block.
+    pub block: BlockId,
+    /// Counts from 1.
+    pub version: u64,
+    /// The edit that led here.
+    #[serde(flatten)]
+    pub edit: BlockOp,
+    /// The value after the edit.
+    pub value_after: String,
+    /// Where the edit came from.
+    pub provenance: Provenance,
+    /// When.
+    pub at: Timestamp,
+}

@@ -1,0 +1,49 @@
+//! The words of Sid as plain data: ids, scopes, owners, messages, blocks, passages, runs and events.
+//!
+//! Every other crate speaks in these types. They hold no async code and do no IO; JSON bodies, SQL rows and provider
+//! payloads are converted to and from them at the edges.
+//!
+//! What this crate is *not*: a wire format. The types derive `serde` so that stores can keep them as documents, and the
+//! server's public API is versioned apart from them.
+//!
+//! ```
+//! use sid_types::{AgentId, Owner, UserId};
+//! let agent: AgentId = AgentId::new();
+//! assert!(agent.to_string().starts_with("agent_"));
+//! assert_eq!(agent.to_string().parse::<AgentId>().unwrap(), agent);
+//! let pair = Owner::Pair { agent, user: UserId::new() };
+//! assert!(pair.is_private_to_a_user());
+//! ```
+#![warn(missing_docs)]
+
+mod block;
+mod clock;
+mod event;
+mod id;
+mod message;
+mod owner;
+mod passage;
+mod run;
+mod scope;
+mod summary;
+mod tenancy;
+mod tool;
+mod unit;
+
+pub use block::{Block, BlockAccess, BlockOp, BlockVersion, Provenance};
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use event::{Event, EventBody};
+pub use id::{
+    AgentId, BlockId, ConversationId, IdError, KeyId, MessageId, PassageId, RunId, StepId, SummaryId, TeamId, TenantId, UserId,
+    WorkerId,
+};
+pub use jiff::Timestamp;
+pub use message::{Body, Message, NewMessage, Role, ToolCall};
+pub use owner::Owner;
+pub use passage::{NewPassage, Passage};
+pub use run::{CallState, PlannedCall, Run, RunLimits, RunStatus, Step, StopReason, Usage};
+pub use scope::{OperatorScope, Principal, Scope};
+pub use summary::{DiaryEntry, DiaryLevel, RecursiveSummary};
+pub use tenancy::{Agent, AgentSpec, ApiKey, BlockTemplate, Conversation, KeyRole, Team, Tenant, User};
+pub use tool::ToolSpec;
+pub use unit::{Seq, Tokens};

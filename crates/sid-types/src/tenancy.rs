@@ -1,0 +1,190 @@
+//! Tenants, teams, users, agents, conversations and keys.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{AgentId, ConversationId, KeyId, RecursiveSummary, Seq, TeamId, TenantId, Tokens, UserId};
+
+/// A customer organisation: the outermost boundary of all data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tenant {
+    /// Its id.
+    pub id: TenantId,
+    /// A unique name, chosen by the operator.
+    pub name: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// A group of users inside a tenant that shares memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Team {
+    /// Its id.
+    pub id: TeamId,
+    /// Unique inside the tenant.
+    pub name: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// A person inside a tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// Its id.
+    pub id: UserId,
+    /// The application's own name for the user; unique inside the tenant.
+    pub handle: String,
+    /// What the agent calls the user.
+    pub display_name: String,
+    /// IANA time zone, such as `Europe/Berlin`; the prompt's clock is shown in it. UTC when `None`.
+    pub timezone: Option<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// A block that each (agent, user) pair gets a copy of at first contact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockTemplate {
+    /// The name the model uses, such as `human`.
+    pub label: String,
+    /// What the block is for; shown to the model.
+    pub description: String,
+    /// The first value.
+    #[serde(default)]
+    pub value: String,
+    /// Most characters that the value may have.
+    pub limit_chars: u32,
+}
+
+/// What an agent is: everything that its maker may set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AgentSpec {
+    /// Unique inside the tenant; also its model name at the OpenAI door.
+    pub name: String,
+    /// Persona and rules, given to the model as system instructions.
+    pub instructions: String,
+    /// The name of a configured model.
+    pub model: String,
+    /// Window to use, in tokens; the model's own when `None`, and never more than that.
+    pub context_window: Option<Tokens>,
+    /// Most tokens of one answer; a share of the window when `None`.
+    pub max_output: Option<Tokens>,
+    /// Sampling temperature; the engine's default when `None`.
+    pub temperature: Option<f32>,
+    /// Blocks that each user's pair with this agent starts with.
+    pub blocks: Vec<BlockTemplate>,
+    /// Names of the tools that are offered; `None` = all memory tools.
+    pub tools: Option<Vec<String>>,
+    /// Free text pairs for the application; never shown to a model.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl AgentSpec {
+    /// An agent with the usual `persona` and `human` blocks and all memory tools.
+    #[must_use]
+    pub fn new(name: impl Into<String>, model: impl Into<String>) -> Self {
+        let block = |label: &str, description: &str| BlockTemplate {
+            label: label.into(),
+            description: description.into(),
+            value: String::new(),
+            limit_chars: 2_000,
+        };
+        Self {
+            name: name.into(),
+            instructions: "You are a helpful assistant with a long memory. Be brief and concrete.".into(),
+            model: model.into(),
+            context_window: None,
+            max_output: None,
+            temperature: None,
+            blocks: vec![
+                block("persona", "How you present yourself to this user."),
+                block("human", "What you know about this user."),
+            ],
+            tools: None,
+            metadata: BTreeMap::new(),
+        }
+    }
+}
+
+/// An agent of a tenant.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Agent {
+    /// Its id.
+    pub id: AgentId,
+    /// What its maker set.
+    #[serde(flatten)]
+    pub spec: AgentSpec,
+    /// Teams whose shared memory it may read for users who are members.
+    pub teams: Vec<TeamId>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When the specification last changed.
+    pub updated_at: Timestamp,
+}
+
+/// One agent with one human, or with none: the unit of order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Conversation {
+    /// Its id.
+    pub id: ConversationId,
+    /// The agent.
+    pub agent: AgentId,
+    /// The human; `None` for autonomous work.
+    pub user: Option<UserId>,
+    /// The application's own name for it; unique for this agent and user.
+    pub key: Option<String>,
+    /// The last sequence number given out; messages are dense in `1..=last_seq`.
+    pub last_seq: Seq,
+    /// The first message that is still in the FIFO queue; everything before it was paged out.
+    pub queue_start: Seq,
+    /// The summary of what was paged out.
+    pub summary: RecursiveSummary,
+    /// The rendered, unchanging head of the prompt; `None` = render it at the next turn.
+    pub prefix: Option<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When the last message was said.
+    pub last_at: Option<Timestamp>,
+}
+
+/// What a key may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum KeyRole {
+    /// Manages tenants and keys, and may act inside every tenant.
+    Operator,
+    /// Acts for a whole tenant (an application's back end).
+    Tenant {
+        /// The tenant.
+        tenant: TenantId,
+    },
+    /// Acts as one user.
+    User {
+        /// The tenant.
+        tenant: TenantId,
+        /// The user.
+        user: UserId,
+    },
+}
+
+/// An API key as stored: never the secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiKey {
+    /// Its id.
+    pub id: KeyId,
+    /// A note for humans.
+    pub name: String,
+    /// What it may do.
+    pub role: KeyRole,
+    /// SHA-256 of the whole key text, 64 lower-case hexadecimal characters.
+    pub hash: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// After this it is refused; `None` = never.
+    pub expires_at: Option<Timestamp>,
+    /// When it was revoked, if it was.
+    pub revoked_at: Option<Timestamp>,
+}
