@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use sid_types::{
-    Agent, AgentId, AgentSpec, ApiKey, Conversation, ConversationId, KeyId, OperatorScope, Scope, Team, TeamId, Tenant, TenantId, User, UserId,
+    Agent, AgentId, AgentSpec, ApiKey, Conversation, ConversationId, KeyId, OperatorScope, Scope, Team, TeamId, Tenant, TenantId, User,
+    UserId,
 };
 
 use crate::StoreError;

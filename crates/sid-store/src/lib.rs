@@ -34,7 +34,10 @@ pub use erase::{EraseTarget, Eraser, Receipt};
 pub use error::StoreError;
 pub use events::EventLog;
 pub use memory::{ArchivalStore, Order, RecallStore};
-pub use search::{Candidate, Candidates, Capability, ChannelStats, Channels, MemorySearch, QueryVector, Record, RecordId, RecordKinds, SearchQuery, TimeRange};
+pub use search::{
+    Candidate, Candidates, Capability, ChannelStats, Channels, MemorySearch, QueryVector, Record, RecordId, RecordKinds, SearchQuery,
+    TimeRange,
+};
 pub use state::{
     Accept, Accepted, BlockEdit, Commit, Committed, Effect, Fingerprint, IdempotencyKey, Lease, Loaded, OnBusy, PageOut, StateStore,
 };

@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use sid_types::{
-    Agent, Block, BlockId, BlockOp, Conversation, ConversationId, EventBody, Message, MessageId, NewMessage, NewPassage, PlannedCall, Provenance,
-    RecursiveSummary, Run, RunId, RunLimits, Scope, Seq, Step, StopReason, Team, Timestamp, User, WorkerId,
+    Agent, Block, BlockId, BlockOp, Conversation, ConversationId, EventBody, Message, MessageId, NewMessage, NewPassage, PlannedCall,
+    Provenance, RecursiveSummary, Run, RunId, RunLimits, Scope, Seq, Step, StopReason, Team, Timestamp, User, WorkerId,
 };
 use uuid::Uuid;
 

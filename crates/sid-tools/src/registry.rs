@@ -50,7 +50,8 @@ impl Registry {
     /// Adds a tool.
     pub fn register(&mut self, tool: Arc<dyn Tool>) -> Result<(), RegistryError> {
         let spec = tool.spec();
-        let name_is_fine = (1..=64).contains(&spec.name.len()) && spec.name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        let name_is_fine =
+            (1..=64).contains(&spec.name.len()) && spec.name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
         if !name_is_fine {
             return Err(RegistryError::BadName(spec.name));
         }
@@ -69,11 +70,7 @@ impl Registry {
     /// Specifications in the order of their names; only those in `offered`, if given.
     #[must_use]
     pub fn specs(&self, offered: Option<&[String]>) -> Vec<ToolSpec> {
-        self.entries
-            .values()
-            .filter(|e| offered.is_none_or(|names| names.contains(&e.spec.name)))
-            .map(|e| e.spec.clone())
-            .collect()
+        self.entries.values().filter(|e| offered.is_none_or(|names| names.contains(&e.spec.name))).map(|e| e.spec.clone()).collect()
     }
 
     /// What the named tool touches; `None` = there is no such tool.
@@ -92,7 +89,10 @@ impl Registry {
         let value = Value::Object(arguments);
         let problems: Vec<String> = entry.validator.iter_errors(&value).take(3).map(|e| describe(&e)).collect();
         if !problems.is_empty() {
-            return ToolOutcome::error(format!("Bad arguments for `{name}`: {}. Call it again with corrected arguments.", problems.join("; ")));
+            return ToolOutcome::error(format!(
+                "Bad arguments for `{name}`: {}. Call it again with corrected arguments.",
+                problems.join("; ")
+            ));
         }
         let Value::Object(arguments) = value else { unreachable!("it was made from an object above") };
         entry.tool.call(context, arguments).await

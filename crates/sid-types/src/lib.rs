@@ -34,8 +34,7 @@ pub use block::{Block, BlockAccess, BlockOp, BlockVersion, Provenance};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use event::{Event, EventBody};
 pub use id::{
-    AgentId, BlockId, ConversationId, IdError, KeyId, MessageId, PassageId, RunId, StepId, SummaryId, TeamId, TenantId, UserId,
-    WorkerId,
+    AgentId, BlockId, ConversationId, IdError, KeyId, MessageId, PassageId, RunId, StepId, SummaryId, TeamId, TenantId, UserId, WorkerId,
 };
 pub use jiff::Timestamp;
 pub use message::{Body, Message, NewMessage, Role, ToolCall};

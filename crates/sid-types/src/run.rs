@@ -65,7 +65,9 @@ impl StopReason {
         match self {
             Self::EndTurn | Self::MaxSteps | Self::MaxTokens | Self::MaxTime | Self::RepeatedCalls => RunStatus::Completed,
             Self::Cancelled => RunStatus::Cancelled,
-            Self::InvalidModelOutput | Self::ModelUnavailable | Self::ModelRefused | Self::WindowTooSmall | Self::Internal => RunStatus::Failed,
+            Self::InvalidModelOutput | Self::ModelUnavailable | Self::ModelRefused | Self::WindowTooSmall | Self::Internal => {
+                RunStatus::Failed
+            }
         }
     }
 }

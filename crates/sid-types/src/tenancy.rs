@@ -99,10 +99,7 @@ impl AgentSpec {
             context_window: None,
             max_output: None,
             temperature: None,
-            blocks: vec![
-                block("persona", "How you present yourself to this user."),
-                block("human", "What you know about this user."),
-            ],
+            blocks: vec![block("persona", "How you present yourself to this user."), block("human", "What you know about this user.")],
             tools: None,
             metadata: BTreeMap::new(),
         }
