@@ -21,6 +21,8 @@ mod embedding;
 mod erase;
 mod error;
 mod events;
+mod in_process;
+pub mod index;
 mod memory;
 mod search;
 mod state;
@@ -33,6 +35,7 @@ pub use embedding::{Chunk, EmbedJob, EmbeddingIndex, GenerationId, IndexStatus, 
 pub use erase::{EraseTarget, Eraser, Receipt};
 pub use error::StoreError;
 pub use events::EventLog;
+pub use in_process::InProcess;
 pub use memory::{ArchivalStore, Order, RecallStore};
 pub use search::{
     Candidate, Candidates, Capability, ChannelStats, Channels, MemorySearch, QueryVector, Record, RecordId, RecordKinds, SearchQuery,
