@@ -1,1 +1,33 @@
-//! sid-core
+//! The agent loop: what a run decides ([`RunMachine`]), what a model is shown ([`assemble`]), and the [`Engine`] that acts.
+//!
+//! `sid-core` performs no SQL and no HTTP: stores and models come in as the contracts of `sid-store` and `sid-llm`.
+
+mod active;
+mod background;
+mod compaction;
+mod config;
+mod context;
+mod diary;
+mod driver;
+mod engine;
+mod error;
+mod machine;
+mod memo;
+mod metrics;
+mod models;
+mod prepare;
+mod prompt;
+mod recall;
+mod search;
+mod tail;
+
+pub use config::EngineConfig;
+pub use context::{ContextOf, PromptView, RecalledView, SegmentView};
+pub use engine::{Engine, EngineBuilder, IndexReport, Submit, Submitted};
+pub use error::CoreError;
+pub use machine::{Next, RunMachine, StepFacts, ToCall};
+pub use memo::MemoCounter;
+pub use models::{ModelEntry, Models};
+pub use prompt::{PrefixParts, assemble, render_prefix};
+pub use search::{SearchHit, SearchRequest, SearchResponse};
+pub use tail::{Tail, clock_line};

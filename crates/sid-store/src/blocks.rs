@@ -49,12 +49,16 @@ pub trait BlockStore: Send + Sync {
     /// One block.
     async fn block(&self, scope: &Scope, block: BlockId) -> Result<Block, StoreError>;
 
-    /// Edits a block. Errors: `Conflict`, `TooLarge` (characters), `Invalid` (`old` is not there).
+    /// Edits a block; conversations that show it render their head anew. Errors: `Conflict`, `TooLarge` (characters), `Invalid` (`old` is not there).
     async fn write_block(&self, scope: &Scope, block: BlockId, write: BlockWrite) -> Result<Block, StoreError>;
 
     /// Its versions, newest first, at most `limit`.
     async fn block_history(&self, scope: &Scope, block: BlockId, limit: usize) -> Result<Vec<BlockVersion>, StoreError>;
 
-    /// Lets another agent see a block (`None` = no longer). The owner must be one that the agent's turns may see.
+    /// Lets an agent see a block, or write it (`None` = no longer more than it may anyway). The agent's turns render their head anew.
+    ///
+    /// A link shows blocks of *other agents*, and raises the access to those that the agent's turns see anyway. What belongs to a user
+    /// or a pair is shown to turns with that user only; what belongs to a team, to turns that may read the team. Errors: `NotFound`
+    /// (block, agent, an agent that may not read the block's team).
     async fn link_block(&self, scope: &Scope, block: BlockId, agent: AgentId, access: Option<BlockAccess>) -> Result<(), StoreError>;
 }

@@ -39,12 +39,14 @@ pub trait DiaryStore: Send + Sync {
     async fn diary(&self, scope: &Scope, owner: Owner, query: &DiaryQuery) -> Result<Vec<DiaryEntry>, StoreError>;
 
     /// Periods that ended before `today` (of the owner's user's zone, UTC without one), have something to tell, and whose page is
-    /// missing or older than what it is made from. Days before weeks before months, oldest first, at most `limit`. The engine's own call.
+    /// missing or older than what it is made from. Days before weeks before months, oldest first, at most `limit`; a period is left out
+    /// while a page below it is due. The engine's own call.
     async fn diary_work(&self, now: sid_types::Timestamp, limit: usize) -> Result<Vec<DiaryWork>, StoreError>;
 
     /// Messages (user's and assistant's) that one day's page is made from, in order of time.
     async fn day_messages(&self, scope: &Scope, owner: Owner, day: Date) -> Result<Vec<sid_types::Message>, StoreError>;
 
-    /// Writes a page, in place of an older one for the same period.
+    /// Writes a page, in place of an older one for the same period. Errors: `NotFound` (owner; or a conversation that the page was made
+    /// from and that has been erased since), `Invalid` (a start at which no period of the level begins).
     async fn put_diary(&self, scope: &Scope, entry: DiaryEntry) -> Result<(), StoreError>;
 }

@@ -10,8 +10,9 @@ use crate::StoreError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EraseTarget {
     /// One conversation: its messages, vectors, runs, steps, events and summary; passages and block edits made in it (the blocks'
-    /// other edits are replayed); tool results elsewhere that quote it (redacted); the diary days that told of it, and the weeks
-    /// and months above them (written anew from what is left).
+    /// other edits are replayed, and a write by who has read the old value is a conflict); tool results elsewhere that quote it
+    /// (redacted, in events too); the diary days that told of it, and the weeks and months above them (written anew from what is
+    /// left); what other runs were shown of it (step tails, `Recalled` events: emptied, events keep their numbers).
     Conversation(ConversationId),
     /// A user: all conversations, memory owned by the user or by a pair with the user, memberships, keys, and the user itself.
     User(UserId),

@@ -10,7 +10,8 @@ use crate::{Lease, StoreError};
 /// Durable events per run, densely numbered, so that a client resumes after the last number it saw.
 #[async_trait]
 pub trait EventLog: Send + Sync {
-    /// Adds events between commits (text deltas). Fenced like a commit. Answers the events as numbered.
+    /// Adds events between commits (text deltas). Fenced like a commit. Answers the events as numbered. Errors: `Fenced`, `Invalid`
+    /// ([`EventBody::Done`], which only the end of a run writes).
     async fn append_events(&self, lease: &Lease, events: Vec<EventBody>) -> Result<Vec<Event>, StoreError>;
 
     /// Events after number `after`, in order, at most `limit`. Checks that the scope may see the run, each time.

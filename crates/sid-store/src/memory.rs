@@ -20,7 +20,8 @@ pub enum Order {
 pub trait RecallStore: Send + Sync {
     /// Adds messages that were said elsewhere (imports), without a run, at the next sequence numbers. A message whose id is
     /// there already is left out of the answer and changes nothing. Imported messages never enter the FIFO queue of a running
-    /// turn: they are paged out from the start.
+    /// turn: they are paged out from the start, by moving the queue's start past them. Only when messages of earlier runs are still in
+    /// the queue, which cannot have a hole, does the queue stay as it is, and the imported ones are a part of it.
     ///
     /// Errors: `NotFound` (conversation), `Busy` (a run is under way), `Invalid` (a tool message).
     async fn append(&self, scope: &Scope, conversation: ConversationId, messages: Vec<NewMessage>) -> Result<Vec<Message>, StoreError>;
@@ -55,6 +56,6 @@ pub trait ArchivalStore: Send + Sync {
     /// One passage.
     async fn passage(&self, scope: &Scope, passage: PassageId) -> Result<Passage, StoreError>;
 
-    /// Removes passages with their vectors; answers how many were there.
+    /// Removes passages with their vectors; answers how many were there. One that the scope may not write counts as not there.
     async fn delete(&self, scope: &Scope, passages: &[PassageId]) -> Result<u64, StoreError>;
 }

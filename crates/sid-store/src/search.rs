@@ -235,6 +235,8 @@ pub trait MemorySearch: Send + Sync {
 
     /// Candidates from every channel: the best `per_channel` of each, those of named times, and the neighbours of the best.
     ///
-    /// Shape: no duplicates; no order. A record is found lexically the moment its commit has returned.
+    /// Shape: no duplicates; no order. A record is found lexically the moment its commit has returned. Any text is a good query.
+    ///
+    /// Errors: `Invalid` (a vector of another length than its generation's).
     async fn search(&self, scope: &Scope, query: &SearchQuery) -> Result<Candidates, StoreError>;
 }

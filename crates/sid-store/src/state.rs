@@ -153,9 +153,9 @@ pub enum Effect {
     PageOut(PageOut),
     /// A step is over.
     RecordStep(Box<Step>),
-    /// Things for the event log. Appended messages are *not* added by themselves.
+    /// Things for the event log, but never [`EventBody::Done`]. Appended messages are *not* added by themselves.
     Events(Vec<EventBody>),
-    /// The run is over: status from the reason, last event, lease released.
+    /// The run is over: status from the reason, last event, lease released. Always the last effect.
     Finish {
         /// Why.
         reason: StopReason,
@@ -193,11 +193,17 @@ pub trait StateStore: Send + Sync {
     /// kept with the run. A run whose cancellation was asked for while it waited still brings its messages into the conversation
     /// when its turn comes, and ends as cancelled then.
     ///
-    /// Errors: `NotFound` (conversation), `QueueFull`, `Busy` (only with [`OnBusy::Reject`]), `KeyReused`, `Invalid` (no messages).
+    /// The same run id again, in the same conversation, is a repetition: it changes nothing and answers that run as replayed.
+    ///
+    /// Errors: `NotFound` (conversation), `QueueFull`, `Busy` (only with [`OnBusy::Reject`]), `KeyReused`, `Invalid` (no messages, an
+    /// assistant's or a tool's message, a key that is empty or too long), `Exists` (a run of another conversation, or a message).
     async fn accept(&self, scope: &Scope, accept: Accept) -> Result<Accepted, StoreError>;
 
     /// Takes up to `want` conversations that have work and no living lease, oldest work first: a run that waits, or one whose
     /// worker let its lease expire. Raises each one's epoch. Not bound to a tenant: it is the engine's own call.
+    ///
+    /// The first claim of a run marks it as running and places its messages. A run that was cancelled while it waited is ended on the
+    /// way, and the conversation's next one is taken in its stead.
     async fn claim(&self, worker: WorkerId, want: usize, ttl: Duration) -> Result<Vec<Lease>, StoreError>;
 
     /// Prolongs leases; answers the ones that still hold, with their new expiry. A missing one was fenced off.
@@ -206,12 +212,17 @@ pub trait StateStore: Send + Sync {
     /// Gives a lease back without finishing: the run waits for any worker, at once.
     async fn release(&self, lease: &Lease) -> Result<(), StoreError>;
 
-    /// Loads all that the run needs. Also marks the run as running and, at the first time, places its messages.
+    /// Loads all that the run needs. Errors: `Fenced`.
     async fn load(&self, lease: &Lease) -> Result<Loaded, StoreError>;
 
     /// Writes all effects or none, fenced by the lease's epoch.
     ///
-    /// Errors: `Fenced`, `Conflict` (a block's version), `NotFound` (a block), `Invalid` (a commit number that skips).
+    /// A repetition is answered even after the lease that made the commit has ended with it. A lease that was fenced off before it
+    /// made the commit of this number gets `Fenced`, although the number is taken: its own words were not written.
+    ///
+    /// Errors: `Fenced`, `Conflict` (a block's version), `NotFound` (a block that the turn may not write, a passage's owner), `TooLarge`
+    /// (a block), `Invalid` (a commit number that skips, an unknown call, a queue that moves back or past the last message, effects
+    /// after [`Effect::Finish`]).
     async fn commit(&self, lease: &Lease, commit: Commit) -> Result<Committed, StoreError>;
 
     /// A run, if the scope may see its conversation.

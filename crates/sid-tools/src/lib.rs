@@ -1,4 +1,4 @@
-//! Functions that agents call: the [`Tool`] contract and the [`Registry`] that checks and dispatches calls.
+#![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
 
 mod registry;

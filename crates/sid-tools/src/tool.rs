@@ -42,6 +42,25 @@ pub struct ToolContext {
     pub result_budget: Tokens,
 }
 
+impl ToolContext {
+    /// A context outside any conversation, for loops of one's own and for tests: an own tenant, no blocks, 2,000 tokens per result.
+    #[must_use]
+    pub fn detached(now: Timestamp) -> Self {
+        let scope = Scope::grant(sid_types::TenantId::new(), sid_types::Principal::Turn { agent: sid_types::AgentId::new(), user: None });
+        Self {
+            scope,
+            conversation: ConversationId::new(),
+            run: RunId::new(),
+            token: Uuid::now_v7(),
+            now,
+            timezone: "UTC".into(),
+            blocks: Vec::new(),
+            queue_start: Seq(1),
+            result_budget: Tokens(2_000),
+        }
+    }
+}
+
 /// What a call came to. A failed call is an outcome too: the model reads it and goes on.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ToolOutcome {

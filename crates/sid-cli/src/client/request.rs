@@ -1,0 +1,120 @@
+//! A request, before it is known how it travels.
+
+use axum::http::Method;
+use serde::Serialize;
+use serde_json::Value;
+
+/// One request to `/api/v1`.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub(super) method: Method,
+    segments: Vec<String>,
+    query: Vec<(String, String)>,
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) body: Option<Value>,
+}
+
+impl Request {
+    fn new(method: Method, segments: &[&str]) -> Self {
+        Self { method, segments: segments.iter().map(|s| (*s).to_owned()).collect(), query: Vec::new(), headers: Vec::new(), body: None }
+    }
+
+    /// `GET` of a path below `/api/v1`, by its segments (which may hold any character).
+    #[must_use]
+    pub fn get(segments: &[&str]) -> Self {
+        Self::new(Method::GET, segments)
+    }
+
+    /// `POST`.
+    #[must_use]
+    pub fn post(segments: &[&str]) -> Self {
+        Self::new(Method::POST, segments)
+    }
+
+    /// `PUT`.
+    #[must_use]
+    pub fn put(segments: &[&str]) -> Self {
+        Self::new(Method::PUT, segments)
+    }
+
+    /// `PATCH`.
+    #[must_use]
+    pub fn patch(segments: &[&str]) -> Self {
+        Self::new(Method::PATCH, segments)
+    }
+
+    /// `DELETE`.
+    #[must_use]
+    pub fn delete(segments: &[&str]) -> Self {
+        Self::new(Method::DELETE, segments)
+    }
+
+    /// Adds a parameter.
+    #[must_use]
+    pub fn query(mut self, name: &str, value: impl ToString) -> Self {
+        self.query.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Adds a parameter that may be missing.
+    #[must_use]
+    pub fn query_if<T: ToString>(self, name: &str, value: Option<T>) -> Self {
+        match value {
+            Some(value) => self.query(name, value),
+            None => self,
+        }
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// Adds a header that may be missing.
+    #[must_use]
+    pub fn header_if(self, name: &'static str, value: Option<&str>) -> Self {
+        match value {
+            Some(value) => self.header(name, value),
+            None => self,
+        }
+    }
+
+    /// Sets the JSON body.
+    #[must_use]
+    pub fn json(mut self, body: impl Serialize) -> Self {
+        // The bodies are maps and structs with text keys, which always have a JSON form.
+        self.body = serde_json::to_value(body).ok();
+        self
+    }
+
+    /// The URL below `root`, with every segment and parameter escaped.
+    pub(super) fn url(&self, root: &reqwest::Url) -> reqwest::Url {
+        let mut url = root.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(["api", "v1"]).extend(&self.segments);
+        }
+        if !self.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&self.query);
+        }
+        url
+    }
+
+    /// What it is about, for error messages.
+    pub(super) fn describe(&self) -> String {
+        format!("{} /api/v1/{}", self.method, self.segments.join("/"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_any_character_travel() {
+        let root = "http://host:8700/base/".parse().expect("URL");
+        let url = Request::get(&["users", "@ada/ü?#"]).query("text", "a&b c").url(&root);
+        assert_eq!(url.as_str(), "http://host:8700/base/api/v1/users/@ada%2F%C3%BC%3F%23?text=a%26b+c");
+    }
+}

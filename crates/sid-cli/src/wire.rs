@@ -1,0 +1,96 @@
+//! The API's answers, as far as tables and texts for people need them. `--json` prints answers as they came.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+macro_rules! answers {
+    ($($(#[$doc:meta])* $name:ident { $($field:ident: $ty:ty,)* })*) => {$(
+        $(#[$doc])*
+        // Missing fields are empty: an older or newer server's answer is shown as well as it can be.
+        #[derive(Debug, Clone, Default, Deserialize)]
+        #[serde(default)]
+        #[allow(missing_docs, reason = "the fields are those of docs/api.md")]
+        pub struct $name { $(pub $field: $ty,)* }
+    )*};
+}
+
+answers! {
+    /// A tenant or a team.
+    Named { id: String, name: String, created_at: String, }
+    /// A person.
+    User { id: String, handle: String, display_name: String, timezone: Option<String>, created_at: String, }
+    /// A block that each pair starts with.
+    Template { label: String, description: String, value: String, limit_chars: u64, }
+    /// An agent.
+    Agent {
+        id: String, name: String, instructions: String, model: String, context_window: Option<u64>, max_output: Option<u64>,
+        temperature: Option<f64>, blocks: Vec<Template>, tools: Option<Vec<String>>, teams: Vec<String>, metadata: serde_json::Map<String, Value>,
+        created_at: String, updated_at: String,
+    }
+    /// A conversation.
+    Conversation {
+        id: String, agent: String, user: Option<String>, key: Option<String>, last_seq: u64, queue_start: u64, summary: String,
+        created_at: String, last_at: Option<String>,
+    }
+    /// A message.
+    Message {
+        id: String, conversation: String, seq: u64, role: String, text: String, speaker: Option<String>, name: Option<String>,
+        is_error: Option<bool>, tool_calls: Vec<crate::client::Call>, at: String, tokens: Option<u64>,
+    }
+    /// A run.
+    Run {
+        id: String, conversation: String, agent: String, status: String, stop_reason: Option<String>, error: Option<String>, steps: u64,
+        usage: crate::client::Usage, cancel_requested: bool, created_at: String, started_at: Option<String>, ended_at: Option<String>,
+    }
+    /// A model call.
+    Step {
+        number: u64, usage: crate::client::Usage, rung: String, first_token_ms: u64, total_ms: u64, at: String,
+    }
+    /// A key; `key` only in the answer that made it.
+    Key { id: String, name: String, role: Role, created_at: String, expires_at: Option<String>, revoked_at: Option<String>, key: Option<String>, }
+    /// What a key may do.
+    Role { r#type: String, tenant: Option<String>, user: Option<String>, }
+    /// Whose memory it is.
+    Owner { r#type: String, team: Option<String>, user: Option<String>, agent: Option<String>, }
+    /// A core memory block.
+    Block { id: String, owner: Owner, label: String, description: String, value: String, limit_chars: u64, version: u64, updated_at: String, }
+    /// One version of a block.
+    BlockVersion { version: u64, op: String, value_after: String, provenance: Provenance, at: String, }
+    /// Where a memory came from.
+    Provenance { conversation: Option<String>, run: Option<String>, user: Option<String>, channel: String, }
+    /// An archival memory.
+    Passage { id: String, owner: Owner, text: String, tags: Vec<String>, at: String, }
+    /// A diary page.
+    DiaryEntry { id: String, level: String, start: String, text: String, is_floor: bool, }
+    /// What one signal added.
+    Why { signal: String, score: f64, }
+    /// Raw scores.
+    Channels { bm25: f64, context_bm25: f64, dense: f64, }
+    /// A found memory.
+    Hit {
+        kind: String, id: String, text: String, excerpt: String, at: String, speaker: Option<String>, role: Option<String>, score: f64,
+        channels: Channels, why: Vec<Why>, conversation: Option<String>, seq: Option<u64>,
+    }
+    /// How far embedding has come.
+    Index { generation: Option<String>, is_semantic: bool, indexed: u64, pending: u64, }
+    /// What was found.
+    Found { hits: Vec<Hit>, searched: u64, index: Index, }
+    /// A part of a prompt.
+    Segment { name: String, tokens: u64, cap: Option<u64>, text: String, }
+    /// A recalled memory.
+    Recalled { id: String, score: f64, why: Vec<Why>, text: String, }
+    /// A prompt, part by part.
+    Context {
+        run: Option<String>, model: String, window_tokens: u64, prompt_tokens: u64, reserved_tokens: u64, segments: Vec<Segment>,
+        recalled: Vec<Recalled>, messages: Vec<Value>, tools: Vec<Value>,
+    }
+}
+
+impl Owner {
+    /// In a word or two.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let parts = [&self.team, &self.agent, &self.user].into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(" + ");
+        if parts.is_empty() { self.r#type.clone() } else { format!("{} {parts}", self.r#type) }
+    }
+}

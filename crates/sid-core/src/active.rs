@@ -1,0 +1,85 @@
+//! Runs under way in this process: who may be told to stop, and who waits for an end.
+
+use std::collections::HashMap;
+
+use parking_lot::Mutex;
+use sid_store::Lease;
+use sid_types::{Run, RunId};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+struct Active {
+    lease: Lease,
+    stop: CancellationToken,
+}
+
+/// The table of runs under way.
+#[derive(Default)]
+pub(crate) struct ActiveRuns {
+    runs: Mutex<HashMap<RunId, Active>>,
+    waiters: Mutex<HashMap<RunId, Vec<oneshot::Sender<Run>>>>,
+}
+
+impl ActiveRuns {
+    /// Enters a run; the token ends its model call.
+    pub(crate) fn enter(&self, lease: &Lease) -> CancellationToken {
+        let stop = CancellationToken::new();
+        self.runs.lock().insert(lease.run, Active { lease: lease.clone(), stop: stop.clone() });
+        stop
+    }
+
+    /// Takes a run out.
+    pub(crate) fn leave(&self, run: RunId) {
+        self.runs.lock().remove(&run);
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.runs.lock().len()
+    }
+
+    /// Tells a run to look up: it was cancelled, or its lease is gone.
+    pub(crate) fn stop(&self, run: RunId) {
+        if let Some(active) = self.runs.lock().get(&run) {
+            active.stop.cancel();
+        }
+    }
+
+    /// All leases, for the renewal in one batch.
+    pub(crate) fn leases(&self) -> Vec<Lease> {
+        self.runs.lock().values().map(|a| a.lease.clone()).collect()
+    }
+
+    /// Waits for the end of a run in this process.
+    pub(crate) fn subscribe(&self, run: RunId) -> oneshot::Receiver<Run> {
+        let (tx, rx) = oneshot::channel();
+        let mut waiters = self.waiters.lock();
+        let list = waiters.entry(run).or_default();
+        list.retain(|w| !w.is_closed());
+        list.push(tx);
+        rx
+    }
+
+    /// Whether anybody waits for the end of this run.
+    pub(crate) fn has_waiters(&self, run: RunId) -> bool {
+        self.waiters.lock().contains_key(&run)
+    }
+
+    /// Forgets waiters that have gone.
+    pub(crate) fn unsubscribe(&self, run: RunId) {
+        let mut waiters = self.waiters.lock();
+        if let Some(list) = waiters.get_mut(&run) {
+            list.retain(|w| !w.is_closed());
+            if list.is_empty() {
+                waiters.remove(&run);
+            }
+        }
+    }
+
+    /// Tells everybody who waits that a run has ended.
+    pub(crate) fn finished(&self, run: &Run) {
+        for waiter in self.waiters.lock().remove(&run.id).into_iter().flatten() {
+            let _ = waiter.send(run.clone());
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Options of the engine.
+
+use std::time::Duration;
+
+use sid_types::{RunLimits, WorkerId};
+
+/// How the engine works. Every field has a default that suits one laptop and one server alike.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// This process among the workers of a store. Default: a new one.
+    pub worker: WorkerId,
+    /// How long a lease holds unless renewed. Default 15 s.
+    pub lease_ttl: Duration,
+    /// How often leases are renewed and orphaned work is looked for. Default 1 s.
+    pub poll: Duration,
+    /// Most runs at once in this process. Default 512.
+    pub max_runs: usize,
+    /// Limits of a run whose request names none.
+    pub limits: RunLimits,
+    /// Most runs that wait in one conversation. Default 256.
+    pub queue_depth: usize,
+    /// Text deltas are written to the event log at most this long after the model gave them. Default 50 ms.
+    pub delta_flush: Duration,
+    /// How long a turn waits for its query's vector before it goes on lexically. Default 2 s.
+    pub embed_wait: Duration,
+    /// Whether diary pages are written in the background. Default true.
+    pub diary: bool,
+    /// Diary pages and summaries are asked of a model only when no run has been under way here for so long. Default 5 s.
+    pub idle: Duration,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            worker: WorkerId::new(),
+            lease_ttl: Duration::from_secs(15),
+            poll: Duration::from_secs(1),
+            max_runs: 512,
+            limits: RunLimits::default(),
+            queue_depth: 256,
+            delta_flush: Duration::from_millis(50),
+            embed_wait: Duration::from_secs(2),
+            diary: true,
+            idle: Duration::from_secs(5),
+        }
+    }
+}

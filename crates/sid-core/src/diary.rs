@@ -1,0 +1,92 @@
+//! The diary, between store and models: pages are written in the background, and shown in a fixed number of tokens.
+
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+use sid_memory::{Count, ModelSummarizer, SummarizeError, Summarizer as _, SummaryTask, day_task, diary_segment, message_ranges, render, upper_task};
+
+use sid_store::{DiaryQuery, DiaryWork, StoreError};
+use sid_types::{DiaryEntry, DiaryLevel, Owner, Principal, Scope, SummaryId, Timestamp, Tokens};
+use tracing::debug;
+
+use crate::ModelEntry;
+use crate::engine::Inner;
+
+/// The diary as the prompt shows it: the pages before today, newest first, within `cap`.
+pub(crate) async fn segment(
+    inner: &Inner,
+    scope: &Scope,
+    owner: Owner,
+    now: Timestamp,
+    zone: &TimeZone,
+    cap: Tokens,
+    count: &Count<'_>,
+) -> Result<String, StoreError> {
+    if cap.0 < 24 {
+        return Ok(String::new());
+    }
+    let today = now.to_zoned(zone.clone()).date();
+    let mut pages = Vec::new();
+    for (level, limit) in [(DiaryLevel::Day, 7), (DiaryLevel::Week, 6), (DiaryLevel::Month, 14)] {
+        let query = DiaryQuery { level: Some(level), to: Some(today), limit, ..DiaryQuery::default() };
+        pages.extend(inner.store.diary(scope, owner, &query).await?);
+    }
+    Ok(diary_segment(&pages, cap, count))
+}
+
+/// Writes one page: by the agent's summariser, or the floor when it does not answer.
+pub(crate) async fn write_page(inner: &Arc<Inner>, work: &DiaryWork) -> Result<(), StoreError> {
+    let agent = match work.owner {
+        Owner::Pair { agent, .. } | Owner::Agent { agent } => inner.store.agent(&work.scope, agent).await?,
+        _ => return Ok(()),
+    };
+    let timezone = match (work.owner.user(), work.scope.principal()) {
+        (Some(user), _) | (None, Principal::User { user }) => inner.store.user(&work.scope, user).await?.timezone,
+        _ => None,
+    };
+    let zone = render::zone(timezone.as_deref().unwrap_or("UTC"));
+    let (task, messages) = match work.level {
+        DiaryLevel::Day => {
+            let messages = inner.store.day_messages(&work.scope, work.owner, work.start).await?;
+            (Some(day_task(work.start, &messages, &zone)), message_ranges(&messages))
+        }
+        level => {
+            let query = DiaryQuery { level: level.below(), from: Some(level.start_of(work.start)), to: Some(level.end_of(work.start)), limit: 31 };
+            let pages = inner.store.diary(&work.scope, work.owner, &query).await?;
+            (upper_task(level, work.start, &pages), Vec::new())
+        }
+    };
+    let Some(task) = task else { return Ok(()) };
+    let (text, is_floor) = summarize(inner, &agent.spec.model, &task).await;
+    debug!(level = ?work.level, start = %work.start, is_floor, "wrote a diary page");
+    let entry = DiaryEntry {
+        id: SummaryId::new(),
+        owner: work.owner,
+        level: work.level,
+        start: work.start,
+        text,
+        messages,
+        is_floor,
+        written_at: inner.clock.now(),
+    };
+    inner.store.put_diary(&work.scope, entry).await?;
+    inner.new_memory.notify_one();
+    Ok(())
+}
+
+/// The summary of a task by the model that summarises for `model`, or its floor. The `bool` says that it is the floor.
+pub(crate) async fn summarize(inner: &Inner, model: &str, task: &SummaryTask) -> (String, bool) {
+    match by_model(inner, model, task).await {
+        Ok(text) => (text, false),
+        Err(error) => {
+            debug!(%error, "no summary by a model; the floor stands in");
+            (task.floor(&sid_memory::count_bytes), true)
+        }
+    }
+}
+
+async fn by_model(inner: &Inner, model: &str, task: &SummaryTask) -> Result<String, SummarizeError> {
+    let entry = inner.models.get(model).ok_or(SummarizeError::Empty)?;
+    let summarizer: &ModelEntry = entry.summarizer.as_deref().and_then(|name| inner.models.get(name)).unwrap_or(entry);
+    ModelSummarizer::new(summarizer.chat.clone(), summarizer.window(), summarizer.counter.clone()).summarize(task).await
+}

@@ -1,0 +1,390 @@
+//! The driver: does what the run machine decides, and decides nothing.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::{FutureExt as _, StreamExt as _};
+use sid_llm::{ChatEvent, ChatReply, ChatRequest, LlmError};
+use sid_store::{Committed, Lease, Loaded, StoreError};
+use sid_tools::{EffectClass, ToolContext, ToolOutcome};
+use sid_types::{CallState, EventBody, Seq, StopReason, Timestamp, Usage};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, error, info_span, warn};
+
+use crate::engine::Inner;
+use crate::machine::{Next, RunMachine, StepFacts, ToCall};
+use crate::prepare::{Prepared, TurnPreparation};
+use crate::{CoreError, Engine, compaction, metrics};
+
+/// Most times that a commit is tried again while the store cannot be reached.
+const COMMIT_TRIES: u32 = 5;
+
+/// Works on a conversation until nothing waits in it, or the lease is gone.
+pub(crate) async fn drive(engine: Engine, lease: Lease) {
+    let mut next = Some(lease);
+    while let Some(lease) = next {
+        let stop = engine.inner.active.enter(&lease);
+        let span = info_span!("sid.run", run = %lease.run, conversation = %lease.conversation);
+        let run = AssertPanicSafe(run_one(&engine.inner, &lease, &stop)).catch().instrument(span).await;
+        engine.inner.active.leave(lease.run);
+        next = match run {
+            Ok(Ended { next, compact }) => {
+                tell_waiters(&engine.inner, &lease).await;
+                engine.inner.new_memory.notify_one();
+                if let Some(state) = compact {
+                    compaction::prepare_ahead(&engine, *state);
+                }
+                next
+            }
+            // The lease runs out, and the poller takes the run up again from its last commit.
+            Err(error) => {
+                warn!(run = %lease.run, %error, "the run was put down");
+                None
+            }
+        };
+        if engine.is_draining() {
+            if let Some(lease) = next.take() {
+                let _ = engine.inner.store.release(&lease).await;
+            }
+        }
+    }
+}
+
+async fn tell_waiters(inner: &Inner, lease: &Lease) {
+    if inner.active.has_waiters(lease.run) {
+        if let Ok(run) = inner.store.run(&lease.scope, lease.run).await {
+            inner.active.finished(&run);
+        }
+    }
+}
+
+/// What is left after a run.
+struct Ended {
+    next: Option<Lease>,
+    /// The state to prepare a summary from, when the queue is filling up.
+    compact: Option<Box<compaction::Ahead>>,
+}
+
+/// Turns a panic in a run into an error of that run: one conversation's fault must not take the process along.
+struct AssertPanicSafe<F>(F);
+
+impl<F: Future<Output = Result<Ended, CoreError>>> AssertPanicSafe<F> {
+    async fn catch(self) -> Result<Ended, CoreError> {
+        match std::panic::AssertUnwindSafe(self.0).catch_unwind().await {
+            Ok(result) => result,
+            Err(_) => {
+                error!("a run panicked");
+                Err(CoreError::Invalid("a run panicked; it is taken up again from its last commit".into()))
+            }
+        }
+    }
+}
+
+async fn run_one(inner: &Arc<Inner>, lease: &Lease, stop: &CancellationToken) -> Result<Ended, CoreError> {
+    let began = Instant::now();
+    let loaded = inner.store.load(lease).await?;
+    let clock_now = inner.clock.now();
+    let said_at = said_at(&loaded, clock_now);
+    let agent_name = loaded.agent.spec.name.clone();
+    let model_name = loaded.agent.spec.model.clone();
+    let Some(model) = inner.models.get(&model_name).cloned() else {
+        let error = CoreError::UnknownModel { agent: agent_name, model: model_name };
+        return fail_at_once(inner, lease, loaded, said_at, &error).await;
+    };
+    let mut turn = TurnPreparation::new(inner.clone(), lease.scope, model.clone(), &loaded);
+    let mut machine = RunMachine::new(loaded, said_at, clock_now, model.counter.clone());
+    machine.event(EventBody::Started { attempt: lease.epoch });
+    let mut next_lease = None;
+    let mut has_failed = false;
+    let reason = loop {
+        if stop.is_cancelled() && !machine.is_cancelled() {
+            // Either somebody asked for it, or the lease was lost or handed back: then the work is dropped.
+            if !inner.store.is_cancel_requested(lease).await? {
+                return Err(StoreError::Fenced { held: lease.epoch, current: lease.epoch + 1 }.into());
+            }
+            machine.cancel();
+        }
+        match machine.next(inner.clock.now()) {
+            Next::CallModel => {
+                match turn.prepare(&mut machine).await {
+                    Ok(prepared) => call_model(inner, lease, &model, &mut machine, &mut turn, prepared, stop).await?,
+                    Err(CoreError::Store(error)) => return Err(error.into()),
+                    Err(error) => machine.fail(StopReason::WindowTooSmall, error.to_string()),
+                }
+            }
+            Next::CallTools(calls) => {
+                let outcomes = call_tools(inner, lease, &mut machine, &turn, calls).await?;
+                machine.on_outcomes(outcomes);
+            }
+            Next::Commit(commit) => match commit_durably(inner, lease, commit).await {
+                Ok(committed) => {
+                    next_lease = committed.next.clone();
+                    machine.on_committed(&committed);
+                }
+                Err(conflict @ StoreError::Conflict { .. }) => {
+                    let blocks = inner.store.load(lease).await?.blocks;
+                    if let Err(conflict) = machine.on_conflict(blocks, conflict) {
+                        machine.fail(StopReason::Internal, conflict.to_string());
+                    }
+                }
+                Err(StoreError::TooLarge { what, size, limit }) => {
+                    let blocks = inner.store.load(lease).await?.blocks;
+                    machine.refuse_calls(blocks, &format!("{what} is too large: {size} of {limit}. Shorten it or replace something."));
+                }
+                // Trying again would end the same way: the run ends here instead of for ever anew.
+                Err(error @ (StoreError::Invalid(_) | StoreError::NotFound { .. } | StoreError::Exists { .. })) if !has_failed => {
+                    has_failed = true;
+                    machine.fail(StopReason::Internal, error.to_string());
+                }
+                Err(error) => return Err(error.into()),
+            },
+            Next::Done(reason) => break reason,
+        }
+    };
+    metrics::run_ended(reason, began.elapsed());
+    Ok(Ended { next: next_lease, compact: turn.ahead(machine.into_state()).map(Box::new) })
+}
+
+/// The turn's present moment: the client's word for it where it gave one.
+fn said_at(loaded: &Loaded, clock_now: Timestamp) -> Timestamp {
+    let run = loaded.run.id;
+    loaded.queue.iter().rfind(|m| m.run == Some(run)).map_or(clock_now, |m| m.at)
+}
+
+async fn fail_at_once(inner: &Arc<Inner>, lease: &Lease, loaded: Loaded, now: Timestamp, error: &CoreError) -> Result<Ended, CoreError> {
+    let mut machine = RunMachine::new(loaded, now, inner.clock.now(), Arc::new(sid_llm::ByteCounter));
+    machine.fail(StopReason::ModelRefused, error.to_string());
+    let mut next = None;
+    if let Next::Commit(commit) = machine.next(inner.clock.now()) {
+        next = commit_durably(inner, lease, commit).await?.next;
+    }
+    metrics::run_ended(StopReason::ModelRefused, Duration::ZERO);
+    Ok(Ended { next, compact: None })
+}
+
+/// Commits, again with the same number while the store cannot be reached: a commit that did happen is recognised by it.
+async fn commit_durably(inner: &Inner, lease: &Lease, commit: sid_store::Commit) -> Result<Committed, StoreError> {
+    let mut tries = 0;
+    loop {
+        match inner.store.commit(lease, commit.clone()).await {
+            Err(error @ (StoreError::Unavailable { .. } | StoreError::Full { .. })) => {
+                tries += 1;
+                if tries >= COMMIT_TRIES {
+                    return Err(error);
+                }
+                warn!(%error, tries, "commit failed; trying again");
+                tokio::time::sleep(Duration::from_millis(100 << tries)).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// One model call: deltas go to the event log as they come, the reply to the machine.
+async fn call_model(
+    inner: &Arc<Inner>,
+    lease: &Lease,
+    model: &crate::ModelEntry,
+    machine: &mut RunMachine,
+    turn: &mut TurnPreparation,
+    prepared: Prepared,
+    stop: &CancellationToken,
+) -> Result<(), CoreError> {
+    let Prepared { request, mut facts, counted } = prepared;
+    let began = Instant::now();
+    // A run's time is up in the middle of a call too.
+    let left = machine.time_left(inner.clock.now());
+    let streamed = match tokio::time::timeout(left, stream_reply(inner, lease, model, machine, request, &mut facts, began, stop)).await {
+        Ok(streamed) => streamed?,
+        Err(_) => {
+            machine.time_is_up();
+            Streamed::Stopped
+        }
+    };
+    facts.total_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    match streamed {
+        Streamed::Reply(reply) => {
+            facts.usage = match reply.usage {
+                Some(usage) if usage.prompt_tokens > 0 => {
+                    model.counter.learn(counted, sid_types::Tokens(u32::try_from(usage.prompt_tokens).unwrap_or(u32::MAX)));
+                    usage
+                }
+                _ => Usage {
+                    prompt_tokens: u64::from(counted.0),
+                    completion_tokens: u64::from((model.counter.count(&reply.text) + model.counter.count(&reply.reasoning)).0),
+                    cached_tokens: 0,
+                    is_estimated: true,
+                },
+            };
+            metrics::step(&facts, reply.rung);
+            machine.on_reply(reply, facts, inner.clock.now());
+        }
+        Streamed::Stopped => {}
+        Streamed::Failed(LlmError::ContextOverflow { prompt, window }) if turn.shrink(counted, prompt, window) => {
+            metrics::overflow();
+        }
+        Streamed::Failed(error) => machine.on_model_error(&error),
+    }
+    Ok(())
+}
+
+enum Streamed {
+    Reply(ChatReply),
+    Failed(LlmError),
+    Stopped,
+}
+
+/// Reads one stream to its end. Deltas are written in batches: the first as soon as the model has taken longer than a flush.
+#[allow(clippy::too_many_arguments, reason = "one call site; a struct of the same fields would only move them")]
+async fn stream_reply(
+    inner: &Arc<Inner>,
+    lease: &Lease,
+    model: &crate::ModelEntry,
+    machine: &mut RunMachine,
+    request: ChatRequest,
+    facts: &mut StepFacts,
+    began: Instant,
+    stop: &CancellationToken,
+) -> Result<Streamed, CoreError> {
+    let mut deltas = Deltas { began, last_flush: None, every: inner.config.delta_flush, text: String::new(), reasoning: String::new() };
+    let mut stream = tokio::select! {
+        stream = model.chat.chat(request) => match stream {
+            Ok(stream) => stream,
+            Err(error) => return Ok(Streamed::Failed(error)),
+        },
+        () = stop.cancelled() => return Ok(Streamed::Stopped),
+    };
+    loop {
+        let event = tokio::select! {
+            event = stream.next() => event,
+            () = stop.cancelled() => return Ok(Streamed::Stopped),
+            () = tokio::time::sleep(deltas.until_flush()), if deltas.is_waiting() => {
+                deltas.flush(inner, lease, machine).await?;
+                continue;
+            }
+        };
+        match event {
+            Some(Ok(ChatEvent::TextDelta(text))) => {
+                deltas.first(facts);
+                deltas.text.push_str(&text);
+            }
+            Some(Ok(ChatEvent::ReasoningDelta(text))) => {
+                deltas.first(facts);
+                deltas.reasoning.push_str(&text);
+            }
+            Some(Ok(ChatEvent::Restart)) => {
+                deltas.text.clear();
+                deltas.reasoning.clear();
+                if deltas.last_flush.is_some() {
+                    // Said again, a start makes the deltas after the last one void.
+                    inner.store.append_events(lease, vec![EventBody::Started { attempt: lease.epoch }]).await?;
+                }
+            }
+            Some(Ok(ChatEvent::Done(reply))) => {
+                deltas.first(facts);
+                if deltas.last_flush.is_some() {
+                    deltas.flush(inner, lease, machine).await?;
+                }
+                return Ok(Streamed::Reply(*reply));
+            }
+            Some(Err(error)) => return Ok(Streamed::Failed(error)),
+            None => return Ok(Streamed::Failed(LlmError::Interrupted { detail: "the stream ended without an answer".into() })),
+        }
+    }
+}
+
+/// Deltas on their way to the event log.
+struct Deltas {
+    began: Instant,
+    last_flush: Option<Instant>,
+    every: Duration,
+    text: String,
+    reasoning: String,
+}
+
+impl Deltas {
+    fn first(&self, facts: &mut StepFacts) {
+        if facts.first_token_ms == 0 {
+            facts.first_token_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+        }
+    }
+
+    fn is_waiting(&self) -> bool {
+        !self.text.is_empty() || !self.reasoning.is_empty()
+    }
+
+    /// An answer that is whole before its first flush is never written as deltas: its message is enough.
+    fn until_flush(&self) -> Duration {
+        self.every.saturating_sub(self.last_flush.unwrap_or(self.began).elapsed())
+    }
+
+    async fn flush(&mut self, inner: &Inner, lease: &Lease, machine: &mut RunMachine) -> Result<(), CoreError> {
+        self.last_flush = Some(Instant::now());
+        let mut events = machine.take_events();
+        if !self.reasoning.is_empty() {
+            events.push(EventBody::ReasoningDelta { text: std::mem::take(&mut self.reasoning) });
+        }
+        if !self.text.is_empty() {
+            events.push(EventBody::TextDelta { text: std::mem::take(&mut self.text) });
+        }
+        if !events.is_empty() {
+            inner.store.append_events(lease, events).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Calls the tools in order; each sees the blocks as the one before left them.
+async fn call_tools(
+    inner: &Arc<Inner>,
+    lease: &Lease,
+    machine: &mut RunMachine,
+    turn: &TurnPreparation,
+    calls: Vec<ToCall>,
+) -> Result<Vec<ToolOutcome>, CoreError> {
+    let leaves_the_house = |call: &&ToCall| {
+        matches!(inner.tools.effect(&call.planned.call.name), Some(EffectClass::External { .. })) && call.planned.state == CallState::Planned
+    };
+    let starting: Vec<uuid::Uuid> = calls.iter().filter(leaves_the_house).map(|c| c.planned.token).collect();
+    if !starting.is_empty() {
+        let commit = machine.on_starting(&starting);
+        commit_durably(inner, lease, commit).await?;
+    }
+    let state = machine.state();
+    let mut context = ToolContext {
+        scope: lease.scope,
+        conversation: lease.conversation,
+        run: lease.run,
+        token: uuid::Uuid::nil(),
+        now: machine.now(),
+        timezone: state.user.as_ref().and_then(|u| u.timezone.clone()).unwrap_or_else(|| "UTC".into()),
+        blocks: state.blocks.clone(),
+        queue_start: Seq(state.conversation.queue_start.0.max(1)),
+        result_budget: turn.tool_result_budget(calls.len()),
+    };
+    let mut outcomes = Vec::with_capacity(calls.len());
+    for call in calls {
+        let name = &call.planned.call.name;
+        context.token = call.planned.token;
+        let is_idempotent = !matches!(inner.tools.effect(name), Some(EffectClass::External { idempotent: false }));
+        let outcome = if call.outcome_unknown && !is_idempotent {
+            ToolOutcome::error("Outcome unknown: the call was under way when the server stopped. It may or may not have happened; do not repeat it unasked.")
+        } else if let Some(bad) = &call.bad_arguments {
+            ToolOutcome::error(format!("The arguments of `{name}` could not be read: {}. Call it again with a JSON object.", bad.problem))
+        } else {
+            let span = info_span!("sid.tool.call", tool = %name);
+            inner.tools.dispatch(name, call.planned.call.arguments.clone(), &context).instrument(span).await
+        };
+        for (block, op, version) in &outcome.block_edits {
+            if let Some(b) = context.blocks.iter_mut().find(|b| b.id == *block) {
+                b.value = op.apply(&b.value).unwrap_or_else(|| b.value.clone());
+                b.version = version + 1;
+            }
+        }
+        // A name that the model made up must not become a label.
+        let known = if inner.tools.effect(name).is_some() { name.as_str() } else { "unknown" };
+        metrics::tool_called(known, outcome.is_error);
+        outcomes.push(outcome);
+    }
+    Ok(outcomes)
+}

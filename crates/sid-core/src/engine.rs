@@ -1,0 +1,297 @@
+//! The engine: accepts stimuli, runs conversations, and keeps the background going.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde::Serialize;
+use sid_llm::Embedder;
+use sid_store::{Accept, EraseTarget, GenerationId, IdempotencyKey, Lease, OnBusy, Receipt, Store};
+use sid_tools::{Registry, RegistryError, Tool};
+use sid_types::{Clock, ConversationId, NewMessage, Run, RunId, RunLimits, Scope};
+use tokio_util::task::TaskTracker;
+
+use crate::active::ActiveRuns;
+use crate::compaction::PreparedSummaries;
+use crate::{ContextOf, CoreError, EngineConfig, Models, PromptView, SearchRequest, SearchResponse, background, context, driver, search};
+
+/// A stimulus: what a user says, or what else wakes an agent.
+#[derive(Debug, Clone)]
+pub struct Submit {
+    /// Where.
+    pub conversation: ConversationId,
+    /// What is said; at least one message.
+    pub messages: Vec<NewMessage>,
+    /// The client's idempotency key.
+    pub idempotency: Option<IdempotencyKey>,
+    /// What the run may use up; the engine's defaults when `None`.
+    pub limits: Option<RunLimits>,
+    /// When the conversation is busy.
+    pub on_busy: OnBusy,
+}
+
+/// An accepted stimulus.
+#[derive(Debug, Clone)]
+pub struct Submitted {
+    /// The run that reacts to it.
+    pub run: Run,
+    /// Whether an earlier request with the same key made it.
+    pub replayed: bool,
+}
+
+/// How far the background's embedding has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct IndexReport {
+    /// The embedding generation; `None` without an embedder.
+    pub generation: Option<String>,
+    /// Whether nearness means likeness of meaning.
+    pub is_semantic: bool,
+    /// Records with vectors.
+    pub indexed: u64,
+    /// Records that wait for theirs.
+    pub pending: u64,
+}
+
+pub(crate) struct Inner {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) models: Models,
+    pub(crate) embedder: Option<Arc<dyn Embedder>>,
+    pub(crate) tools: Registry,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) config: EngineConfig,
+    pub(crate) active: ActiveRuns,
+    pub(crate) prepared: PreparedSummaries,
+    /// Wakes the embedding worker when there is something new.
+    pub(crate) new_memory: tokio::sync::Notify,
+    tasks: TaskTracker,
+    draining: AtomicBool,
+}
+
+/// Runs agents over a store. Cheap to clone; all clones are one engine.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// An engine being put together.
+pub struct EngineBuilder {
+    store: Arc<dyn Store>,
+    models: Models,
+    embedder: Option<Arc<dyn Embedder>>,
+    clock: Arc<dyn Clock>,
+    config: EngineConfig,
+    tools: Registry,
+}
+
+impl EngineBuilder {
+    /// Adds a tool beside the memory tools.
+    pub fn tool(mut self, tool: Arc<dyn Tool>) -> Result<Self, RegistryError> {
+        self.tools.register(tool)?;
+        Ok(self)
+    }
+
+    /// The engine; it does nothing until [`Engine::start`].
+    pub fn build(mut self) -> Result<Engine, RegistryError> {
+        sid_memory::tools::register_memory_tools(&mut self.tools, self.store.clone(), self.embedder.clone())?;
+        Ok(Engine {
+            inner: Arc::new(Inner {
+                store: self.store,
+                models: self.models,
+                embedder: self.embedder,
+                tools: self.tools,
+                clock: self.clock,
+                config: self.config,
+                active: ActiveRuns::default(),
+                prepared: PreparedSummaries::default(),
+                new_memory: tokio::sync::Notify::new(),
+                tasks: TaskTracker::new(),
+                draining: AtomicBool::new(false),
+            }),
+        })
+    }
+}
+
+impl Engine {
+    /// An engine with the memory tools.
+    ///
+    /// Panics: never; the memory tools' names and schemas are fixed and fit the registry.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, models: Models, embedder: Option<Arc<dyn Embedder>>, clock: Arc<dyn Clock>, config: EngineConfig) -> Self {
+        Self::builder(store, models, embedder, clock, config).build().expect("the memory tools register in an empty registry")
+    }
+
+    /// An engine to which own tools can be added.
+    #[must_use]
+    pub fn builder(
+        store: Arc<dyn Store>,
+        models: Models,
+        embedder: Option<Arc<dyn Embedder>>,
+        clock: Arc<dyn Clock>,
+        config: EngineConfig,
+    ) -> EngineBuilder {
+        EngineBuilder { store, models, embedder, clock, config, tools: Registry::new() }
+    }
+
+    /// Starts the poller and the background workers on the current tokio runtime. Call once.
+    pub fn start(&self) {
+        self.inner.tasks.spawn(background::poll(self.clone()));
+        self.inner.tasks.spawn(background::renew(self.clone()));
+        if self.inner.embedder.is_some() {
+            self.inner.tasks.spawn(background::embed(self.clone()));
+        }
+        if self.inner.config.diary {
+            self.inner.tasks.spawn(background::diary(self.clone()));
+        }
+    }
+
+    /// The models that agents may use.
+    #[must_use]
+    pub fn models(&self) -> &Models {
+        &self.inner.models
+    }
+
+    /// Accepts a stimulus; the run goes on by itself, whether anybody waits or not.
+    pub async fn submit(&self, scope: &Scope, submit: Submit) -> Result<Submitted, CoreError> {
+        if self.is_draining() {
+            return Err(CoreError::Draining);
+        }
+        let config = &self.inner.config;
+        let has_room = self.inner.active.len() < config.max_runs;
+        let accepted = self
+            .inner
+            .store
+            .accept(
+                scope,
+                Accept {
+                    run: RunId::new(),
+                    conversation: submit.conversation,
+                    messages: submit.messages,
+                    idempotency: submit.idempotency,
+                    limits: submit.limits.unwrap_or(config.limits),
+                    on_busy: submit.on_busy,
+                    queue_depth: config.queue_depth,
+                    claim_for: has_room.then_some((config.worker, config.lease_ttl)),
+                },
+            )
+            .await?;
+        if submit.on_busy == OnBusy::Interrupt {
+            for run in self.inner.store.runs(scope, accepted.run.conversation, 10).await? {
+                if run.cancel_requested {
+                    self.inner.active.stop(run.id);
+                }
+            }
+        }
+        if let Some(lease) = accepted.lease {
+            self.spawn_run(lease);
+        }
+        Ok(Submitted { run: accepted.run, replayed: accepted.replayed })
+    }
+
+    /// Works on a claimed conversation until nothing waits in it.
+    pub(crate) fn spawn_run(&self, lease: Lease) {
+        let engine = self.clone();
+        self.inner.tasks.spawn(driver::drive(engine, lease));
+    }
+
+    /// Waits until the run has ended, at most `limit`; answers it as it is then.
+    pub async fn wait(&self, scope: &Scope, run: RunId, limit: Duration) -> Result<Run, CoreError> {
+        let deadline = tokio::time::Instant::now() + limit;
+        loop {
+            // Subscribed before the look at the store, so that an end in between is not missed.
+            let ended_here = self.inner.active.subscribe(run);
+            let now = self.inner.store.run(scope, run).await;
+            if !matches!(&now, Ok(run) if !run.status.is_terminal()) {
+                drop(ended_here);
+                self.inner.active.unsubscribe(run);
+                return Ok(now?);
+            }
+            // Another replica may be the one that runs it: look again every second.
+            let pause = tokio::time::sleep_until(deadline.min(tokio::time::Instant::now() + Duration::from_secs(1)));
+            tokio::select! {
+                Ok(run) = ended_here => return Ok(run),
+                () = pause => if tokio::time::Instant::now() >= deadline {
+                    self.inner.active.unsubscribe(run);
+                    return Ok(now?);
+                },
+            }
+        }
+    }
+
+    /// Asks a run to stop; it ends at its next step, or while its model answers.
+    pub async fn cancel(&self, scope: &Scope, run: RunId) -> Result<Run, CoreError> {
+        let run = self.inner.store.cancel(scope, run).await?;
+        self.inner.active.stop(run.id);
+        Ok(run)
+    }
+
+    /// The same search that a turn makes, within what the scope sees.
+    pub async fn search(&self, scope: &Scope, request: &SearchRequest) -> Result<SearchResponse, CoreError> {
+        search::search(&self.inner, scope, request).await
+    }
+
+    /// A prompt, part by part.
+    pub async fn context(&self, scope: &Scope, conversation: ConversationId, which: ContextOf) -> Result<PromptView, CoreError> {
+        context::view(&self.inner, scope, conversation, which).await
+    }
+
+    /// How far embedding has come for all that the scope sees; waits at most `wait` until nothing is pending.
+    pub async fn index(&self, scope: &Scope, wait: Duration) -> Result<IndexReport, CoreError> {
+        let Some(embedder) = &self.inner.embedder else {
+            return Ok(IndexReport { generation: None, is_semantic: false, indexed: 0, pending: 0 });
+        };
+        let generation = embedder.generation();
+        let id = GenerationId(generation.id.clone());
+        let deadline = tokio::time::Instant::now() + wait;
+        loop {
+            let status = self.inner.store.index_status(scope, &id, None).await?;
+            if status.pending == 0 || tokio::time::Instant::now() >= deadline {
+                return Ok(IndexReport {
+                    generation: Some(generation.id),
+                    is_semantic: generation.is_semantic,
+                    indexed: status.indexed,
+                    pending: status.pending,
+                });
+            }
+            self.inner.new_memory.notify_one();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Forgets a conversation, a user or an agent with all that derives from it; answers what was erased.
+    pub async fn erase(&self, scope: &Scope, target: EraseTarget) -> Result<Receipt, CoreError> {
+        let receipt = self.inner.store.erase(scope, target).await?;
+        match target {
+            EraseTarget::Conversation(id) => self.inner.prepared.forget(id),
+            EraseTarget::User(_) | EraseTarget::Agent(_) => self.inner.prepared.forget_all(),
+        }
+        Ok(receipt)
+    }
+
+    /// Tells the background that there is something to embed.
+    pub fn memory_changed(&self) {
+        self.inner.new_memory.notify_one();
+    }
+
+    /// Number of runs under way in this process.
+    #[must_use]
+    pub fn active_runs(&self) -> usize {
+        self.inner.active.len()
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.inner.draining.load(Ordering::Relaxed)
+    }
+
+    /// Stops claiming and accepting, lets runs end for at most `limit`, then hands the rest back at a step boundary.
+    pub async fn drain(&self, limit: Duration) {
+        self.inner.draining.store(true, Ordering::Relaxed);
+        self.inner.new_memory.notify_waiters();
+        self.inner.tasks.close();
+        if tokio::time::timeout(limit, self.inner.tasks.wait()).await.is_err() {
+            for lease in self.inner.active.leases() {
+                let _ = self.inner.store.release(&lease).await;
+                self.inner.active.stop(lease.run);
+            }
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Metrics of the engine: names with their unit, labels without tenants or users.
+
+use std::time::Duration;
+
+use metrics::{counter, histogram};
+use sid_llm::Rung;
+use sid_types::StopReason;
+
+use crate::machine::StepFacts;
+
+/// A run has ended.
+pub(crate) fn run_ended(reason: StopReason, took: Duration) {
+    let reason = serde_json::to_value(reason).ok().and_then(|v| v.as_str().map(ToOwned::to_owned)).unwrap_or_default();
+    counter!("sid_runs_total", "stop_reason" => reason).increment(1);
+    histogram!("sid_run_seconds").record(took.as_secs_f64());
+}
+
+/// A step was made.
+pub(crate) fn step(facts: &StepFacts, rung: Rung) {
+    counter!("sid_steps_total", "rung" => rung.name()).increment(1);
+    counter!("sid_prompt_tokens_total").increment(facts.usage.prompt_tokens);
+    counter!("sid_completion_tokens_total").increment(facts.usage.completion_tokens);
+    histogram!("sid_model_first_token_seconds").record(facts.first_token_ms as f64 / 1_000.0);
+    histogram!("sid_model_call_seconds").record(facts.total_ms as f64 / 1_000.0);
+}
+
+/// The engine said that a prompt was too large although it had been counted as small enough.
+pub(crate) fn overflow() {
+    counter!("sid_context_overflows_total").increment(1);
+}
+
+/// A tool was called.
+pub(crate) fn tool_called(name: &str, is_error: bool) {
+    counter!("sid_tool_calls_total", "tool" => name.to_owned(), "failed" => if is_error { "true" } else { "false" }).increment(1);
+}

@@ -1,0 +1,282 @@
+//! From a loaded run to a request: paging, prefix, recall, assembly.
+
+use std::sync::Arc;
+
+use sid_llm::ChatRequest;
+use sid_memory::{Budget, FifoQueue, HeadSize, Item, MESSAGE_OVERHEAD, Pressure, SummaryTask, View, count_bytes, fit_specs, plan_eviction, plan_half, pressure, render, spec_tokens, valid_view};
+use sid_store::Loaded;
+use sid_types::{Body, EventBody, MessageId, Owner, RecursiveSummary, Scope, Tokens, ToolSpec};
+
+use crate::compaction::Ahead;
+use crate::context::RecalledView;
+use crate::engine::Inner;
+use crate::machine::{RunMachine, StepFacts};
+use crate::prompt::{PrefixParts, assemble, render_prefix};
+use crate::tail::{Tail, clock_line};
+use crate::{CoreError, ModelEntry, diary, recall};
+
+/// Most times that a run shrinks its window because the engine says that it is smaller than was thought.
+const MAX_SHRINKS: u32 = 4;
+
+/// A request with what is known about it.
+pub(crate) struct Prepared {
+    pub(crate) request: ChatRequest,
+    pub(crate) facts: StepFacts,
+    /// The size of the prompt, as counted.
+    pub(crate) counted: Tokens,
+}
+
+/// Everything that a prompt was made of, for people.
+pub(crate) struct PreparedView {
+    pub(crate) budget: Budget,
+    pub(crate) prefix: String,
+    pub(crate) tools: Vec<ToolSpec>,
+    pub(crate) view: View,
+    pub(crate) tail: Tail,
+    pub(crate) recalled: Vec<RecalledView>,
+    pub(crate) messages: Vec<sid_llm::ChatMessage>,
+    pub(crate) counted: Tokens,
+}
+
+/// Prepares the prompts of one run.
+pub(crate) struct TurnPreparation {
+    inner: Arc<Inner>,
+    scope: Scope,
+    model: ModelEntry,
+    window: Tokens,
+    max_output: Option<Tokens>,
+    specs: Vec<ToolSpec>,
+    zone: jiff::tz::TimeZone,
+    /// What was recalled for the stimulus: once per run, so that the steps of a run share their prefix.
+    recalled: Option<Vec<RecalledView>>,
+    shrinks: u32,
+}
+
+impl TurnPreparation {
+    pub(crate) fn new(inner: Arc<Inner>, scope: Scope, model: ModelEntry, loaded: &Loaded) -> Self {
+        let spec = &loaded.agent.spec;
+        let window = spec.context_window.map_or(model.window(), |own| own.min(model.window()));
+        let specs = inner.tools.specs(spec.tools.as_deref());
+        let zone = render::zone(loaded.user.as_ref().and_then(|u| u.timezone.as_deref()).unwrap_or("UTC"));
+        Self { max_output: spec.max_output, inner, scope, model, window, specs, zone, recalled: None, shrinks: 0 }
+    }
+
+    pub(crate) fn budget(&self) -> Budget {
+        Budget::new(self.window, self.max_output)
+    }
+
+    /// The tools that fit the window, and their size. Chosen by bytes, not by the learning counter, so that the offer stands still.
+    pub(crate) fn tools(&self, budget: &Budget) -> (Vec<ToolSpec>, Tokens) {
+        let offered = fit_specs(self.specs.clone(), budget.tools, &count_bytes);
+        let counter = self.model.counter.clone();
+        let size = offered.iter().map(|s| spec_tokens(s, &|text: &str| counter.count(text))).sum();
+        (offered, size)
+    }
+
+    /// Most tokens of each of so many tool results.
+    pub(crate) fn tool_result_budget(&self, calls: usize) -> Tokens {
+        let budget = self.budget();
+        let calls = u32::try_from(calls.max(1)).unwrap_or(u32::MAX);
+        Tokens(budget.tool_result().0.min(budget.queue.share(1, 2).0 / calls).max(32))
+    }
+
+    /// The engine says that the window is smaller than was thought: go on with less. `false` when that has been tried enough.
+    pub(crate) fn shrink(&mut self, counted: Tokens, prompt: Option<Tokens>, window: Option<Tokens>) -> bool {
+        self.shrinks += 1;
+        if let Some(prompt) = prompt {
+            self.model.counter.learn(counted, prompt);
+        }
+        let told = window.filter(|w| *w < self.window);
+        self.window = told.unwrap_or_else(|| self.window.share(3, 4));
+        self.shrinks <= MAX_SHRINKS && self.window.0 >= 64
+    }
+
+    /// Pages out where needed, renders the prefix where needed, recalls at the first step, and assembles.
+    pub(crate) async fn prepare(&mut self, machine: &mut RunMachine) -> Result<Prepared, CoreError> {
+        let made = self.make(machine).await?;
+        machine.event(EventBody::Recalled {
+            items: made.recalled.iter().map(|r| (r.id.clone(), r.score, r.text.clone())).collect(),
+            prompt_tokens: made.counted.0,
+            window_tokens: self.window.0,
+        });
+        let first = made.view.messages.iter().find_map(|m| m.seq).map_or(0, |s| s.0);
+        let last = made.view.messages.iter().rev().find_map(|m| m.seq).map_or(0, |s| s.0);
+        let facts = StepFacts {
+            tail: Some(made.tail.render()),
+            queue: (first, last),
+            recalled: made.recalled.iter().map(|r| (r.id.clone(), r.score)).collect(),
+            ..StepFacts::default()
+        };
+        let request = ChatRequest {
+            messages: made.messages,
+            tools: made.tools,
+            max_tokens: made.budget.answer,
+            temperature: machine.state().agent.spec.temperature,
+            json_schema: None,
+        };
+        Ok(Prepared { request, facts, counted: made.counted })
+    }
+
+    /// The prompt of the present state, part by part.
+    pub(crate) async fn make(&mut self, machine: &mut RunMachine) -> Result<PreparedView, CoreError> {
+        let budget = self.budget();
+        let counter = self.model.counter.clone();
+        let count = move |text: &str| counter.count(text);
+        let (tools, tools_size) = self.tools(&budget);
+
+        self.ensure_prefix(machine, &budget, !tools.is_empty()).await?;
+        let mut fitted = budget.fitted(&head(machine, tools_size, &count));
+        let mut queue = self.queue(machine, &count);
+        if let Some(plan) = plan_eviction(&queue, &fitted) {
+            self.page_out(machine, queue, plan, &budget);
+            self.ensure_prefix(machine, &budget, !tools.is_empty()).await?;
+            fitted = budget.fitted(&head(machine, tools_size, &count));
+            queue = self.queue(machine, &count);
+        }
+        if self.recalled.is_none() {
+            self.recalled = Some(recall::for_turn(&self.inner, &self.scope, machine, fitted.recall, &count).await?);
+        }
+        let mut recalled = self.recalled.clone().unwrap_or_default();
+        let view = valid_view(&queue, &fitted, &count);
+        let prefix = machine.state().conversation.prefix.clone().unwrap_or_default();
+        let has_pressure = pressure(&queue, &fitted) >= Pressure::Warning && !tools.is_empty();
+        let system_anywhere = self.model.chat.info().profile.system_anywhere;
+
+        // The caps make the whole fit; a count that moved since the prefix was rendered is paid for by the tail.
+        loop {
+            let tail = self.tail(machine, &prefix, &recalled, has_pressure);
+            let tail_text = tail.render();
+            let counted = count(&prefix) + tools_size + view.tokens + count(&tail_text) + MESSAGE_OVERHEAD + MESSAGE_OVERHEAD;
+            if counted > budget.prompt() && !recalled.is_empty() {
+                // Best first: the last one is the one that is missed least.
+                recalled.pop();
+                continue;
+            }
+            if counted > self.window {
+                return Err(CoreError::Invalid(format!(
+                    "the smallest prompt takes {counted} tokens, but the window has {}: give the agent a larger context_window (at least {})",
+                    self.window,
+                    Budget::MIN_WINDOW
+                )));
+            }
+            let messages = assemble(&prefix, &view, &tail_text, system_anywhere);
+            return Ok(PreparedView { budget: fitted, prefix, tools, view, tail, recalled, messages, counted });
+        }
+    }
+
+    pub(crate) fn queue(&self, machine: &RunMachine, count: &sid_memory::Count<'_>) -> FifoQueue {
+        let state = machine.state();
+        let run = machine.run_id();
+        // What this run reacts to: its first messages, up to the agent's own first word.
+        let stimulus: Vec<MessageId> = state
+            .queue
+            .iter()
+            .filter(|m| m.run == Some(run))
+            .take_while(|m| matches!(m.body, Body::User { .. } | Body::Note { .. }))
+            .map(|m| m.id)
+            .collect();
+        FifoQueue::load(&state.queue, &stimulus, self.zone.clone(), count)
+    }
+
+    fn page_out(&self, machine: &mut RunMachine, mut queue: FifoQueue, plan: sid_memory::EvictionPlan, budget: &Budget) {
+        let conversation = &machine.state().conversation;
+        let counter = self.model.counter.clone();
+        let count = move |text: &str| counter.count(text);
+        let prepared = self.inner.prepared.take(conversation.id, conversation.summary.through);
+        // A prepared summary tells of a prefix of the queue too, cut at a good place, perhaps a little before the plan's.
+        let ready = prepared.filter(|p| p.queue_start > conversation.queue_start && p.queue_start <= plan.queue_start);
+        if let Some(ready) = ready {
+            machine.on_page_out(ready.queue_start, ready.summary);
+            let rest = self.queue(machine, &count);
+            let head = head(machine, Tokens(0), &count);
+            if plan_eviction(&rest, &budget.fitted(&head)).is_none() {
+                return;
+            }
+            queue = rest;
+        }
+        let Some(plan) = plan_half(&queue, budget) else { return };
+        let evicted = queue.page_out(&plan, &count);
+        let old = &machine.state().conversation.summary;
+        let text = SummaryTask::queue(&old.text, &evicted, budget.summary, &self.zone).floor(&count);
+        machine.on_page_out(plan.queue_start, RecursiveSummary { text, through: plan.last, is_floor: true });
+    }
+
+    /// Renders the prefix if there is none, or if it is too large for this window.
+    async fn ensure_prefix(&self, machine: &mut RunMachine, budget: &Budget, has_tools: bool) -> Result<(), CoreError> {
+        let counter = self.model.counter.clone();
+        let count = move |text: &str| counter.count(text);
+        let most = budget.instructions + budget.blocks + budget.diary + budget.summary + budget.margin;
+        if machine.state().conversation.prefix.as_deref().is_some_and(|p| count(p) <= most) {
+            return Ok(());
+        }
+        let state = machine.state();
+        let owner = Owner::of_conversation(state.conversation.agent, state.conversation.user);
+        let diary = diary::segment(&self.inner, &self.scope, owner, machine.now(), &self.zone, budget.diary, &count).await?;
+        let parts = PrefixParts {
+            agent: &state.agent,
+            user: state.user.as_ref(),
+            teams: &state.teams,
+            blocks: &state.blocks,
+            diary: &diary,
+            summary: &state.conversation.summary,
+            has_tools,
+        };
+        let prefix = render_prefix(&parts, budget, &count);
+        machine.on_prefix(prefix);
+        Ok(())
+    }
+
+    fn tail(&self, machine: &RunMachine, prefix: &str, recalled: &[RecalledView], has_pressure: bool) -> Tail {
+        let state = machine.state();
+        let mut by_time: Vec<&RecalledView> = recalled.iter().collect();
+        by_time.sort_by_key(|r| r.at);
+        Tail {
+            clock: clock_line(machine.now(), state.user.as_ref().and_then(|u| u.timezone.as_deref()), state.last_contact),
+            recalled: by_time.into_iter().map(|r| r.text.clone()).collect(),
+            changed_blocks: state
+                .blocks
+                .iter()
+                .filter(|b| !b.value.is_empty() && !prefix.contains(b.value.as_str()) && !is_cut_in(prefix, b))
+                .map(|b| (b.label.clone(), b.value.clone()))
+                .collect(),
+            warning: has_pressure
+                .then(|| "Memory pressure: older messages will soon be out of sight. Save what matters with your memory tools.".into()),
+        }
+    }
+
+    /// What to prepare a summary from, when the queue is filling up.
+    pub(crate) fn ahead(&self, state: Loaded) -> Option<Ahead> {
+        let budget = self.budget();
+        let counter = self.model.counter.clone();
+        let count = move |text: &str| counter.count(text);
+        let prefix = state.conversation.prefix.as_deref().map_or(Tokens(0), &count);
+        let fitted = budget.fitted(&HeadSize { instructions: prefix, ..HeadSize::default() });
+        let mut queue = FifoQueue::load(&state.queue, &[], self.zone.clone(), &count);
+        if pressure(&queue, &fitted) < Pressure::Warning {
+            return None;
+        }
+        let plan = plan_half(&queue, &fitted)?;
+        let evicted: Vec<Item> = queue.page_out(&plan, &count);
+        Some(Ahead {
+            conversation: state.conversation.id,
+            model: state.agent.spec.model.clone(),
+            old: state.conversation.summary,
+            evicted,
+            through: plan.last,
+            queue_start: plan.queue_start,
+            cap: budget.summary,
+            zone: self.zone.clone(),
+        })
+    }
+}
+
+/// A block whose value did not fit stands cut in the prefix; its beginning tells that it has not changed.
+fn is_cut_in(prefix: &str, block: &sid_types::Block) -> bool {
+    let start: String = block.value.chars().take(40).collect();
+    prefix.contains(&format!("<{}>\n{start}", block.label)) && prefix.contains("(cut: too long for this window)")
+}
+
+pub(crate) fn head(machine: &RunMachine, tools: Tokens, count: &sid_memory::Count<'_>) -> HeadSize {
+    let prefix = machine.state().conversation.prefix.as_deref().map_or(Tokens(0), count);
+    HeadSize { instructions: prefix, tools, ..HeadSize::default() }
+}

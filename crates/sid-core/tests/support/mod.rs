@@ -1,0 +1,182 @@
+//! A house for one agent: in-process store, a model that answers what the test says, and an engine over both.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::stream;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use sid_core::{Engine, EngineConfig, ModelEntry, Models, Submit};
+use sid_llm::{
+    BadArguments, ByteCounter, ChatEvent, ChatMessage, ChatModel, ChatReply, ChatRequest, ChatStream, Finish, LlmError, ModelInfo, ModelProfile,
+    ReplyCall, Rung,
+};
+use sid_store::{Directory, InProcess, NewConversation, OnBusy, Order, RecallStore, Store};
+use sid_types::*;
+
+/// What the model does at one call.
+#[derive(Debug, Clone)]
+pub enum Say {
+    Text(&'static str),
+    Call(&'static str, Value),
+    Calls(Vec<(&'static str, Value)>),
+    BadCall(&'static str, &'static str),
+    Empty,
+    Fail(LlmError),
+    Hang,
+    Panic,
+}
+
+/// A model that answers by script, then with "ok", and keeps what it was asked.
+pub struct Scripted {
+    pub script: Mutex<VecDeque<Say>>,
+    pub requests: Mutex<Vec<ChatRequest>>,
+    pub window: Tokens,
+    pub system_anywhere: bool,
+}
+
+impl Scripted {
+    pub fn new(window: u32, script: Vec<Say>) -> Arc<Self> {
+        Arc::new(Self { script: Mutex::new(script.into()), requests: Mutex::default(), window: Tokens(window), system_anywhere: false })
+    }
+
+    pub fn last(&self) -> ChatRequest {
+        self.requests.lock().last().cloned().expect("a request was made")
+    }
+}
+
+pub fn reply(text: &str, calls: Vec<ReplyCall>) -> ChatReply {
+    let finish = if calls.is_empty() { Finish::Stop } else { Finish::ToolCalls };
+    ChatReply { text: text.into(), reasoning: String::new(), calls, finish, usage: None, rung: Rung::Native }
+}
+
+#[async_trait]
+impl ChatModel for Scripted {
+    fn info(&self) -> ModelInfo {
+        let profile = ModelProfile { context_window: Some(self.window), system_anywhere: self.system_anywhere, ..ModelProfile::default() };
+        ModelInfo { model: "scripted".into(), profile }
+    }
+
+    async fn chat(&self, request: ChatRequest) -> Result<ChatStream, LlmError> {
+        let number = {
+            let mut requests = self.requests.lock();
+            requests.push(request);
+            requests.len()
+        };
+        let say = self.script.lock().pop_front().unwrap_or(Say::Text("ok"));
+        let call = |i: usize, name: &str, arguments: Value| ReplyCall {
+            id: format!("call_{number}_{i}"),
+            name: name.into(),
+            arguments: Ok(arguments.as_object().cloned().unwrap_or_default()),
+        };
+        let done = match say {
+            Say::Text(text) => reply(text, vec![]),
+            Say::Call(name, arguments) => reply("", vec![call(0, name, arguments)]),
+            Say::Calls(list) => reply("", list.into_iter().enumerate().map(|(i, (n, a))| call(i, n, a)).collect()),
+            Say::BadCall(name, raw) => {
+                let bad = BadArguments { raw: raw.into(), problem: "not JSON".into() };
+                reply("", vec![ReplyCall { id: format!("call_{number}"), name: name.into(), arguments: Err(bad) }])
+            }
+            Say::Empty => reply("", vec![]),
+            Say::Fail(error) => return Err(error),
+            Say::Hang => return Ok(Box::pin(stream::pending())),
+            Say::Panic => panic!("a planted panic"),
+        };
+        let delta = ChatEvent::TextDelta(done.text.clone());
+        Ok(Box::pin(stream::iter([Ok(delta), Ok(ChatEvent::Done(Box::new(done)))])))
+    }
+}
+
+pub struct House {
+    pub store: Arc<InProcess>,
+    pub model: Arc<Scripted>,
+    pub engine: Engine,
+    pub tenant: Scope,
+    pub scope: Scope,
+    pub user: User,
+    pub agent: Agent,
+    pub conversation: Conversation,
+}
+
+pub fn at(text: &str) -> Timestamp {
+    text.parse().expect("a time")
+}
+
+impl House {
+    pub async fn open(model: Arc<Scripted>) -> Self {
+        Self::open_with(model, EngineConfig { poll: Duration::from_millis(20), ..EngineConfig::default() }).await
+    }
+
+    pub async fn open_with(model: Arc<Scripted>, config: EngineConfig) -> Self {
+        let store = Arc::new(InProcess::default());
+        let tenant_row = store.create_tenant(&OperatorScope::grant(), "acme").await.expect("a tenant");
+        let tenant = Scope::grant(tenant_row.id, Principal::Tenant { key: KeyId::new() });
+        let user = User {
+            id: UserId::new(),
+            handle: "ann".into(),
+            display_name: "Ann".into(),
+            timezone: None,
+            created_at: Timestamp::UNIX_EPOCH,
+        };
+        let user = store.create_user(&tenant, user).await.expect("a user");
+        let agent = store.create_agent(&tenant, AgentId::new(), AgentSpec::new("helper", "m"), vec![]).await.expect("an agent");
+        let scope = Scope::grant(tenant_row.id, Principal::User { user: user.id });
+        let new = NewConversation { agent: agent.id, user: Some(user.id), key: Some("talk".into()) };
+        let (conversation, _) = store.open_conversation(&scope, ConversationId::new(), new).await.expect("a conversation");
+        let entry = ModelEntry { chat: model.clone(), counter: Arc::new(ByteCounter), fallback_window: Tokens(8_192), summarizer: None };
+        let engine = Engine::new(store.clone(), Models::new().with("m", entry), None, Arc::new(SystemClock), config);
+        engine.start();
+        Self { store, model, engine, tenant, scope, user, agent, conversation }
+    }
+
+    pub async fn say(&self, text: &str) -> Run {
+        self.say_at(text, Timestamp::now()).await
+    }
+
+    pub async fn say_at(&self, text: &str, at: Timestamp) -> Run {
+        let run = self.submit(text, at, None).await;
+        self.engine.wait(&self.scope, run.id, Duration::from_secs(20)).await.expect("the run ends")
+    }
+
+    pub async fn submit(&self, text: &str, at: Timestamp, limits: Option<RunLimits>) -> Run {
+        let submit = Submit {
+            conversation: self.conversation.id,
+            messages: vec![NewMessage::user(text, at)],
+            idempotency: None,
+            limits,
+            on_busy: OnBusy::Queue,
+        };
+        self.engine.submit(&self.scope, submit).await.expect("accepted").run
+    }
+
+    pub async fn messages(&self) -> Vec<Message> {
+        self.store.page(&self.scope, self.conversation.id, None, Order::Ascending, 100_000).await.expect("a page")
+    }
+
+    /// The last message's text, which is the answer where there was one.
+    pub async fn answer(&self) -> String {
+        self.messages().await.last().map(|m| m.body.text().to_owned()).unwrap_or_default()
+    }
+
+    pub fn as_store(&self) -> Arc<dyn Store> {
+        self.store.clone()
+    }
+}
+
+pub fn system_text(request: &ChatRequest) -> &str {
+    match &request.messages[0] {
+        ChatMessage::System { text } => text,
+        other => panic!("the first message is {other:?}"),
+    }
+}
+
+pub fn args(value: Value) -> Value {
+    value
+}
+
+pub fn no_args() -> Value {
+    json!({})
+}

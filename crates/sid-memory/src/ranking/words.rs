@@ -1,0 +1,116 @@
+//! Words as the ranking compares them: lower case, endings cut off lightly.
+
+/// English words that carry no content, sorted.
+const STOP_WORDS: [&str; 139] = [
+    "a", "about", "after", "all", "also", "am", "an", "and", "any", "are", "as", "at", "be", "been", "before", "being", "both", "but",
+    "by", "can", "cant", "could", "did", "didnt", "do", "does", "doesnt", "doing", "done", "dont", "down", "during", "each", "for", "from",
+    "get", "got", "had", "has", "have", "having", "he", "her", "here", "hers", "him", "his", "how", "i", "id", "if", "ill", "im", "in",
+    "into", "is", "isnt", "it", "its", "ive", "just", "like", "may", "me", "might", "more", "most", "must", "my", "no", "not", "now", "of",
+    "off", "oh", "ok", "on", "once", "one", "only", "or", "other", "our", "out", "over", "please", "really", "s", "shall", "she", "should",
+    "so", "some", "such", "t", "tell", "than", "that", "thats", "the", "their", "them", "then", "there", "these", "they", "this", "those",
+    "through", "to", "too", "under", "until", "up", "us", "very", "was", "we", "well", "were", "what", "whats", "when", "where", "which",
+    "while", "who", "whom", "whose", "why", "will", "with", "would", "yes", "yet", "you", "your", "youre", "yours",
+];
+
+/// A word of a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Word {
+    /// First byte in the text.
+    pub(super) start: usize,
+    /// First byte after it.
+    pub(super) end: usize,
+    /// What it is compared by.
+    pub(super) stem: String,
+}
+
+/// The words of a text, stop words too, in order.
+pub(super) fn all_words(text: &str) -> Vec<Word> {
+    let mut out: Vec<Word> = Vec::new();
+    let mut open = false;
+    for (at, c) in text.char_indices() {
+        if c.is_alphanumeric() {
+            if !open {
+                out.push(Word { start: at, end: at, stem: String::new() });
+                open = true;
+            }
+            let word = out.last_mut().expect("just pushed");
+            word.stem.extend(c.to_lowercase());
+            word.end = at + c.len_utf8();
+        } else if !matches!(c, '\'' | '\u{2019}') {
+            open = false;
+        }
+    }
+    for word in &mut out {
+        shorten(&mut word.stem);
+    }
+    out
+}
+
+/// The words that carry content.
+pub(super) fn content_words(text: &str) -> Vec<Word> {
+    let mut words = all_words(text);
+    words.retain(|w| !is_stop_word(&w.stem));
+    words
+}
+
+/// Whether a (lower case) word carries no content.
+pub(super) fn is_stop_word(word: &str) -> bool {
+    STOP_WORDS.binary_search(&word).is_ok()
+}
+
+/// Cuts off the commonest endings, so that `paint`, `paints`, `painted` and `painting` are one. Cruder than the index's stemmer, but it
+/// only has to find words inside texts that the index has found.
+fn shorten(word: &mut String) {
+    if !word.is_ascii() || word.len() < 4 || is_stop_word(word) {
+        return;
+    }
+    for (ending, least) in [("ings", 3), ("ing", 3), ("ies", 2), ("ied", 2), ("es", 3), ("ed", 3), ("ly", 3), ("s", 3), ("y", 3), ("e", 3)]
+    {
+        if let Some(root) = word.strip_suffix(ending)
+            && root.len() >= least
+            && !(ending == "s" && root.ends_with('s'))
+        {
+            word.truncate(root.len());
+            // stopped -> stop
+            let bytes = word.as_bytes();
+            if matches!(ending, "ing" | "ed") && bytes.len() > 3 && bytes[bytes.len() - 1] == bytes[bytes.len() - 2] {
+                word.pop();
+            }
+            if word.len() > 3 && matches!(ending, "es" | "s") && word.ends_with('e') {
+                word.pop();
+            }
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stop_words_are_sorted() {
+        assert!(STOP_WORDS.is_sorted());
+    }
+
+    #[test]
+    fn forms_of_a_word_are_one() {
+        let same = |forms: &str| {
+            let stems: Vec<String> = all_words(forms).into_iter().map(|w| w.stem).collect();
+            assert!(stems.windows(2).all(|w| w[0] == w[1]), "{stems:?}");
+        };
+        same("paint paints painted painting Paint's");
+        same("stop stopped stopping stops");
+        same("hobby hobbies");
+        same("love loved loves loving");
+        same("Caroline Caroline's");
+        assert!(all_words("cat car").windows(2).all(|w| w[0].stem != w[1].stem));
+    }
+
+    #[test]
+    fn words_know_where_they_stand() {
+        let text = "Don’t eat Ünal's gherkins!";
+        let found: Vec<&str> = content_words(text).into_iter().map(|w| &text[w.start..w.end]).collect();
+        assert_eq!(found, ["eat", "Ünal's", "gherkins"]);
+    }
+}

@@ -1,0 +1,281 @@
+//! Agents of a tenant.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+use sid_core::CoreError;
+use sid_store::EraseTarget;
+use sid_types::{Agent, AgentId, AgentSpec, BlockTemplate, TeamId, Timestamp, Tokens};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::erase::ReceiptJson;
+use super::names::{Names, check_name, check_text};
+use super::users::present;
+use super::wire::{List, Metadata, Paging};
+use crate::App;
+use crate::auth::Caller;
+use crate::error::ApiError;
+use crate::extract::{Json, Path, Query};
+use crate::idempotency;
+
+const DEFAULT_BLOCK_LIMIT: u32 = 2_000;
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(create_agent, list_agents)).routes(routes!(get_agent, update_agent, erase_agent))
+}
+
+/// A block that each (agent, user) pair gets a copy of at first contact.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TemplateJson {
+    /// The name the model uses.
+    label: String,
+    /// What the block is for; shown to the model.
+    #[serde(default)]
+    description: String,
+    /// The first value.
+    #[serde(default)]
+    value: String,
+    /// Most characters of the value. Default 2000.
+    #[serde(default = "default_block_limit")]
+    limit_chars: u32,
+}
+
+const fn default_block_limit() -> u32 {
+    DEFAULT_BLOCK_LIMIT
+}
+
+/// An agent.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AgentJson {
+    #[schema(value_type = String)]
+    pub(crate) id: AgentId,
+    /// Unique inside the tenant; also its model name at the OpenAI door.
+    pub(crate) name: String,
+    /// Persona and rules, given to the model as system instructions.
+    instructions: String,
+    /// The name of a configured model.
+    model: String,
+    /// Window to use, in tokens; the model's own when `null`.
+    context_window: Option<u32>,
+    /// Most tokens of one answer; a share of the window when `null`.
+    max_output: Option<u32>,
+    temperature: Option<f32>,
+    /// Blocks that each user's pair with this agent starts with.
+    blocks: Vec<TemplateJson>,
+    /// Names of the tools that are offered; `null` = all memory tools.
+    tools: Option<Vec<String>>,
+    /// Teams whose shared memory it may read for users who are members.
+    #[schema(value_type = Vec<String>)]
+    teams: Vec<TeamId>,
+    /// Free text pairs for the application; never shown to a model.
+    metadata: Metadata,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Timestamp,
+}
+
+impl From<Agent> for AgentJson {
+    fn from(a: Agent) -> Self {
+        let template = |b: BlockTemplate| TemplateJson {
+            label: b.label,
+            description: b.description,
+            value: b.value,
+            limit_chars: b.limit_chars,
+        };
+        Self {
+            id: a.id,
+            name: a.spec.name,
+            instructions: a.spec.instructions,
+            model: a.spec.model,
+            context_window: a.spec.context_window.map(|t| t.0),
+            max_output: a.spec.max_output.map(|t| t.0),
+            temperature: a.spec.temperature,
+            blocks: a.spec.blocks.into_iter().map(template).collect(),
+            tools: a.spec.tools,
+            teams: a.teams,
+            metadata: a.spec.metadata,
+            created_at: a.created_at,
+            updated_at: a.updated_at,
+        }
+    }
+}
+
+/// All that may be set, each field on its own; `null` takes a value back where it may be missing.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct AgentPatch {
+    #[serde(default)]
+    name: Option<String>,
+    /// Persona and rules.
+    #[serde(default)]
+    instructions: Option<String>,
+    /// The name of a configured model; the server's default when left out.
+    #[serde(default)]
+    model: Option<String>,
+    /// Window to use, in tokens.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<u32>)]
+    context_window: Option<Option<u32>>,
+    /// Most tokens of one answer.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<u32>)]
+    max_output: Option<Option<u32>>,
+    /// Sampling temperature, 0 to 2.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<f32>)]
+    temperature: Option<Option<f32>>,
+    /// Blocks for pairs that have not met yet; `persona` and `human` when left out at creation.
+    #[serde(default)]
+    blocks: Option<Vec<TemplateJson>>,
+    /// Names of tools; `null` = all memory tools.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Vec<String>>)]
+    tools: Option<Option<Vec<String>>>,
+    /// Ids or `@name`s of teams.
+    #[serde(default)]
+    teams: Option<Vec<String>>,
+    #[serde(default)]
+    metadata: Option<Metadata>,
+}
+
+impl AgentPatch {
+    async fn apply(self, app: &App, names: &Names<'_>, spec: &mut AgentSpec, teams: &mut Vec<TeamId>) -> Result<(), ApiError> {
+        if let Some(name) = self.name {
+            check_name("name", &name, 255)?;
+            spec.name = name;
+        }
+        if let Some(text) = self.instructions {
+            check_text("instructions", &text, 100_000)?;
+            spec.instructions = text;
+        }
+        if let Some(model) = self.model {
+            if !app.config().models.contains_key(&model) {
+                return Err(CoreError::UnknownModel { agent: spec.name.clone(), model }.into());
+            }
+            spec.model = model;
+        }
+        if let Some(window) = self.context_window {
+            if window.is_some_and(|w| w < 512) {
+                return Err(ApiError::bad_request("`context_window` must be at least 512 tokens"));
+            }
+            spec.context_window = window.map(Tokens);
+        }
+        if let Some(most) = self.max_output {
+            if most == Some(0) {
+                return Err(ApiError::bad_request("`max_output` must be at least 1"));
+            }
+            spec.max_output = most.map(Tokens);
+        }
+        if let Some(temperature) = self.temperature {
+            if temperature.is_some_and(|t| !(0.0..=2.0).contains(&t)) {
+                return Err(ApiError::bad_request("`temperature` must be 0 to 2"));
+            }
+            spec.temperature = temperature;
+        }
+        if let Some(blocks) = self.blocks {
+            spec.blocks = blocks.into_iter().map(checked_template).collect::<Result<_, _>>()?;
+            let mut labels: Vec<&str> = spec.blocks.iter().map(|b| b.label.as_str()).collect();
+            labels.sort_unstable();
+            if labels.windows(2).any(|w| w[0] == w[1]) {
+                return Err(ApiError::bad_request("`blocks` has the same label twice"));
+            }
+        }
+        if let Some(tools) = self.tools {
+            for name in tools.iter().flatten() {
+                check_name("tools", name, 64)?;
+            }
+            spec.tools = tools;
+        }
+        if let Some(metadata) = self.metadata {
+            for (key, value) in &metadata {
+                check_text("metadata", key, 255)?;
+                check_text("metadata", value, 10_000)?;
+            }
+            spec.metadata = metadata;
+        }
+        if let Some(wanted) = self.teams {
+            let mut resolved = Vec::with_capacity(wanted.len());
+            for team in wanted {
+                resolved.push(names.team(&team).await?);
+            }
+            *teams = resolved;
+        }
+        Ok(())
+    }
+}
+
+fn checked_template(t: TemplateJson) -> Result<BlockTemplate, ApiError> {
+    check_name("blocks.label", &t.label, 64)?;
+    check_text("blocks.description", &t.description, 2_000)?;
+    check_text("blocks.value", &t.value, 1_000_000)?;
+    if t.value.chars().count() > t.limit_chars as usize {
+        return Err(ApiError::bad_request(format!("block `{}` has a value longer than its limit_chars of {}", t.label, t.limit_chars)));
+    }
+    Ok(BlockTemplate { label: t.label, description: t.description, value: t.value, limit_chars: t.limit_chars })
+}
+
+/// Makes an agent.
+#[utoipa::path(post, path = "/agents", tag = "agents", params(("Idempotency-Key" = Option<String>, Header)), request_body(content = AgentPatch, description = "`name` is required"), responses((status = 201, description = "Made", body = AgentJson)))]
+async fn create_agent(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Json<AgentPatch>,
+) -> Result<(StatusCode, axum::Json<AgentJson>), ApiError> {
+    let scope = caller.tenant_scope()?;
+    let name = body.value.name.clone().ok_or_else(|| ApiError::bad_request("missing field `name`"))?;
+    let mut spec = AgentSpec::new(name, app.config().default_model());
+    let mut teams = Vec::new();
+    body.value.apply(&app, &Names::new(app.store(), &scope), &mut spec, &mut teams).await?;
+    let derived = idempotency::derived_id(&headers, &caller, "agent")?.map(AgentId::from_uuid);
+    let id = derived.unwrap_or_else(AgentId::new);
+    if derived.is_some()
+        && let Some(known) = idempotency::replayed(app.store().agent(&scope, id).await, |a| a.spec.name == spec.name)?
+    {
+        return Ok((StatusCode::CREATED, axum::Json(known.into())));
+    }
+    let agent = app.store().create_agent(&scope, id, spec, teams).await?;
+    Ok((StatusCode::CREATED, axum::Json(agent.into())))
+}
+
+/// Agents, oldest first.
+#[utoipa::path(get, path = "/agents", tag = "agents", params(Paging), responses((status = 200, description = "A page of agents", body = List<AgentJson>)))]
+async fn list_agents(State(app): State<App>, caller: Caller, Query(paging): Query<Paging>) -> Result<axum::Json<List<AgentJson>>, ApiError> {
+    Ok(axum::Json(List::of(app.store().agents(&caller.scope()?, paging.request()?).await?)))
+}
+
+/// One agent.
+#[utoipa::path(get, path = "/agents/{id}", tag = "agents", params(("id" = String, Path, description = "Id or `@name`")), responses((status = 200, description = "The agent", body = AgentJson)))]
+async fn get_agent(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<axum::Json<AgentJson>, ApiError> {
+    let scope = caller.scope()?;
+    let id = Names::new(app.store(), &scope).agent(&id).await?;
+    Ok(axum::Json(app.store().agent(&scope, id).await?.into()))
+}
+
+/// Changes an agent; in force from the next turn on.
+#[utoipa::path(patch, path = "/agents/{id}", tag = "agents", params(("id" = String, Path, description = "Id or `@name`")), request_body = AgentPatch, responses((status = 200, description = "Changed", body = AgentJson)))]
+async fn update_agent(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    body: Json<AgentPatch>,
+) -> Result<axum::Json<AgentJson>, ApiError> {
+    let scope = caller.tenant_scope()?;
+    let names = Names::new(app.store(), &scope);
+    let agent = app.store().agent(&scope, names.agent(&id).await?).await?;
+    let (mut spec, mut teams) = (agent.spec, agent.teams);
+    body.value.apply(&app, &names, &mut spec, &mut teams).await?;
+    Ok(axum::Json(app.store().update_agent(&scope, agent.id, spec, teams).await?.into()))
+}
+
+/// Erases an agent with all its conversations and memory; answers the receipt.
+#[utoipa::path(delete, path = "/agents/{id}", tag = "agents", params(("id" = String, Path, description = "Id or `@name`")), responses((status = 200, description = "Erased", body = ReceiptJson)))]
+async fn erase_agent(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<axum::Json<ReceiptJson>, ApiError> {
+    let scope = caller.tenant_scope()?;
+    let id = Names::new(app.store(), &scope).agent(&id).await?;
+    Ok(axum::Json(app.store().erase(&scope, EraseTarget::Agent(id)).await?.into()))
+}

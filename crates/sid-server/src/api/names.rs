@@ -1,0 +1,75 @@
+//! Ids and `@name`s: what paths and bodies call things by.
+
+use sid_store::{Store, StoreError};
+use sid_types::{AgentId, Scope, TeamId, UserId};
+
+use crate::error::ApiError;
+
+/// Looks names up as one caller sees them.
+pub(crate) struct Names<'a> {
+    store: &'a dyn Store,
+    scope: &'a Scope,
+}
+
+impl<'a> Names<'a> {
+    pub(crate) fn new(store: &'a dyn Store, scope: &'a Scope) -> Self {
+        Self { store, scope }
+    }
+
+    /// An agent's id from its id or `@name`. The id itself is not looked up: the store checks it at its use.
+    pub(crate) async fn agent(&self, text: &str) -> Result<AgentId, ApiError> {
+        match text.strip_prefix('@') {
+            Some(name) => Ok(self.store.agent_by_name(self.scope, name).await?.id),
+            None => super::wire::parse_id(text, "agent"),
+        }
+    }
+
+    /// A user's id from its id or `@handle`.
+    pub(crate) async fn user(&self, text: &str) -> Result<UserId, ApiError> {
+        match text.strip_prefix('@') {
+            Some(handle) => Ok(self.store.user_by_handle(self.scope, handle).await?.id),
+            None => super::wire::parse_id(text, "user"),
+        }
+    }
+
+    /// A team's id from its id or `@name`.
+    pub(crate) async fn team(&self, text: &str) -> Result<TeamId, ApiError> {
+        match text.strip_prefix('@') {
+            Some(name) => {
+                let teams = self.store.teams(self.scope).await?;
+                teams.iter().find(|t| t.name == name).map(|t| t.id).ok_or_else(|| StoreError::NotFound { what: "team" }.into())
+            }
+            None => super::wire::parse_id(text, "team"),
+        }
+    }
+}
+
+/// Checks a name that people choose: 1 to `max` characters, no control characters, no `@` in front (it would read as a name's mark),
+/// no white space at the ends.
+pub(crate) fn check_name(what: &str, name: &str, max: usize) -> Result<(), ApiError> {
+    let problem = if name.is_empty() {
+        "must not be empty".to_owned()
+    } else if name.chars().count() > max {
+        format!("must have at most {max} characters")
+    } else if name.starts_with('@') {
+        "must not begin with `@`".to_owned()
+    } else if name.chars().any(char::is_control) {
+        "must not contain control characters".to_owned()
+    } else if name.trim() != name {
+        "must not begin or end with white space".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(ApiError::bad_request(format!("`{what}` {problem}")))
+}
+
+/// Checks a text that a store keeps: no NUL character, at most `max` bytes.
+pub(crate) fn check_text(what: &str, text: &str, max: usize) -> Result<(), ApiError> {
+    if text.contains('\0') {
+        return Err(ApiError::bad_request(format!("`{what}` must not contain NUL characters")));
+    }
+    if text.len() > max {
+        return Err(ApiError::bad_request(format!("`{what}` has {} bytes, more than {max}", text.len())));
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! Teams and their members.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+use sid_types::{Team, TeamId, Timestamp};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::names::{Names, check_name};
+use super::users::UserJson;
+use super::wire::List;
+use crate::App;
+use crate::auth::Caller;
+use crate::error::ApiError;
+use crate::extract::{Json, Path};
+use crate::idempotency;
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(create_team, list_teams))
+        .routes(routes!(get_team))
+        .routes(routes!(list_members))
+        .routes(routes!(add_member, remove_member))
+}
+
+/// A group of users that shares memory.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TeamJson {
+    #[schema(value_type = String)]
+    id: TeamId,
+    name: String,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+}
+
+impl From<Team> for TeamJson {
+    fn from(t: Team) -> Self {
+        Self { id: t.id, name: t.name, created_at: t.created_at }
+    }
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewTeam {
+    /// Unique inside the tenant; 1 to 255 characters.
+    name: String,
+}
+
+/// Makes a team.
+#[utoipa::path(post, path = "/teams", tag = "teams", params(("Idempotency-Key" = Option<String>, Header)), request_body = NewTeam, responses((status = 201, description = "Made", body = TeamJson)))]
+async fn create_team(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Json<NewTeam>,
+) -> Result<(StatusCode, axum::Json<TeamJson>), ApiError> {
+    let scope = caller.tenant_scope()?;
+    let name = body.value.name;
+    check_name("name", &name, 255)?;
+    let derived = idempotency::derived_id(&headers, &caller, "team")?.map(TeamId::from_uuid);
+    let id = derived.unwrap_or_else(TeamId::new);
+    if derived.is_some()
+        && let Some(known) = idempotency::replayed(app.store().team(&scope, id).await, |t| t.name == name)?
+    {
+        return Ok((StatusCode::CREATED, axum::Json(known.into())));
+    }
+    let team = Team { id, name, created_at: app.now() };
+    Ok((StatusCode::CREATED, axum::Json(app.store().create_team(&scope, team).await?.into())))
+}
+
+/// Teams that the caller sees, by name.
+#[utoipa::path(get, path = "/teams", tag = "teams", responses((status = 200, description = "All teams", body = List<TeamJson>)))]
+async fn list_teams(State(app): State<App>, caller: Caller) -> Result<axum::Json<List<TeamJson>>, ApiError> {
+    Ok(axum::Json(List::whole(app.store().teams(&caller.scope()?).await?)))
+}
+
+/// One team.
+#[utoipa::path(get, path = "/teams/{id}", tag = "teams", params(("id" = String, Path, description = "Id or `@name`")), responses((status = 200, description = "The team", body = TeamJson)))]
+async fn get_team(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<axum::Json<TeamJson>, ApiError> {
+    let scope = caller.scope()?;
+    let id = Names::new(app.store(), &scope).team(&id).await?;
+    Ok(axum::Json(app.store().team(&scope, id).await?.into()))
+}
+
+/// Members, by handle.
+#[utoipa::path(get, path = "/teams/{id}/members", operation_id = "list_team_members", tag = "teams", params(("id" = String, Path, description = "Id or `@name`")), responses((status = 200, description = "All members", body = List<UserJson>)))]
+async fn list_members(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<axum::Json<List<UserJson>>, ApiError> {
+    let scope = caller.scope()?;
+    let id = Names::new(app.store(), &scope).team(&id).await?;
+    Ok(axum::Json(List::whole(app.store().team_members(&scope, id).await?)))
+}
+
+async fn set_member(app: &App, caller: &Caller, team: &str, user: &str, member: bool) -> Result<StatusCode, ApiError> {
+    let scope = caller.tenant_scope()?;
+    let names = Names::new(app.store(), &scope);
+    let (team, user) = (names.team(team).await?, names.user(user).await?);
+    app.store().set_team_member(&scope, team, user, member).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Adds a user to a team; again changes nothing.
+#[utoipa::path(put, path = "/teams/{id}/members/{user}", operation_id = "add_team_member", tag = "teams", params(("id" = String, Path, description = "Id or `@name`"), ("user" = String, Path, description = "Id or `@handle`")), responses((status = 204, description = "Is a member")))]
+async fn add_member(State(app): State<App>, caller: Caller, Path((team, user)): Path<(String, String)>) -> Result<StatusCode, ApiError> {
+    set_member(&app, &caller, &team, &user, true).await
+}
+
+/// Takes a user out of a team; again changes nothing.
+#[utoipa::path(delete, path = "/teams/{id}/members/{user}", operation_id = "remove_team_member", tag = "teams", params(("id" = String, Path, description = "Id or `@name`"), ("user" = String, Path, description = "Id or `@handle`")), responses((status = 204, description = "Is no member")))]
+async fn remove_member(State(app): State<App>, caller: Caller, Path((team, user)): Path<(String, String)>) -> Result<StatusCode, ApiError> {
+    set_member(&app, &caller, &team, &user, false).await
+}

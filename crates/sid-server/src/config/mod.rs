@@ -1,0 +1,196 @@
+//! Configuration: defaults < TOML file < `SID_*` environment < flags.
+//!
+//! A key that nobody knows is an error, wherever it stands; the message names the nearest one that exists. Each option is declared
+//! once, in `sections.rs`; [`reference`] and the check read the same declaration.
+
+mod error;
+mod load;
+mod sections;
+mod setting;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+pub use error::ConfigError;
+pub use load::Sources;
+pub use sections::{
+    Embedder, EmbedderKind, Engine, Log, LogFormat, Model, ModelApi, Server, Store, StoreKind, ToolMode, Tokenizer, Top,
+};
+pub use setting::{ConfigField, Secret};
+use setting::Section;
+
+/// All options, checked.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// Options above all sections.
+    pub top: Top,
+    /// The HTTP server.
+    pub server: Server,
+    /// The store.
+    pub store: Store,
+    /// Model endpoints by name. Empty = one called `default` with the defaults of [`Model`].
+    pub models: BTreeMap<String, Model>,
+    /// What makes vectors.
+    pub embedder: Embedder,
+    /// The agent loop.
+    pub engine: Engine,
+    /// The log.
+    pub log: Log,
+}
+
+impl Config {
+    /// Reads and checks everything.
+    ///
+    /// Errors: an unreadable or malformed file, an unknown key, a value that does not fit, values that do not fit together.
+    pub fn load(sources: Sources) -> Result<Self, ConfigError> {
+        let mut config = load::read(sources)?;
+        if config.models.is_empty() {
+            config.models.insert("default".into(), Model::default());
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The model of agents that name none.
+    #[must_use]
+    pub fn default_model(&self) -> &str {
+        let named = self.top.default_model.as_str();
+        if !named.is_empty() {
+            return named;
+        }
+        if self.models.contains_key("default") { "default" } else { self.models.keys().next().map_or("default", String::as_str) }
+    }
+
+    /// Whether the values fit together.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let bad = |key: &str, problem: String| Err(ConfigError::BadValue { key: key.to_owned(), problem, place: None });
+        if self.server.listen.parse::<std::net::SocketAddr>().is_err() {
+            return bad("server.listen", format!("expected an address such as 127.0.0.1:8700, found `{}`", self.server.listen));
+        }
+        if self.server.body_limit_bytes < 1_024 {
+            return bad("server.body_limit_bytes", "must be at least 1024".into());
+        }
+        for (key, value) in [("server.queue_depth", self.server.queue_depth), ("server.max_runs", self.server.max_runs)] {
+            if value == 0 {
+                return bad(key, "must be at least 1".into());
+            }
+        }
+        if !self.models.is_empty() && !self.models.contains_key(self.default_model()) {
+            let names: Vec<&str> = self.models.keys().map(String::as_str).collect();
+            return bad("default_model", format!("there is no [models.{}]; configured: {}", self.top.default_model, names.join(", ")));
+        }
+        for (name, model) in &self.models {
+            let at = |field: &str| format!("models.{name}.{field}");
+            if !is_web_url(&model.base_url) {
+                return bad(&at("base_url"), format!("expected a URL that begins with http:// or https://, found `{}`", model.base_url));
+            }
+            if let Some(other) = &model.summarizer
+                && !self.models.contains_key(other)
+            {
+                return bad(&at("summarizer"), format!("there is no [models.{other}]"));
+            }
+            if model.context_window.is_some_and(|w| w < 512) {
+                return bad(&at("context_window"), "must be at least 512 tokens".into());
+            }
+            let times = [
+                ("connect_ms", model.connect_ms),
+                ("first_byte_ms", model.first_byte_ms),
+                ("idle_ms", model.idle_ms),
+                ("total_ms", model.total_ms),
+                ("max_tries", u64::from(model.max_tries)),
+            ];
+            if let Some((field, _)) = times.iter().find(|(_, value)| *value == 0) {
+                return bad(&at(field), "must be at least 1".into());
+            }
+        }
+        match self.embedder.kind {
+            EmbedderKind::Fastembed if self.embedder.path.is_none() => {
+                bad("embedder.path", "required when embedder.kind is \"fastembed\": the folder with the model's files".into())
+            }
+            EmbedderKind::OpenAi if !self.embedder.base_url.as_deref().is_some_and(is_web_url) => {
+                bad("embedder.base_url", "a URL is required when embedder.kind is \"openai\"".into())
+            }
+            EmbedderKind::OpenAi if self.embedder.model.is_none() => {
+                bad("embedder.model", "required when embedder.kind is \"openai\"".into())
+            }
+            EmbedderKind::OpenAi if self.embedder.dimensions.is_none() => {
+                bad("embedder.dimensions", "required when embedder.kind is \"openai\": how many numbers one vector has".into())
+            }
+            _ if self.engine.recall_share > 80 => bad("engine.recall_share", "must be at most 80".into()),
+            _ if self.engine.poll_ms == 0 || self.engine.lease_ttl_ms < 2 * self.engine.poll_ms => {
+                bad("engine.lease_ttl_ms", "must be at least twice engine.poll_ms, which must be at least 1".into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The effective values as TOML, secrets redacted.
+    #[must_use]
+    pub fn show(&self) -> String {
+        let mut out = String::new();
+        let mut put = |header: Option<String>, fields: Vec<(&'static str, String)>| {
+            if let Some(header) = header {
+                let _ = writeln!(out, "\n[{header}]");
+            }
+            for (key, value) in fields {
+                let _ = writeln!(out, "{key} = {value}");
+            }
+        };
+        put(None, self.top.show());
+        put(Some("server".into()), self.server.show());
+        put(Some("store".into()), self.store.show());
+        for (name, model) in &self.models {
+            put(Some(format!("models.{name}")), model.show());
+        }
+        put(Some("embedder".into()), self.embedder.show());
+        put(Some("engine".into()), self.engine.show());
+        put(Some("log".into()), self.log.show());
+        out
+    }
+}
+
+fn is_web_url(text: &str) -> bool {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    rest.is_some_and(|r| !r.is_empty() && !r.starts_with('/') && !r.contains(char::is_whitespace))
+}
+
+/// Every option that exists, in the order of the reference.
+#[must_use]
+pub fn reference() -> Vec<ConfigField> {
+    let mut all = Top::describe("");
+    all.extend(Server::describe("server"));
+    all.extend(Store::describe("store"));
+    all.extend(Model::describe("models.NAME"));
+    all.extend(Embedder::describe("embedder"));
+    all.extend(Engine::describe("engine"));
+    all.extend(Log::describe("log"));
+    all
+}
+
+/// The reference as Markdown: what `docs/configuration.md` holds.
+#[must_use]
+pub fn reference_markdown() -> String {
+    let mut out = String::from(concat!(
+        "# Configuration\n\n",
+        "Generated by `cargo xtask gen`; do not edit.\n\n",
+        "Later sources win: defaults, the TOML file (`--config FILE`, else `./sid.toml` if it is there), the environment, flags.\n",
+        "An unknown key is an error. `sid-server config check` prints the effective values, secrets redacted.\n\n",
+        "- Environment: `SID_` + the key in capitals, `__` for each dot: `SID_SERVER__LISTEN`, `SID_MODELS__DEFAULT__BASE_URL`.\n",
+        "- Flags: `--set key=value`, as often as needed; `--listen`, `--data` and `--store` are short forms.\n",
+        "- A secret may stand in a file instead: `api_key_file = \"path\"`, `SID_MODELS__DEFAULT__API_KEY_FILE=path`.\n",
+        "- `models.NAME` stands for any name: agents call the model by it. Without any, `models.default` is assumed.\n",
+    ));
+    let mut section = None;
+    for field in reference() {
+        let own = field.key.rsplit_once('.').map_or("", |(s, _)| s).to_owned();
+        if section.as_ref() != Some(&own) {
+            let title = if own.is_empty() { "Top level".to_owned() } else { format!("`[{own}]`") };
+            let _ = write!(out, "\n## {title}\n\n| key | type | default | what |\n| --- | --- | --- | --- |\n");
+            section = Some(own);
+        }
+        let short = field.key.rsplit_once('.').map_or(field.key.as_str(), |(_, k)| k);
+        let default = field.default.map_or_else(|| "not set".to_owned(), |d| format!("`{d}`"));
+        let _ = writeln!(out, "| `{short}` | {} | {default} | {} |", field.type_name, field.doc);
+    }
+    out
+}

@@ -1,0 +1,235 @@
+//! The options themselves: the one table that parser, check, defaults and reference share.
+
+use std::path::PathBuf;
+
+use super::setting::{Secret, Setting, choice, section};
+
+choice! {
+    /// Where data is kept.
+    StoreKind: "\"sqlite\" or \"in-process\"" {
+        /// An embedded database in a folder.
+        Sqlite = "sqlite",
+        /// In memory: gone with the process.
+        InProcess = "in-process",
+    }
+}
+
+choice! {
+    /// What a model endpoint speaks.
+    ModelApi: "\"openai\" or \"ollama\"" {
+        /// The OpenAI chat API (vLLM, llama.cpp, SGLang, LM Studio, Together, ...).
+        OpenAi = "openai",
+        /// Ollama's own API.
+        Ollama = "ollama",
+    }
+}
+
+choice! {
+    /// How tool calls are got out of a model.
+    ToolMode: "\"auto\", \"native\", \"structured\", \"text\" or \"none\"" {
+        /// What discovery finds best.
+        Auto = "auto",
+        /// The engine's own tool calls.
+        Native = "native",
+        /// One JSON schema over all tools.
+        Structured = "structured",
+        /// Tools described in the prompt.
+        Text = "text",
+        /// No tools.
+        None = "none",
+    }
+}
+
+choice! {
+    /// How tokens are counted.
+    Tokenizer: "\"auto\", \"bytes\", \"cl100k\" or \"o200k\"" {
+        /// The vocabulary that suits the model, corrected by what the engine reports.
+        Auto = "auto",
+        /// Four bytes are a token, corrected by what the engine reports.
+        Bytes = "bytes",
+        /// OpenAI's cl100k vocabulary.
+        Cl100k = "cl100k",
+        /// OpenAI's o200k vocabulary.
+        O200k = "o200k",
+    }
+}
+
+choice! {
+    /// What makes vectors.
+    EmbedderKind: "\"lexical\", \"fastembed\", \"openai\" or \"none\"" {
+        /// Hashed words: finds the same words, not the same meaning.
+        Lexical = "lexical",
+        /// A sentence model in this process.
+        Fastembed = "fastembed",
+        /// An OpenAI-compatible `/v1/embeddings` endpoint.
+        OpenAi = "openai",
+        /// No vectors at all.
+        None = "none",
+    }
+}
+
+choice! {
+    /// How log lines look.
+    LogFormat: "\"text\" or \"json\"" {
+        /// For people.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+
+section! {
+    /// Options above all sections.
+    Top {
+        /// The model of agents that name none. Empty: the model called `default`, else the first by name.
+        default_model: String = String::new();
+    }
+}
+
+section! {
+    /// The HTTP server.
+    Server {
+        /// Address and port to listen on. Port 0 takes a free one.
+        listen: String = "127.0.0.1:8700".into();
+        /// Largest request body, in bytes.
+        body_limit_bytes: usize = 4 * 1024 * 1024;
+        /// Most runs that wait in one conversation; the next message is answered 429.
+        queue_depth: usize = 256;
+        /// Most runs at once in this process; the next message is answered 503.
+        max_runs: usize = 512;
+        /// Most requests at once in this process, streams included; the next one is answered 503. 0 = no limit.
+        max_requests: usize = 4_096;
+        /// Requests per second of one API key, with bursts of twice as many; more is answered 429. 0 = no limit.
+        rate_limit_per_second: u32 = 0;
+        /// How long a request may wait for its run before it is answered 202 with the run as it is, in milliseconds.
+        wait_limit_ms: u64 = 630_000;
+        /// How long `/health/ready` says no before the server stops taking requests, in milliseconds: time for a load balancer.
+        drain_delay_ms: u64 = 0;
+        /// How long running steps may go on after SIGTERM, in milliseconds. What is not done then is resumed at the next start.
+        drain_timeout_ms: u64 = 25_000;
+        /// Whether `/metrics` needs no key from other machines too. From this machine it never does.
+        public_metrics: bool = false;
+        /// Whether each request is logged with its status and duration.
+        log_requests: bool = true;
+    }
+}
+
+section! {
+    /// The store.
+    Store {
+        /// Which store.
+        kind: StoreKind = StoreKind::Sqlite;
+        /// The data folder of the embedded store; it is made when it is not there.
+        path: PathBuf = PathBuf::from("sid-data");
+    }
+}
+
+section! {
+    /// One model endpoint.
+    Model {
+        /// Where it is, for `openai` with `/v1` at the end.
+        base_url: String = "http://127.0.0.1:8080/v1".into();
+        /// What it speaks.
+        api: ModelApi = ModelApi::OpenAi;
+        /// The name that the endpoint knows the model by. Empty: the first that the endpoint lists.
+        model: String = String::new();
+        /// The endpoint's key, if it wants one.
+        api_key: Secret = Secret::default();
+        /// The window in tokens, where the endpoint does not say or says too much. Not set: what discovery finds, else 8192.
+        context_window: Option<u32> = None;
+        /// How tools are called.
+        tool_mode: ToolMode = ToolMode::Auto;
+        /// Whether the chat template takes system messages after the first. Not set: what discovery finds.
+        system_anywhere: Option<bool> = None;
+        /// Most tokens of one answer, for agents that do not say. Not set: a share of the window.
+        max_output: Option<u32> = None;
+        /// The configured model that writes summaries and diary pages for this one. Not set: this one.
+        summarizer: Option<String> = None;
+        /// Time to connect, in milliseconds.
+        connect_ms: u64 = 5_000;
+        /// Time to the first byte of an answer (reading a long prompt is slow), in milliseconds.
+        first_byte_ms: u64 = 60_000;
+        /// Longest silence inside an answer, in milliseconds.
+        idle_ms: u64 = 30_000;
+        /// Longest whole answer, in milliseconds.
+        total_ms: u64 = 600_000;
+        /// Tries of one call, the first included.
+        max_tries: u32 = 3;
+        /// Longest pause before the second try, in milliseconds; it doubles each time.
+        base_delay_ms: u64 = 500;
+        /// Most calls at once; others wait. 0 = no limit.
+        max_concurrency: usize = 32;
+        /// How tokens are counted.
+        tokenizer: Tokenizer = Tokenizer::Auto;
+        /// Whether answers are streamed from the endpoint.
+        stream: bool = true;
+    }
+}
+
+section! {
+    /// What makes vectors for search by meaning.
+    Embedder {
+        /// Which embedder. The default, `lexical`, finds the same words only.
+        kind: EmbedderKind = EmbedderKind::Lexical;
+        /// For `fastembed`: the folder with the model's files.
+        path: Option<PathBuf> = None;
+        /// For `fastembed`: the ONNX Runtime library file. Not set: the system's.
+        onnxruntime: Option<PathBuf> = None;
+        /// For `openai`: where the endpoint is, with `/v1` at the end.
+        base_url: Option<String> = None;
+        /// For `openai`: the endpoint's key, if it wants one.
+        api_key: Secret = Secret::default();
+        /// For `openai`: the name that the endpoint knows the model by.
+        model: Option<String> = None;
+        /// For `openai`: numbers per vector. Required there.
+        dimensions: Option<usize> = None;
+        /// Threads that a model in this process may use. 0 = as many as cores.
+        threads: usize = 0;
+    }
+}
+
+section! {
+    /// The agent loop.
+    Engine {
+        /// Most model calls of one run.
+        max_steps: u32 = 50;
+        /// Most tokens of one run, prompts and answers together.
+        max_tokens: u64 = 1_000_000;
+        /// Longest run, in milliseconds.
+        max_time_ms: u64 = 600_000;
+        /// The same call with the same arguments this many times in a row ends a run.
+        max_repeats: u32 = 3;
+        /// How long a claim on a conversation holds unless renewed, in milliseconds: how long a crashed process delays its runs.
+        lease_ttl_ms: u64 = 15_000;
+        /// How often claims are renewed and orphaned runs are looked for, in milliseconds.
+        poll_ms: u64 = 1_000;
+        /// Longest delay of streamed text, in milliseconds.
+        delta_flush_ms: u64 = 50;
+        /// Share of the window that automatic recall may fill, in hundredths.
+        recall_share: u32 = 30;
+        /// How long a turn waits for the vector of its message before it searches by words only, in milliseconds.
+        embed_wait_ms: u64 = 2_000;
+        /// Whether diary pages are written in the background.
+        diary: bool = true;
+    }
+}
+
+section! {
+    /// The log, on standard error.
+    Log {
+        /// How lines look.
+        format: LogFormat = LogFormat::Text;
+        /// What is logged, such as `info` or `info,sid_core=debug`.
+        filter: String = "info,sqlx=warn,hyper=warn,h2=warn,ort=warn".into();
+    }
+}
+
+impl Setting for Option<bool> {
+    const TYPE: &'static str = "true or false";
+    fn read(raw: &super::setting::Raw) -> Result<Self, String> {
+        bool::read(raw).map(Some)
+    }
+    fn show(&self) -> Option<String> {
+        self.map(|b| b.to_string())
+    }
+}

@@ -1,0 +1,83 @@
+//! One user message, from the door to the answer: the use case that REST and the OpenAI door share.
+
+use std::time::Duration;
+
+use sid_core::{CoreError, Submit};
+use sid_store::StoreError;
+use sid_types::{Message, Role, Run, Scope, Seq};
+use tokio::task::JoinHandle;
+
+use crate::error::ApiError;
+use crate::{App, metrics};
+
+/// A run that was accepted. It goes on whether anybody waits or not.
+pub(crate) struct Turn {
+    pub(crate) scope: Scope,
+    /// As it was when it was accepted.
+    pub(crate) run: Run,
+    /// Watches the run to its end (and counts it), even when the connection is gone.
+    watcher: JoinHandle<Result<Run, CoreError>>,
+}
+
+/// Accepts a stimulus. After `Ok`, it is stored and will be answered.
+pub(crate) async fn submit(app: &App, scope: Scope, submit: Submit) -> Result<Turn, ApiError> {
+    let submitted = app.engine().submit(&scope, submit).await?;
+    let id = submitted.run.id;
+    let (engine, limit) = (app.engine().clone(), Duration::from_millis(app.config().server.wait_limit_ms));
+    let counts = !submitted.replayed;
+    let watcher = tokio::spawn(async move {
+        let run = engine.wait(&scope, id, limit).await?;
+        if counts && run.status.is_terminal() {
+            metrics::run_ended(&run);
+        }
+        Ok(run)
+    });
+    Ok(Turn { scope, run: submitted.run, watcher })
+}
+
+impl Turn {
+    /// Waits for the end. Answers the run as it is when the time is over or the server closes: it may be under way still.
+    pub(crate) async fn end(self, app: &App) -> Result<Run, ApiError> {
+        let id = self.run.id;
+        tokio::select! {
+            done = self.watcher => match done {
+                Ok(run) => Ok(run?),
+                Err(fault) => {
+                    tracing::error!(run = %id, "watching a run failed: {fault}");
+                    Ok(app.store().run(&self.scope, id).await?)
+                }
+            },
+            () = app.closing().cancelled() => Ok(app.store().run(&self.scope, id).await?),
+        }
+    }
+}
+
+/// All messages of a run, in order: what was said, tool results, the answer.
+pub(crate) async fn messages_of(app: &App, scope: &Scope, run: &Run) -> Result<Vec<Message>, StoreError> {
+    const PAGE: usize = 100;
+    let Some(first) = run.stimulus.first() else { return Ok(Vec::new()) };
+    let first = match app.store().message(scope, *first).await {
+        Ok(message) => message,
+        // It waits with the run, and has no place yet.
+        Err(StoreError::NotFound { .. }) => return Ok(Vec::new()),
+        Err(e) => return Err(e),
+    };
+    let mut found: Vec<Message> = Vec::new();
+    let mut from = Seq(first.seq.0.saturating_sub(1));
+    loop {
+        // A run's messages stay together.
+        let page = app.store().page(scope, run.conversation, Some(from), sid_store::Order::Ascending, PAGE).await?;
+        let count = page.len();
+        found.extend(page.into_iter().take_while(|m| m.run == Some(run.id)));
+        match found.last() {
+            Some(last) if count == PAGE && last.seq.0 == from.0 + PAGE as u64 => from = last.seq,
+            _ => return Ok(found),
+        }
+    }
+}
+
+/// What the agent said to the human: the words of all steps, in order.
+pub(crate) fn reply_of(messages: &[Message]) -> String {
+    let words = messages.iter().filter(|m| m.body.role() == Role::Assistant).map(|m| m.body.text().trim()).filter(|t| !t.is_empty());
+    words.collect::<Vec<_>>().join("\n\n")
+}

@@ -1,0 +1,118 @@
+//! The full-text index of large partitions: what keeps every detail findable at bounded cost.
+//!
+//! A partition that grows large goes into it: new records in their own transactions, the older ones in the background, oldest first,
+//! in steps that a restart takes up again. Lists of words are per partition: a token is the partition's number and a hash of the stem.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use sid_store::index::terms;
+use sqlx::sqlite::SqliteConnection;
+
+use crate::codec::Columns;
+use crate::error::Result;
+use crate::writer::Tx;
+
+/// Records that one background step brings over.
+const STEP: i64 = 256;
+
+/// The token of a stem in a partition: letters and digits only, whatever the script of the stem.
+pub(crate) fn token(part: i64, stem: &str) -> String {
+    // FNV-1a: stored, so it must never change. Two stems with one hash only cost a look at a record too many.
+    let hash = stem.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    format!("{part:x}g{hash:x}")
+}
+
+fn tokens(part: i64, speaker: Option<&str>, text: &str) -> String {
+    let mut stems: BTreeSet<String> = terms(text).into_iter().collect();
+    stems.extend(speaker.map(terms).unwrap_or_default());
+    let mut out = String::with_capacity(stems.len() * 20);
+    for stem in stems {
+        let _ = write!(out, "{} ", token(part, &stem));
+    }
+    out
+}
+
+/// Takes records in.
+pub(crate) async fn insert<'r>(tx: &mut Tx, part: i64, rows: impl Iterator<Item = (i64, Option<&'r str>, &'r str)> + Send) -> Result<()> {
+    for (rid, speaker, text) in rows {
+        sqlx::query("INSERT OR REPLACE INTO full_text (rowid, tokens) VALUES (?, ?)")
+            .bind(rid)
+            .bind(tokens(part, speaker, text))
+            .execute(&mut tx.conn)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Takes a record out.
+pub(crate) async fn remove(tx: &mut Tx, rid: i64) -> Result<()> {
+    sqlx::query("DELETE FROM full_text WHERE rowid = ?").bind(rid).execute(&mut tx.conn).await?;
+    Ok(())
+}
+
+/// From now on the partition's new records are taken in; those that are there already are to follow.
+pub(crate) async fn begin(tx: &mut Tx, part: i64) -> Result<()> {
+    sqlx::query(
+        "UPDATE partitions SET is_full_text = 1, filled_to = -1, fill_end = max(
+            ifnull((SELECT max(rid) FROM messages WHERE part = ?1), 0), ifnull((SELECT max(rid) FROM passages WHERE part = ?1), 0),
+            ifnull((SELECT max(rid) FROM diary WHERE part = ?1), 0)) WHERE part = ?1",
+    )
+    .bind(part)
+    .execute(&mut tx.conn)
+    .await?;
+    Ok(())
+}
+
+/// Brings over the next older records; answers whether there are more.
+pub(crate) async fn fill(tx: &mut Tx, part: i64) -> Result<bool> {
+    let state = sqlx::query("SELECT filled_to, fill_end FROM partitions WHERE part = ?").bind(part).fetch_optional(&mut tx.conn).await?;
+    let Some((from, end)) = state.map(|row| Ok::<_, crate::error::Fault>((row.int(0)?, row.int(1)?))).transpose()? else { return Ok(false) };
+    if from >= end {
+        return Ok(false);
+    }
+    let rows = sqlx::query(
+        "SELECT * FROM (
+            SELECT * FROM (SELECT rid, speaker, text FROM messages WHERE part = ?1 AND rid > ?2 AND rid <= ?3 ORDER BY rid LIMIT ?4)
+            UNION ALL SELECT * FROM (SELECT rid, NULL, text FROM passages WHERE part = ?1 AND rid > ?2 AND rid <= ?3 ORDER BY rid LIMIT ?4)
+            UNION ALL SELECT * FROM (SELECT rid, NULL, text FROM diary WHERE part = ?1 AND rid > ?2 AND rid <= ?3 ORDER BY rid LIMIT ?4)
+         ) ORDER BY rid LIMIT ?4",
+    )
+    .bind(part)
+    .bind(from)
+    .bind(end)
+    .bind(STEP)
+    .fetch_all(&mut tx.conn)
+    .await?;
+    let mut last = from;
+    for row in &rows {
+        last = row.int(0)?;
+        let (speaker, text) = (row.maybe_text(1)?, row.text(2)?);
+        insert(tx, part, std::iter::once((last, speaker.as_deref(), text.as_str()))).await?;
+    }
+    let is_done = (rows.len() as i64) < STEP;
+    sqlx::query("UPDATE partitions SET filled_to = ? WHERE part = ?")
+        .bind(if is_done { end } else { last })
+        .bind(part)
+        .execute(&mut tx.conn)
+        .await?;
+    Ok(!is_done)
+}
+
+/// Partitions that are being brought over, after a restart.
+pub(crate) async fn unfinished(conn: &mut SqliteConnection) -> Result<Vec<i64>> {
+    let rows = sqlx::query("SELECT part FROM partitions WHERE filled_to < fill_end").fetch_all(conn).await?;
+    rows.iter().map(|row| row.int(0)).collect()
+}
+
+/// Records before `below` that have all of these stems, newest first, at most `limit`.
+pub(crate) async fn find(conn: &mut SqliteConnection, part: i64, stems: &[&str], below: i64, limit: usize) -> Result<Vec<i64>> {
+    let asked = stems.iter().map(|stem| token(part, stem)).collect::<Vec<_>>().join(" AND ");
+    let rows = sqlx::query("SELECT rowid FROM full_text WHERE full_text MATCH ? AND rowid < ? ORDER BY rowid DESC LIMIT ?")
+        .bind(asked)
+        .bind(below)
+        .bind(limit as i64)
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(|row| row.int(0)).collect()
+}

@@ -1,0 +1,237 @@
+//! Message rows: written by whoever places messages, read by paging, loading and search.
+
+use std::fmt::Write as _;
+
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+use sid_store::{Record, StoreError};
+use sid_types::{Body, ConversationId, DiaryLevel, Message, MessageId, NewMessage, RunId, Seq, Timestamp, Tokens, ToolCall};
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use crate::codec::{Columns, Id, date, days, nanos, role_number, to_json};
+use crate::error::{Result, damaged};
+use crate::full_text;
+use crate::partitions::IndexChange;
+use crate::visibility::Conv;
+use crate::writer::{After, Kind, Tx};
+
+/// What a body has beside its text.
+#[derive(Default, Serialize, Deserialize)]
+struct Extra {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reasoning: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<ToolCall>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    call_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_error: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    quotes: Vec<MessageId>,
+}
+
+/// The `extra` column of a body.
+pub(crate) fn extra(body: &Body) -> Result<Option<String>> {
+    let extra = match body {
+        Body::User { .. } | Body::Note { .. } => return Ok(None),
+        Body::Assistant { reasoning: None, tool_calls, .. } if tool_calls.is_empty() => return Ok(None),
+        Body::Assistant { reasoning, tool_calls, .. } => {
+            Extra { reasoning: reasoning.clone(), tool_calls: tool_calls.clone(), ..Extra::default() }
+        }
+        Body::Tool { call_id, name, is_error, quotes, .. } => Extra {
+            call_id: Some(call_id.clone()),
+            name: Some(name.clone()),
+            is_error: *is_error,
+            quotes: quotes.clone(),
+            ..Extra::default()
+        },
+    };
+    to_json(&extra).map(Some)
+}
+
+fn body(role: i64, text: String, extra: Option<String>) -> Result<Body> {
+    let extra: Extra = extra.map_or_else(|| Ok(Extra::default()), |e| serde_json::from_str(&e))?;
+    Ok(match role {
+        0 => Body::User { text },
+        1 => Body::Assistant { text, reasoning: extra.reasoning, tool_calls: extra.tool_calls },
+        2 => Body::Tool {
+            call_id: extra.call_id.unwrap_or_default(),
+            name: extra.name.unwrap_or_default(),
+            text,
+            is_error: extra.is_error,
+            quotes: extra.quotes,
+        },
+        3 => Body::Note { text },
+        other => return Err(damaged(format!("a message has role {other}")).into()),
+    })
+}
+
+/// The columns of [`read`], of a table `m`.
+pub(crate) const COLUMNS: &str = "m.id, m.seq, m.run, m.role, m.text, m.extra, m.speaker, m.at, m.tokens";
+
+/// A message from a row that begins with [`COLUMNS`].
+pub(crate) fn read(row: &SqliteRow, conversation: ConversationId) -> Result<Message> {
+    Ok(Message {
+        id: row.id(0)?,
+        conversation,
+        seq: Seq(row.count(1)?),
+        run: row.maybe_id(2)?,
+        body: body(row.int(3)?, row.text(4)?, row.maybe_text(5)?)?,
+        speaker: row.maybe_text(6)?,
+        at: row.time(7)?,
+        tokens: row.maybe_int(8)?.map(|n| Tokens(u32::try_from(n).unwrap_or(u32::MAX))),
+    })
+}
+
+/// Which of these ids are messages already.
+pub(crate) async fn known(conn: &mut SqliteConnection, tenant: i64, messages: &[NewMessage]) -> Result<Vec<MessageId>> {
+    let mut known = Vec::new();
+    for chunk in messages.chunks(64) {
+        let marks = vec!["?"; chunk.len()].join(",");
+        let sql = format!("SELECT id FROM messages WHERE tenant = ? AND id IN ({marks})");
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(tenant);
+        for message in chunk {
+            query = query.bind(message.id.blob());
+        }
+        for row in query.fetch_all(&mut *conn).await? {
+            known.push(row.id(0)?);
+        }
+    }
+    Ok(known)
+}
+
+/// The zone in which a user's days are told; UTC without one.
+pub(crate) fn zone(name: Option<&str>) -> TimeZone {
+    name.and_then(|name| TimeZone::get(name).ok()).unwrap_or(TimeZone::UTC)
+}
+
+/// Rows of one `INSERT`; few different sizes, so that the statements stay prepared.
+const ROWS: usize = 32;
+
+/// Puts messages at the next places of a conversation. The caller saves `conv`.
+///
+/// Errors: a unique violation when a message's id is there already.
+pub(crate) async fn place(tx: &mut Tx, conv: &mut Conv, run: Option<RunId>, messages: Vec<NewMessage>) -> Result<Vec<Message>> {
+    let mut placed: Vec<(i64, Message)> = Vec::with_capacity(messages.len());
+    for new in messages {
+        conv.last_seq += 1;
+        conv.last_at = Some(nanos(new.at));
+        placed.push((tx.rid(Kind::Message), new.placed(conv.id, Seq(conv.last_seq), run)));
+    }
+    let mut rest = &placed[..];
+    while !rest.is_empty() {
+        let size = if rest.len() >= ROWS { ROWS } else { rest.len().min(4) };
+        let (chunk, later) = rest.split_at(size);
+        insert(tx, conv, chunk).await?;
+        rest = later;
+    }
+    note_searchable(tx, conv, &placed).await?;
+    Ok(placed.into_iter().map(|(_, message)| message).collect())
+}
+
+async fn insert(tx: &mut Tx, conv: &Conv, rows: &[(i64, Message)]) -> Result<()> {
+    let mut sql = String::from(
+        "INSERT INTO messages (rid, tenant, conv, seq, id, part, run, role, text, extra, speaker, at, written_at, tokens) VALUES ",
+    );
+    for i in 0..rows.len() {
+        let _ = write!(sql, "{}(?,?,?,?,?,?,?,?,?,?,?,?,?,?)", if i == 0 { "" } else { "," });
+    }
+    let now = nanos(tx.now);
+    let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
+    for (rid, m) in rows {
+        query = query
+            .bind(*rid)
+            .bind(conv.tenant)
+            .bind(conv.conv)
+            .bind(m.seq.0 as i64)
+            .bind(m.id.blob())
+            .bind(m.body.is_searchable().then_some(conv.part))
+            .bind(m.run.map(Id::blob))
+            .bind(role_number(m.body.role()))
+            .bind(m.body.text())
+            .bind(extra(&m.body)?)
+            .bind(m.speaker.as_deref())
+            .bind(nanos(m.at))
+            .bind(now)
+            .bind(m.tokens.map(|t| i64::from(t.0)));
+    }
+    query.execute(&mut tx.conn).await?;
+    for (rid, m) in rows {
+        if let Body::Tool { quotes, .. } = &m.body {
+            for quoted in quotes {
+                sqlx::query("INSERT OR IGNORE INTO quotes (tenant, quoted, quoting) VALUES (?, ?, ?)")
+                    .bind(conv.tenant)
+                    .bind(quoted.blob())
+                    .bind(*rid)
+                    .execute(&mut tx.conn)
+                    .await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Counts new searchable messages, marks their days, and tells the index.
+async fn note_searchable(tx: &mut Tx, conv: &Conv, placed: &[(i64, Message)]) -> Result<()> {
+    let searchable: Vec<&(i64, Message)> = placed.iter().filter(|(_, m)| m.body.is_searchable()).collect();
+    if searchable.is_empty() {
+        return Ok(());
+    }
+    let zone = zone(conv.zone.as_deref());
+    let mut told: Vec<i64> = searchable.iter().map(|(_, m)| days(m.at.to_zoned(zone.clone()).date())).collect();
+    told.sort_unstable();
+    told.dedup();
+    for day in told {
+        touch(tx, conv.tenant, conv.part, DiaryLevel::Day, day, tx.now).await?;
+    }
+    let is_full_text = count(tx, conv.part, searchable.len() as i64).await?;
+    if is_full_text {
+        let rows = searchable.iter().map(|(rid, m)| (*rid, m.speaker.as_deref(), m.body.text()));
+        full_text::insert(tx, conv.part, rows).await?;
+    }
+    for (rid, message) in searchable {
+        let record = Box::new(Record::Message(message.clone()));
+        tx.then(After::Index { part: conv.part, change: IndexChange::Put { rid: *rid, record } });
+    }
+    Ok(())
+}
+
+/// Counts records in or out of a partition; answers whether its new records go into the full-text index.
+pub(crate) async fn count(tx: &mut Tx, part: i64, records: i64) -> Result<bool> {
+    let row = sqlx::query("UPDATE partitions SET records = records + ? WHERE part = ? RETURNING records, is_full_text")
+        .bind(records)
+        .bind(part)
+        .fetch_one(&mut tx.conn)
+        .await?;
+    let is_full_text = row.flag(1)?;
+    if !is_full_text && row.count(0)? >= tx.full_text_from {
+        full_text::begin(tx, part).await?;
+        tx.then(After::FullText { part });
+        return Ok(true);
+    }
+    Ok(is_full_text)
+}
+
+/// A period has something newer than its page.
+pub(crate) async fn touch(tx: &mut Tx, tenant: i64, part: i64, level: DiaryLevel, start: i64, at: Timestamp) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO diary_dirty (tenant, part, level, start, ends, touched_at) VALUES (?, ?, ?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET touched_at = max(touched_at, excluded.touched_at)",
+    )
+    .bind(tenant)
+    .bind(part)
+    .bind(crate::codec::level_number(level))
+    .bind(start)
+    .bind(days(level.end_of(date(start))))
+    .bind(nanos(at))
+    .execute(&mut tx.conn)
+    .await?;
+    Ok(())
+}
+
+/// A message's id is there already.
+pub(crate) fn there_already(id: MessageId) -> StoreError {
+    StoreError::Exists { what: "message", name: id.to_string() }
+}

@@ -1,0 +1,164 @@
+//! Accepting a stimulus: one transaction, few statements when the conversation is idle.
+
+use sid_store::{Accept, Accepted, IdempotencyKey, OnBusy, StoreError};
+use sid_types::{Principal, Role, Run, RunStatus, Usage};
+
+use crate::codec::{Columns, Id, nanos, status_number, to_json};
+use crate::error::{Fault, Result, missing};
+use crate::journal::{Journal, grant, ttl_nanos};
+use crate::messages;
+use crate::visibility::{Conv, Viewer};
+use crate::writer::Tx;
+
+/// How long an idempotency key is remembered: 24 h.
+const KEY_LIFE: i64 = 24 * 3_600 * 1_000_000_000;
+
+pub(super) async fn accept(tx: &mut Tx, viewer: Viewer, accept: Accept) -> Result<Accepted> {
+    let mut conv = Conv::get(&mut tx.conn, &viewer, accept.conversation).await?;
+    if let Some(replayed) = accepted_before(tx, &viewer, &conv, &accept).await? {
+        return Ok(replayed);
+    }
+    if accept.messages.is_empty() {
+        return Err(StoreError::Invalid("a stimulus has at least one message".into()).into());
+    }
+    if accept.messages.iter().any(|m| matches!(m.body.role(), Role::Assistant | Role::Tool)) {
+        return Err(StoreError::Invalid("a stimulus has no messages of an assistant or a tool".into()).into());
+    }
+    let was_idle = conv.head.is_none();
+    if !was_idle && accept.on_busy == OnBusy::Reject {
+        return Err(StoreError::Busy.into());
+    }
+    let claim_for = accept.claim_for.filter(|_| was_idle);
+    if claim_for.is_none() {
+        let row = sqlx::query("SELECT count(*) FROM runs WHERE conv = ? AND status = 0").bind(conv.conv).fetch_one(&mut tx.conn).await?;
+        let depth = usize::try_from(row.int(0)?).unwrap_or(usize::MAX);
+        if depth >= accept.queue_depth {
+            return Err(StoreError::QueueFull { depth }.into());
+        }
+        // Messages that are placed at once meet the unique rule; those that wait are looked up.
+        if let Some(known) = messages::known(&mut tx.conn, conv.tenant, &accept.messages).await?.first() {
+            return Err(messages::there_already(*known).into());
+        }
+    }
+    if let (OnBusy::Interrupt, Some(head)) = (accept.on_busy, conv.head) {
+        sqlx::query("UPDATE runs SET cancel = 1 WHERE run = ? AND status = 1").bind(head).execute(&mut tx.conn).await?;
+    }
+
+    let run = Run {
+        id: accept.run,
+        conversation: conv.id,
+        agent: conv.agent,
+        status: if claim_for.is_some() { RunStatus::Running } else { RunStatus::Queued },
+        stop_reason: None,
+        error: None,
+        limits: accept.limits,
+        steps: 0,
+        usage: Usage::default(),
+        commits: 0,
+        cancel_requested: false,
+        stimulus: accept.messages.iter().map(|m| m.id).collect(),
+        created_at: tx.now,
+        started_at: claim_for.map(|_| tx.now),
+        ended_at: None,
+    };
+    let waiting = if claim_for.is_some() { None } else { Some(to_json(&accept.messages)?) };
+    let number = insert(tx, &conv, &run, waiting).await?;
+    let mut lease = None;
+    if let Some((worker, ttl)) = claim_for {
+        let first = accept.messages[0].id;
+        messages::place(tx, &mut conv, Some(run.id), accept.messages).await.map_err(|fault| match fault {
+            f if f.is_unique_violation() => messages::there_already(first).into(),
+            other => other,
+        })?;
+        lease = Some(grant(tx, &mut conv, run.id, worker, ttl_nanos(ttl)));
+    }
+    if was_idle {
+        conv.head = Some(number);
+        conv.save(tx).await?;
+    }
+    Ok(Accepted { run, replayed: false, lease })
+}
+
+/// The run that an earlier request with the same idempotency key, or the same run id, has made. Notes a new key.
+async fn accepted_before(tx: &mut Tx, viewer: &Viewer, conv: &Conv, accept: &Accept) -> Result<Option<Accepted>> {
+    let mut replayed = None;
+    if let Some(IdempotencyKey { key, fingerprint }) = &accept.idempotency {
+        if key.is_empty() || key.chars().count() > 255 {
+            return Err(StoreError::Invalid("an idempotency key has 1 to 255 characters".into()).into());
+        }
+        let now = nanos(tx.now);
+        let row = sqlx::query(
+            "DELETE FROM idempotency WHERE at <= ?;
+             INSERT INTO idempotency (tenant, principal, key, fingerprint, run, at) VALUES (?, ?, ?, ?, ?, ?)
+             ON CONFLICT DO UPDATE SET at = at RETURNING fingerprint, run",
+        )
+        .bind(now.saturating_sub(KEY_LIFE))
+        .bind(conv.tenant)
+        .bind(principal(viewer))
+        .bind(key.as_str())
+        .bind(&fingerprint[..])
+        .bind(accept.run.blob())
+        .bind(now)
+        .fetch_one(&mut tx.conn)
+        .await?;
+        if row.bytes(0)? != fingerprint {
+            return Err(StoreError::KeyReused.into());
+        }
+        let run = row.id(1)?;
+        if run != accept.run {
+            replayed = Some(Journal::find(&mut tx.conn, viewer, run).await?.ok_or(missing("run"))?.1);
+        }
+    }
+    if replayed.is_none()
+        && let Some((of, journal)) = Journal::find(&mut tx.conn, viewer, accept.run).await?
+    {
+        if of.conv != conv.conv {
+            return Err(StoreError::Exists { what: "run", name: accept.run.to_string() }.into());
+        }
+        replayed = Some(journal);
+    }
+    Ok(replayed.map(|journal| Accepted { run: journal.run, replayed: true, lease: None }))
+}
+
+/// Who used a key.
+fn principal(viewer: &Viewer) -> Vec<u8> {
+    let mut out = Vec::with_capacity(33);
+    match viewer.scope.principal() {
+        Principal::Tenant { key } => {
+            out.push(b't');
+            out.extend(key.blob());
+        }
+        Principal::User { user } => {
+            out.push(b'u');
+            out.extend(user.blob());
+        }
+        Principal::Turn { agent, user } => {
+            out.push(b'a');
+            out.extend(agent.blob());
+            out.extend(user.map(Id::blob).unwrap_or_default());
+        }
+    }
+    out
+}
+
+async fn insert(tx: &mut Tx, conv: &Conv, run: &Run, waiting: Option<String>) -> Result<i64> {
+    let stimulus: Vec<u8> = run.stimulus.iter().flat_map(|id| id.blob()).collect();
+    let row = sqlx::query(
+        "INSERT INTO runs (tenant, id, conv, status, limits, usage, stimulus, waiting, created_at, started_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(conv.tenant)
+    .bind(run.id.blob())
+    .bind(conv.conv)
+    .bind(status_number(run.status))
+    .bind(to_json(&run.limits)?)
+    .bind(to_json(&run.usage)?)
+    .bind(stimulus)
+    .bind(waiting)
+    .bind(nanos(run.created_at))
+    .bind(run.started_at.map(nanos))
+    .execute(&mut tx.conn)
+    .await
+    .map_err(Fault::Sql)?;
+    Ok(row.last_insert_rowid())
+}

@@ -1,0 +1,284 @@
+//! The one writer: it owns the writing connection and groups commits.
+//!
+//! Writes are jobs in a queue. While a transaction waits for the disk, the next jobs gather; they run one after the other inside one
+//! `BEGIN IMMEDIATE … COMMIT`, each in a savepoint, so that one that fails takes nothing else along. Replies are sent after the
+//! commit. A caller that goes away does not stop its job.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use sid_store::StoreError;
+use sid_types::{Clock, RunId, TenantId, Timestamp};
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection, Executor};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::error::{Fault, Result, STORE, damaged, unavailable};
+use crate::partitions::IndexChange;
+
+/// A transaction takes in no more jobs after this long, so that nobody waits for strangers.
+const LONGEST_BATCH: Duration = Duration::from_millis(20);
+
+/// What must happen in memory once a job's transaction is committed.
+#[derive(Debug)]
+pub(crate) enum After {
+    /// A partition has changed.
+    Index { part: i64, change: IndexChange },
+    /// A run has new events.
+    Events(TenantId, RunId),
+    /// Somebody asked a run to stop.
+    CancelRequested(TenantId, RunId),
+    /// A run has ended.
+    Ended(TenantId, RunId),
+    /// A partition has grown so large that its records belong into the full-text index.
+    FullText { part: i64 },
+}
+
+/// Does what [`After`] says.
+pub(crate) trait Aftermath: Send + Sync {
+    fn apply(&self, after: Vec<After>);
+}
+
+/// What a job writes through.
+pub(crate) struct Tx {
+    pub(crate) conn: SqliteConnection,
+    /// The store's clock at the start of the job.
+    pub(crate) now: Timestamp,
+    pub(crate) full_text_from: u64,
+    after: Vec<After>,
+    next_rid: i64,
+}
+
+/// Kinds of records, in the low bits of a `rid`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Message = 0,
+    Passage = 1,
+    Diary = 2,
+}
+
+impl Tx {
+    pub(crate) fn then(&mut self, after: After) {
+        self.after.push(after);
+    }
+
+    /// A number that no record has had. Numbers of jobs that failed are never used.
+    pub(crate) fn rid(&mut self, kind: Kind) -> i64 {
+        self.next_rid += 1;
+        (self.next_rid << 2) | kind as i64
+    }
+}
+
+trait Job: Send {
+    /// Answers the fault's own view of whether the transaction can go on: `Ok` = keep its changes.
+    fn run<'t>(&'t mut self, tx: &'t mut Tx) -> BoxFuture<'t, Result<(), Broken>>;
+    /// Sends the reply; `failed` = the transaction as a whole was not committed.
+    fn reply(self: Box<Self>, failed: Option<&Failure>);
+}
+
+/// A job failed; its changes must go back. With SQLite's own failure, if it was that.
+struct Broken(Option<Failure>);
+
+/// Why a whole transaction failed; copied into each job's reply.
+#[derive(Debug, Clone)]
+enum Failure {
+    Full,
+    Damaged(String),
+    Unavailable(String),
+}
+
+impl Failure {
+    fn of(error: sqlx::Error) -> Self {
+        Self::from(&StoreError::from(Fault::Sql(error)))
+    }
+
+    fn from(error: &StoreError) -> Self {
+        match error {
+            StoreError::Full { .. } => Self::Full,
+            StoreError::Corrupt { detail, .. } => Self::Damaged(detail.clone()),
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+
+    fn error(&self) -> StoreError {
+        match self {
+            Self::Full => StoreError::Full { store: STORE },
+            Self::Damaged(detail) => StoreError::Corrupt { store: STORE, detail: detail.clone() },
+            Self::Unavailable(why) => unavailable(why.clone()),
+        }
+    }
+}
+
+struct Task<T, F> {
+    work: Option<F>,
+    result: Option<Result<T, StoreError>>,
+    reply: Option<oneshot::Sender<Result<T, StoreError>>>,
+}
+
+impl<T, F> Job for Task<T, F>
+where
+    T: Send,
+    F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send,
+{
+    fn run<'t>(&'t mut self, tx: &'t mut Tx) -> BoxFuture<'t, Result<(), Broken>> {
+        async move {
+            let Some(work) = self.work.take() else { return Err(Broken(None)) };
+            let outcome = match AssertUnwindSafe(async { work(tx).await }).catch_unwind().await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(unavailable("a write panicked; nothing of it was kept").into()),
+            };
+            let (result, answer) = match outcome {
+                Ok(value) => (Ok(value), Ok(())),
+                Err(fault) => {
+                    let is_storage = matches!(fault, Fault::Sql(_));
+                    let error = StoreError::from(fault);
+                    let failure = is_storage.then(|| Failure::from(&error));
+                    (Err(error), Err(Broken(failure)))
+                }
+            };
+            self.result = Some(result);
+            answer
+        }
+        .boxed()
+    }
+
+    fn reply(mut self: Box<Self>, failed: Option<&Failure>) {
+        let result = match (failed, self.result.take()) {
+            // What failed by itself says so itself.
+            (_, Some(Err(error))) => Err(error),
+            (Some(failure), _) => Err(failure.error()),
+            (None, Some(ok)) => ok,
+            (None, None) => Err(unavailable("a write was not begun")),
+        };
+        if let Some(reply) = self.reply.take() {
+            // The caller may be gone; its write stands.
+            let _ = reply.send(result);
+        }
+    }
+}
+
+/// The writer's queue.
+#[derive(Clone)]
+pub(crate) struct Writer {
+    jobs: mpsc::UnboundedSender<Box<dyn Job>>,
+}
+
+/// How the writer groups.
+pub(crate) struct Grouping {
+    pub(crate) window: Duration,
+    pub(crate) most: usize,
+}
+
+impl Writer {
+    /// Starts the writer's task. It ends, and drops `keep`, when every handle is gone and the queue is empty.
+    pub(crate) fn start<K: Send + 'static>(
+        conn: SqliteConnection,
+        clock: Arc<dyn Clock>,
+        grouping: Grouping,
+        full_text_from: u64,
+        last_rid: i64,
+        aftermath: Arc<dyn Aftermath>,
+        keep: K,
+    ) -> Self {
+        let (jobs, queue) = mpsc::unbounded_channel();
+        let tx = Tx { conn, now: clock.now(), full_text_from, after: Vec::new(), next_rid: last_rid >> 2 };
+        tokio::spawn(work(tx, queue, clock, grouping, aftermath, keep));
+        Self { jobs }
+    }
+
+    /// Runs a job and answers after its commit.
+    pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let task = Task { work: Some(work), result: None, reply: Some(reply) };
+        self.jobs.send(Box::new(task)).map_err(|_| unavailable("it was closed"))?;
+        answer.await.map_err(|_| unavailable("it was closed before the write ended"))?
+    }
+}
+
+async fn work<K>(
+    mut tx: Tx,
+    mut queue: mpsc::UnboundedReceiver<Box<dyn Job>>,
+    clock: Arc<dyn Clock>,
+    grouping: Grouping,
+    aftermath: Arc<dyn Aftermath>,
+    keep: K,
+) {
+    while let Some(first) = queue.recv().await {
+        if !grouping.window.is_zero() {
+            tokio::time::sleep(grouping.window).await;
+        }
+        batch(&mut tx, first, &mut queue, &*clock, grouping.most, &*aftermath).await;
+    }
+    if let Err(error) = tx.conn.close().await {
+        tracing::warn!(%error, "the embedded store did not close cleanly; nothing is lost");
+    }
+    drop(keep);
+}
+
+/// One transaction.
+async fn batch(
+    tx: &mut Tx,
+    first: Box<dyn Job>,
+    queue: &mut mpsc::UnboundedReceiver<Box<dyn Job>>,
+    clock: &dyn Clock,
+    most: usize,
+    aftermath: &dyn Aftermath,
+) {
+    let begun = Instant::now();
+    let mut done: Vec<Box<dyn Job>> = Vec::new();
+    let mut after = Vec::new();
+    let mut failure = tx.conn.execute("BEGIN IMMEDIATE").await.err().map(Failure::of);
+    let mut is_open = failure.is_none();
+    let mut next = Some(first);
+    let mut has_savepoint = false;
+    while let Some(mut job) = next {
+        if failure.is_none() {
+            tx.now = clock.now();
+            tx.after.clear();
+            match job.run(tx).await {
+                Ok(()) => after.append(&mut tx.after),
+                Err(Broken(cause)) => {
+                    // The first job has no savepoint: everything so far is its own.
+                    let undo = if has_savepoint { "ROLLBACK TO job" } else { "ROLLBACK; BEGIN IMMEDIATE" };
+                    if let Err(error) = tx.conn.execute(undo).await {
+                        // Some failures of the disk roll everything back by themselves; then the neighbours fail with this job.
+                        failure = Some(cause.unwrap_or_else(|| Failure::of(error)));
+                        let _ = tx.conn.execute("ROLLBACK").await;
+                        is_open = false;
+                    }
+                }
+            }
+        }
+        done.push(job);
+        next = if failure.is_none() && done.len() < most && begun.elapsed() < LONGEST_BATCH { queue.try_recv().ok() } else { None };
+        if next.is_some() {
+            let mark = if has_savepoint { "RELEASE job; SAVEPOINT job" } else { "SAVEPOINT job" };
+            if let Err(error) = tx.conn.execute(mark).await {
+                failure = Some(Failure::of(error));
+            }
+            has_savepoint = true;
+        }
+    }
+    if is_open && failure.is_none() {
+        failure = tx.conn.execute("COMMIT").await.err().map(Failure::of);
+    }
+    if failure.is_some() && is_open {
+        // An error here means that SQLite has rolled back by itself.
+        let _ = tx.conn.execute("ROLLBACK").await;
+    }
+    if let Some(failure) = &failure {
+        tracing::error!(?failure, jobs = done.len(), "a transaction of the embedded store failed");
+    } else {
+        aftermath.apply(after);
+    }
+    for job in done {
+        job.reply(failure.as_ref());
+    }
+}

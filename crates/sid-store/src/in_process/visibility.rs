@@ -1,0 +1,72 @@
+//! Who sees and who writes whose memory: the only place that knows.
+
+use std::collections::BTreeSet;
+
+use sid_types::{AgentId, BlockAccess, BlockId, Owner, Principal, Scope, TeamId, UserId};
+
+use super::room::{BlockRow, Room};
+
+impl Room {
+    fn exists(&self, owner: Owner) -> bool {
+        match owner {
+            Owner::Tenant => true,
+            Owner::Team { team } => self.teams.contains_key(&team),
+            Owner::User { user } => self.users.contains_key(&user),
+            Owner::Agent { agent } => self.agents.contains_key(&agent),
+            Owner::Pair { agent, user } => self.agents.contains_key(&agent) && self.users.contains_key(&user),
+        }
+    }
+
+    /// Teams that the user is in and the agent may read.
+    pub(super) fn turn_teams(&self, agent: AgentId, user: Option<UserId>) -> BTreeSet<TeamId> {
+        let (Some(user), Some(agent)) = (user, self.agents.get(&agent)) else { return BTreeSet::new() };
+        agent.teams.iter().copied().filter(|team| self.members.contains(&(*team, user))).collect()
+    }
+
+    /// Whether the scope may read the owner's memory. Nobody sees the memory of an owner that is not there.
+    pub(super) fn sees(&self, scope: &Scope, owner: Owner) -> bool {
+        let may = match (scope.principal(), owner) {
+            (Principal::Tenant { .. }, _) | (_, Owner::Tenant) => true,
+            (Principal::User { user }, Owner::Team { team }) => self.members.contains(&(team, user)),
+            (Principal::User { user: me }, Owner::User { user } | Owner::Pair { user, .. }) => me == user,
+            (Principal::User { .. }, Owner::Agent { .. }) => false,
+            (Principal::Turn { agent, user }, Owner::Team { team }) => self.turn_teams(agent, user).contains(&team),
+            (Principal::Turn { user: human, .. }, Owner::User { user }) => human == Some(user),
+            (Principal::Turn { agent: me, .. }, Owner::Agent { agent }) => me == agent,
+            (Principal::Turn { agent: me, user: human }, Owner::Pair { agent, user }) => me == agent && human == Some(user),
+        };
+        may && self.exists(owner)
+    }
+
+    /// Whether the scope may write the owner's memory.
+    pub(super) fn writes(&self, scope: &Scope, owner: Owner) -> bool {
+        let may = match (scope.principal(), owner) {
+            (Principal::Tenant { .. }, _) => true,
+            (Principal::User { user: me }, Owner::User { user } | Owner::Pair { user, .. }) => me == user,
+            (Principal::User { user }, Owner::Team { team }) => self.members.contains(&(team, user)),
+            (Principal::Turn { agent: me, user: human }, Owner::Pair { agent, user }) => me == agent && human == Some(user),
+            _ => false,
+        };
+        may && self.exists(owner)
+    }
+
+    /// What a turn may do with a block, if it sees it at all.
+    ///
+    /// Pairs write their own blocks and read the others that they see. A link to the agent raises that to what it says, and shows
+    /// blocks of *other* agents; but what belongs to a user or a team is never shown to a turn of somebody else.
+    pub(super) fn turn_access(&self, agent: AgentId, user: Option<UserId>, row: &BlockRow) -> Option<BlockAccess> {
+        let linked = self.link(row.block.id, agent);
+        match row.block.owner {
+            Owner::Pair { agent: a, user: u } if a == agent && Some(u) == user => Some(BlockAccess::Write),
+            Owner::Pair { user: u, .. } => linked.filter(|_| Some(u) == user),
+            Owner::Agent { agent: a } if a != agent => linked,
+            Owner::User { user: u } if Some(u) != user => None,
+            Owner::Team { team } if !self.turn_teams(agent, user).contains(&team) => None,
+            Owner::Agent { .. } | Owner::User { .. } | Owner::Team { .. } | Owner::Tenant => Some(linked.unwrap_or(BlockAccess::Read)),
+        }
+    }
+
+    fn link(&self, block: BlockId, agent: AgentId) -> Option<BlockAccess> {
+        self.links.get(&(block, agent)).copied()
+    }
+}

@@ -1,0 +1,66 @@
+"""Where the checkout, its binaries and the fetched parts are; the same rules as xtask/src/dirs.rs."""
+import json, os, pathlib, subprocess, sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def target():
+    return ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
+
+
+def cache():
+    if os.environ.get("SID_CACHE"):
+        return pathlib.Path(os.environ["SID_CACHE"])
+    if os.environ.get("HOME"):
+        d = pathlib.Path(os.environ["HOME"]) / ".cache" / "sid"
+        try:
+            d.mkdir(parents=True, exist_ok=True)
+            return d
+        except OSError:
+            pass
+    return target() / "sid-deps"
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def cargo(*arguments):
+    say("    $ cargo " + " ".join(arguments))
+    subprocess.run([os.environ.get("CARGO", "cargo"), *arguments], cwd=ROOT, check=True, stdout=sys.stderr)
+
+
+def binary(name):
+    """A release binary: `SID_SERVER_BIN` (or `SID_BIN`), else the checkout's, which is built when it is missing."""
+    given = os.environ.get({"sid-server": "SID_SERVER_BIN", "sid": "SID_BIN"}.get(name, ""))
+    if given:
+        return pathlib.Path(given)
+    path = target() / "release" / name
+    if not path.exists():
+        cargo("build", "--release", "--locked", "--package", {"sid": "sid-cli"}.get(name, name))
+    return path
+
+
+def example(package, name):
+    """A release example of a crate, built when it is missing."""
+    path = target() / "release" / "examples" / name
+    if not path.exists():
+        cargo("build", "--release", "--locked", "--package", package, "--example", name)
+    return path
+
+
+def parts(*keys):
+    """What `cargo xtask setup` fetched, by key; runs it for what is missing. Keys: see xtask/src/setup/pins.rs."""
+    groups = {"onnxruntime": "embed", "minilm": "embed", "xllamacpp": "llm", "smollm2": "llm", "clients": "clients", "bench": "bench"}
+
+    def read():
+        try:
+            found = json.loads((cache() / "setup.json").read_text())
+        except (OSError, ValueError):
+            found = {}
+        return {k: v for k, v in found.items() if os.path.exists(v)}
+
+    if any(k not in read() for k in keys):
+        cargo("run", "--quiet", "--package", "xtask", "--", "setup", *sorted({groups[k] for k in keys}))
+    found = read()
+    return [found[k] for k in keys]

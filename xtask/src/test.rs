@@ -1,0 +1,62 @@
+//! `cargo xtask test`: sets up, runs every leg, prints which ran.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use crate::args::Args;
+use crate::legs::{LEGS, Leg, PROFILE};
+use crate::table::{self, Row};
+use crate::{dirs, proc};
+
+pub(crate) const HELP: &str = "\
+Usage: cargo xtask test [--filter NAME[,NAME...]] [--list]
+
+Sets up what is needed (see `cargo xtask setup --help`), builds the release server, runs every leg,
+and ends in a table of which ran. A leg that cannot run on this machine is SKIPPED with the reason;
+with CI=true it is a failure.
+
+  --filter   only legs whose name contains one of these
+  --list     only name the legs";
+
+pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
+    let filter = args.value("--filter")?;
+    let list = args.flag("--list");
+    args.finish()?;
+    if list {
+        for leg in LEGS {
+            println!("  {:<14} {}", leg.name, leg.about);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let rows = legs(filter.as_deref())?;
+    Ok(if table::finish("What ran", &rows) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs the chosen legs, all of them even when one fails.
+pub(crate) fn legs(filter: Option<&str>) -> Result<Vec<Row>> {
+    let wanted = |leg: &Leg| filter.is_none_or(|f| f.split(',').any(|part| leg.name.contains(part.trim())));
+    let chosen: Vec<&Leg> = LEGS.iter().filter(|l| wanted(l)).collect();
+    if chosen.is_empty() {
+        bail!("no leg is called `{}`; they are: {}", filter.unwrap_or_default(), LEGS.iter().map(|l| l.name).collect::<Vec<_>>().join(", "));
+    }
+    let needs_server = chosen.iter().any(|l| !matches!(l.name, "unit" | "conformance" | "doc"));
+    let mut rows = Vec::new();
+    let (first, rest): (Vec<&Leg>, Vec<&Leg>) = chosen.into_iter().partition(|l| matches!(l.name, "unit" | "conformance" | "doc"));
+    rows.extend(first.into_iter().map(Leg::run));
+    if needs_server {
+        build_server()?;
+    }
+    rows.extend(rest.into_iter().map(Leg::run));
+    Ok(rows)
+}
+
+/// The release binaries that the black-box legs start.
+pub(crate) fn build_server() -> Result<()> {
+    proc::heading("building the release server, command line and scripted model");
+    proc::run(&mut proc::cargo(&["build", "--locked", "--profile", PROFILE, "--package", "sid-server", "--package", "sid-cli", "--bins"]))?;
+    if dirs::root().join("crates/sid-testkit/examples/model_server.rs").is_file() {
+        proc::run(&mut proc::cargo(&["build", "--locked", "--profile", PROFILE, "--package", "sid-testkit", "--example", "model_server"]))?;
+    }
+    Ok(())
+}

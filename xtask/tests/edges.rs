@@ -1,0 +1,100 @@
+//! Which dependency edges must not exist. ARCHITECTURE.md section 2 and `docs/architecture.md` say why.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+/// Names of all packages that `package` compiles, itself excluded, with its default features (or these).
+fn tree(package: &str, features: &[&str]) -> BTreeSet<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the workspace");
+    let mut command = Command::new(env!("CARGO"));
+    command.current_dir(root).args(["tree", "--offline", "--locked", "--edges", "normal", "--prefix", "none", "--format", "{p}", "-p", package]);
+    if !features.is_empty() {
+        command.args(["--no-default-features", "--features", &features.join(",")]);
+    }
+    let out = command.output().expect("cargo runs");
+    assert!(out.status.success(), "cargo tree -p {package}: {}", String::from_utf8_lossy(&out.stderr));
+    let text = String::from_utf8(out.stdout).expect("cargo prints text");
+    text.lines().filter_map(|l| l.split_whitespace().next()).filter(|n| *n != package).map(str::to_owned).collect()
+}
+
+#[track_caller]
+fn absent(package: &str, banned: &[&str]) {
+    let found = tree(package, &[]);
+    let wrong: Vec<_> = banned.iter().filter(|b| found.contains(**b)).collect();
+    assert!(wrong.is_empty(), "{package} must not depend on {wrong:?}");
+}
+
+/// Our own crates that `package` may see.
+#[track_caller]
+fn ours(package: &str, allowed: &[&str]) {
+    let found: Vec<_> = tree(package, &[]).into_iter().filter(|n| n.starts_with("sid-") && !allowed.contains(&n.as_str())).collect();
+    assert!(found.is_empty(), "{package} must not depend on {found:?}");
+}
+
+#[test]
+fn types_do_no_io() {
+    absent("sid-types", &["tokio", "futures", "async-trait", "axum", "reqwest", "sqlx"]);
+    ours("sid-types", &[]);
+}
+
+#[test]
+fn store_contracts_know_no_driver() {
+    absent("sid-store", &["sqlx", "reqwest", "axum", "hyper", "fastembed"]);
+    ours("sid-store", &["sid-types"]);
+}
+
+#[test]
+fn sqlite_knows_contracts_only() {
+    absent("sid-store-sqlite", &["reqwest", "axum", "fastembed", "sqlx-postgres", "sqlx-mysql"]);
+    ours("sid-store-sqlite", &["sid-types", "sid-store"]);
+}
+
+#[test]
+fn model_contracts_stand_alone() {
+    absent("sid-llm", &["sqlx", "axum"]);
+    ours("sid-llm", &["sid-types"]);
+}
+
+#[test]
+fn tools_stand_alone() {
+    absent("sid-tools", &["sqlx", "axum", "reqwest", "hyper", "fastembed"]);
+    ours("sid-tools", &["sid-types"]);
+}
+
+#[test]
+fn paging_compiles_no_server_no_client_no_runtime() {
+    absent("sid-memory", &["axum", "reqwest", "hyper", "sqlx", "tokio", "fastembed"]);
+    ours("sid-memory", &["sid-types"]);
+    // With its tools it knows contracts, still no provider and no driver.
+    let with_tools = tree("sid-memory", &["tools"]);
+    for banned in ["axum", "reqwest", "hyper", "sqlx", "fastembed", "sid-store-sqlite", "sid-core"] {
+        assert!(!with_tools.contains(banned), "sid-memory with `tools` must not depend on {banned}");
+    }
+}
+
+#[test]
+fn the_core_does_no_sql_and_no_http() {
+    absent("sid-core", &["sqlx", "reqwest", "hyper", "axum", "fastembed", "ort"]);
+    ours("sid-core", &["sid-types", "sid-store", "sid-llm", "sid-tools", "sid-memory"]);
+}
+
+#[test]
+fn only_the_server_and_what_stands_on_it_know_axum() {
+    for package in ["sid-types", "sid-store", "sid-store-sqlite", "sid-llm", "sid-tools", "sid-memory", "sid-core"] {
+        absent(package, &["axum", "tower-http", "utoipa"]);
+    }
+    assert!(tree("sid-server", &[]).contains("axum"), "the check itself must be able to see axum");
+}
+
+#[test]
+fn tls_is_ring_alone() {
+    absent("sid-server", &["aws-lc-sys", "aws-lc-rs", "openssl-sys", "native-tls"]);
+    absent("sid-cli", &["aws-lc-sys", "aws-lc-rs", "openssl-sys", "native-tls"]);
+}
+
+#[test]
+fn xtask_stays_small() {
+    let found = tree("xtask", &[]);
+    assert!(found.len() <= 12, "a fresh clone compiles xtask first; it has {} dependencies: {found:?}", found.len());
+}
