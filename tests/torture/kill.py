@@ -59,7 +59,7 @@ class Writer(threading.Thread):
                 if wait:
                     self.wait_for(answer["run"]["id"])
             except ApiError as e:
-                if e.status not in (429, 503):
+                if e.status not in (409, 429, 503):      # in flight, queue full, not ready: all pass
                     self.wrong.append(f"{text}: {e}")
                     return
                 time.sleep(0.05)

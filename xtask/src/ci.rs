@@ -27,14 +27,17 @@ pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
         check("clippy", &mut clippy(&["--all-targets"], &["-A", "clippy::disallowed_methods"])),
         // Tests may grant themselves a scope, the code proper may not.
         check("clippy, scopes", &mut clippy(&["--lib", "--bins"], &[])),
-        check("docs", proc::cargo(&["doc", "--workspace", "--no-deps", "--locked", "--profile", PROFILE]).env("RUSTDOCFLAGS", "-D warnings")),
+        check(
+            "docs",
+            proc::cargo(&["doc", "--workspace", "--no-deps", "--locked", "--profile", PROFILE]).env("RUSTDOCFLAGS", "-D warnings"),
+        ),
         step("licences", licences::check),
     ];
     if !fast {
         rows.extend(test::legs(None)?);
     }
     // After the tests: it asks the release server, which is built by now.
-    rows.push(step("generated", || r#gen::check()));
+    rows.push(step("generated", r#gen::check));
     Ok(if table::finish("What CI ran", &rows) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

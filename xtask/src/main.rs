@@ -34,14 +34,29 @@ struct Command {
 }
 
 const COMMANDS: &[Command] = &[
-    Command { name: "setup", about: "fetch the models and native libraries that Sid is tried and tested with", help: setup::HELP, run: setup::main },
+    Command {
+        name: "setup",
+        about: "fetch the models and native libraries that Sid is tried and tested with",
+        help: setup::HELP,
+        run: setup::main,
+    },
     Command { name: "demo", about: "see an agent remember: the pickles story with a real small model", help: demo::HELP, run: demo::main },
     Command { name: "test", about: "set up and run every kind of test", help: test::HELP, run: test::main },
-    Command { name: "ci", about: "what CI runs: format, lints, docs, licences, generated files, then `test`", help: ci::HELP, run: ci::main },
+    Command {
+        name: "ci",
+        about: "what CI runs: format, lints, docs, licences, generated files, then `test`",
+        help: ci::HELP,
+        run: ci::main,
+    },
     Command { name: "gen", about: "write the generated reference pages, or check them", help: r#gen::HELP, run: r#gen::main },
     Command { name: "bench", about: "measure: `memory` quality, `turn` latency and throughput", help: bench::HELP, run: bench::main },
     Command { name: "conformance", about: "run the store contract against a backend", help: conformance::HELP, run: conformance::main },
-    Command { name: "torture", about: "kill the server under load and look for lost or doubled messages", help: torture::HELP, run: torture::main },
+    Command {
+        name: "torture",
+        about: "kill the server under load and look for lost or doubled messages",
+        help: torture::HELP,
+        run: torture::main,
+    },
 ];
 
 fn overview() {

@@ -77,8 +77,12 @@ pub(crate) struct Teed {
 /// Runs it, shows what it prints as it prints it, and keeps it as well.
 pub(crate) fn tee(command: &mut Command) -> Result<Teed> {
     println!("    $ {}", shown(command));
-    let mut child =
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().with_context(|| format!("cannot run `{}`", shown(command)))?;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot run `{}`", shown(command)))?;
     let err = child.stderr.take().expect("stderr is piped");
     let out = child.stdout.take().expect("stdout is piped");
     let other = std::thread::spawn(move || copy(err));

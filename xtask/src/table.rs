@@ -41,7 +41,9 @@ impl Counts {
                 all.passed += before(rest, "passed");
                 all.failed += before(rest, "failed");
                 all.skipped += before(rest, "ignored");
-            } else if line.starts_with("Summary [") && line.contains("tests run:") || line.starts_with("Summary [") && line.contains("test run:") {
+            } else if line.starts_with("Summary [") && line.contains("tests run:")
+                || line.starts_with("Summary [") && line.contains("test run:")
+            {
                 all.passed += before(line, "passed");
                 all.failed += before(line, "failed") + before(line, "timed out");
             } else if let Some(rest) = line.strip_prefix("Ran ")

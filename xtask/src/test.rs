@@ -38,7 +38,11 @@ pub(crate) fn legs(filter: Option<&str>) -> Result<Vec<Row>> {
     let wanted = |leg: &Leg| filter.is_none_or(|f| f.split(',').any(|part| leg.name.contains(part.trim())));
     let chosen: Vec<&Leg> = LEGS.iter().filter(|l| wanted(l)).collect();
     if chosen.is_empty() {
-        bail!("no leg is called `{}`; they are: {}", filter.unwrap_or_default(), LEGS.iter().map(|l| l.name).collect::<Vec<_>>().join(", "));
+        bail!(
+            "no leg is called `{}`; they are: {}",
+            filter.unwrap_or_default(),
+            LEGS.iter().map(|l| l.name).collect::<Vec<_>>().join(", ")
+        );
     }
     let needs_server = chosen.iter().any(|l| !matches!(l.name, "unit" | "conformance" | "doc"));
     let mut rows = Vec::new();

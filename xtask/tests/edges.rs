@@ -8,7 +8,19 @@ use std::process::Command;
 fn tree(package: &str, features: &[&str]) -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the workspace");
     let mut command = Command::new(env!("CARGO"));
-    command.current_dir(root).args(["tree", "--offline", "--locked", "--edges", "normal", "--prefix", "none", "--format", "{p}", "-p", package]);
+    command.current_dir(root).args([
+        "tree",
+        "--offline",
+        "--locked",
+        "--edges",
+        "normal",
+        "--prefix",
+        "none",
+        "--format",
+        "{p}",
+        "-p",
+        package,
+    ]);
     if !features.is_empty() {
         command.args(["--no-default-features", "--features", &features.join(",")]);
     }
@@ -52,8 +64,11 @@ fn sqlite_knows_contracts_only() {
 
 #[test]
 fn model_contracts_stand_alone() {
-    absent("sid-llm", &["sqlx", "axum"]);
+    absent("sid-llm", &["sqlx", "axum", "fastembed", "tiktoken-rs"]);
     ours("sid-llm", &["sid-types"]);
+    // Whoever brings a provider of their own compiles no HTTP client.
+    let bare = tree("sid-llm", &[""]);
+    assert!(!bare.contains("reqwest") && !bare.contains("rustls"), "sid-llm without features must have no HTTP client");
 }
 
 #[test]
@@ -82,7 +97,7 @@ fn the_core_does_no_sql_and_no_http() {
 #[test]
 fn only_the_server_and_what_stands_on_it_know_axum() {
     for package in ["sid-types", "sid-store", "sid-store-sqlite", "sid-llm", "sid-tools", "sid-memory", "sid-core"] {
-        absent(package, &["axum", "tower-http", "utoipa"]);
+        absent(package, &["axum", "utoipa"]);
     }
     assert!(tree("sid-server", &[]).contains("axum"), "the check itself must be able to see axum");
 }

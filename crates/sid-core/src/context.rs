@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use serde::Serialize;
 use sid_llm::ChatMessage;
 use sid_memory::{Budget, View, valid_view};
@@ -54,9 +53,9 @@ pub struct RecalledView {
     pub why: Vec<(String, f32)>,
     /// As it stands in the prompt; empty if only the id is known.
     pub text: String,
-    /// When it was said.
+    /// Its place among the recalled by time, oldest first.
     #[serde(skip)]
-    pub at: Timestamp,
+    pub order: usize,
 }
 
 /// A prompt, part by part.
@@ -162,7 +161,8 @@ async fn last(inner: &Arc<Inner>, scope: &Scope, conversation: Conversation) -> 
         recalled: recalled
             .unwrap_or_default()
             .into_iter()
-            .map(|(id, score, text)| RecalledView { id, score, why: Vec::new(), text, at: step.at })
+            .enumerate()
+            .map(|(order, (id, score, text))| RecalledView { id, score, why: Vec::new(), text, order })
             .collect(),
         messages,
         tools,

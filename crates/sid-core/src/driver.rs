@@ -97,7 +97,7 @@ async fn run_one(inner: &Arc<Inner>, lease: &Lease, stop: &CancellationToken) ->
     let mut next_lease = None;
     let mut has_failed = false;
     let reason = loop {
-        if stop.is_cancelled() && !machine.is_cancelled() {
+        if stop.is_cancelled() && !machine.is_cancelled() && !machine.is_over() {
             // Either somebody asked for it, or the lease was lost or handed back: then the work is dropped.
             if !inner.store.is_cancel_requested(lease).await? {
                 return Err(StoreError::Fenced { held: lease.epoch, current: lease.epoch + 1 }.into());

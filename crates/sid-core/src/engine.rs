@@ -226,6 +226,9 @@ impl Engine {
 
     /// The same search that a turn makes, within what the scope sees.
     pub async fn search(&self, scope: &Scope, request: &SearchRequest) -> Result<SearchResponse, CoreError> {
+        if !request.wait_for_index.is_zero() {
+            self.index(scope, request.wait_for_index).await?;
+        }
         search::search(&self.inner, scope, request).await
     }
 

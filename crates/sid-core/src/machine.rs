@@ -165,6 +165,12 @@ impl RunMachine {
         self.cancelled
     }
 
+    /// Whether the end of the run is written.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Done(_))
+    }
+
     /// How much of the run's time is left.
     #[must_use]
     pub fn time_left(&self, clock_now: Timestamp) -> Duration {

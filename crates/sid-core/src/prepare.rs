@@ -229,7 +229,7 @@ impl TurnPreparation {
     fn tail(&self, machine: &RunMachine, prefix: &str, recalled: &[RecalledView], has_pressure: bool) -> Tail {
         let state = machine.state();
         let mut by_time: Vec<&RecalledView> = recalled.iter().collect();
-        by_time.sort_by_key(|r| r.at);
+        by_time.sort_by_key(|r| r.order);
         Tail {
             clock: clock_line(machine.now(), state.user.as_ref().and_then(|u| u.timezone.as_deref()), state.last_contact),
             recalled: by_time.into_iter().map(|r| r.text.clone()).collect(),

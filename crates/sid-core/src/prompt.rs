@@ -79,11 +79,11 @@ fn render_blocks(blocks: &[Block], cap: Tokens, count: &Count<'_>) -> String {
             let value = value_cap.map_or(block.value.as_str(), |cap| cut_to(&block.value, cap, count));
             let is_cut = value.len() < block.value.len();
             let label = &block.label;
-            if value.trim().is_empty() && value_cap.is_some() {
-                let _ = writeln!(out, "<{label}></{label}>");
+            let about = if value_cap.is_some() { String::new() } else { format!(" about=\"{}\"", block.description.replace('"', "'")) };
+            if value.trim().is_empty() {
+                let _ = writeln!(out, "<{label}{about}></{label}>");
             } else {
                 let note = if is_cut { "\n(cut: too long for this window)" } else { "" };
-                let about = if value_cap.is_some() { String::new() } else { format!(" about=\"{}\"", block.description.replace('"', "'")) };
                 let _ = writeln!(out, "<{label}{about}>\n{value}{note}\n</{label}>");
             }
         }

@@ -1,9 +1,16 @@
 //! Search for people and for the API: the same recall that a turn makes.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sid_store::{Channels, RecordId, RecordKinds, TimeRange};
-use sid_types::{ConversationId, Owner, Role, Seq};
+use sid_memory::ranking::render_excerpt;
+use sid_store::{Channels, Record, RecordId, RecordKinds, SearchQuery, TimeRange};
+use sid_types::{ConversationId, Owner, Role, Scope, Seq};
+
+use crate::CoreError;
+use crate::engine::Inner;
+use crate::recall::{self, Hit};
 
 /// What to look for.
 #[derive(Debug, Clone)]
@@ -82,7 +89,47 @@ pub struct SearchResponse {
     pub searched: u64,
 }
 
-pub(crate) async fn search(inner: &std::sync::Arc<crate::engine::Inner>, scope: &sid_types::Scope, request: &SearchRequest) -> Result<SearchResponse, crate::CoreError> {
-    let _ = (inner, scope, request);
-    Ok(SearchResponse { hits: Vec::new(), searched: 0 })
+/// Most hits of one search.
+pub(crate) const MOST_HITS: usize = 200;
+
+pub(crate) async fn search(inner: &Arc<Inner>, scope: &Scope, request: &SearchRequest) -> Result<SearchResponse, CoreError> {
+    if request.query.trim().is_empty() {
+        return Err(CoreError::Invalid("the query is empty: say what to look for".into()));
+    }
+    let mut query = SearchQuery::new(request.query.clone());
+    query.kinds = request.kinds;
+    query.conversation = request.conversation;
+    query.role = request.role;
+    query.within = request.within;
+    let k = request.k.clamp(1, MOST_HITS);
+    query.per_channel = query.per_channel.max(k);
+    let timezone = match scope.user() {
+        Some(user) => inner.store.user(scope, user).await.ok().and_then(|u| u.timezone),
+        None => None,
+    };
+    let zone = sid_memory::render::zone(timezone.as_deref().unwrap_or("UTC"));
+    let now = request.now.unwrap_or_else(|| inner.clock.now()).to_zoned(zone);
+    let (hits, searched) = recall::find(inner, scope, query, &now, k, false).await?;
+    Ok(SearchResponse { hits: hits.into_iter().map(shown).collect(), searched })
+}
+
+fn shown(hit: Hit) -> SearchHit {
+    let message = match &hit.record {
+        Record::Message(m) => Some(m),
+        Record::Passage(_) | Record::Diary(_) => None,
+    };
+    SearchHit {
+        id: hit.record.id(),
+        text: hit.record.text().to_owned(),
+        excerpt: render_excerpt(hit.record.text(), &hit.excerpt),
+        at: hit.record.at(),
+        speaker: message.map(|m| m.speaker.clone().unwrap_or_else(|| sid_memory::render::role_name(m.body.role()).to_owned())),
+        role: message.map(|m| m.body.role()),
+        score: hit.score,
+        channels: hit.channels,
+        why: hit.why,
+        conversation: message.map(|m| m.conversation),
+        seq: message.map(|m| m.seq),
+        owner: hit.owner,
+    }
 }

@@ -87,3 +87,35 @@ pub struct ModelInfo {
     /// What is known about it.
     pub profile: ModelProfile,
 }
+
+/// What an operator knows better than the discovery; `None` leaves what was discovered.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProfileOverrides {
+    /// The engine.
+    pub engine: Option<Engine>,
+    /// The window in tokens.
+    pub context_window: Option<Tokens>,
+    /// `native`, `structured`, `text` or `none`.
+    pub tool_mode: Option<Rung>,
+    /// Whether `response_format: json_schema` is enforced.
+    pub json_schema: Option<bool>,
+    /// Whether the chat template takes a system message after the first message.
+    pub system_anywhere: Option<bool>,
+    /// Whether the engine counts tokens.
+    pub counts_tokens: Option<bool>,
+}
+
+impl ProfileOverrides {
+    /// The profile with these corrections.
+    #[must_use]
+    pub fn apply(&self, mut profile: ModelProfile) -> ModelProfile {
+        profile.engine = self.engine.unwrap_or(profile.engine);
+        profile.context_window = self.context_window.or(profile.context_window);
+        profile.tool_mode = self.tool_mode.unwrap_or(profile.tool_mode);
+        profile.json_schema = self.json_schema.unwrap_or(profile.json_schema);
+        profile.system_anywhere = self.system_anywhere.unwrap_or(profile.system_anywhere);
+        profile.counts_tokens = self.counts_tokens.unwrap_or(profile.counts_tokens);
+        profile
+    }
+}

@@ -34,8 +34,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         })
         .collect();
 
-    // A model with a window of 1,000 tokens. With a real tokenizer, count with that.
-    let budget = Budget::for_window(Tokens(1_000));
+    // A model with a window of 1,500 tokens. With a real tokenizer, count with that.
+    let budget = Budget::for_window(Tokens(1_500));
     let mut queue = FifoQueue::default();
     let mut summary = String::new();
 

@@ -105,6 +105,8 @@ pub fn diary_segment(entries: &[DiaryEntry], cap: Tokens, count: &Count<'_>) -> 
             level_end = if is_last { cap } else { used + free.share(1, 2) };
         }
         let share = Tokens(level_end.saturating_sub(used).0 / u32::try_from(left_of(page.level, n)).unwrap_or(1).max(1));
+        // A page that is shown at all shows a sentence: in a small cap the newest one gets it.
+        let share = share.max(Tokens(24)).min(cap.saturating_sub(used));
         let head = format!("{}: ", page_name(page.level, page.start));
         // One for the line break, one for the mark of a cut.
         let room = share.saturating_sub(count(&head) + Tokens(2));

@@ -6,6 +6,8 @@ mod diary;
 mod eviction;
 mod queue;
 pub mod ranking;
+#[cfg(feature = "tools")]
+pub mod recall;
 pub mod render;
 #[cfg(feature = "tools")]
 mod summarizer;

@@ -257,9 +257,9 @@ const OLDER: &str = "(Older: search finds it.)";
 /// use sid_memory::{Item, count_bytes, floor_summary};
 /// use sid_types::Tokens;
 /// # let zone = jiff::tz::TimeZone::UTC;
-/// let said = Item::user(4, "2025-03-10T09:00:00Z".parse().unwrap(), "My bike is a blue Pinarello that I got from Jo in May");
-/// let text = floor_summary("Ann is a vet.", &[said], Tokens(60), &zone, &count_bytes);
-/// assert_eq!(text, "Ann is a vet.\n- [2025-03-10 Mon] #4: My bike is a blue Pinarello that I got from Jo…");
+/// let said = Item::user(4, "2025-03-10T09:00:00Z".parse().unwrap(), "My bike is a blue Pinarello that I got from Jo in the month of May");
+/// let text = floor_summary("Ann is a vet.", &[said], Tokens(160), &zone, &count_bytes);
+/// assert_eq!(text, "Ann is a vet.\n- [2025-03-10 Mon] #4: My bike is a blue Pinarello that I got from Jo in…");
 /// ```
 #[must_use]
 pub fn floor_summary(old: &str, evicted: &[Item], limit: Tokens, zone: &TimeZone, count: &Count<'_>) -> String {
@@ -276,6 +276,8 @@ fn floor_of(old: &str, sources: &[SourceLine], limit: Tokens, count: &Count<'_>)
             lines.extend(sentences(line).map(ToOwned::to_owned));
         }
     }
+    // A small summary tells of more messages with fewer words each.
+    let words = if limit < Tokens(150) { 7 } else { 12 };
     let mut rest = sources;
     while let Some(first) = rest.first() {
         let mut quoted = 0;
@@ -285,16 +287,17 @@ fn floor_of(old: &str, sources: &[SourceLine], limit: Tokens, count: &Count<'_>)
         });
         let part = &rest[..same.count().max(1)];
         rest = &rest[part.len()..];
-        let last = &part[part.len() - 1];
-        let numbers = match (first.seq, last.seq) {
+        let seqs = part.iter().filter_map(|s| s.seq);
+        let numbers = match (seqs.clone().min(), seqs.max()) {
             (Some(a), Some(b)) if a == b => format!(" #{a}"),
             (Some(a), Some(b)) => format!(" #{a}-#{b}"),
             _ => String::new(),
         };
-        let quotes: Vec<String> = part.iter().filter(|s| s.is_user).map(|s| first_words(&s.words, 12, 90)).collect();
+        let quotes: Vec<String> = part.iter().filter(|s| s.is_user).map(|s| first_words(&s.words, words, 90)).collect();
         lines.push(format!("- [{}]{numbers}: {}", render::date(first.date), quotes.join(" | ")).trim_end_matches([' ', ':']).to_owned());
     }
-    let whole = lines.join("\n");
+    let had_older = old.lines().any(|l| l.trim() == OLDER);
+    let whole = if had_older { format!("{OLDER}\n{}", lines.join("\n")) } else { lines.join("\n") };
     if count(&whole) <= limit {
         return whole;
     }

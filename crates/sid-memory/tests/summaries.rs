@@ -143,7 +143,7 @@ fn the_floor_keeps_dates_numbers_and_first_words() {
         text,
         "- [2025-03-10 Mon] #1-#2: Fact number 1 is told here in quite a few words, more… | \
          Fact number 2 is told here in quite a few words, more…\n\
-         - [2025-03-11 Tue] #20-#4: Fact number 3 is told here in quite a few words, more… | \
+         - [2025-03-11 Tue] #3-#20: Fact number 3 is told here in quite a few words, more… | \
          Fact number 4 is told here in quite a few words, more…"
     );
     // The oldest goes first, and the text says that there was more.

@@ -67,7 +67,8 @@ pub(crate) fn scenarios_leg() -> Result<proc::Teed> {
 
 /// A copy of the stick: its runners write results beside themselves, and the original is not ours.
 fn stick() -> Result<PathBuf> {
-    let from = dirs::shared_bench().context("the measuring stick is not there: expected ../shared/bench beside the checkout, or SID_BENCH_DIR")?;
+    let from =
+        dirs::shared_bench().context("the measuring stick is not there: expected ../shared/bench beside the checkout, or SID_BENCH_DIR")?;
     let to = dirs::target().join("bench-memory");
     copy(&from, &to)?;
     Ok(to)
@@ -98,7 +99,12 @@ struct Shim {
 impl Shim {
     fn start() -> Result<Self> {
         let mut command = python::script("tests/memory/shim.py");
-        let mut child = command.args(["--port", "0", "--until-eof"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot start the shim")?;
+        let mut child = command
+            .args(["--port", "0", "--until-eof"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start the shim")?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("stdout is piped")).read_line(&mut line)?;
         let url = line.split_whitespace().find(|w| w.starts_with("http://")).map(str::to_owned);
@@ -186,7 +192,12 @@ fn retrieval(
         bail!("the retrieval run of {title} failed");
     }
     let all = &read(&out.join(format!("{dataset}-dev-http.json")))?["all"];
-    let figure = |what: &str, key: &str, goal| Figure { name: format!("{title} {what}"), value: all[key].as_f64().unwrap_or(0.0), goal, at_most: false };
+    let figure = |what: &str, key: &str, goal| Figure {
+        name: format!("{title} {what}"),
+        value: all[key].as_f64().unwrap_or(0.0),
+        goal,
+        at_most: false,
+    };
     let mut figures = vec![figure("R@10", "recall@10", r10), figure("R@1000t", "recall@1000tok", budget)];
     figures.push(figure("MRR", "mrr", 0.0));
     Ok(figures)

@@ -83,7 +83,9 @@ fn ensure_with(groups: &[Group], offline: bool, verify: bool) -> Result<Parts> {
     let text = serde_json::to_string_pretty(&parts).context("paths are text")?;
     // Written beside and renamed: a test may read it at any moment.
     let new = cache.join(format!("setup.json.{}", std::process::id()));
-    std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &manifest)).with_context(|| format!("cannot write {}", manifest.display()))?;
+    std::fs::write(&new, text)
+        .and_then(|()| std::fs::rename(&new, &manifest))
+        .with_context(|| format!("cannot write {}", manifest.display()))?;
     Ok(parts)
 }
 
@@ -113,7 +115,17 @@ fn packages(group: Group, title: &str, list: &str, cache: &std::path::Path, offl
     let new = folder.with_extension(format!("new-{}", std::process::id()));
     let _ = std::fs::remove_dir_all(&new);
     let mut pip = python::pip()?;
-    pip.args(["install", "--quiet", "--no-deps", "--only-binary", ":all:", "--no-warn-conflicts", "--root-user-action", "ignore", "--target"]);
+    pip.args([
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "--no-warn-conflicts",
+        "--root-user-action",
+        "ignore",
+        "--target",
+    ]);
     proc::run(pip.arg(&new).arg("--requirement").arg(&path))?;
     std::fs::write(new.join(".sid-setup.json"), "{}").context("cannot write the stamp")?;
     let _ = std::fs::remove_dir_all(&folder);

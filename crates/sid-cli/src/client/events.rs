@@ -190,7 +190,10 @@ impl<'a> RunEvents<'a> {
         while !self.is_over {
             let stream = match &mut self.stream {
                 Some(stream) => stream,
-                None => self.stream.insert(connect(self.client, &self.run, self.last).await?),
+                None => {
+                    let is_patient = self.last > 0 || self.failures > 0;
+                    self.stream.insert(connect(self.client, &self.run, self.last, is_patient).await?)
+                }
             };
             match stream.next().await? {
                 // Seen before the connection broke.
@@ -226,7 +229,8 @@ impl<'a> RunEvents<'a> {
     }
 }
 
-async fn connect(client: &Client, run: &str, after: u64) -> Result<Stream, CliError> {
+/// `is_patient`: the server was there before and may be starting again; a first connection fails at once.
+async fn connect(client: &Client, run: &str, after: u64, is_patient: bool) -> Result<Stream, CliError> {
     let mut tries = 0;
     loop {
         let mut request = Request::get(&["runs", run, "events"]).header("accept", "text/event-stream");
@@ -235,16 +239,18 @@ async fn connect(client: &Client, run: &str, after: u64) -> Result<Stream, CliEr
         }
         match client.send(request).await {
             Ok(reply) => return Ok(Stream::of(reply.body)),
-            // A server that restarts is away for a moment; only a first connection should fail at once.
-            Err(CliError::Unreachable { .. }) if after > 0 && tries < TRIES => {
+            Err(error) => {
+                let is_passing = match &error {
+                    CliError::Unreachable { .. } => true,
+                    CliError::Api(problem) => problem.status == 503,
+                    _ => false,
+                };
+                if !is_patient || !is_passing || tries == TRIES {
+                    return Err(error);
+                }
                 tries += 1;
                 tokio::time::sleep(pause(tries)).await;
             }
-            Err(CliError::Api(problem)) if problem.status == 503 && tries < TRIES => {
-                tries += 1;
-                tokio::time::sleep(pause(tries)).await;
-            }
-            Err(error) => return Err(error),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! A house for one agent: in-process store, a model that answers what the test says, and an engine over both.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,13 +8,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream;
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sid_core::{Engine, EngineConfig, ModelEntry, Models, Submit};
 use sid_llm::{
     BadArguments, ByteCounter, ChatEvent, ChatMessage, ChatModel, ChatReply, ChatRequest, ChatStream, Finish, LlmError, ModelInfo, ModelProfile,
     ReplyCall, Rung,
 };
-use sid_store::{Directory, InProcess, NewConversation, OnBusy, Order, RecallStore, Store};
+use sid_store::{Directory, InProcess, NewConversation, OnBusy, Order, RecallStore};
 use sid_types::*;
 
 /// What the model does at one call.
@@ -160,10 +160,6 @@ impl House {
     pub async fn answer(&self) -> String {
         self.messages().await.last().map(|m| m.body.text().to_owned()).unwrap_or_default()
     }
-
-    pub fn as_store(&self) -> Arc<dyn Store> {
-        self.store.clone()
-    }
 }
 
 pub fn system_text(request: &ChatRequest) -> &str {
@@ -171,12 +167,4 @@ pub fn system_text(request: &ChatRequest) -> &str {
         ChatMessage::System { text } => text,
         other => panic!("the first message is {other:?}"),
     }
-}
-
-pub fn args(value: Value) -> Value {
-    value
-}
-
-pub fn no_args() -> Value {
-    json!({})
 }

@@ -102,6 +102,9 @@ pub(crate) fn ollama(config: &crate::OllamaConfig, num_ctx: u32, profile: &Model
         body.insert("format".into(), schema::simplify(schema));
     }
     body.insert("options".into(), Value::Object(options));
+    // Newer versions then refuse a prompt that is too large instead of cutting it; older ones ignore both.
+    body.insert("truncate".into(), false.into());
+    body.insert("shift".into(), false.into());
     if let Some(think) = config.think {
         body.insert("think".into(), think.into());
     }

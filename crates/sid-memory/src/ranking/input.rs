@@ -12,6 +12,18 @@ pub struct RankQuery<'a> {
     pub text: &'a str,
     /// The turn's own time in the user's zone; relative dates and recency count from it. `None` = unknown.
     pub now: Option<Zoned>,
+    /// Most hits. Default 50.
+    pub limit: usize,
+    /// Texts up to this size come back whole; of longer ones, the best part of this size. Default [`EXCERPT_BYTES`](super::EXCERPT_BYTES).
+    pub excerpt_bytes: usize,
+}
+
+impl<'a> RankQuery<'a> {
+    /// A query with the usual limits.
+    #[must_use]
+    pub const fn new(text: &'a str, now: Option<Zoned>) -> Self {
+        Self { text, now, limit: 50, excerpt_bytes: super::EXCERPT_BYTES }
+    }
 }
 
 /// A candidate's raw score in each channel; 0 where the channel has nothing to say.

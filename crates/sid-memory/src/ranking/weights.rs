@@ -17,8 +17,6 @@ pub struct Weights {
     pub neighbour: f32,
     /// Said by the user, in a chat with an assistant.
     pub user: f32,
-    /// Said by the assistant, when the query asks what it said.
-    pub assistant: f32,
     /// Taken off short texts that only ask.
     pub question: f32,
     /// Tells a time when the query asks for one.
@@ -31,6 +29,14 @@ pub struct Weights {
     pub instruction: f32,
     /// The newest record, when the query asks for the present state; the oldest gets nothing.
     pub recent: f32,
+    /// X
+    pub x1: f32,
+    /// X
+    pub x2: f32,
+    /// X
+    pub x3: f32,
+    /// X
+    pub x4: f32,
 }
 
 impl Default for Weights {
@@ -43,13 +49,16 @@ impl Default for Weights {
             time: 0.5,
             neighbour: 0.45,
             user: 0.5,
-            assistant: 0.0,
             question: 0.76,
-            when: 0.0,
+            when: 0.15,
             number: 0.0,
-            self_told: 0.0,
-            instruction: 0.0,
+            self_told: 0.2,
+            instruction: 0.3,
             recent: 0.0,
+            x1: 0.0,
+            x2: 0.0,
+            x3: 0.0,
+            x4: 0.0,
         }
     }
 }

@@ -11,7 +11,6 @@ use super::pager::Row;
 use super::search::{outcome, store_failed};
 use super::{integer, page, schema, string, text};
 use crate::render;
-use crate::text::one_line;
 
 /// Most characters of one passage: longer ones are several facts.
 const LONGEST: usize = 8_000;
@@ -111,13 +110,10 @@ impl Tool for ArchivalSearch {
         let zone = render::zone(&context.timezone);
         let rows: Vec<Row> = found
             .iter()
-            .filter_map(|candidate| match &candidate.record {
-                Record::Passage(p) => {
-                    let tags = if p.tags.is_empty() { String::new() } else { format!(" (tags: {})", p.tags.join(", ")) };
-                    let text = format!("[{}] {}{tags}", render::day(p.at, &zone), one_line(&p.text));
-                    Some(Row { text, whole_at: String::new(), quotes: Vec::new() })
-                }
-                _ => None,
+            .filter_map(|found| {
+                let Record::Passage(passage) = &found.record else { return None };
+                let tags = if passage.tags.is_empty() { String::new() } else { format!(" (tags: {})", passage.tags.join(", ")) };
+                Some(Row { text: format!("{}{tags}", found.line(&zone).0), whole_at: String::new(), quotes: Vec::new() })
             })
             .collect();
         if rows.is_empty() {

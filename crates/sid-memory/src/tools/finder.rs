@@ -1,19 +1,41 @@
-//! One search for all tools: query vector, candidates, order.
+//! One search for all tools: query vector, candidates, ranking.
 
+use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
 use sid_llm::{EmbedInput, Embedder};
-use sid_store::{Candidate, Candidates, GenerationId, MemorySearch, QueryVector, RecordKinds, SearchQuery, StoreError};
+use sid_store::{GenerationId, MemorySearch, QueryVector, Record, RecordId, RecordKinds, SearchQuery, StoreError};
 use sid_tools::ToolContext;
 
-/// Most candidates that a search tool lists; deeper ones are noise.
-const MOST: usize = 60;
+use crate::ranking::{Candidates, RankQuery, named_times, rank, snippet};
+use crate::render;
 
 /// Searches and ranks on behalf of a turn.
 #[derive(Clone)]
 pub struct Finder {
     search: Arc<dyn MemorySearch>,
     embedder: Option<Arc<dyn Embedder>>,
+}
+
+/// A found record and the part of its text that answers the query best.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// The record.
+    pub record: Record,
+    /// Byte ranges of its text, in order.
+    pub excerpt: Vec<Range<usize>>,
+}
+
+impl Found {
+    /// `[2025-03-03 Mon] user: text`, and whether that is the whole text.
+    #[must_use]
+    pub fn line(&self, zone: &TimeZone) -> (String, bool) {
+        let text = self.record.text();
+        let is_whole = self.excerpt.iter().map(Range::len).sum::<usize>() >= text.trim().len();
+        (snippet(&self.record, &self.excerpt).render(zone), is_whole)
+    }
 }
 
 impl Finder {
@@ -23,18 +45,25 @@ impl Finder {
         Self { search, embedder }
     }
 
-    /// What the turn may see and is not in its prompt already, best first, at most 60.
-    pub async fn find(&self, context: &ToolContext, text: &str, kinds: RecordKinds) -> Result<Vec<Candidate>, StoreError> {
+    /// What the turn may see and is not in its prompt already, best first, at most 50.
+    pub async fn find(&self, context: &ToolContext, text: &str, kinds: RecordKinds) -> Result<Vec<Found>, StoreError> {
+        let now = context.now.to_zoned(render::zone(&context.timezone));
         let mut query = SearchQuery::new(text);
         query.kinds = kinds;
         query.in_prompt = Some((context.conversation, context.queue_start));
+        query.named_times = named_times(text, Some(&now)).into_iter().map(Into::into).collect();
         query.vector = self.vector(text).await;
-        let candidates = match self.search.search(&context.scope, &query).await {
+        let mut found = match self.search.search(&context.scope, &query).await {
             // A vector of the wrong length: somebody changed the model behind a generation's name. Words still find.
             Err(StoreError::Invalid(_)) if query.vector.take().is_some() => self.search.search(&context.scope, &query).await?,
             other => other?,
         };
-        Ok(order(candidates))
+        keep_related(&mut found);
+        let mut asked = RankQuery::new(text, Some(now));
+        // About a third of a page each: a page of one long hit helps less than one of three.
+        asked.excerpt_bytes = (context.result_budget.0 as usize * 4 / 3).clamp(120, 700);
+        let ranked = rank(&asked, &Candidates::from(&found));
+        Ok(ranked.into_iter().map(|r| Found { record: found.items[r.index].record.clone(), excerpt: r.excerpt }).collect())
     }
 
     /// The query's vector; `None` without an embedder, and when it fails: words alone still find most things.
@@ -45,16 +74,14 @@ impl Finder {
     }
 }
 
-/// Best first, each channel on the scale of its best.
-fn order(candidates: Candidates) -> Vec<Candidate> {
-    let scale = |value: f32, mean: f32, max: f32| if max > mean { ((value - mean) / (max - mean)).max(0.0) } else { 0.0 };
-    let (bm25, context, dense) = (candidates.bm25, candidates.context_bm25, candidates.dense);
-    let score = |c: &Candidate| {
-        scale(c.channels.bm25, 0.0, bm25.max)
-            + 0.5 * scale(c.channels.context_bm25, 0.0, context.max)
-            + scale(c.channels.dense, dense.mean, dense.max)
-    };
-    let mut scored: Vec<(f32, Candidate)> = candidates.items.into_iter().map(|c| (score(&c), c)).filter(|(s, _)| *s > 0.0).collect();
-    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.record.at().cmp(&a.1.record.at())).then(a.1.record.id().cmp(&b.1.record.id())));
-    scored.into_iter().take(MOST).map(|(_, c)| c).collect()
+/// Leaves out what the store brings along as the neighbour of a neighbour: ranking wants it as context, a reader of the list does not.
+fn keep_related(found: &mut sid_store::Candidates) {
+    let near: HashSet<RecordId> = found
+        .items
+        .iter()
+        .filter(|c| c.channels.bm25 > 0.0 || c.channels.dense > 0.0)
+        .flat_map(|c| [c.neighbours.0, c.neighbours.1])
+        .flatten()
+        .collect();
+    found.items.retain(|c| c.channels != sid_store::Channels::default() || near.contains(&c.record.id()));
 }

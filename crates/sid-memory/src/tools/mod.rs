@@ -21,7 +21,7 @@ use sid_tools::{Registry, RegistryError, Tool};
 pub use archival::{ArchivalInsert, ArchivalSearch};
 pub use blocks::{CoreAppend, CoreReplace};
 pub use diary::DiaryRead;
-pub use finder::Finder;
+pub use finder::{Finder, Found};
 pub use search::ConversationSearch;
 
 /// Registers all six memory tools.

@@ -43,7 +43,7 @@ impl ConversationSearch {
             [] => ToolOutcome::error(format!("This conversation has no message #{first}.")),
             [one] => whole(one, number, context.result_budget, &zone),
             _ => {
-                let rows: Vec<Row> = found.iter().filter_map(|m| row(m, true, &zone)).collect();
+                let rows: Vec<Row> = found.iter().filter_map(|m| row(m, context, &zone)).collect();
                 outcome("Messages", &rows, number, context.result_budget)
             }
         }
@@ -79,9 +79,12 @@ impl Tool for ConversationSearch {
         let zone = render::zone(&context.timezone);
         let rows: Vec<Row> = found
             .iter()
-            .filter_map(|candidate| match &candidate.record {
-                Record::Message(m) => row(&around(m, candidate.best_chunk), m.conversation == context.conversation, &zone),
-                _ => None,
+            .filter_map(|found| {
+                let Record::Message(message) = &found.record else { return None };
+                let (line, is_whole) = found.line(&zone);
+                let whole_at = whole_at(message, context);
+                let text = if is_whole { line } else { format!("{line}{whole_at}") };
+                Some(Row { text, whole_at, quotes: vec![message.id] })
             })
             .collect();
         if rows.is_empty() {
@@ -101,22 +104,13 @@ fn place(query: &str) -> Option<(Seq, Seq)> {
     (first <= last).then_some((Seq(first), Seq(last)))
 }
 
-/// A long message from a little before the part that the query is nearest to, so that a cut shows that part.
-fn around(message: &Message, best: Option<(usize, usize)>) -> Message {
-    let mut message = message.clone();
-    let Some((start, _)) = best else { return message };
-    if let Body::User { text } | Body::Assistant { text, .. } = &mut message.body
-        && start > 200
-        && start < text.len()
-    {
-        let from = text.ceil_char_boundary(start);
-        *text = format!("…{}", &text[from..]);
-    }
-    message
+/// How to read a message whole: by its number, if it is one of this conversation.
+fn whole_at(message: &Message, context: &ToolContext) -> String {
+    if message.conversation == context.conversation { format!(" (whole: \"#{}\")", message.seq) } else { String::new() }
 }
 
 /// `[2025-03-03 Mon] user: text`.
-fn row(message: &Message, is_here: bool, zone: &jiff::tz::TimeZone) -> Option<Row> {
+fn row(message: &Message, context: &ToolContext, zone: &jiff::tz::TimeZone) -> Option<Row> {
     let words = one_line(message.body.text());
     if words.is_empty() {
         return None;
@@ -126,11 +120,7 @@ fn row(message: &Message, is_here: bool, zone: &jiff::tz::TimeZone) -> Option<Ro
     if let Body::Tool { quotes: inner, .. } = &message.body {
         quotes.extend(inner.iter().copied());
     }
-    Some(Row {
-        text: format!("[{}] {who}: {words}", render::day(message.at, zone)),
-        whole_at: if is_here { format!(" (whole: \"#{}\")", message.seq) } else { String::new() },
-        quotes,
-    })
+    Some(Row { text: format!("[{}] {who}: {words}", render::day(message.at, zone)), whole_at: whole_at(message, context), quotes })
 }
 
 /// One message, page by page.

@@ -1,0 +1,212 @@
+//! `sid agent`: what agents are.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+
+use crate::client::Request;
+use crate::commands::erase;
+use crate::error::CliError;
+use crate::output::table::{Table, facts};
+use crate::output::text::{moment, thousands};
+use crate::output::Paint;
+use crate::session::{Paging, Session, given, named};
+use crate::wire;
+
+/// Agents.
+#[derive(Debug, Subcommand)]
+pub enum Agent {
+    /// All agents, oldest first
+    List(Paging),
+    /// Make an agent
+    Create {
+        /// Its name, unique in the tenant
+        name: String,
+        #[command(flatten)]
+        spec: Spec,
+    },
+    /// Everything about one agent
+    Show {
+        /// Name or id
+        agent: String,
+    },
+    /// Change an agent, from its next turn on; what is not named stays as it is
+    Update {
+        /// Name or id
+        agent: String,
+        /// A new name
+        #[arg(long)]
+        name: Option<String>,
+        #[command(flatten)]
+        spec: Spec,
+    },
+    /// Erase an agent with its conversations and memory
+    Delete {
+        /// Name or id
+        agent: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// What an agent is.
+#[derive(Debug, Args)]
+pub struct Spec {
+    /// Persona and rules, given to the model as system instructions
+    #[arg(long, value_name = "TEXT", conflicts_with = "instructions_file")]
+    instructions: Option<String>,
+    /// The same, read from a file
+    #[arg(long, value_name = "FILE")]
+    instructions_file: Option<PathBuf>,
+    /// The name of a configured model
+    #[arg(long)]
+    model: Option<String>,
+    /// The window to use, in tokens; `auto` = the model's own
+    #[arg(long, value_name = "TOKENS", value_parser = number_or_auto)]
+    context_window: Option<Value>,
+    /// Most tokens of one answer; `auto` = a share of the window
+    #[arg(long, value_name = "TOKENS", value_parser = number_or_auto)]
+    max_output: Option<Value>,
+    /// Sampling temperature, 0 to 2; `auto` = the engine's default
+    #[arg(long, value_name = "T", value_parser = number_or_auto)]
+    temperature: Option<Value>,
+    /// A block that each user starts with; may be repeated. Default: `persona` and `human`
+    #[arg(long = "block", value_name = "LABEL[:LIMIT][=DESCRIPTION]", value_parser = template)]
+    blocks: Vec<Value>,
+    /// Names of the tools that are offered, with commas between them; `all` = all memory tools
+    #[arg(long, value_name = "NAMES")]
+    tools: Option<String>,
+    /// A team whose memory it may read for members; may be repeated
+    #[arg(long = "team", value_name = "TEAM")]
+    teams: Vec<String>,
+    /// A free text pair for the application; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    metadata: Vec<(String, String)>,
+}
+
+fn number_or_auto(text: &str) -> Result<Value, String> {
+    if text == "auto" {
+        return Ok(Value::Null);
+    }
+    match serde_json::from_str::<Value>(text) {
+        Ok(number @ Value::Number(_)) => Ok(number),
+        _ => Err("expected a number, or auto".into()),
+    }
+}
+
+fn template(text: &str) -> Result<Value, String> {
+    let (head, description) = text.split_once('=').unwrap_or((text, ""));
+    let (label, limit) = match head.split_once(':') {
+        Some((label, limit)) => (label, Some(limit.parse::<u32>().map_err(|_| format!("expected a number of characters after `{label}:`"))?)),
+        None => (head, None),
+    };
+    if label.is_empty() {
+        return Err("a block needs a label".into());
+    }
+    Ok(given([("label", Some(json!(label))), ("description", Some(json!(description))), ("limit_chars", limit.map(|l| json!(l)))]))
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    text.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned())).ok_or_else(|| "expected KEY=VALUE".into())
+}
+
+impl Spec {
+    fn body(self, name: Option<String>) -> Result<Value, CliError> {
+        let instructions = match (self.instructions, &self.instructions_file) {
+            (Some(text), _) => Some(text),
+            (None, Some(path)) => Some(std::fs::read_to_string(path).map_err(|e| CliError::file("read", path, &e))?),
+            (None, None) => None,
+        };
+        let tools = self.tools.map(|names| match names.as_str() {
+            "all" => Value::Null,
+            names => json!(names.split(',').map(str::trim).filter(|n| !n.is_empty()).collect::<Vec<_>>()),
+        });
+        let some = |values: Vec<Value>| (!values.is_empty()).then_some(Value::Array(values));
+        let metadata: Map<String, Value> = self.metadata.into_iter().map(|(k, v)| (k, Value::String(v))).collect();
+        Ok(given([
+            ("name", name.map(Value::String)),
+            ("instructions", instructions.map(Value::String)),
+            ("model", self.model.map(Value::String)),
+            ("context_window", self.context_window),
+            ("max_output", self.max_output),
+            ("temperature", self.temperature),
+            ("blocks", some(self.blocks)),
+            ("tools", tools),
+            ("teams", some(self.teams.iter().map(|t| Value::String(named("team", t))).collect())),
+            ("metadata", (!metadata.is_empty()).then_some(Value::Object(metadata))),
+        ]))
+    }
+}
+
+pub(crate) async fn run(command: Agent, session: &Session) -> Result<(), CliError> {
+    let paint = session.out.paint;
+    let show = move |agent: wire::Agent| render(&agent, paint);
+    match command {
+        Agent::List(paging) => {
+            let table = Table::new().name("name").name("model").number("window").name("id").name("made").text("instructions");
+            let row = |a: wire::Agent| {
+                let window = a.context_window.map_or_else(|| "auto".into(), thousands);
+                vec![a.name, a.model, window, a.id, moment(&a.created_at), a.instructions]
+            };
+            session.list(Request::get(&["agents"]), &paging, table, row, "no agents yet; make one: sid agent create NAME").await
+        }
+        Agent::Create { name, spec } => session.ask(Request::post(&["agents"]).json(spec.body(Some(name))?), "the agent", show).await,
+        Agent::Show { agent } => session.ask(Request::get(&["agents", &named("agent", &agent)]), "the agent", show).await,
+        Agent::Update { agent, name, spec } => {
+            let body = spec.body(name)?;
+            if body.as_object().is_some_and(Map::is_empty) {
+                return Err(CliError::Usage("name at least one thing to change".into()));
+            }
+            session.ask(Request::patch(&["agents", &named("agent", &agent)]).json(body), "the agent", show).await
+        }
+        Agent::Delete { agent, yes } => {
+            let question = format!("Erase the agent {agent} with all its conversations and what it remembers of anybody?");
+            erase::erase(session, &["agents", &named("agent", &agent)], &question, yes).await
+        }
+    }
+}
+
+fn render(agent: &wire::Agent, paint: Paint) -> String {
+    let auto = |n: Option<u64>| n.map_or_else(|| "auto".into(), thousands);
+    let blocks = agent.blocks.iter().map(|b| format!("{} (to {} characters) {}", b.label, thousands(b.limit_chars), b.description));
+    let metadata = agent.metadata.iter().map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default()));
+    let mut lines = vec![
+        ("name", agent.name.clone()),
+        ("id", agent.id.clone()),
+        ("model", agent.model.clone()),
+        ("window", auto(agent.context_window)),
+        ("max output", auto(agent.max_output)),
+        ("temperature", agent.temperature.map_or_else(|| "auto".into(), |t| format!("{t:.2}"))),
+        ("blocks", blocks.collect::<Vec<_>>().join("\n")),
+        ("tools", agent.tools.as_ref().map_or_else(|| "all memory tools".into(), |t| t.join(", "))),
+        ("teams", agent.teams.join(", ")),
+        ("metadata", metadata.collect::<Vec<_>>().join("\n")),
+        ("made", moment(&agent.created_at)),
+        ("changed", moment(&agent.updated_at)),
+        ("instructions", crate::output::text::printable(&agent.instructions)),
+    ];
+    lines.retain(|(_, value)| !value.is_empty());
+    facts(&lines, paint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_given_in_short_form() {
+        assert_eq!(template("human").expect("template"), json!({"label": "human", "description": ""}));
+        let full = json!({"label": "plan", "description": "a=b", "limit_chars": 500});
+        assert_eq!(template("plan:500=a=b").expect("template"), full);
+        assert!(template("plan:x").is_err() && template(":5").is_err());
+    }
+
+    #[test]
+    fn auto_takes_a_value_back() {
+        assert_eq!(number_or_auto("auto"), Ok(Value::Null));
+        assert_eq!(number_or_auto("0.5"), Ok(json!(0.5)));
+        assert!(number_or_auto("many").is_err());
+    }
+}

@@ -1,0 +1,66 @@
+//! The subcommands, one per module: the arguments as a type, and `run`.
+
+pub mod agent;
+pub mod backup;
+pub mod block;
+pub mod chat;
+pub mod context;
+pub mod conversation;
+pub mod doctor;
+pub mod erase;
+pub mod events;
+pub mod export;
+pub mod import;
+pub mod key;
+pub mod memory;
+pub mod run;
+pub mod team;
+pub mod tenant;
+pub mod user;
+
+use crate::cli::Command;
+use crate::error::CliError;
+use crate::session::Session;
+
+/// Whether `--user` narrows the requests of this command (instead of being one of its arguments).
+#[must_use]
+pub fn acts_as_user(command: &Command) -> bool {
+    !matches!(
+        command,
+        Command::Chat(_)
+            | Command::User(_)
+            | Command::Team(_)
+            | Command::Key(_)
+            | Command::Conversation(_)
+            | Command::Block(_)
+            | Command::Memory(_)
+            | Command::Context(_)
+            | Command::Export(_)
+            | Command::Import(_)
+            | Command::Erase(_)
+            | Command::Doctor(_)
+    )
+}
+
+/// Does it.
+pub async fn run(command: Command, session: &Session) -> Result<(), CliError> {
+    match command {
+        Command::Chat(args) => Box::pin(chat::run(args, session)).await,
+        Command::Agent(args) => agent::run(args, session).await,
+        Command::User(args) => user::run(args, session).await,
+        Command::Team(args) => team::run(args, session).await,
+        Command::Conversation(args) => conversation::run(args, session).await,
+        Command::Key(args) => key::run(args, session).await,
+        Command::Tenant(args) => tenant::run(args, session).await,
+        Command::Block(args) => block::run(args, session).await,
+        Command::Memory(args) => memory::run(args, session).await,
+        Command::Context(args) => context::run(args, session).await,
+        Command::Run(args) => run::run(args, session).await,
+        Command::Events(args) => events::run(args, session).await,
+        Command::Doctor(args) => doctor::run(args, session).await,
+        Command::Backup(args) => backup::run(args, session).await,
+        Command::Export(args) => export::run(args, session).await,
+        Command::Import(args) => import::run(args, session).await,
+        Command::Erase(args) => erase::run(args, session).await,
+    }
+}

@@ -1,0 +1,7 @@
+//! The `sid` binary; everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sid_cli::main()
+}

@@ -1,0 +1,116 @@
+//! Recall over a store: one search or two, ranked. What automatic recall, the search tools and the search API share.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use jiff::Zoned;
+use sid_llm::{EmbedInput, Embedder};
+use sid_store::{Candidate, GenerationId, MemorySearch, QueryVector, RecordId, SearchQuery, StoreError};
+use sid_types::Scope;
+
+use crate::ranking::{Candidates, RankQuery, Ranked, Snippet, merge_hops, named_times, rank, second_hop_query, snippet};
+
+/// How to recall.
+#[derive(Debug, Clone)]
+pub struct RecallOptions {
+    /// The moment that "yesterday" is counted from, in the user's zone. `None` = relative dates mean nothing.
+    pub now: Option<Zoned>,
+    /// Most hits. Default 50.
+    pub limit: usize,
+    /// Whether to search a second time for the names that the first search has found. Default true. Costs a lexical search.
+    pub follow: bool,
+}
+
+impl Default for RecallOptions {
+    fn default() -> Self {
+        Self { now: None, limit: 50, follow: true }
+    }
+}
+
+/// A found memory in its place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecallHit {
+    /// The record, its owner and its raw scores.
+    pub found: Candidate,
+    /// The fused score; comparable inside one answer only.
+    pub score: f32,
+    /// What each signal has added to it.
+    pub parts: Vec<(&'static str, f32)>,
+    /// The part of the text that a prompt should carry: byte ranges in order.
+    pub excerpt: Vec<Range<usize>>,
+    /// 1 for hits of the query itself, 2 for those that only the second search has found.
+    pub hop: u8,
+}
+
+impl RecallHit {
+    /// What a prompt shows of it.
+    #[must_use]
+    pub fn snippet(&self) -> Snippet {
+        snippet(&self.found.record, &self.excerpt)
+    }
+}
+
+/// What was recalled.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Recalled {
+    /// Best first.
+    pub hits: Vec<RecallHit>,
+    /// How many records the first search has looked at.
+    pub searched: u64,
+    /// Whether meanings were compared, not words alone: there is an embedder, it answered, and its vectors fit the store's.
+    pub compared_vectors: bool,
+}
+
+/// Searches, ranks, follows names to a second search, and merges.
+///
+/// `query` brings text and filters; its vector is made here unless it has one, and its named times are read off its text. An embedder
+/// that fails, or whose vectors do not fit, costs the dense channel and nothing else. Errors: those of [`MemorySearch::search`].
+pub async fn recall(
+    search: &dyn MemorySearch,
+    embedder: Option<&dyn Embedder>,
+    scope: &Scope,
+    mut query: SearchQuery,
+    options: &RecallOptions,
+) -> Result<Recalled, StoreError> {
+    if query.vector.is_none()
+        && let Some(embedder) = embedder
+    {
+        query.vector = vector(embedder, &query.text).await;
+    }
+    query.named_times = named_times(&query.text, options.now.as_ref()).into_iter().map(|t| t.told().into()).collect();
+    let found = match search.search(scope, &query).await {
+        // A vector of the wrong length: somebody changed the model behind a generation's name. Words still find.
+        Err(StoreError::Invalid(_)) if query.vector.take().is_some() => search.search(scope, &query).await?,
+        other => other?,
+    };
+    let (searched, compared_vectors) = (found.searched, query.vector.is_some());
+    let text = query.text.clone();
+    let asked = RankQuery { limit: options.limit, ..RankQuery::new(&text, options.now.clone()) };
+    let candidates = Candidates::from(&found);
+    let mut ranked = rank(&asked, &candidates);
+    let next = options.follow.then(|| second_hop_query(&asked, &candidates, &ranked)).flatten();
+    let mut records: HashMap<RecordId, Candidate> = HashMap::new();
+    if let Some(next) = next {
+        let again = SearchQuery { text: next.clone(), vector: None, named_times: Vec::new(), ..query };
+        let second = search.search(scope, &again).await?;
+        let hits = rank(&RankQuery { text: &next, now: None, ..asked }, &Candidates::from(&second));
+        ranked = merge_hops(ranked, hits);
+        ranked.truncate(options.limit);
+        records.extend(second.items.into_iter().map(|c| (c.record.id(), c)));
+    }
+    // Scores of the first search are the ones to show where both have found a record.
+    records.extend(found.items.into_iter().map(|c| (c.record.id(), c)));
+    let hits = ranked.into_iter().filter_map(|r| hit(r, &mut records)).collect();
+    Ok(Recalled { hits, searched, compared_vectors })
+}
+
+fn hit(ranked: Ranked<RecordId>, records: &mut HashMap<RecordId, Candidate>) -> Option<RecallHit> {
+    let found = records.remove(&ranked.id)?;
+    Some(RecallHit { found, score: ranked.score, parts: ranked.parts, excerpt: ranked.excerpt, hop: ranked.hop })
+}
+
+/// The query's vector; `None` when the embedder fails: words alone still find most things.
+async fn vector(embedder: &dyn Embedder, text: &str) -> Option<QueryVector> {
+    let values = embedder.embed(EmbedInput::Query, &[text.to_owned()]).await.ok()?.pop()?;
+    Some(QueryVector { generation: GenerationId(embedder.generation().id), values })
+}

@@ -1,0 +1,44 @@
+//! The REST API, `/api/v1`: one module per resource.
+
+mod agents;
+mod backup;
+mod blocks;
+mod conversations;
+mod document;
+mod erase;
+mod export;
+mod keys;
+mod messages;
+mod models;
+mod names;
+mod passages;
+mod runs;
+mod search;
+mod teams;
+mod tenants;
+pub(crate) mod users;
+pub(crate) mod wire;
+
+pub(crate) use document::document;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::App;
+
+/// All resources, below `/api/v1`.
+pub(crate) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .merge(tenants::router())
+        .merge(keys::router())
+        .merge(users::router())
+        .merge(teams::router())
+        .merge(agents::router())
+        .merge(conversations::router())
+        .merge(messages::router())
+        .merge(runs::router())
+        .merge(blocks::router())
+        .merge(passages::router())
+        .merge(search::router())
+        .merge(models::router())
+        .merge(backup::router())
+        .merge(export::router())
+}

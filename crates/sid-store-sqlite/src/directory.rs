@@ -1,0 +1,663 @@
+//! `Directory`: tenants, keys, users, teams, agents, conversations.
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use sid_store::{Directory, NewConversation, Page, PageRequest, StoreError};
+use sid_types::{
+    Agent, AgentId, AgentSpec, ApiKey, Conversation, ConversationId, KeyId, KeyRole, OperatorScope, Owner, Principal, RecursiveSummary,
+    Scope, Seq, Team, TeamId, Tenant, TenantId, User, UserId,
+};
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use crate::backend::SqliteStore;
+use crate::codec::{Columns, Id, nanos, to_json};
+use crate::error::{Fault, Result, missing};
+use crate::paging::Cursor;
+use crate::visibility::{CONV, Conv, Partition, Viewer, render_anew};
+use crate::writer::Tx;
+
+#[async_trait]
+impl Directory for SqliteStore {
+    async fn create_tenant(&self, _operator: &OperatorScope, name: &str) -> Result<Tenant, StoreError> {
+        check_name("tenant", name)?;
+        let name = name.to_owned();
+        self.write(move |tx| {
+            async move {
+                let tenant = Tenant { id: TenantId::new(), name, created_at: tx.now };
+                sqlx::query("INSERT INTO tenants (id, name, created_at) VALUES (?, ?, ?)")
+                    .bind(tenant.id.blob())
+                    .bind(tenant.name.as_str())
+                    .bind(nanos(tenant.created_at))
+                    .execute(&mut tx.conn)
+                    .await
+                    .map_err(|e| taken(e, "tenant", &tenant.name))?;
+                Ok(tenant)
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    async fn tenants(&self, _operator: &OperatorScope) -> Result<Vec<Tenant>, StoreError> {
+        let rows = sqlx::query("SELECT id, name, created_at FROM tenants ORDER BY created_at, id")
+            .fetch_all(&mut *self.reader().await?)
+            .await
+            .map_err(Fault::Sql)?;
+        let read = |row: &SqliteRow| Ok(Tenant { id: row.id(0)?, name: row.text(1)?, created_at: row.time(2)? });
+        Ok(rows.iter().map(read).collect::<Result<_>>()?)
+    }
+
+    async fn put_key(&self, _operator: &OperatorScope, key: ApiKey) -> Result<(), StoreError> {
+        self.write(move |tx| put_key(tx, key).boxed()).await
+    }
+
+    async fn key_by_hash(&self, hash: &str) -> Result<Option<ApiKey>, StoreError> {
+        let row = sqlx::query("SELECT id, name, role, hash, created_at, expires_at, revoked_at FROM api_keys WHERE hash = ?")
+            .bind(hash)
+            .fetch_optional(&mut *self.reader().await?)
+            .await
+            .map_err(Fault::Sql)?;
+        Ok(row.as_ref().map(key).transpose()?)
+    }
+
+    async fn keys(&self, _operator: &OperatorScope, tenant: Option<TenantId>) -> Result<Vec<ApiKey>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, name, role, hash, created_at, expires_at, revoked_at FROM api_keys WHERE ?1 IS NULL OR tenant_id = ?1
+             ORDER BY created_at, id",
+        )
+        .bind(tenant.map(Id::blob))
+        .fetch_all(&mut *self.reader().await?)
+        .await
+        .map_err(Fault::Sql)?;
+        Ok(rows.iter().map(key).collect::<Result<_>>()?)
+    }
+
+    async fn revoke_key(&self, _operator: &OperatorScope, id: KeyId) -> Result<ApiKey, StoreError> {
+        self.write(move |tx| {
+            async move {
+                let row = sqlx::query(
+                    "UPDATE api_keys SET revoked_at = ifnull(revoked_at, ?) WHERE id = ?
+                     RETURNING id, name, role, hash, created_at, expires_at, revoked_at",
+                )
+                .bind(nanos(tx.now))
+                .bind(id.blob())
+                .fetch_optional(&mut tx.conn)
+                .await?;
+                key(&row.ok_or(missing("key"))?)
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    async fn create_user(&self, scope: &Scope, user: User) -> Result<User, StoreError> {
+        let viewer = self.administrator(scope, "tenant").await?;
+        check_name("user", &user.handle)?;
+        self.write(move |tx| {
+            async move {
+                if let Some(known) = find_user(&mut tx.conn, viewer.tenant, user.id).await?.filter(|k| k.handle == user.handle) {
+                    return Ok(known);
+                }
+                sqlx::query("INSERT INTO users (tenant, id, handle, display_name, timezone, created_at) VALUES (?, ?, ?, ?, ?, ?)")
+                    .bind(viewer.tenant)
+                    .bind(user.id.blob())
+                    .bind(user.handle.as_str())
+                    .bind(user.display_name.as_str())
+                    .bind(user.timezone.as_deref())
+                    .bind(nanos(user.created_at))
+                    .execute(&mut tx.conn)
+                    .await
+                    .map_err(|e| taken(e, "user", &user.handle))?;
+                Ok(user)
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    async fn update_user(&self, scope: &Scope, user: User) -> Result<User, StoreError> {
+        let viewer = self.administrator(scope, "user").await?;
+        self.write(move |tx| {
+            async move {
+                sqlx::query("UPDATE users SET display_name = ?, timezone = ? WHERE tenant = ? AND id = ?")
+                    .bind(user.display_name)
+                    .bind(user.timezone)
+                    .bind(viewer.tenant)
+                    .bind(user.id.blob())
+                    .execute(&mut tx.conn)
+                    .await?;
+                let known = find_user(&mut tx.conn, viewer.tenant, user.id).await?.ok_or(missing("user"))?;
+                render_anew(tx, viewer.tenant, Owner::User { user: known.id }).await?;
+                Ok(known)
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    async fn user(&self, scope: &Scope, user: UserId) -> Result<User, StoreError> {
+        let viewer = self.viewer(scope).await?;
+        let found = find_user(&mut *self.reader().await?, viewer.tenant, user).await?;
+        found.filter(|u| sees_user(scope, u.id)).ok_or(missing("user"))
+    }
+
+    async fn user_by_handle(&self, scope: &Scope, handle: &str) -> Result<User, StoreError> {
+        let viewer = self.viewer(scope).await?;
+        let sql = format!("SELECT {USER} FROM users u WHERE u.tenant = ? AND u.handle = ?");
+        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(viewer.tenant)
+            .bind(handle)
+            .fetch_optional(&mut *self.reader().await?)
+            .await
+            .map_err(Fault::Sql)?;
+        row.as_ref().map(user).transpose()?.filter(|u| sees_user(scope, u.id)).ok_or(missing("user"))
+    }
+
+    async fn users(&self, scope: &Scope, page: PageRequest) -> Result<Page<User>, StoreError> {
+        let viewer = self.viewer(scope).await?;
+        if viewer.tenant < 0 {
+            return Err(missing("tenant"));
+        }
+        let cursor = Cursor::ascending::<UserId>(&page)?;
+        let sql = format!(
+            "SELECT {USER} FROM users u WHERE u.tenant = ?1 AND (u.created_at, u.id) > (?2, ?3) AND (?4 OR u.id = ?5)
+             ORDER BY u.created_at, u.id LIMIT ?6"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(viewer.tenant)
+            .bind(cursor.at)
+            .bind(cursor.id.clone())
+            .bind(scope.is_tenant_wide())
+            .bind(scope.user().map(Id::blob))
+            .bind(cursor.fetch())
+            .fetch_all(&mut *self.reader().await?)
+            .await
+            .map_err(Fault::Sql)?;
+        let users: Vec<User> = rows.iter().map(user).collect::<Result<_>>()?;
+        Ok(cursor.page(users, |u| (u.created_at, u.id)))
+    }
+
+    async fn create_team(&self, scope: &Scope, team: Team) -> Result<Team, StoreError> {
+        let viewer = self.administrator(scope, "tenant").await?;
+        check_name("team", &team.name)?;
+        self.write(move |tx| {
+            async move {
+                if let Some(known) = find_team(&mut tx.conn, viewer.tenant, team.id).await?.filter(|k| k.name == team.name) {
+                    return Ok(known);
+                }
+                sqlx::query("INSERT INTO teams (tenant, id, name, created_at) VALUES (?, ?, ?, ?)")
+                    .bind(viewer.tenant)
+                    .bind(team.id.blob())
+                    .bind(team.name.as_str())
+                    .bind(nanos(team.created_at))
+                    .execute(&mut tx.conn)
+                    .await
+                    .map_err(|e| taken(e, "team", &team.name))?;
+                Ok(team)
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    async fn team(&self, scope: &Scope, team: TeamId) -> Result<Team, StoreError> {
+        let viewer = self.viewer(scope).await?;
+        let mut conn = self.reader().await?;
+        if !viewer.sees(&mut conn, Owner::Team { team }).await? {
+            return Err(missing("team"));
+        }
+        find_team(&mut conn, viewer.tenant, team).await?.ok_or(missing("team"))
+    }
+
+    async fn teams(&self, scope: &Scope) -> Result<Vec<Team>, StoreError> {
+        let viewer = self.viewer(scope).await?;
+        if viewer.tenant < 0 {
+            return Err(missing("tenant"));
+        }
+        let (is_all, agent, user) = match scope.principal() {
+            Principal::Tenant { .. } => (true, None, None),
+            Principal::User { user } => (false, None, Some(user)),
+            Principal::Turn { agent, user } => (false, Some(agent), user),
+        };
+        let rows = sqlx::query(
+            "SELECT t.id, t.name, t.created_at FROM teams t WHERE t.tenant = ?1 AND (?2 OR (
+                EXISTS (SELECT 1 FROM team_members m WHERE m.tenant = ?1 AND m.user = ?4 AND m.team = t.id)
+                AND (?3 IS NULL OR EXISTS (SELECT 1 FROM agent_teams g WHERE g.tenant = ?1 AND g.agent = ?3 AND g.team = t.id))))
+             ORDER BY t.name",
+        )
+        .bind(viewer.tenant)
+        .bind(is_all)
+        .bind(agent.map(Id::blob))
+        .bind(user.map(Id::blob))
+        .fetch_all(&mut *self.reader().await?)
+        .await
+        .map_err(Fault::Sql)?;
+        Ok(rows.iter().map(team).collect::<Result<_>>()?)
+    }
+
+    async fn team_members(&self, scope: &Scope, team: TeamId) -> Result<Vec<User>, StoreError> {
+        let viewer = self.viewer(scope).await?;
+        let mut conn = self.reader().await?;
+        if !viewer.sees(&mut conn, Owner::Team { team }).await? {
+            return Err(missing("team"));
+        }
+        let sql = format!(
+            "SELECT {USER} FROM team_members m JOIN users u ON u.tenant = m.tenant AND u.id = m.user
+             WHERE m.tenant = ? AND m.team = ? ORDER BY u.handle"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(viewer.tenant)
+            .bind(team.blob())
+            .fetch_all(&mut *conn)
+            .await
+            .map_err(Fault::Sql)?;
+        Ok(rows.iter().map(user).collect::<Result<_>>()?)
+    }
+
+    async fn set_team_member(&self, scope: &Scope, team: TeamId, user: UserId, member: bool) -> Result<(), StoreError> {
+        let viewer = self.administrator(scope, "team").await?;
+        self.write(move |tx| {
+            async move {
+                find_team(&mut tx.conn, viewer.tenant, team).await?.ok_or(missing("team"))?;
+                find_user(&mut tx.conn, viewer.tenant, user).await?.ok_or(missing("user"))?;
+                let sql = if member {
+                    "INSERT OR IGNORE INTO team_members (tenant, user, team) VALUES (?, ?, ?)"
+                } else {
+                    "DELETE FROM team_members WHERE tenant = ? AND user = ? AND team = ?"
+                };
+                let changed =
+                    sqlx::query(sql).bind(viewer.tenant).bind(user.blob()).bind(team.blob()).execute(&mut tx.conn).await?;
+                if changed.rows_affected() > 0 {
+                    render_anew(tx, viewer.tenant, Owner::User { user }).await?;
+                }
+                Ok(())
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    async fn create_agent(&self, scope: &Scope, id: AgentId, spec: AgentSpec, teams: Vec<TeamId>) -> Result<Agent, StoreError> {
+        let viewer = self.administrator(scope, "tenant").await?;
+        check_name("agent", &spec.name)?;
+        self.write(move |tx| {
+            async move {
+                if let Some(known) = find_agent(&mut tx.conn, viewer.tenant, id).await?.filter(|k| k.spec.name == spec.name) {
+                    return Ok(known);
+                }
+                let agent = Agent { id, spec, teams, created_at: tx.now, updated_at: tx.now };
+                sqlx::query("INSERT INTO agents (tenant, id, name, spec, teams, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?)")
+                    .bind(viewer.tenant)
+                    .bind(id.blob())
+                    .bind(agent.spec.name.as_str())
+                    .bind(to_json(&agent.spec)?)
+                    .bind(to_json(&agent.teams)?)
+                    .bind(nanos(tx.now))
+                    .bind(nanos(tx.now))
+                    .execute(&mut tx.conn)
+                    .await
+                    .map_err(|e| taken(e, "agent", &agent.spec.name))?;
+                set_teams(tx, viewer.tenant, &agent).await?;
+                Ok(agent)
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    async fn update_agent(&self, scope: &Scope, agent: AgentId, spec: AgentSpec, teams: Vec<TeamId>) -> Result<Agent, StoreError> {
+        let viewer = self.administrator(scope, "agent").await?;
+        self.write(move |tx| {
+            async move {
+                let known = find_agent(&mut tx.conn, viewer.tenant, agent).await?.ok_or(missing("agent"))?;
+                check_name("agent", &spec.name)?;
+                let changed = Agent { id: agent, spec, teams, created_at: known.created_at, updated_at: tx.now };
+                sqlx::query("UPDATE agents SET name = ?, spec = ?, teams = ?, updated_at = ? WHERE tenant = ? AND id = ?")
+                    .bind(changed.spec.name.as_str())
+                    .bind(to_json(&changed.spec)?)
+                    .bind(to_json(&changed.teams)?)
+                    .bind(nanos(tx.now))
+                    .bind(viewer.tenant)
+                    .bind(agent.blob())
+                    .execute(&mut tx.conn)
+                    .await
+                    .map_err(|e| taken(e, "agent", &changed.spec.name))?;
+                set_teams(tx, viewer.tenant, &changed).await?;
+                render_anew(tx, viewer.tenant, Owner::Agent { agent }).await?;
+                Ok(changed)
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    async fn agent(&self, scope: &Scope, agent: AgentId) -> Result<Agent, StoreError> {
+        let viewer = self.viewer(scope).await?;
+        let found = find_agent(&mut *self.reader().await?, viewer.tenant, agent).await?;
+        found.filter(|a| sees_agent(scope, a.id)).ok_or(missing("agent"))
+    }
+
+    async fn agent_by_name(&self, scope: &Scope, name: &str) -> Result<Agent, StoreError> {
+        let viewer = self.viewer(scope).await?;
+        let sql = format!("SELECT {AGENT} FROM agents a WHERE a.tenant = ? AND a.name = ?");
+        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(viewer.tenant)
+            .bind(name)
+            .fetch_optional(&mut *self.reader().await?)
+            .await
+            .map_err(Fault::Sql)?;
+        row.as_ref().map(agent).transpose()?.filter(|a| sees_agent(scope, a.id)).ok_or(missing("agent"))
+    }
+
+    async fn agents(&self, scope: &Scope, page: PageRequest) -> Result<Page<Agent>, StoreError> {
+        let viewer = self.viewer(scope).await?;
+        if viewer.tenant < 0 {
+            return Err(missing("tenant"));
+        }
+        let cursor = Cursor::ascending::<AgentId>(&page)?;
+        let only = match scope.principal() {
+            Principal::Turn { agent, .. } => Some(agent),
+            Principal::Tenant { .. } | Principal::User { .. } => None,
+        };
+        let sql = format!(
+            "SELECT {AGENT} FROM agents a WHERE a.tenant = ?1 AND (a.created_at, a.id) > (?2, ?3) AND (?4 IS NULL OR a.id = ?4)
+             ORDER BY a.created_at, a.id LIMIT ?5"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(viewer.tenant)
+            .bind(cursor.at)
+            .bind(cursor.id.clone())
+            .bind(only.map(Id::blob))
+            .bind(cursor.fetch())
+            .fetch_all(&mut *self.reader().await?)
+            .await
+            .map_err(Fault::Sql)?;
+        let agents: Vec<Agent> = rows.iter().map(agent).collect::<Result<_>>()?;
+        Ok(cursor.page(agents, |a| (a.created_at, a.id)))
+    }
+
+    async fn open_conversation(&self, scope: &Scope, id: ConversationId, new: NewConversation) -> Result<(Conversation, bool), StoreError> {
+        let viewer = self.viewer(scope).await?;
+        self.write(move |tx| open_conversation(tx, viewer, id, new).boxed()).await
+    }
+
+    async fn conversation(&self, scope: &Scope, conversation: ConversationId) -> Result<Conversation, StoreError> {
+        let viewer = self.viewer(scope).await?;
+        let mut conn = self.reader().await?;
+        let conv = Conv::get(&mut conn, &viewer, conversation).await?;
+        find_conversation(&mut conn, &conv).await?.ok_or(missing("conversation"))
+    }
+
+    async fn conversations(
+        &self,
+        scope: &Scope,
+        agent: Option<AgentId>,
+        user: Option<UserId>,
+        page: PageRequest,
+    ) -> Result<Page<Conversation>, StoreError> {
+        let viewer = self.viewer(scope).await?;
+        if viewer.tenant < 0 {
+            return Err(missing("tenant"));
+        }
+        let cursor = Cursor::descending::<ConversationId>(&page)?;
+        // What the scope sees, as further filters.
+        let (scope_agent, scope_user, with_alone) = match scope.principal() {
+            Principal::Tenant { .. } => (None, None, false),
+            Principal::User { user } => (None, Some(user), false),
+            Principal::Turn { agent, user } => (Some(agent), user, true),
+        };
+        let is_foreign = |asked: Option<AgentId>| asked.is_some() && scope_agent.is_some() && asked != scope_agent;
+        if is_foreign(agent) {
+            return Ok(Page { items: Vec::new(), next: None });
+        }
+        let agent = agent.or(scope_agent);
+        // One equality that an index serves where there is one; the rest filters.
+        let by = match (agent, user.or(scope_user.filter(|_| !with_alone))) {
+            (Some(_), _) => "AND c.agent = ?2",
+            (None, Some(_)) => "AND c.user = ?3",
+            (None, None) => "",
+        };
+        let sql = format!(
+            "SELECT {CONV}, c.app_key, c.created_at, h.summary, h.prefix FROM conversations c JOIN conversation_heads h ON h.conv = c.conv
+             WHERE c.tenant = ?1 {by} AND (c.created_at, c.id) < (?4, ?5) AND (?3 IS NULL OR c.user = ?3)
+             AND (?6 IS NULL OR c.user = ?6 OR (?7 AND c.user IS NULL)) AND (NOT ?8 OR c.user IS NULL)
+             ORDER BY c.created_at DESC, c.id DESC LIMIT ?9"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(viewer.tenant)
+            .bind(agent.map(Id::blob))
+            .bind(user.or(scope_user.filter(|_| !with_alone)).map(Id::blob))
+            .bind(cursor.at)
+            .bind(cursor.id.clone())
+            .bind(scope_user.map(Id::blob))
+            .bind(with_alone)
+            // A turn without a human sees conversations without a human only.
+            .bind(with_alone && scope_user.is_none())
+            .bind(cursor.fetch())
+            .fetch_all(&mut *self.reader().await?)
+            .await
+            .map_err(Fault::Sql)?;
+        let read = |row: &SqliteRow| conversation(row, &Conv::read(row, viewer.tenant, viewer.tenant_id())?);
+        let conversations: Vec<Conversation> = rows.iter().map(read).collect::<Result<_>>()?;
+        Ok(cursor.page(conversations, |c| (c.created_at, c.id)))
+    }
+}
+
+async fn put_key(tx: &mut Tx, key: ApiKey) -> Result<()> {
+    let (tenant, user) = match key.role {
+        KeyRole::Operator => (None, None),
+        KeyRole::Tenant { tenant } => (Some(tenant), None),
+        KeyRole::User { tenant, user } => (Some(tenant), Some(user)),
+    };
+    let known = sqlx::query(
+        "SELECT (?1 IS NULL OR EXISTS (SELECT 1 FROM tenants WHERE id = ?1)) AND (?2 IS NULL OR EXISTS (
+            SELECT 1 FROM users u JOIN tenants t ON t.tenant = u.tenant WHERE t.id = ?1 AND u.id = ?2))",
+    )
+    .bind(tenant.map(Id::blob))
+    .bind(user.map(Id::blob))
+    .fetch_one(&mut tx.conn)
+    .await?;
+    if !known.flag(0)? {
+        return Err(missing("tenant or user of the key").into());
+    }
+    sqlx::query(
+        "INSERT INTO api_keys (id, hash, name, role, tenant_id, user_id, created_at, expires_at, revoked_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (id) DO UPDATE SET hash = excluded.hash, name = excluded.name, role = excluded.role, tenant_id = excluded.tenant_id,
+         user_id = excluded.user_id, created_at = excluded.created_at, expires_at = excluded.expires_at, revoked_at = excluded.revoked_at",
+    )
+    .bind(key.id.blob())
+    .bind(key.hash.as_str())
+    .bind(key.name.as_str())
+    .bind(to_json(&key.role)?)
+    .bind(tenant.map(Id::blob))
+    .bind(user.map(Id::blob))
+    .bind(nanos(key.created_at))
+    .bind(key.expires_at.map(nanos))
+    .bind(key.revoked_at.map(nanos))
+    .execute(&mut tx.conn)
+    .await
+    .map_err(|e| taken(e, "key", &key.name))?;
+    Ok(())
+}
+
+async fn open_conversation(tx: &mut Tx, viewer: Viewer, id: ConversationId, new: NewConversation) -> Result<(Conversation, bool)> {
+    let scope = viewer.scope;
+    let NewConversation { agent, user, key } = new;
+    find_agent(&mut tx.conn, viewer.tenant, agent).await?.filter(|a| sees_agent(&scope, a.id)).ok_or(missing("agent"))?;
+    let may = match user {
+        None => !matches!(scope.principal(), Principal::User { .. }),
+        Some(user) => sees_user(&scope, user) && find_user(&mut tx.conn, viewer.tenant, user).await?.is_some(),
+    };
+    if !may || matches!(scope.principal(), Principal::Turn { user: human, .. } if human != user) {
+        return Err(missing("user").into());
+    }
+    // The order of the columns of the index matters less than that every one is named.
+    let sql = format!(
+        "SELECT {CONV}, c.app_key, c.created_at, h.summary, h.prefix FROM conversations c JOIN conversation_heads h ON h.conv = c.conv
+         WHERE c.tenant = ?1 AND c.id = ?2
+         UNION ALL SELECT {CONV}, c.app_key, c.created_at, h.summary, h.prefix FROM conversations c
+         JOIN conversation_heads h ON h.conv = c.conv
+         WHERE c.tenant = ?1 AND c.agent = ?3 AND ifnull(c.user, x'') = ?4 AND c.app_key = ?5 AND c.app_key IS NOT NULL LIMIT 1"
+    );
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(viewer.tenant)
+        .bind(id.blob())
+        .bind(agent.blob())
+        .bind(user.map(Id::blob).unwrap_or_default())
+        .bind(key.as_deref())
+        .fetch_optional(&mut tx.conn)
+        .await?;
+    if let Some(row) = row {
+        let known = conversation(&row, &Conv::read(&row, viewer.tenant, viewer.tenant_id())?)?;
+        let is_repetition = known.agent == agent && known.user == user && known.key == key;
+        return if is_repetition {
+            Ok((known, false))
+        } else {
+            Err(StoreError::Exists { what: "conversation", name: id.to_string() }.into())
+        };
+    }
+    let part = Partition::open(tx, viewer.tenant, Owner::of_conversation(agent, user)).await?.part;
+    let conversation = Conversation {
+        id,
+        agent,
+        user,
+        key,
+        last_seq: Seq(0),
+        queue_start: Seq(1),
+        summary: RecursiveSummary::default(),
+        prefix: None,
+        created_at: tx.now,
+        last_at: None,
+    };
+    let row = sqlx::query("INSERT INTO conversations (tenant, id, part, agent, user, app_key, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)")
+        .bind(viewer.tenant)
+        .bind(id.blob())
+        .bind(part)
+        .bind(agent.blob())
+        .bind(user.map(Id::blob))
+        .bind(conversation.key.as_deref())
+        .bind(nanos(tx.now))
+        .execute(&mut tx.conn)
+        .await?;
+    sqlx::query("INSERT INTO conversation_heads (conv, summary) VALUES (?, ?)")
+        .bind(row.last_insert_rowid())
+        .bind(to_json(&conversation.summary)?)
+        .execute(&mut tx.conn)
+        .await?;
+    Ok((conversation, true))
+}
+
+/// A conversation from a row of [`CONV`], `app_key`, `created_at`, `summary`, `prefix`.
+fn conversation(row: &SqliteRow, conv: &Conv) -> Result<Conversation> {
+    let at = crate::journal::AFTER_CONV;
+    Ok(Conversation {
+        id: conv.id,
+        agent: conv.agent,
+        user: conv.user,
+        key: row.maybe_text(at)?,
+        last_seq: Seq(conv.last_seq),
+        queue_start: Seq(conv.queue_start),
+        summary: row.json(at + 2)?,
+        prefix: row.maybe_text(at + 3)?,
+        created_at: row.time(at + 1)?,
+        last_at: conv.last_at.map(crate::codec::time),
+    })
+}
+
+/// All of a conversation that was found before.
+pub(crate) async fn find_conversation(conn: &mut SqliteConnection, conv: &Conv) -> Result<Option<Conversation>> {
+    let sql = format!(
+        "SELECT {CONV}, c.app_key, c.created_at, h.summary, h.prefix FROM conversations c JOIN conversation_heads h ON h.conv = c.conv
+         WHERE c.conv = ?"
+    );
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(conv.conv).fetch_optional(conn).await?;
+    row.map(|r| conversation(&r, &Conv::read(&r, conv.tenant, conv.tenant_id)?)).transpose()
+}
+
+const USER: &str = "u.id, u.handle, u.display_name, u.timezone, u.created_at";
+
+fn user(row: &SqliteRow) -> Result<User> {
+    Ok(User { id: row.id(0)?, handle: row.text(1)?, display_name: row.text(2)?, timezone: row.maybe_text(3)?, created_at: row.time(4)? })
+}
+
+pub(crate) async fn find_user(conn: &mut SqliteConnection, tenant: i64, id: UserId) -> Result<Option<User>> {
+    let sql = format!("SELECT {USER} FROM users u WHERE u.tenant = ? AND u.id = ?");
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(tenant).bind(id.blob()).fetch_optional(conn).await?;
+    row.as_ref().map(user).transpose()
+}
+
+/// A team from a row of `id, name, created_at`.
+pub(crate) fn team(row: &SqliteRow) -> Result<Team> {
+    Ok(Team { id: row.id(0)?, name: row.text(1)?, created_at: row.time(2)? })
+}
+
+async fn find_team(conn: &mut SqliteConnection, tenant: i64, id: TeamId) -> Result<Option<Team>> {
+    let row = sqlx::query("SELECT id, name, created_at FROM teams WHERE tenant = ? AND id = ?")
+        .bind(tenant)
+        .bind(id.blob())
+        .fetch_optional(conn)
+        .await?;
+    row.as_ref().map(team).transpose()
+}
+
+const AGENT: &str = "a.id, a.spec, a.teams, a.created_at, a.updated_at";
+
+fn agent(row: &SqliteRow) -> Result<Agent> {
+    Ok(Agent { id: row.id(0)?, spec: row.json(1)?, teams: row.json(2)?, created_at: row.time(3)?, updated_at: row.time(4)? })
+}
+
+pub(crate) async fn find_agent(conn: &mut SqliteConnection, tenant: i64, id: AgentId) -> Result<Option<Agent>> {
+    let sql = format!("SELECT {AGENT} FROM agents a WHERE a.tenant = ? AND a.id = ?");
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(tenant).bind(id.blob()).fetch_optional(conn).await?;
+    row.as_ref().map(agent).transpose()
+}
+
+/// Teams that the agent may read, as rows. Errors: `NotFound` (team).
+async fn set_teams(tx: &mut Tx, tenant: i64, agent: &Agent) -> Result<()> {
+    sqlx::query("DELETE FROM agent_teams WHERE tenant = ? AND agent = ?").bind(tenant).bind(agent.id.blob()).execute(&mut tx.conn).await?;
+    for team in &agent.teams {
+        find_team(&mut tx.conn, tenant, *team).await?.ok_or(missing("team"))?;
+        sqlx::query("INSERT OR IGNORE INTO agent_teams (tenant, agent, team) VALUES (?, ?, ?)")
+            .bind(tenant)
+            .bind(agent.id.blob())
+            .bind(team.blob())
+            .execute(&mut tx.conn)
+            .await?;
+    }
+    Ok(())
+}
+
+fn key(row: &SqliteRow) -> Result<ApiKey> {
+    Ok(ApiKey {
+        id: row.id(0)?,
+        name: row.text(1)?,
+        role: row.json(2)?,
+        hash: row.text(3)?,
+        created_at: row.time(4)?,
+        expires_at: row.maybe_time(5)?,
+        revoked_at: row.maybe_time(6)?,
+    })
+}
+
+fn sees_user(scope: &Scope, user: UserId) -> bool {
+    scope.is_tenant_wide() || scope.user() == Some(user)
+}
+
+fn sees_agent(scope: &Scope, agent: AgentId) -> bool {
+    !matches!(scope.principal(), Principal::Turn { agent: me, .. } if me != agent)
+}
+
+fn check_name(what: &'static str, name: &str) -> Result<(), StoreError> {
+    if name.trim().is_empty() {
+        return Err(StoreError::Invalid(format!("the name of a {what} is not empty")));
+    }
+    Ok(())
+}
+
+/// A unique rule was broken: the name is taken.
+fn taken(error: sqlx::Error, what: &'static str, name: &str) -> Fault {
+    match Fault::Sql(error) {
+        f if f.is_unique_violation() => StoreError::Exists { what, name: name.to_owned() }.into(),
+        other => other,
+    }
+}

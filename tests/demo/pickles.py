@@ -1,0 +1,191 @@
+#!/usr/bin/env python3
+"""The pickles story, played with a real small model: `cargo xtask demo` runs this.
+
+Chad tells the agent that he loves pickles. Then comes more talk about other things than the model's whole context window holds, the server is
+killed with SIGKILL and started again, and days later Chad asks for a sandwich. Is the pickle in the prompt?
+"""
+import argparse, json, os, pathlib, shutil, subprocess, sys, tempfile, textwrap, time
+from datetime import datetime, timedelta, timezone
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from harness import paths                                            # noqa: E402
+from harness.api import make_tenant                                  # noqa: E402
+from harness.llm import SmolLM2                                      # noqa: E402
+from harness.server import Server, environment, minilm              # noqa: E402
+
+# Small, so that the story needs no long chat to leave it behind; a prompt of a real deployment has 8,000 to 128,000.
+WINDOW = 1024
+AGENT = {"name": "sid", "instructions": "You are Sid, a warm and brief assistant. Answer in one or two short sentences.", "tools": [], "blocks": [],
+         "max_output": 48, "temperature": 0.2}
+
+TOLD = "Something you should know about me: I love pickles. Whatever I eat, there must be pickles on it."
+OTHER_TALK = [
+    "Good morning! I finally repaired the rear wheel of my bicycle last night, the new spokes took me two hours but now it runs straight again.",
+    "My sister Lena passed her driving test today. She was so nervous that she turned on the wipers instead of the indicator, twice.",
+    "It has been raining here for three days and the gutter over the garage leaks. I put a bucket under it and called the roofer.",
+    "At work we moved all our servers to a new room. I carried cables the whole afternoon and my back hurts a little.",
+    "I started reading a thick novel about a lighthouse keeper in Norway. The first hundred pages are slow but the storm scene is great.",
+    "The neighbours have a new puppy called Biscuit. It howls at the moon and at the mailman, and sometimes at the lamp post.",
+    "I want to learn to play the clarinet. A colleague lends me her old one, and the first lesson is on Thursday evening.",
+    "We went hiking on Sunday, fourteen kilometres along the river. We saw two herons, a kingfisher and a very lost tourist.",
+    "My laptop makes a grinding noise when it gets warm. I cleaned the fan with a brush and it is better, but not quite silent.",
+    "I am thinking about painting the living room. Perhaps a dark green on one wall, and the rest stays white. What a mess that will be.",
+    "The train was late again, forty minutes this time. I used it to write postcards to my aunt in Glasgow and to an old friend.",
+    "Yesterday the power was out in our whole street for an hour. We lit candles and told ghost stories, the children loved it.",
+    "I have a dentist appointment next week, nothing serious, just the yearly check. I always forget to book it.",
+    "Our chess club lost against the team from the next town, three to five. I drew my game in a rook ending, quite happy with that.",
+]
+ASKED = "Could you order me a sandwich for lunch?"
+FACT = "pickles"
+
+COLOUR = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+paint = lambda code, text: f"\033[{code}m{text}\033[0m" if COLOUR else text
+dim, bold, green, red, cyan = (lambda t, c=c: paint(c, t) for c in ("2", "1", "32", "31", "36"))
+
+
+def out(text="", end="\n"):
+    print(text, end=end, flush=True)
+
+
+def wrapped(text, indent):
+    return textwrap.fill(" ".join(text.split()), 110, initial_indent=indent, subsequent_indent=indent)
+
+
+def bar(used, window, width=30):
+    filled = min(width, round(width * used / window))
+    return "[" + "#" * filled + "." * (width - filled) + "]"
+
+
+class Story:
+    def __init__(self, server):
+        self.server, self.now, self.tokens = server, datetime(2026, 3, 2, 9, 0, tzinfo=timezone.utc), 0
+        self.api = make_tenant(server.api, "demo", ["chad"], [AGENT])
+        self.conversation = self.api.post("/conversations", {"agent": "@sid", "user": "@chad", "key": "demo"})["id"]
+
+    def say(self, text):
+        """One turn, streamed as it comes; gives the prompt that was sent."""
+        out()
+        out(bold(f"{self.now:%a %d %b %Y, %H:%M}") + f"   Chad: {wrapped(text, ' ' * 4).strip()}")
+        began, first, column = time.time(), None, 0
+        path = f"/conversations/{self.conversation}/messages"
+        for _, name, event in self.api.events(path, {"text": text, "at": self.now.strftime("%Y-%m-%dT%H:%M:%SZ"), "stream": True}, timeout=300):
+            if name == "page_out":
+                out(dim(f"    {event['messages']} old messages left the window (they stay in recall memory)"))
+            elif name == "recalled":
+                used, window = event["prompt_tokens"], event["window_tokens"]
+                out(f"    prompt {used:,} of {window:,} tokens {cyan(bar(used, window))}  {len(event['items'])} recalled")
+            elif name == "text_delta":
+                if first is None:
+                    first = time.time() - began
+                    out("    " + green("Sid: "), end="")
+                    column = 9
+                for piece in event["text"].replace("\n", " "):
+                    if piece == " " and column > 100:
+                        piece, column = "\n         ", 0
+                    out(green(piece), end="")
+                    column += 1
+            elif name == "done":
+                out(dim(f"   ({first or 0:.1f} s to the first word, {time.time() - began:.1f} s in all)"))
+                if event["status"] != "completed":
+                    sys.exit(red(f"the run {event['status']}: {event.get('stop_reason')}: {event.get('error')}"))
+        context = self.api.get(f"/conversations/{self.conversation}/context", which="last")
+        for item in context["recalled"][:4]:
+            why = ", ".join(f"{signal} {value:+.2f}" for signal, value in sorted(pairs(item["why"]), key=lambda p: -abs(p[1]))[:4] if abs(value) >= 0.005)
+            out(dim(wrapped(f"recalled {item['score']:.2f} ({why}): {item['text'][:140]}", "      ").replace("      ", "    · ", 1)))
+        self.tokens += (len(text) + 160) // 4
+        return context
+
+    def later(self, **delta):
+        self.now += timedelta(**delta)
+        # As much time as the background would have had.
+        self.api.get("/index", wait_ms=30_000)
+
+
+def pairs(why):
+    """`why` as (signal, value) pairs, whether it comes as a list or an object."""
+    return list(why.items()) if isinstance(why, dict) else [tuple(p) if isinstance(p, list) else (p.get("signal", p.get("name")), p["value"]) for p in why]
+
+
+def heading(text):
+    out("\n" + bold(f"--- {text}"))
+
+
+def main():
+    ap = argparse.ArgumentParser()
+    ap.add_argument("--auto", action="store_true")
+    ap.add_argument("--window", type=int, default=WINDOW)
+    a = ap.parse_args()
+    folder = tempfile.mkdtemp(prefix="sid-demo-")
+    began = time.time()
+    try:
+        heading("starting SmolLM2-135M-Instruct behind llama.cpp's server")
+        with SmolLM2(a.window) as llm:
+            out(f"    ready at {llm.url}, window {a.window:,} tokens")
+            heading("starting sid-server: embedded store, MiniLM for recall by meaning")
+            model = {"base_url": llm.url, "context_window": a.window, "total_ms": 300_000}
+            server = Server({"models": {"default": model}, "embedder": minilm()}, folder=folder)
+            try:
+                start = time.time()
+                server.start()
+                out(f"    ready at {server.url} after {time.time() - start:.2f} s, data in {server.data}")
+                code = play(server, a.window)
+                out(dim(f"\n    the whole story took {time.time() - began:.0f} s"))
+                if code == 0 and not a.auto:
+                    chat(server)
+            finally:
+                server.stop()
+        return code
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def play(server, window):
+    story = Story(server)
+    heading("a fact is told")
+    story.say(TOLD)
+    heading("days of other talk: more than the whole window")
+    left = None
+    for text in OTHER_TALK:
+        story.later(hours=19)
+        context = story.say(text)
+        if left is None and FACT not in queue_of(context):
+            left = story.now
+    total = sum(m.get("tokens") or len(m["text"]) // 4 for m in story.api.all(f"/conversations/{story.conversation}/messages", limit=200))
+    out(f"\n    {total:,} tokens were said; the window holds {window:,}." + (f" The fact left the message queue on {left:%d %b}." if left else ""))
+    heading("kill -9, and a new start over the same data")
+    server.kill()
+    start = time.time()
+    server.start()
+    out(f"    killed; ready again after {time.time() - start:.2f} s")
+    story.later(days=5)
+    heading("days later, an indirect question")
+    context = story.say(ASKED)
+    where = [s["name"] for s in context["segments"] if FACT in s["text"].lower() and s["name"] != "stimulus"]
+    sent = json.dumps(context["messages"]).lower()
+    ok = FACT in sent and context["prompt_tokens"] <= window and total > window
+    out()
+    if ok:
+        out(green(f"    PASSED: nobody said \"{FACT}\" today, and it is in the prompt all the same (in: {', '.join(where) or 'messages'});"))
+        out(green(f"            {context['prompt_tokens']:,} prompt tokens for a history of {total:,}, in a window of {window:,}."))
+        out(dim("            (What a model of 135 million parameters makes of it is its own affair. Point `models.default.base_url` at a larger one.)"))
+    else:
+        out(red(f"    FAILED: fact in the prompt: {FACT in sent}; prompt {context['prompt_tokens']} of {window} tokens; history {total} tokens"))
+    return 0 if ok else 1
+
+
+def queue_of(context):
+    return " ".join(s["text"].lower() for s in context["segments"] if s["name"] in ("queue", "stimulus"))
+
+
+def chat(server):
+    heading("your turn (Ctrl-D ends): sid chat")
+    subprocess.run([str(paths.binary("sid")), *CHAT], env={**environment(), "SID_URL": server.url, "SID_KEY": server.key, "SID_TENANT": "demo", "SID_USER": "chad"})
+
+
+CHAT = ["chat", "sid"]
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
