@@ -82,36 +82,33 @@ pub(crate) const LEGS: &[Leg] = &[
 /// Tests run in the release profile: the servers under test are release builds, and so each dependency is compiled once.
 pub(crate) const PROFILE: &str = "release";
 
-/// A test run by nextest where it is installed, else by cargo test; `filter` is a part of the test's name, to be in or out.
-fn tests(packages: &[&str], only: Option<&str>, without: Option<&str>) -> Command {
-    let mut command;
+/// The test binaries of the store contract; every store's is called so.
+const CONFORMANCE: &str = "conformance*";
+
+/// Tests of all crates by nextest where it is installed, else by cargo test, which cannot leave a binary out.
+fn tests(only_conformance: bool) -> Command {
     if proc::has_cargo("nextest") {
-        command = proc::cargo(&["nextest", "run", "--locked", "--no-fail-fast", "--cargo-profile", PROFILE]);
-        command.args(packages);
-        match (only, without) {
-            (Some(name), _) => command.args(["-E", &format!("test({name})")]),
-            (_, Some(name)) => command.args(["-E", &format!("not test({name})")]),
-            _ => &mut command,
-        };
+        let mut command = proc::cargo(&["nextest", "run", "--workspace", "--locked", "--no-fail-fast", "--cargo-profile", PROFILE]);
+        let filter = format!("{}binary(#{CONFORMANCE})", if only_conformance { "" } else { "not " });
+        command.args(["-E", &filter]);
+        return command;
+    }
+    let mut command = proc::cargo(&["test", "--workspace", "--locked", "--no-fail-fast", "--profile", PROFILE]);
+    if only_conformance {
+        command.args(["--test", CONFORMANCE]);
     } else {
-        command = proc::cargo(&["test", "--locked", "--no-fail-fast", "--lib", "--bins", "--tests", "--profile", PROFILE]);
-        command.args(packages).arg("--");
-        match (only, without) {
-            (Some(name), _) => command.arg(name),
-            (_, Some(name)) => command.args(["--skip", name]),
-            _ => &mut command,
-        };
+        command.args(["--lib", "--bins", "--tests"]);
     }
     command
 }
 
 fn unit(_: &Parts) -> Result<proc::Teed> {
-    proc::tee(&mut tests(&["--workspace"], None, Some("conformance")))
+    proc::tee(&mut tests(false))
 }
 
-pub(crate) fn conformance(_: &Parts) -> Result<proc::Teed> {
+fn conformance(_: &Parts) -> Result<proc::Teed> {
     // The same selection of packages as the unit leg, so that nothing is built with other features.
-    proc::tee(&mut tests(&["--workspace"], Some("conformance"), None))
+    proc::tee(&mut tests(true))
 }
 
 fn doctests(_: &Parts) -> Result<proc::Teed> {

@@ -189,7 +189,7 @@ fn hint_for(problem: &Problem) -> String {
         (403, _) => "use a key with more rights; `sid key list` shows what there is".into(),
         (404, "SID-API-NO-ROUTE") => "does --server point at a Sid server, without /api/v1 at the end?".into(),
         (404, _) => "check the name or id; the matching `list` command shows what you can see".into(),
-        (409, code) if code.ends_with("CONFLICT") => "somebody else wrote first: look again and repeat the edit".into(),
+        (409 | 412, code) if code.ends_with("CONFLICT") => "somebody else wrote first: look again and repeat the edit".into(),
         (409, code) if code.ends_with("EXISTS") => "choose another name, or update the one that is there".into(),
         (422, code) if code.contains("MODEL") => "`sid doctor` shows the configured models".into(),
         (429, _) => "wait a moment and try again".into(),

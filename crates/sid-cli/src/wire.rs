@@ -55,7 +55,9 @@ answers! {
     /// A core memory block.
     Block { id: String, owner: Owner, label: String, description: String, value: String, limit_chars: u64, version: u64, updated_at: String, }
     /// One version of a block.
-    BlockVersion { version: u64, op: String, value_after: String, provenance: Provenance, at: String, }
+    BlockVersion { version: u64, edit: Edit, value_after: String, provenance: Provenance, at: String, }
+    /// An edit, by its kind.
+    Edit { op: String, }
     /// Where a memory came from.
     Provenance { conversation: Option<String>, run: Option<String>, user: Option<String>, channel: String, }
     /// An archival memory.

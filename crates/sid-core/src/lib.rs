@@ -1,6 +1,4 @@
-//! The agent loop: what a run decides ([`RunMachine`]), what a model is shown ([`assemble`]), and the [`Engine`] that acts.
-//!
-//! `sid-core` performs no SQL and no HTTP: stores and models come in as the contracts of `sid-store` and `sid-llm`.
+#![doc = include_str!("../README.md")]
 
 mod active;
 mod background;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sid_llm::ChatRequest;
-use sid_memory::{Budget, FifoQueue, HeadSize, Item, MESSAGE_OVERHEAD, Pressure, SummaryTask, View, count_bytes, fit_specs, plan_eviction, plan_half, pressure, render, spec_tokens, valid_view};
+use sid_memory::{Budget, EvictionPlan, FifoQueue, HeadSize, Item, MESSAGE_OVERHEAD, Pressure, SummaryTask, View, count_bytes, fit_specs, plan_eviction, plan_half, pressure, render, spec_tokens, valid_view};
 use sid_store::Loaded;
 use sid_types::{Body, EventBody, MessageId, Owner, RecursiveSummary, Scope, Tokens, ToolSpec};
 
@@ -128,7 +128,7 @@ impl TurnPreparation {
         let mut fitted = budget.fitted(&head(machine, tools_size, &count));
         let mut queue = self.queue(machine, &count);
         if let Some(plan) = plan_eviction(&queue, &fitted) {
-            self.page_out(machine, queue, plan, &budget);
+            self.page_out(machine, queue, plan, &fitted);
             self.ensure_prefix(machine, &budget, !tools.is_empty()).await?;
             fitted = budget.fitted(&head(machine, tools_size, &count));
             queue = self.queue(machine, &count);
@@ -178,7 +178,7 @@ impl TurnPreparation {
         FifoQueue::load(&state.queue, &stimulus, self.zone.clone(), count)
     }
 
-    fn page_out(&self, machine: &mut RunMachine, mut queue: FifoQueue, plan: sid_memory::EvictionPlan, budget: &Budget) {
+    fn page_out(&self, machine: &mut RunMachine, mut queue: FifoQueue, mut plan: EvictionPlan, fitted: &Budget) {
         let conversation = &machine.state().conversation;
         let counter = self.model.counter.clone();
         let count = move |text: &str| counter.count(text);
@@ -187,17 +187,15 @@ impl TurnPreparation {
         let ready = prepared.filter(|p| p.queue_start > conversation.queue_start && p.queue_start <= plan.queue_start);
         if let Some(ready) = ready {
             machine.on_page_out(ready.queue_start, ready.summary);
-            let rest = self.queue(machine, &count);
-            let head = head(machine, Tokens(0), &count);
-            if plan_eviction(&rest, &budget.fitted(&head)).is_none() {
-                return;
+            queue = self.queue(machine, &count);
+            match plan_eviction(&queue, fitted) {
+                Some(more) => plan = more,
+                None => return,
             }
-            queue = rest;
         }
-        let Some(plan) = plan_half(&queue, budget) else { return };
         let evicted = queue.page_out(&plan, &count);
         let old = &machine.state().conversation.summary;
-        let text = SummaryTask::queue(&old.text, &evicted, budget.summary, &self.zone).floor(&count);
+        let text = SummaryTask::queue(&old.text, &evicted, fitted.summary, &self.zone).floor(&count);
         machine.on_page_out(plan.queue_start, RecursiveSummary { text, through: plan.last, is_floor: true });
     }
 

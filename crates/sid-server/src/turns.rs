@@ -2,52 +2,33 @@
 
 use std::time::Duration;
 
-use sid_core::{CoreError, Submit};
+use sid_core::Submit;
 use sid_store::StoreError;
 use sid_types::{Message, Role, Run, Scope, Seq};
-use tokio::task::JoinHandle;
 
+use crate::App;
 use crate::error::ApiError;
-use crate::{App, metrics};
 
 /// A run that was accepted. It goes on whether anybody waits or not.
 pub(crate) struct Turn {
     pub(crate) scope: Scope,
     /// As it was when it was accepted.
     pub(crate) run: Run,
-    /// Watches the run to its end (and counts it), even when the connection is gone.
-    watcher: JoinHandle<Result<Run, CoreError>>,
 }
 
 /// Accepts a stimulus. After `Ok`, it is stored and will be answered.
 pub(crate) async fn submit(app: &App, scope: Scope, submit: Submit) -> Result<Turn, ApiError> {
     let submitted = app.engine().submit(&scope, submit).await?;
-    let id = submitted.run.id;
-    let (engine, limit) = (app.engine().clone(), Duration::from_millis(app.config().server.wait_limit_ms));
-    let counts = !submitted.replayed;
-    let watcher = tokio::spawn(async move {
-        let run = engine.wait(&scope, id, limit).await?;
-        if counts && run.status.is_terminal() {
-            metrics::run_ended(&run);
-        }
-        Ok(run)
-    });
-    Ok(Turn { scope, run: submitted.run, watcher })
+    Ok(Turn { scope, run: submitted.run })
 }
 
 impl Turn {
     /// Waits for the end. Answers the run as it is when the time is over or the server closes: it may be under way still.
     pub(crate) async fn end(self, app: &App) -> Result<Run, ApiError> {
-        let id = self.run.id;
+        let limit = Duration::from_millis(app.config().server.wait_limit_ms);
         tokio::select! {
-            done = self.watcher => match done {
-                Ok(run) => Ok(run?),
-                Err(fault) => {
-                    tracing::error!(run = %id, "watching a run failed: {fault}");
-                    Ok(app.store().run(&self.scope, id).await?)
-                }
-            },
-            () = app.closing().cancelled() => Ok(app.store().run(&self.scope, id).await?),
+            run = app.engine().wait(&self.scope, self.run.id, limit) => Ok(run?),
+            () = app.closing().cancelled() => Ok(app.store().run(&self.scope, self.run.id).await?),
         }
     }
 }

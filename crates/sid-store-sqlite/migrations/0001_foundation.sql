@@ -218,6 +218,8 @@ CREATE TABLE quotes (
     PRIMARY KEY (tenant, quoted, quoting)
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX quotes_by_quoting ON quotes (quoting);
+
 CREATE TABLE passages (
     rid         INTEGER PRIMARY KEY,
     tenant      INTEGER NOT NULL,

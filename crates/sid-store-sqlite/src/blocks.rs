@@ -41,7 +41,7 @@ impl Row {
         Ok(Self { number: row.int(0)?, block })
     }
 
-    async fn find(conn: &mut SqliteConnection, tenant: i64, id: BlockId) -> Result<Option<Self>> {
+    pub(crate) async fn find(conn: &mut SqliteConnection, tenant: i64, id: BlockId) -> Result<Option<Self>> {
         let sql = format!("SELECT {COLUMNS} FROM blocks b JOIN partitions o ON o.part = b.part WHERE b.tenant = ? AND b.id = ?");
         let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(tenant).bind(id.blob()).fetch_optional(conn).await?;
         row.as_ref().map(Self::read).transpose()

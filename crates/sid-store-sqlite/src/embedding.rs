@@ -14,7 +14,6 @@ use crate::backend::SqliteStore;
 use crate::codec::{Columns, Id};
 use crate::diary::engine_scope;
 use crate::error::{Fault, Result, missing};
-use crate::messages;
 use crate::partitions::IndexChange;
 use crate::visibility::{Viewer, owner};
 use crate::writer::{After, Tx};
@@ -126,10 +125,7 @@ async fn job(conn: &mut SqliteConnection, rid: i64) -> Result<Option<EmbedJob>> 
     const OWNER: &str = "t.id, o.kind, o.a, o.b";
     const JOINS: &str = "JOIN partitions o ON o.part = x.part JOIN tenants t ON t.tenant = x.tenant WHERE x.rid = ?";
     let sql = match rid & 3 {
-        0 => format!(
-            "SELECT {OWNER}, {} FROM messages x JOIN messages m ON m.rid = x.rid {JOINS}",
-            messages::COLUMNS.replacen("m.id", "m.id AS message", 1)
-        ),
+        0 => format!("SELECT {OWNER}, x.id, x.text, x.speaker FROM messages x {JOINS}"),
         1 => format!("SELECT {OWNER}, x.id, x.text FROM passages x {JOINS}"),
         _ => format!("SELECT {OWNER}, x.id, x.text FROM diary x {JOINS}"),
     };
@@ -137,7 +133,7 @@ async fn job(conn: &mut SqliteConnection, rid: i64) -> Result<Option<EmbedJob>> 
     let scope = engine_scope(row.id(0)?, owner(&row, 1)?);
     Ok(Some(match rid & 3 {
         0 => {
-            let (id, speaker, text) = (row.id::<MessageId>(4)?, row.maybe_text(10)?, row.text(8)?);
+            let (id, speaker, text) = (row.id::<MessageId>(4)?, row.maybe_text(6)?, row.text(5)?);
             // The text is what counts; the rest of the message is not looked at.
             let body = sid_types::Body::User { text };
             let message = sid_types::NewMessage { id, body, speaker, at: sid_types::Timestamp::UNIX_EPOCH, tokens: None };

@@ -44,14 +44,6 @@ impl From<Fault> for StoreError {
 }
 
 impl Fault {
-    /// The primary result code of SQLite, if it is SQLite's error.
-    pub(crate) fn sqlite_code(&self) -> Option<i32> {
-        match self {
-            Self::Sql(error) => sqlite_code(error),
-            Self::Store(_) => None,
-        }
-    }
-
     /// Whether a `UNIQUE` rule was broken.
     pub(crate) fn is_unique_violation(&self) -> bool {
         matches!(self, Self::Sql(sqlx::Error::Database(e)) if e.is_unique_violation())

@@ -137,7 +137,6 @@ impl Journal {
         self.run.ended_at = Some(tx.now);
         let done = EventBody::Done { status: reason.status(), stop_reason: reason, error, usage: self.run.usage };
         self.log(tx, conv, vec![done]).await?;
-        tx.then(After::Ended(conv.tenant_id, self.run.id));
         (conv.holder, conv.expires_at, conv.ttl) = (None, None, None);
         let next = sqlx::query("SELECT min(run) FROM runs WHERE conv = ? AND status = 0 AND run > ?")
             .bind(conv.conv)

@@ -1,1 +1,30 @@
-//! sid-store-sqlite
+#![doc = include_str!("../docs.md")]
+#![warn(missing_docs)]
+
+mod archival;
+mod backend;
+mod blocks;
+mod codec;
+mod config;
+mod deep;
+mod diary;
+mod directory;
+mod embedding;
+mod erase;
+mod error;
+mod events;
+mod full_text;
+mod journal;
+mod messages;
+mod paging;
+mod partitions;
+mod recall;
+mod records;
+mod schema;
+mod search;
+mod state;
+mod visibility;
+mod writer;
+
+pub use backend::SqliteStore;
+pub use config::SqliteConfig;

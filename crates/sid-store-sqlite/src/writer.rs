@@ -16,7 +16,7 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Executor};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::error::{Fault, Result, STORE, damaged, unavailable};
+use crate::error::{Fault, Result, STORE, unavailable};
 use crate::partitions::IndexChange;
 
 /// A transaction takes in no more jobs after this long, so that nobody waits for strangers.
@@ -29,10 +29,6 @@ pub(crate) enum After {
     Index { part: i64, change: IndexChange },
     /// A run has new events.
     Events(TenantId, RunId),
-    /// Somebody asked a run to stop.
-    CancelRequested(TenantId, RunId),
-    /// A run has ended.
-    Ended(TenantId, RunId),
     /// A partition has grown so large that its records belong into the full-text index.
     FullText { part: i64 },
 }
@@ -166,6 +162,15 @@ pub(crate) struct Writer {
     jobs: mpsc::UnboundedSender<Box<dyn Job>>,
 }
 
+/// A handle that does not keep the writer going.
+pub(crate) struct WeakWriter(mpsc::WeakUnboundedSender<Box<dyn Job>>);
+
+impl WeakWriter {
+    pub(crate) fn upgrade(&self) -> Option<Writer> {
+        self.0.upgrade().map(|jobs| Writer { jobs })
+    }
+}
+
 /// How the writer groups.
 pub(crate) struct Grouping {
     pub(crate) window: Duration,
@@ -187,6 +192,10 @@ impl Writer {
         let tx = Tx { conn, now: clock.now(), full_text_from, after: Vec::new(), next_rid: last_rid >> 2 };
         tokio::spawn(work(tx, queue, clock, grouping, aftermath, keep));
         Self { jobs }
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakWriter {
+        WeakWriter(self.jobs.downgrade())
     }
 
     /// Runs a job and answers after its commit.

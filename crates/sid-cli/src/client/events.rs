@@ -125,19 +125,28 @@ impl Stream {
     }
 }
 
+fn odd(error: serde_json::Error) -> CliError {
+    CliError::odd_answer("a run's events", error)
+}
+
 fn parse(data: &str) -> Result<Event, CliError> {
-    #[derive(Deserialize)]
-    struct Head {
-        seq: u64,
-        run: String,
-        #[serde(default)]
-        at: String,
+    Event::read(serde_json::from_str(data).map_err(odd)?)
+}
+
+impl Event {
+    /// Reads the JSON of an event.
+    pub fn read(raw: Value) -> Result<Self, CliError> {
+        #[derive(Deserialize)]
+        struct Head {
+            seq: u64,
+            run: String,
+            #[serde(default)]
+            at: String,
+        }
+        let head = Head::deserialize(&raw).map_err(odd)?;
+        let kind = EventKind::deserialize(&raw).map_err(odd)?;
+        Ok(Self { seq: head.seq, run: head.run, at: head.at, kind, raw })
     }
-    let odd = |e: serde_json::Error| CliError::odd_answer("a run's events", e);
-    let raw: Value = serde_json::from_str(data).map_err(odd)?;
-    let head = Head::deserialize(&raw).map_err(odd)?;
-    let kind = EventKind::deserialize(&raw).map_err(odd)?;
-    Ok(Event { seq: head.seq, run: head.run, at: head.at, kind, raw })
 }
 
 /// A run's events, in order, each once.

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use events::{Call, Event, EventKind, RecalledItem, RunEvents, Usage};
+pub(crate) use http::install_tls;
 pub use request::Request;
 
 use crate::error::{CliError, Problem};
@@ -108,6 +109,15 @@ impl Client {
         }
     }
 
+    /// The operator key of a data folder that was made just now: it is shown once.
+    #[must_use]
+    pub fn first_key(&self) -> Option<&str> {
+        match &self.backend {
+            Backend::Http(_) => None,
+            Backend::Embedded(embedded) => embedded.first_key(),
+        }
+    }
+
     /// Lets background work end. An embedded run that is under way is finished by whoever opens the folder next.
     pub async fn close(self) {
         if let Backend::Embedded(embedded) = self.backend {
@@ -140,7 +150,8 @@ impl Client {
 
     /// Reads a list over as many pages as it takes to have `most` items.
     pub async fn list(&self, request: Request, after: Option<&str>, most: usize) -> Result<List, CliError> {
-        const PAGE: usize = 500;
+        // The most that the server gives at once: some lists (runs, versions, diary pages) have no cursor.
+        const PAGE: usize = 1_000;
         let mut after = after.map(str::to_owned);
         let mut items = Vec::new();
         loop {
@@ -155,6 +166,11 @@ impl Client {
             }
             after = page.next;
         }
+    }
+
+    /// Reads a list that always comes whole.
+    pub async fn whole(&self, request: Request) -> Result<List, CliError> {
+        read(self.value(request).await?, "a list")
     }
 
     /// The events of a run after number `after`, until `done`, over broken connections.

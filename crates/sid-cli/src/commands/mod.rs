@@ -13,6 +13,7 @@ pub mod export;
 pub mod import;
 pub mod key;
 pub mod memory;
+pub mod owner;
 pub mod run;
 pub mod team;
 pub mod tenant;

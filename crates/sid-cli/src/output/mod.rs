@@ -2,6 +2,7 @@
 
 pub mod bar;
 pub mod diff;
+pub mod file;
 mod paint;
 pub mod progress;
 pub mod table;

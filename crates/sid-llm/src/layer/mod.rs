@@ -52,7 +52,10 @@ pub trait ModelExt: ChatModel + Sized {
     }
 
     /// All layers in their order, with at most `n` calls at once.
-    fn standard(self, n: usize, timeouts: Timeouts, retry: RetryPolicy) -> Traced<ToolLadder<Retry<ConcurrencyLimit<WithTimeouts<Self>>>>> {
+    fn standard(self, n: usize, timeouts: Timeouts, retry: RetryPolicy) -> Traced<ToolLadder<Retry<ConcurrencyLimit<WithTimeouts<Self>>>>>
+    where
+        Self: 'static,
+    {
         self.timeouts(timeouts).concurrency_limit(n).retry(retry).ladder(LadderPolicy::default()).traced()
     }
 }

@@ -277,5 +277,5 @@ async fn update_agent(
 async fn erase_agent(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<axum::Json<ReceiptJson>, ApiError> {
     let scope = caller.tenant_scope()?;
     let id = Names::new(app.store(), &scope).agent(&id).await?;
-    Ok(axum::Json(app.store().erase(&scope, EraseTarget::Agent(id)).await?.into()))
+    Ok(axum::Json(app.engine().erase(&scope, EraseTarget::Agent(id)).await?.into()))
 }

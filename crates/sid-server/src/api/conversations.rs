@@ -158,7 +158,7 @@ async fn get_conversation(State(app): State<App>, caller: Caller, Path(id): Path
 #[utoipa::path(delete, path = "/conversations/{id}", tag = "conversations", params(("id" = String, Path)), responses((status = 200, description = "Erased", body = ReceiptJson)))]
 async fn erase_conversation(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<axum::Json<ReceiptJson>, ApiError> {
     let id = parse_id(&id, "conversation")?;
-    Ok(axum::Json(app.store().erase(&caller.scope()?, EraseTarget::Conversation(id)).await?.into()))
+    Ok(axum::Json(app.engine().erase(&caller.scope()?, EraseTarget::Conversation(id)).await?.into()))
 }
 
 /// Which prompt.

@@ -293,6 +293,7 @@ async fn import_messages(
     }
     let wanted: Vec<(MessageId, Body)> = messages.iter().map(|m| (m.id, m.body.clone())).collect();
     let stored = app.store().append(&scope, conversation, messages).await?;
+    app.engine().memory_changed();
     let mut new = stored.into_iter().peekable();
     let mut places = Vec::with_capacity(wanted.len());
     for (id, body) in wanted {

@@ -19,7 +19,7 @@ mod tenants;
 pub(crate) mod users;
 pub(crate) mod wire;
 
-pub(crate) use document::document;
+pub(crate) use document::{blank, finish};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::App;

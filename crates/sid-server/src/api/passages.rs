@@ -95,6 +95,7 @@ async fn create_passage(
     let provenance = Provenance { user: caller.user(), channel: "api".into(), ..Provenance::default() };
     let new = NewPassage { id, owner, text, tags, at: at.unwrap_or_else(|| app.now()), provenance };
     let stored = app.store().upsert(&scope, vec![new]).await?;
+    app.engine().memory_changed();
     let passage = stored.into_iter().next().ok_or_else(|| ApiError::not_found("passage"))?;
     Ok((StatusCode::CREATED, axum::Json(passage.into())))
 }

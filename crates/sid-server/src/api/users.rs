@@ -164,7 +164,7 @@ async fn update_user(
 async fn erase_user(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<axum::Json<ReceiptJson>, ApiError> {
     let scope = caller.tenant_scope()?;
     let id = Names::new(app.store(), &scope).user(&id).await?;
-    let receipt = app.store().erase(&scope, EraseTarget::User(id)).await?;
+    let receipt = app.engine().erase(&scope, EraseTarget::User(id)).await?;
     app.keyring().forget();
     Ok(axum::Json(receipt.into()))
 }

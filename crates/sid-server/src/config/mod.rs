@@ -84,6 +84,9 @@ impl Config {
             if !is_web_url(&model.base_url) {
                 return bad(&at("base_url"), format!("expected a URL that begins with http:// or https://, found `{}`", model.base_url));
             }
+            if model.model.is_empty() {
+                return bad(&at("model"), "must not be empty: the name that the endpoint knows the model by".into());
+            }
             if let Some(other) = &model.summarizer
                 && !self.models.contains_key(other)
             {
@@ -116,7 +119,6 @@ impl Config {
             EmbedderKind::OpenAi if self.embedder.dimensions.is_none() => {
                 bad("embedder.dimensions", "required when embedder.kind is \"openai\": how many numbers one vector has".into())
             }
-            _ if self.engine.recall_share > 80 => bad("engine.recall_share", "must be at most 80".into()),
             _ if self.engine.poll_ms == 0 || self.engine.lease_ttl_ms < 2 * self.engine.poll_ms => {
                 bad("engine.lease_ttl_ms", "must be at least twice engine.poll_ms, which must be at least 1".into())
             }

@@ -131,8 +131,8 @@ section! {
         base_url: String = "http://127.0.0.1:8080/v1".into();
         /// What it speaks.
         api: ModelApi = ModelApi::OpenAi;
-        /// The name that the endpoint knows the model by. Empty: the first that the endpoint lists.
-        model: String = String::new();
+        /// The name that the endpoint knows the model by. llama.cpp takes any.
+        model: String = "default".into();
         /// The endpoint's key, if it wants one.
         api_key: Secret = Secret::default();
         /// The window in tokens, where the endpoint does not say or says too much. Not set: what discovery finds, else 8192.
@@ -141,7 +141,7 @@ section! {
         tool_mode: ToolMode = ToolMode::Auto;
         /// Whether the chat template takes system messages after the first. Not set: what discovery finds.
         system_anywhere: Option<bool> = None;
-        /// Most tokens of one answer, for agents that do not say. Not set: a share of the window.
+        /// Most tokens of one answer, whatever an agent asks for. Not set: as the agent says, else a share of the window.
         max_output: Option<u32> = None;
         /// The configured model that writes summaries and diary pages for this one. Not set: this one.
         summarizer: Option<String> = None;
@@ -205,8 +205,8 @@ section! {
         poll_ms: u64 = 1_000;
         /// Longest delay of streamed text, in milliseconds.
         delta_flush_ms: u64 = 50;
-        /// Share of the window that automatic recall may fill, in hundredths.
-        recall_share: u32 = 30;
+        /// Summaries and diary pages are asked of a model only after this long without a run, in milliseconds.
+        idle_ms: u64 = 5_000;
         /// How long a turn waits for the vector of its message before it searches by words only, in milliseconds.
         embed_wait_ms: u64 = 2_000;
         /// Whether diary pages are written in the background.

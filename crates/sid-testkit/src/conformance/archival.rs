@@ -44,7 +44,9 @@ pub async fn storing_again_replaces(w: World) {
 pub async fn passages_are_stored_all_or_none(w: World) {
     let good = w.passage(w.ours.pair(), "good pickles");
     let id = good.id;
-    for (bad, is_invalid) in [(w.passage(w.ours.pair(), " \n\t"), true), (w.passage(Owner::User { user: UserId::new() }, "for nobody"), false)] {
+    for (bad, is_invalid) in
+        [(w.passage(w.ours.pair(), " \n\t"), true), (w.passage(Owner::User { user: UserId::new() }, "for nobody"), false)]
+    {
         match w.store.upsert(&w.ours.scope, vec![good.clone(), bad]).await {
             Err(StoreError::Invalid(_)) if is_invalid => {}
             Err(StoreError::NotFound { .. }) if !is_invalid => {}
@@ -99,7 +101,12 @@ pub async fn writing_has_its_rights(w: World) {
     let (agent, team) = (Owner::Agent { agent: o.agent.id }, Owner::Team { team: o.team.id });
     let tenant = Owner::Tenant;
     let table: [(&str, sid_types::Scope, &[Owner], &[Owner]); 5] = [
-        ("tenant", o.scope, &[ann, bob, anns, bobs, agent, team, tenant], &[Owner::Team { team: TeamId::new() }, Owner::User { user: w.theirs.ann.id }]),
+        (
+            "tenant",
+            o.scope,
+            &[ann, bob, anns, bobs, agent, team, tenant],
+            &[Owner::Team { team: TeamId::new() }, Owner::User { user: w.theirs.ann.id }],
+        ),
         ("ann", o.as_user(&o.ann), &[ann, anns, team], &[bob, bobs, agent, tenant]),
         ("bob", o.as_user(&o.bob), &[bob, bobs], &[ann, anns, team, agent, tenant]),
         ("ann's turn", o.as_turn(&o.agent, Some(&o.ann)), &[anns], &[ann, bob, bobs, agent, team, tenant]),

@@ -78,6 +78,138 @@ macro_rules! __each_store_check {
                 following_gives_up,
                 nobody_writes_a_last_event_by_hand,
             }
+            recall {
+                messages_come_back_as_they_were,
+                imports_get_the_next_places,
+                a_repeated_import_changes_nothing,
+                imports_wait_for_the_run_under_way,
+                imports_come_before_runs_that_wait,
+                tool_messages_are_not_imported,
+                imports_are_paged_out_from_the_start,
+                imports_behind_a_queue_belong_to_it,
+                pages_run_both_ways_from_any_place,
+                a_message_is_read_by_its_id,
+                a_waiting_message_is_not_readable,
+                a_long_conversation_reads_without_gaps,
+            }
+            archival {
+                passages_come_back_as_they_were,
+                storing_again_replaces,
+                passages_are_stored_all_or_none,
+                deleted_passages_are_gone,
+                lists_are_read_in_pages,
+                writing_has_its_rights,
+            }
+            search {
+                messages_are_found_at_once,
+                passages_are_found_at_once,
+                words_are_found_in_other_forms,
+                tool_results_and_notes_are_never_found,
+                filters_leave_out_the_rest,
+                asking_for_foreign_owners_finds_nothing,
+                what_is_in_the_prompt_is_left_out,
+                named_times_bring_what_was_said_then,
+                neighbours_come_along,
+                the_context_channel_knows_the_message_before,
+                the_context_stays_in_its_conversation,
+                speakers_are_found,
+                candidates_come_once_and_are_counted,
+                any_text_is_a_query,
+                other_scripts_are_found,
+                an_unknown_generation_compares_nothing,
+                found_records_are_whole,
+            }
+            vectors {
+                records_wait_for_vectors_oldest_first,
+                vectors_are_compared,
+                the_status_counts_what_the_scope_sees,
+                generations_never_mix,
+                vectors_have_their_generations_length,
+                vectors_of_the_gone_are_dropped,
+                deleted_vectors_are_not_compared,
+                vectors_stay_in_their_tenant,
+                texts_without_a_vector_are_done,
+                a_replaced_text_is_embedded_anew,
+                vectors_are_replaced,
+                the_best_chunk_is_told,
+                vectors_are_compared_within_the_scope,
+                a_jobs_scope_sees_its_record,
+            }
+            blocks {
+                pairs_get_the_templates_once,
+                templates_are_copied_not_shared,
+                writes_count_versions,
+                history_tells_every_version,
+                limits_count_characters,
+                labels_are_unique_per_owner,
+                turns_see_shared_blocks,
+                turns_edit_only_what_they_may_write,
+                links_share_between_agents_not_between_users,
+                a_turns_edits_are_compare_and_set,
+                edits_from_outside_take_the_prefix_away,
+                writing_blocks_has_its_rights,
+            }
+            diary {
+                days_are_due_when_they_are_over,
+                days_are_those_of_the_users_zone,
+                a_day_is_made_from_what_was_said,
+                weeks_follow_days_and_months_follow_weeks,
+                outdated_pages_are_due_again,
+                pages_are_read_by_level_and_span,
+                a_period_has_one_page,
+                pages_are_found,
+                pages_have_their_place,
+                agents_have_a_diary_of_their_own,
+            }
+            directory {
+                tenants_have_unique_names,
+                keys_are_found_and_revoked,
+                users_have_unique_handles,
+                lists_are_read_in_pages,
+                teams_have_members,
+                agents_are_made_and_changed,
+                a_key_opens_one_conversation,
+                conversations_are_listed_newest_first,
+                people_see_their_part_of_the_directory,
+                people_and_turns_do_not_manage,
+            }
+            visibility {
+                everybody_sees_their_own_and_no_more,
+                membership_is_in_force_at_once,
+                an_agents_teams_are_in_force_at_once,
+                recall_belongs_to_the_pair,
+            }
+            isolation {
+                another_tenant_gets_nothing,
+                another_tenants_people_and_turns_get_nothing,
+                another_user_gets_nothing,
+                another_turn_gets_nothing,
+                the_rightful_get_everything,
+                names_do_not_cross_tenants,
+            }
+            erase {
+                an_erased_conversation_is_gone,
+                erased_vectors_are_gone,
+                erased_block_edits_are_taken_back,
+                replayed_edits_bring_nothing_back,
+                quotes_elsewhere_are_redacted,
+                what_other_runs_were_shown_is_forgotten,
+                the_diary_is_written_anew,
+                a_late_page_brings_nothing_back,
+                the_run_under_way_is_fenced_off,
+                erased_runs_leave_their_keys_free,
+                erasing_has_its_rights,
+                an_erased_user_is_gone,
+                an_erased_agent_is_gone,
+            }
+            durable {
+                what_was_acknowledged_survives,
+                a_run_survives_the_process,
+                dense_is_as_it_says,
+            }
+            walk {
+                random_walks_keep_the_invariants,
+            }
         }
     };
 }

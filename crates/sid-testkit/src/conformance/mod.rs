@@ -6,13 +6,25 @@
 //! Checks look at what the contract promises and at nothing else: not at scores (only at who is found, and in which channel), not at
 //! the text of errors (only at their kind), not at the machine's clock (the store is given a [`ManualClock`]).
 
+pub mod archival;
+pub mod blocks;
+pub mod diary;
+pub mod directory;
+pub mod durable;
+pub mod erase;
 pub mod events;
 pub mod idempotency;
+pub mod isolation;
 pub mod journal;
 pub mod leases;
 mod list;
+pub mod recall;
 pub mod runs;
+pub mod search;
 pub mod steps;
+pub mod vectors;
+pub mod visibility;
+pub mod walk;
 mod world;
 
 use std::any::Any;

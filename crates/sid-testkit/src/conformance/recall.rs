@@ -29,8 +29,7 @@ pub async fn messages_come_back_as_they_were(w: World) {
     let note = NewMessage::of(Body::Note { text: "memory is filling up".into() }, w.now());
     let new = vec![said, found, note];
     let committed = w.commit(&lease, vec![Effect::Append(new.clone())]).await.messages;
-    let expected: Vec<Message> =
-        new.into_iter().enumerate().map(|(n, m)| m.placed(talk.id, Seq(n as u64 + 2), Some(lease.run))).collect();
+    let expected: Vec<Message> = new.into_iter().enumerate().map(|(n, m)| m.placed(talk.id, Seq(n as u64 + 2), Some(lease.run))).collect();
     assert_eq!(committed, expected);
     assert_eq!(w.messages(&talk).await[1..], expected);
     assert_eq!(w.load(&lease).await.queue[1..], expected);
@@ -140,7 +139,9 @@ pub async fn pages_run_both_ways_from_any_place(w: World) {
     assert_eq!(page(Some(8), Order::Ascending, 9).await, [9, 10]);
     assert_eq!(page(Some(0), Order::Ascending, 1).await, [1]);
     assert_eq!(page(Some(99), Order::Descending, 2).await, [10, 9]);
-    for nothing in [page(Some(10), Order::Ascending, 3).await, page(Some(1), Order::Descending, 3).await, page(None, Order::Ascending, 0).await] {
+    for nothing in
+        [page(Some(10), Order::Ascending, 3).await, page(Some(1), Order::Descending, 3).await, page(None, Order::Ascending, 0).await]
+    {
         assert!(nothing.is_empty());
     }
     for start in 0..=10 {

@@ -23,7 +23,10 @@ pub async fn messages_are_found_at_once(w: World) {
     assert_eq!(w.find(&w.ours.scope, "gherkins").await, ["I adore gherkins"]);
     w.commit(&lease, vec![Effect::Append(vec![NewMessage::assistant("So does the walrus", w.now())])]).await;
     assert!(w.find(&w.ours.scope, "walrus").await.contains(&"So does the walrus".to_owned()));
-    w.store.append(&w.ours.scope, w.talk(&w.ours.bob).await.id, vec![NewMessage::user("an imported zebra", w.now())]).await.expect("imported");
+    w.store
+        .append(&w.ours.scope, w.talk(&w.ours.bob).await.id, vec![NewMessage::user("an imported zebra", w.now())])
+        .await
+        .expect("imported");
     assert_eq!(w.find(&w.ours.scope, "zebra").await, ["an imported zebra"]);
 }
 

@@ -240,7 +240,9 @@ pub async fn vectors_are_compared_within_the_scope(w: World) {
 pub async fn a_jobs_scope_sees_its_record(w: World) {
     let talk = w.talk(&w.ours.ann).await;
     w.turn(&talk, "one", "two").await;
-    for owner in [Owner::Tenant, Owner::Team { team: w.ours.team.id }, Owner::User { user: w.ours.bob.id }, Owner::Agent { agent: w.ours.agent.id }] {
+    for owner in
+        [Owner::Tenant, Owner::Team { team: w.ours.team.id }, Owner::User { user: w.ours.bob.id }, Owner::Agent { agent: w.ours.agent.id }]
+    {
         w.keep(&w.ours, owner, "three").await;
     }
     for job in w.store.pending(&generation("a"), 100).await.expect("listed") {
@@ -249,6 +251,9 @@ pub async fn a_jobs_scope_sees_its_record(w: World) {
             RecordId::Passage(id) => drop(w.store.passage(&job.scope, id).await.expect("visible")),
             RecordId::Diary(_) => {}
         }
-        assert!(!matches!(job.record, RecordId::Message(_)) || !matches!(job.scope.principal(), Principal::Tenant { .. }), "no wider than needed");
+        assert!(
+            !matches!(job.record, RecordId::Message(_)) || !matches!(job.scope.principal(), Principal::Tenant { .. }),
+            "no wider than needed"
+        );
     }
 }

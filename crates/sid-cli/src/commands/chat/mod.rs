@@ -1,0 +1,132 @@
+//! `sid chat`: talking with an agent.
+
+mod input;
+pub(crate) mod opening;
+mod slash;
+mod turn;
+
+use std::io::IsTerminal as _;
+
+use clap::Args;
+
+use self::input::{Input, Line};
+use self::opening::Place;
+use self::turn::Outcome;
+use crate::error::CliError;
+use crate::output::text::{moment, thousands};
+use crate::session::Session;
+
+/// Talk with an agent. A user or agent that is not there yet is made. Piped input is one message a line.
+#[derive(Debug, Args)]
+pub struct Chat {
+    /// The agent
+    #[arg(long, short, env = "SID_AGENT", default_value = "sid")]
+    agent: String,
+    /// Which conversation of the two: a key of your own, or an id
+    #[arg(long, short, value_name = "KEY or ID", default_value = "cli", conflicts_with = "new")]
+    conversation: String,
+    /// Begin a new conversation
+    #[arg(long)]
+    new: bool,
+    /// Say this, print the answer and leave
+    #[arg(long, short, value_name = "TEXT")]
+    message: Option<String>,
+    /// Show the model's reasoning too
+    #[arg(long)]
+    reasoning: bool,
+}
+
+pub(crate) async fn run(args: Chat, session: &Session) -> Result<(), CliError> {
+    let key = if args.new { opening::fresh_key() } else { args.conversation.clone() };
+    let place = opening::enter(session, &args.agent, &key).await?;
+    let mut chat = Talk { session, place, agent: args.agent, shows_reasoning: args.reasoning, failure: None };
+    if let Some(message) = &args.message {
+        chat.say(message).await?;
+    } else {
+        let input = if std::io::stdin().is_terminal() && session.out.is_terminal && !session.out.json {
+            chat.greet()?;
+            Input::edited(chat.history_file())?
+        } else {
+            Input::piped()
+        };
+        chat.converse(input).await?;
+    }
+    chat.failure.map_or(Ok(()), Err)
+}
+
+/// A chat that is going on.
+struct Talk<'a> {
+    session: &'a Session,
+    place: Place,
+    agent: String,
+    shows_reasoning: bool,
+    /// The last run that failed: what the program ends with.
+    failure: Option<CliError>,
+}
+
+impl Talk<'_> {
+    async fn converse(&mut self, mut input: Input) -> Result<(), CliError> {
+        let is_edited = input.is_edited();
+        let prompt = format!("{}> ", self.place.user_name.as_deref().unwrap_or("you"));
+        loop {
+            let text = match input.next(&prompt).await? {
+                Line::Text(text) => text,
+                Line::Again => {
+                    self.session.out.note("(Ctrl-C again, Ctrl-D or /quit leaves)")?;
+                    continue;
+                }
+                Line::End => return Ok(()),
+            };
+            let text = text.trim();
+            if text.is_empty() {
+                continue;
+            }
+            let done = match slash::parse(text) {
+                Some(slash::Command::Quit) => return Ok(()),
+                Some(command) => slash::run(command, self).await,
+                None => self.say(text.strip_prefix('/').filter(|_| text.starts_with("//")).unwrap_or(text)).await,
+            };
+            match done {
+                // At a terminal one mistake does not end the talk; the store or server may come back.
+                Err(error) if is_edited && !matches!(error, CliError::BrokenPipe | CliError::Interrupted) => self.session.out.error(&error),
+                other => other?,
+            }
+            if is_edited {
+                self.failure = None;
+            }
+        }
+    }
+
+    /// One message and its answer. A run that fails is told, and kept for the exit code.
+    async fn say(&mut self, text: &str) -> Result<(), CliError> {
+        let outcome: Outcome = turn::say(self.session, &self.place, text, self.shows_reasoning).await?;
+        if let Some(error) = outcome.failure() {
+            if self.session.out.json {
+                self.failure = Some(error);
+            } else if let Some(earlier) = self.failure.replace(error) {
+                // Only the last one is told at the end of the program.
+                self.session.out.error(&earlier);
+            }
+        }
+        Ok(())
+    }
+
+    fn greet(&self) -> Result<(), CliError> {
+        let conversation = &self.place.conversation;
+        let so_far = match (conversation.last_seq, &conversation.last_at) {
+            (0, _) => "a new conversation".to_owned(),
+            (n, Some(at)) => format!("{} messages so far, the last of {}", thousands(n), moment(at)),
+            (n, None) => format!("{} messages so far", thousands(n)),
+        };
+        let paint = self.session.out.paint;
+        self.session.out.line(&format!("{} · {so_far} · {}", paint.bold(&self.agent), paint.dim("/help shows what else there is")))
+    }
+
+    /// What was typed before, in the user's own folder for such things.
+    fn history_file(&self) -> Option<std::path::PathBuf> {
+        let folder = std::env::var_os("XDG_STATE_HOME")
+            .map(std::path::PathBuf::from)
+            .or_else(|| std::env::var_os("HOME").map(|home| std::path::Path::new(&home).join(".local").join("state")))?;
+        Some(folder.join("sid").join("history"))
+    }
+}

@@ -1,0 +1,311 @@
+//! The server as a value: opened, driven, shut down.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::Router;
+use axum::serve::ListenerExt as _;
+use sid_core::{Engine, EngineConfig};
+use sid_llm::Embedder;
+use sid_store::{Store, StoreError};
+use sid_types::{Clock, KeyId, KeyRole, RunLimits, SystemClock, Timestamp};
+use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::{DEFAULT_TENANT, Keyring, Trusted, house_right, new_key};
+use crate::backend::Backend;
+use crate::config::{Config, Server};
+use crate::embedding::Embedding;
+use crate::error::{ApiCode, ApiError};
+use crate::health::Probes;
+use crate::models::ModelDirectory;
+use crate::open_error::OpenError;
+use crate::{api, health, layers, metrics, openai};
+
+/// After the drain, connections that still have not ended are cut after this long.
+const LAST_BYTES: Duration = Duration::from_secs(5);
+
+/// A server that has been opened: store, models, embedder and engine at work. Cheap to clone; all clones are one server.
+#[derive(Clone)]
+pub struct App {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    clock: Arc<dyn Clock>,
+    backend: Backend,
+    models: ModelDirectory,
+    embedding: Embedding,
+    engine: Engine,
+    limits: RunLimits,
+    keyring: Keyring,
+    probes: Probes,
+    first_key: Option<String>,
+    places: Option<Arc<Semaphore>>,
+    openapi: OnceLock<Arc<str>>,
+    /// No new work is taken.
+    draining: CancellationToken,
+    /// Streams and waits end.
+    closing: CancellationToken,
+}
+
+impl App {
+    /// Opens the store, sets models and embedder up, and starts the engine on the current tokio runtime.
+    ///
+    /// Waits for no model: endpoints are asked in the background, and an embedding model is loaded there too; until it is there,
+    /// recall goes by words. On a store without keys, a `default` tenant and an operator key are made: [`App::first_key`].
+    ///
+    /// Errors: the store cannot be opened; a model or the embedder is set up wrongly.
+    pub async fn open(config: Config) -> Result<Self, OpenError> {
+        Self::open_with_clock(config, Arc::new(SystemClock)).await
+    }
+
+    /// [`App::open`] with a clock of one's own.
+    pub async fn open_with_clock(config: Config, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        config.check()?;
+        // `reqwest` is built without a provider of its own. An embedding program may have chosen one before.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        metrics::install();
+        let store_error = |source: StoreError| OpenError::Store { path: config.store.path.clone(), source };
+        let backend = Backend::open(&config, clock.clone()).await.map_err(store_error)?;
+        let first_key = first_start(backend.store().as_ref(), clock.now()).await.map_err(store_error)?;
+        let models = ModelDirectory::build(&config)?;
+        let embedding = Embedding::build(&config.embedder)?;
+        let engine_config = engine_config(&config);
+        let limits = engine_config.limits;
+        let engine = Engine::new(backend.store().clone(), models.entries(), embedding.embedder(), clock.clone(), engine_config);
+        engine.start();
+        models.discover_in_background();
+        let max_requests = config.server.max_requests;
+        let inner = Inner {
+            keyring: Keyring::new(backend.store().clone(), clock.clone(), config.server.rate_limit_per_second),
+            probes: Probes::default(),
+            places: (max_requests > 0).then(|| Arc::new(Semaphore::new(max_requests))),
+            openapi: OnceLock::new(),
+            draining: CancellationToken::new(),
+            closing: CancellationToken::new(),
+            config,
+            clock,
+            backend,
+            models,
+            embedding,
+            engine,
+            limits,
+            first_key,
+        };
+        let app = Self { inner: Arc::new(inner) };
+        tokio::spawn(upkeep(app.closing().clone()));
+        Ok(app)
+    }
+
+    /// The operator key that was made because the store had no keys: shown once, stored nowhere.
+    #[must_use]
+    pub fn first_key(&self) -> Option<&str> {
+        self.inner.first_key.as_deref()
+    }
+
+    /// All routes, behind authentication: for [`axum::serve`], or to be driven in process without a port.
+    pub fn router(&self) -> Router {
+        let (routes, document) = api_router().split_for_parts();
+        self.inner.openapi.get_or_init(|| api::finish(document).to_json().unwrap_or_default().into());
+        routes
+            .merge(health::router())
+            .fallback(no_route)
+            .method_not_allowed_fallback(wrong_method)
+            // Bodies are read by one extractor, which has its own limit and its own words for it.
+            .layer(axum::extract::DefaultBodyLimit::disable())
+            .layer(axum::middleware::from_fn_with_state(self.clone(), layers::guard))
+            .layer(axum::middleware::from_fn_with_state(self.clone(), layers::observe))
+            .with_state(self.clone())
+    }
+
+    /// The same routes for the process itself: without a key, each request is an operator's (`X-Sid-Tenant` and `X-Sid-User` narrow
+    /// it). Whoever can open the data folder owns it. Never serve this on a port.
+    pub fn trusted_router(&self) -> Router {
+        self.router().layer(axum::Extension(Trusted))
+    }
+
+    /// Serves until `shutdown` is ready, then drains: no new work, running steps end, streams close, the rest is left for the next
+    /// start.
+    pub async fn serve(&self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
+        let app = self.clone();
+        let drained = async move {
+            shutdown.await;
+            app.shutdown().await;
+        };
+        let listener = listener.tap_io(|stream| {
+            // A small answer must not wait for the next one.
+            let _ = stream.set_nodelay(true);
+        });
+        let service = self.router().into_make_service_with_connect_info::<SocketAddr>();
+        let serving = axum::serve(listener, service).with_graceful_shutdown(drained).into_future();
+        let cut = async {
+            self.closing().cancelled().await;
+            tokio::time::sleep(LAST_BYTES).await;
+        };
+        tokio::select! {
+            served = serving => served,
+            () = cut => {
+                tracing::warn!("connections were cut: they did not end in time");
+                Ok(())
+            }
+        }
+    }
+
+    /// Stops taking work, lets running steps end for at most `server.drain_timeout_ms`, then closes streams. Again does nothing.
+    pub async fn shutdown(&self) {
+        if self.inner.draining.is_cancelled() {
+            return self.closing().cancelled().await;
+        }
+        self.inner.draining.cancel();
+        let server: &Server = &self.config().server;
+        tracing::info!(runs = self.engine().active_runs(), "shutting down");
+        tokio::time::sleep(Duration::from_millis(server.drain_delay_ms)).await;
+        self.engine().drain(Duration::from_millis(server.drain_timeout_ms)).await;
+        self.closing().cancel();
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// The engine, for programs that embed the server.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+
+    /// The store, for programs that embed the server.
+    #[must_use]
+    pub fn store(&self) -> &dyn Store {
+        self.inner.backend.store().as_ref()
+    }
+
+    pub(crate) fn backend(&self) -> &Backend {
+        &self.inner.backend
+    }
+
+    pub(crate) fn models(&self) -> &ModelDirectory {
+        &self.inner.models
+    }
+
+    pub(crate) fn keyring(&self) -> &Keyring {
+        &self.inner.keyring
+    }
+
+    pub(crate) fn probes(&self) -> &Probes {
+        &self.inner.probes
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    /// Limits of runs whose request names none; also the most that a request may name.
+    pub(crate) fn run_limits(&self) -> RunLimits {
+        self.inner.limits
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.inner.draining.is_cancelled()
+    }
+
+    pub(crate) fn closing(&self) -> &CancellationToken {
+        &self.inner.closing
+    }
+
+    /// A place among the requests under way; `Ok(None)` = there is no limit.
+    pub(crate) fn admit(&self) -> Result<Option<Arc<OwnedSemaphorePermit>>, tokio::sync::TryAcquireError> {
+        self.inner.places.as_ref().map(|p| p.clone().try_acquire_owned().map(Arc::new)).transpose()
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        let free = self.inner.places.as_ref().map(|p| p.available_permits());
+        free.map_or(0, |free| self.config().server.max_requests.saturating_sub(free))
+    }
+
+    pub(crate) fn embedder(&self) -> Option<Arc<dyn Embedder>> {
+        self.inner.embedding.embedder()
+    }
+
+    pub(crate) fn embedder_status(&self) -> &'static str {
+        self.inner.embedding.status()
+    }
+
+    pub(crate) fn embedder_generation(&self) -> Option<String> {
+        self.inner.embedding.embedder().map(|e| e.generation().id)
+    }
+
+    pub(crate) fn openapi_json(&self) -> String {
+        self.inner.openapi.get().map(ToString::to_string).unwrap_or_default()
+    }
+}
+
+/// All documented routes.
+fn api_router() -> utoipa_axum::router::OpenApiRouter<App> {
+    utoipa_axum::router::OpenApiRouter::with_openapi(api::blank()).nest("/api/v1", api::router()).merge(openai::router())
+}
+
+/// The OpenAPI document, as served at `/openapi.json`; needs no store.
+#[must_use]
+pub fn openapi_json() -> String {
+    api::finish(api_router().into_openapi()).to_pretty_json().unwrap_or_default()
+}
+
+async fn no_route(request: axum::extract::Request) -> ApiError {
+    ApiError::new(ApiCode::NoRoute, format!("there is no route {}: see /openapi.json", request.uri().path()))
+        .openai("unknown_url", None)
+}
+
+async fn wrong_method(request: axum::extract::Request) -> ApiError {
+    ApiError::new(ApiCode::Method, format!("{} is not a method of {}", request.method(), request.uri().path()))
+}
+
+/// On a store without keys: a tenant to begin with, and a key to get in.
+async fn first_start(store: &dyn Store, now: Timestamp) -> Result<Option<String>, StoreError> {
+    let right = house_right();
+    if !store.keys(&right, None).await?.is_empty() {
+        return Ok(None);
+    }
+    if store.tenants(&right).await?.is_empty() {
+        store.create_tenant(&right, DEFAULT_TENANT).await?;
+    }
+    let (key, text) = new_key(KeyId::new(), "first operator".into(), KeyRole::Operator, now, None);
+    store.put_key(&right, key).await?;
+    Ok(Some(text))
+}
+
+fn engine_config(config: &Config) -> EngineConfig {
+    let engine = &config.engine;
+    EngineConfig {
+        lease_ttl: Duration::from_millis(engine.lease_ttl_ms),
+        poll: Duration::from_millis(engine.poll_ms),
+        max_runs: config.server.max_runs,
+        limits: RunLimits {
+            max_steps: engine.max_steps,
+            max_tokens: engine.max_tokens,
+            max_time_ms: engine.max_time_ms,
+            max_repeats: engine.max_repeats,
+        },
+        queue_depth: config.server.queue_depth,
+        delta_flush: Duration::from_millis(engine.delta_flush_ms),
+        embed_wait: Duration::from_millis(engine.embed_wait_ms),
+        diary: engine.diary,
+        idle: Duration::from_millis(engine.idle_ms),
+        ..EngineConfig::default()
+    }
+}
+
+/// Histograms keep every sample until they are folded: do that even when nobody reads `/metrics`.
+async fn upkeep(closing: CancellationToken) {
+    let Some(recorder) = metrics::install() else { return };
+    while tokio::time::timeout(Duration::from_secs(5), closing.cancelled()).await.is_err() {
+        recorder.run_upkeep();
+    }
+}

@@ -1,0 +1,173 @@
+//! `sid-server`: reads the configuration, opens the server, serves until it is told to stop.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use sid_server::config::{Config, LogFormat, Sources, reference_markdown};
+use sid_server::{App, OpenError};
+use tokio::net::TcpListener;
+
+/// Perpetual agents with paged memory, as a server.
+#[derive(Parser)]
+#[command(name = "sid-server", version)]
+struct Arguments {
+    /// The configuration file; ./sid.toml when it is there.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Sets one option, such as `server.listen=0.0.0.0:8700`; as often as needed.
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = key_value)]
+    set: Vec<(String, String)>,
+    /// Short for `--set server.listen=...`.
+    #[arg(long, global = true, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+    /// Short for `--set store.path=...`.
+    #[arg(long, global = true, value_name = "FOLDER")]
+    data: Option<String>,
+    /// Short for `--set store.kind=...`.
+    #[arg(long, global = true, value_name = "KIND")]
+    store: Option<String>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serves (the default).
+    Serve,
+    /// Looks at the configuration.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Prints the OpenAPI document.
+    #[command(hide = true)]
+    Openapi,
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Checks the configuration and prints the effective values, secrets redacted.
+    Check,
+    /// Prints the reference of all options as Markdown.
+    #[command(hide = true)]
+    Reference,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("expected KEY=VALUE, found `{text}`"))?;
+    Ok((key.trim().to_owned(), value.to_owned()))
+}
+
+impl Arguments {
+    fn sources(&self) -> Sources {
+        let short = [("server.listen", &self.listen), ("store.path", &self.data), ("store.kind", &self.store)];
+        let short = short.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?)));
+        Sources::of_process(self.config.clone(), self.set.iter().cloned().chain(short).collect())
+    }
+}
+
+/// Standard output may be a closed pipe: nothing is lost then.
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes());
+    let _ = out.flush();
+}
+
+fn fail(error: &OpenError) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "sid-server: error {}: {error}", error.code());
+    ExitCode::FAILURE
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let wants_config = !matches!(
+        arguments.command,
+        Some(Command::Openapi | Command::Config { command: ConfigCommand::Reference })
+    );
+    if !wants_config {
+        print(&match arguments.command {
+            Some(Command::Openapi) => sid_server::openapi_json() + "\n",
+            _ => reference_markdown(),
+        });
+        return ExitCode::SUCCESS;
+    }
+    let config = match Config::load(arguments.sources()) {
+        Ok(config) => config,
+        Err(e) => return fail(&e.into()),
+    };
+    if let Some(Command::Config { .. }) = arguments.command {
+        print(&config.show());
+        return ExitCode::SUCCESS;
+    }
+    start_log(&config);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("sid").build() {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            let _ = writeln!(std::io::stderr(), "sid-server: error SID-API-INTERNAL: cannot start threads: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(serve(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => fail(&e),
+    }
+}
+
+fn start_log(config: &Config) {
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.filter).unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    match config.log.format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+}
+
+async fn serve(config: Config) -> Result<(), OpenError> {
+    let started = std::time::Instant::now();
+    let wanted: SocketAddr = config.server.listen.parse().map_err(|_| {
+        sid_server::config::ConfigError::BadValue { key: "server.listen".into(), problem: "is not an address".into(), place: None }
+    })?;
+    // The port first: a second server on the same port must not touch the data folder.
+    let listener = TcpListener::bind(wanted).await.map_err(|source| OpenError::Listen { address: wanted, source })?;
+    let address = listener.local_addr().unwrap_or(wanted);
+    let app = App::open(config).await?;
+    if let Some(key) = app.first_key() {
+        print(&format!("first operator key (shown once): {key}\n"));
+    }
+    print(&format!("sid-server listens on http://{address}\n"));
+    tracing::info!(%address, ready_ms = started.elapsed().as_millis() as u64, "ready");
+    app.serve(listener, stop_signal()).await.map_err(|source| OpenError::Listen { address, source })
+}
+
+/// Ready at the first SIGTERM or Ctrl-C; a second one ends the process at once.
+async fn stop_signal() {
+    one_signal().await;
+    tokio::spawn(async {
+        one_signal().await;
+        std::process::exit(130);
+    });
+}
+
+async fn one_signal() {
+    let interrupt = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    #[cfg(unix)]
+    let terminate = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending::<()>().await,
+        }
+    };
+    #[cfg(not(unix))]
+    let terminate = std::future::pending::<()>();
+    tokio::select! {
+        () = interrupt => {}
+        () = terminate => {}
+    }
+}

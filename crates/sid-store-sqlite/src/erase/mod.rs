@@ -1,0 +1,258 @@
+//! `Eraser`: forgetting, with all that derives from what is forgotten. One transaction each.
+
+mod blocks;
+mod pages;
+mod traces;
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use sid_store::{EraseTarget, Eraser, Receipt, RecordId, StoreError};
+use sid_types::{AgentId, ConversationId, NewMessage, Principal, Scope, UserId};
+
+use crate::archival::{Known, remove};
+use crate::backend::SqliteStore;
+use crate::codec::{Columns, Id};
+use crate::directory;
+use crate::error::{Result, missing};
+use crate::partitions::IndexChange;
+use crate::visibility::{Conv, Partition, Viewer, owner, render_anew};
+use crate::writer::{After, Tx};
+
+#[async_trait]
+impl Eraser for SqliteStore {
+    async fn erase(&self, scope: &Scope, target: EraseTarget) -> Result<Receipt, StoreError> {
+        let viewer = self.viewer(scope).await?;
+        self.write(move |tx| erase(tx, viewer, target).boxed()).await
+    }
+}
+
+async fn erase(tx: &mut Tx, viewer: Viewer, target: EraseTarget) -> Result<Receipt> {
+    let mut receipt = Receipt::default();
+    match target {
+        EraseTarget::Conversation(id) => {
+            let conv = Conv::get(&mut tx.conn, &viewer, id).await?;
+            if matches!(viewer.scope.principal(), Principal::Turn { .. }) {
+                return Err(missing("conversation").into());
+            }
+            erase_conversation(tx, &viewer, &conv, &mut receipt).await?;
+        }
+        EraseTarget::User(user) => {
+            if !viewer.scope.is_tenant_wide() || directory::find_user(&mut tx.conn, viewer.tenant, user).await?.is_none() {
+                return Err(missing("user").into());
+            }
+            erase_user(tx, &viewer, user, &mut receipt).await?;
+        }
+        EraseTarget::Agent(agent) => {
+            if !viewer.scope.is_tenant_wide() || directory::find_agent(&mut tx.conn, viewer.tenant, agent).await?.is_none() {
+                return Err(missing("agent").into());
+            }
+            erase_agent(tx, &viewer, agent, &mut receipt).await?;
+        }
+    }
+    Ok(receipt)
+}
+
+async fn erase_user(tx: &mut Tx, viewer: &Viewer, user: UserId, receipt: &mut Receipt) -> Result<()> {
+    erase_conversations(tx, viewer, "SELECT id FROM conversations WHERE tenant = ? AND user = ?", user.blob(), receipt).await?;
+    let whose = "SELECT part, kind, a, b FROM partitions WHERE tenant = ?1 AND ((kind = 2 AND a = ?2) OR (kind = 4 AND b = ?2))";
+    erase_owners(tx, viewer, whose, user.blob(), receipt).await?;
+    let mut principal = vec![b'u'];
+    principal.extend(user.blob());
+    sqlx::query(
+        "DELETE FROM team_members WHERE tenant = ?1 AND user = ?2;
+         DELETE FROM idempotency WHERE tenant = ?1 AND principal = ?3;
+         DELETE FROM api_keys WHERE tenant_id = ?4 AND user_id = ?2;
+         DELETE FROM users WHERE tenant = ?1 AND id = ?2",
+    )
+    .bind(viewer.tenant)
+    .bind(user.blob())
+    .bind(principal)
+    .bind(viewer.tenant_id().blob())
+    .execute(&mut tx.conn)
+    .await?;
+    Ok(())
+}
+
+async fn erase_agent(tx: &mut Tx, viewer: &Viewer, agent: AgentId, receipt: &mut Receipt) -> Result<()> {
+    erase_conversations(tx, viewer, "SELECT id FROM conversations WHERE tenant = ? AND agent = ?", agent.blob(), receipt).await?;
+    let whose = "SELECT part, kind, a, b FROM partitions WHERE tenant = ?1 AND kind IN (3, 4) AND a = ?2";
+    erase_owners(tx, viewer, whose, agent.blob(), receipt).await?;
+    sqlx::query(
+        "DELETE FROM block_links WHERE tenant = ?1 AND agent = ?2;
+         DELETE FROM agent_teams WHERE tenant = ?1 AND agent = ?2;
+         DELETE FROM agents WHERE tenant = ?1 AND id = ?2",
+    )
+    .bind(viewer.tenant)
+    .bind(agent.blob())
+    .execute(&mut tx.conn)
+    .await?;
+    Ok(())
+}
+
+async fn erase_conversations(tx: &mut Tx, viewer: &Viewer, which: &'static str, id: Vec<u8>, receipt: &mut Receipt) -> Result<()> {
+    let rows = sqlx::query(which).bind(viewer.tenant).bind(id).fetch_all(&mut tx.conn).await?;
+    for row in &rows {
+        let id: ConversationId = row.id(0)?;
+        if let Some(conv) = Conv::find(&mut tx.conn, viewer.tenant, viewer.tenant_id(), id).await? {
+            erase_conversation(tx, viewer, &conv, receipt).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn erase_conversation(tx: &mut Tx, viewer: &Viewer, conv: &Conv, receipt: &mut Receipt) -> Result<()> {
+    receipt.conversations += 1;
+    let redacted = traces::redact_quotes(tx, conv).await?;
+    receipt.redacted += redacted;
+    let passages = erase_passages_of(tx, conv, receipt).await?;
+    pages::erase_telling(tx, conv, receipt).await?;
+    receipt.block_versions += blocks::take_back(tx, viewer, conv.id).await?;
+    traces::forget_pair(tx, conv).await?;
+    traces::forget_named(tx, conv.tenant, &passages).await?;
+    erase_runs(tx, conv, receipt).await?;
+    erase_messages(tx, conv, receipt).await?;
+    sqlx::query("DELETE FROM conversation_heads WHERE conv = ?1; DELETE FROM conversations WHERE conv = ?1")
+        .bind(conv.conv)
+        .execute(&mut tx.conn)
+        .await?;
+    pages::look_again(tx, conv).await?;
+    render_anew(tx, conv.tenant, conv.owner()).await
+}
+
+/// Passages that were written in the conversation; answers those that other owners' turns may have been shown.
+async fn erase_passages_of(tx: &mut Tx, conv: &Conv, receipt: &mut Receipt) -> Result<Vec<RecordId>> {
+    let rows = sqlx::query(
+        "SELECT p.rid, p.part, p.created_at, p.id, o.kind, o.a, o.b FROM passages p JOIN partitions o ON o.part = p.part
+         WHERE p.tenant = ? AND p.source_conv = ?",
+    )
+    .bind(conv.tenant)
+    .bind(conv.id.blob())
+    .fetch_all(&mut tx.conn)
+    .await?;
+    let mut elsewhere = Vec::new();
+    for row in &rows {
+        let known = Known { rid: row.int(0)?, part: row.int(1)?, created_at: row.int(2)?, id: row.id(3)?, owner: owner(row, 4)? };
+        receipt.vectors += remove(tx, &known).await?;
+        receipt.passages += 1;
+        if known.owner != conv.owner() {
+            elsewhere.push(RecordId::Passage(known.id));
+        }
+    }
+    Ok(elsewhere)
+}
+
+async fn erase_runs(tx: &mut Tx, conv: &Conv, receipt: &mut Receipt) -> Result<()> {
+    let rows = sqlx::query("SELECT id, waiting FROM runs WHERE tenant = ? AND conv = ?")
+        .bind(conv.tenant)
+        .bind(conv.conv)
+        .fetch_all(&mut tx.conn)
+        .await?;
+    for row in &rows {
+        receipt.runs += 1;
+        if let Some(waiting) = row.maybe_text(1)? {
+            receipt.messages += serde_json::from_str::<Vec<NewMessage>>(&waiting)?.len() as u64;
+        }
+        // Those who follow it learn that it is gone.
+        tx.then(After::Events(conv.tenant_id, row.id(0)?));
+    }
+    sqlx::query(
+        "DELETE FROM events WHERE tenant = ?1 AND run IN (SELECT run FROM runs WHERE tenant = ?1 AND conv = ?2);
+         DELETE FROM steps WHERE tenant = ?1 AND run IN (SELECT run FROM runs WHERE tenant = ?1 AND conv = ?2);
+         DELETE FROM idempotency WHERE tenant = ?1 AND run IN (SELECT id FROM runs WHERE tenant = ?1 AND conv = ?2);
+         DELETE FROM runs WHERE tenant = ?1 AND conv = ?2",
+    )
+    .bind(conv.tenant)
+    .bind(conv.conv)
+    .execute(&mut tx.conn)
+    .await?;
+    Ok(())
+}
+
+async fn erase_messages(tx: &mut Tx, conv: &Conv, receipt: &mut Receipt) -> Result<()> {
+    const OF: &str = "SELECT rid FROM messages WHERE tenant = ?1 AND conv = ?2";
+    let counts = sqlx::query(sqlx::AssertSqlSafe(format!(
+        "SELECT count(*), count(part), (SELECT count(*) FROM vectors WHERE rid IN ({OF}) AND length(vector) > 0)
+         FROM messages WHERE tenant = ?1 AND conv = ?2"
+    )))
+    .bind(conv.tenant)
+    .bind(conv.conv)
+    .fetch_one(&mut tx.conn)
+    .await?;
+    receipt.messages += counts.count(0)?;
+    receipt.vectors += counts.count(2)?;
+    let state = sqlx::query("UPDATE partitions SET records = records - ? WHERE part = ? RETURNING is_full_text")
+        .bind(counts.int(1)?)
+        .bind(conv.part)
+        .fetch_one(&mut tx.conn)
+        .await?;
+    let full_text = if state.flag(0)? { format!("DELETE FROM full_text WHERE rowid IN ({OF});") } else { String::new() };
+    sqlx::query(sqlx::AssertSqlSafe(format!(
+        "{full_text} DELETE FROM vectors WHERE rid IN ({OF}); DELETE FROM quotes WHERE quoting IN ({OF});
+         DELETE FROM messages WHERE tenant = ?1 AND conv = ?2"
+    )))
+    .bind(conv.tenant)
+    .bind(conv.conv)
+    .execute(&mut tx.conn)
+    .await?;
+    tx.then(After::Index { part: conv.part, change: IndexChange::RemoveConversation(conv.id) });
+    Ok(())
+}
+
+/// Everything that the owners have beside conversations, and the owners' partitions.
+async fn erase_owners(tx: &mut Tx, viewer: &Viewer, which: &'static str, id: Vec<u8>, receipt: &mut Receipt) -> Result<()> {
+    let rows = sqlx::query(which).bind(viewer.tenant).bind(id).fetch_all(&mut tx.conn).await?;
+    for row in &rows {
+        let partition = Partition { part: row.int(0)?, owner: owner(row, 1)?, records: 0, is_full_text: true };
+        erase_partition(tx, viewer, &partition, receipt).await?;
+    }
+    Ok(())
+}
+
+async fn erase_partition(tx: &mut Tx, viewer: &Viewer, partition: &Partition, receipt: &mut Receipt) -> Result<()> {
+    const RECORDS: &str = "SELECT rid FROM passages WHERE part = ?1 UNION ALL SELECT rid FROM diary WHERE part = ?1";
+    let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+        "SELECT (SELECT count(*) FROM passages WHERE part = ?1), (SELECT count(*) FROM diary WHERE part = ?1),
+            (SELECT count(*) FROM vectors WHERE rid IN ({RECORDS}) AND length(vector) > 0),
+            (SELECT count(*) FROM block_versions v JOIN blocks b ON b.block = v.block AND b.tenant = v.tenant
+                WHERE b.tenant = ?2 AND b.part = ?1)"
+    )))
+    .bind(partition.part)
+    .bind(viewer.tenant)
+    .fetch_one(&mut tx.conn)
+    .await?;
+    receipt.passages += row.count(0)?;
+    receipt.diary_entries += row.count(1)?;
+    receipt.vectors += row.count(2)?;
+    receipt.block_versions += row.count(3)?;
+    // Turns of other agents may have been shown this owner's blocks through links.
+    sqlx::query(
+        "UPDATE conversation_heads SET prefix = NULL WHERE prefix IS NOT NULL AND conv IN (
+            SELECT c.conv FROM blocks b JOIN block_links l ON l.block = b.block JOIN conversations c ON c.tenant = l.tenant AND c.agent = l.agent
+            WHERE b.tenant = ?1 AND b.part = ?2)",
+    )
+    .bind(viewer.tenant)
+    .bind(partition.part)
+    .execute(&mut tx.conn)
+    .await?;
+    render_anew(tx, viewer.tenant, partition.owner).await?;
+    sqlx::query(sqlx::AssertSqlSafe(format!(
+        "DELETE FROM full_text WHERE rowid IN ({RECORDS}) AND (SELECT is_full_text FROM partitions WHERE part = ?1);
+         DELETE FROM vectors WHERE rid IN ({RECORDS});
+         DELETE FROM passages WHERE part = ?1;
+         DELETE FROM diary WHERE part = ?1;
+         DELETE FROM diary_dirty WHERE tenant = ?2 AND part = ?1;
+         DELETE FROM block_links WHERE block IN (SELECT block FROM blocks WHERE tenant = ?2 AND part = ?1);
+         DELETE FROM block_versions WHERE tenant = ?2 AND block IN (SELECT block FROM blocks WHERE tenant = ?2 AND part = ?1);
+         DELETE FROM blocks WHERE tenant = ?2 AND part = ?1;
+         DELETE FROM partitions WHERE part = ?1"
+    )))
+    .bind(partition.part)
+    .bind(viewer.tenant)
+    .execute(&mut tx.conn)
+    .await?;
+    tx.then(After::Index { part: partition.part, change: IndexChange::Forget });
+    Ok(())
+}
+
+/// What is left of a text that quoted something erased.
+const REDACTED: &str = "[erased]";

@@ -1,0 +1,56 @@
+//! What a message costs beside the model: `cargo xtask bench turn`.
+//!
+//! Starts the release `sid-server` named by `--server` on the embedded store (durable, fsync on) against an instant model that lives in
+//! this process, and measures from outside: latency over HTTP, CPU and memory from the operating system's own accounting.
+//! Prints one row per figure: goal, measured, how. It judges nothing: timing decides no test.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a bench talks to its reader")]
+
+mod api;
+mod measures;
+mod model;
+mod process;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+
+/// What to measure, from the command line.
+pub(crate) struct Options {
+    pub(crate) server: PathBuf,
+    /// Folder with MiniLM, for the row that needs it.
+    pub(crate) minilm: Option<PathBuf>,
+    pub(crate) onnxruntime: Option<PathBuf>,
+    /// A tenth of everything: for trying the bench itself.
+    pub(crate) quick: bool,
+}
+
+fn options() -> Result<Options> {
+    let mut options = Options { server: PathBuf::from("target/release/sid-server"), minilm: None, onnxruntime: None, quick: false };
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().with_context(|| format!("{arg} wants a value"));
+        match arg.as_str() {
+            "--server" => options.server = value()?.into(),
+            "--minilm" => options.minilm = Some(value()?.into()),
+            "--onnxruntime" => options.onnxruntime = Some(value()?.into()),
+            "--quick" => options.quick = true,
+            other => anyhow::bail!("unknown argument {other}: use --server, --minilm, --onnxruntime, --quick"),
+        }
+    }
+    Ok(options)
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    // The client speaks plain HTTP, but its TLS wants to know a provider all the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let options = options()?;
+    println!("| figure | goal | measured | how |\n| --- | --- | --- | --- |");
+    measures::start_and_idle(&options).await?;
+    measures::sequential(&options).await?;
+    measures::concurrent(&options).await?;
+    measures::prefix(&options).await?;
+    measures::search(&options).await?;
+    measures::history(&options).await?;
+    Ok(())
+}

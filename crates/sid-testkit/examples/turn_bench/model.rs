@@ -1,0 +1,47 @@
+//! The instant model: answers one short sentence, streamed, and keeps the requests that it saw.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use parking_lot::Mutex;
+
+/// The model, listening.
+pub(crate) struct Model {
+    pub(crate) url: String,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Model {
+    pub(crate) async fn start() -> Result<Self> {
+        let requests: Arc<Mutex<Vec<String>>> = Arc::default();
+        let app = Router::new()
+            .route("/v1/chat/completions", post(chat))
+            .route("/v1/models", get(|| async { r#"{"object":"list","data":[{"id":"instant","object":"model"}]}"# }))
+            .with_state(requests.clone());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}/v1", listener.local_addr()?);
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Ok(Self { url, requests })
+    }
+
+    /// The bodies of all chat requests since the last call, in order.
+    pub(crate) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.requests.lock())
+    }
+}
+
+const ANSWER: &str = concat!(
+    "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"instant\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"That is good to hear, \"},\"finish_reason\":null}]}\n\n",
+    "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"instant\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"tell me more about it.\"},\"finish_reason\":\"stop\"}]}\n\n",
+    "data: [DONE]\n\n"
+);
+
+async fn chat(State(requests): State<Arc<Mutex<Vec<String>>>>, body: String) -> impl IntoResponse {
+    requests.lock().push(body);
+    ([(CONTENT_TYPE, "text/event-stream")], ANSWER)
+}

@@ -1,0 +1,120 @@
+//! The server as a process, and what the operating system says of it.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::Options;
+use crate::api::Api;
+
+/// A running server on a data folder of its own.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) api: Api,
+    pub(crate) ready_after: Duration,
+}
+
+/// Which embedder the server gets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Embedder {
+    None,
+    Lexical,
+    MiniLm,
+}
+
+impl Server {
+    /// Starts on `folder`; `key` is that of an earlier start there, else the printed first key is taken.
+    pub(crate) async fn start(options: &Options, folder: &Path, model_url: &str, embedder: Embedder, key: Option<String>) -> Result<Self> {
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let embedder = match embedder {
+            Embedder::None => "kind = \"none\"".to_owned(),
+            Embedder::Lexical => "kind = \"lexical\"".to_owned(),
+            Embedder::MiniLm => format!(
+                "kind = \"fastembed\"\npath = {:?}\nonnxruntime = {:?}",
+                options.minilm.as_deref().context("--minilm is missing")?,
+                options.onnxruntime.as_deref().context("--onnxruntime is missing")?
+            ),
+        };
+        let config = format!(
+            "[server]\nlisten = \"127.0.0.1:{port}\"\n[store]\nkind = \"sqlite\"\npath = {:?}\n[models.default]\nbase_url = {model_url:?}\nmodel = \"instant\"\ncontext_window = 8192\n[embedder]\n{embedder}\n[log]\nfilter = \"warn\"\n",
+            folder.join("data")
+        );
+        let file = folder.join("sid.toml");
+        std::fs::write(&file, config)?;
+        let began = Instant::now();
+        let mut child = Command::new(&options.server)
+            .arg("--config")
+            .arg(&file)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("{} does not start: build it with `cargo build --release -p sid-server`", options.server.display()))?;
+        let printed = first_key(&mut child);
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(120)).build()?;
+        let base = format!("http://127.0.0.1:{port}");
+        while !client.get(format!("{base}/health/ready")).send().await.is_ok_and(|r| r.status().is_success()) {
+            if let Some(status) = child.try_wait()? {
+                bail!("the server ended with {status}");
+            }
+            if began.elapsed() > Duration::from_secs(30) {
+                bail!("the server was not ready within 30 s");
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let ready_after = began.elapsed();
+        let key = match key {
+            Some(key) => key,
+            None => printed.recv_timeout(Duration::from_secs(5)).context("the server printed no first key")?,
+        };
+        Ok(Self { child, api: Api { client, base, key }, ready_after })
+    }
+
+    /// CPU seconds, user and system together.
+    pub(crate) fn cpu(&self) -> Result<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let after_name = stat.rsplit(") ").next().context("a stat line")?;
+        let fields: Vec<&str> = after_name.split_whitespace().collect();
+        let ticks: f64 = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
+        Ok(ticks / 100.0)
+    }
+
+    /// Resident memory in MB (10^6 bytes).
+    pub(crate) fn memory_mb(&self) -> Result<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find(|l| l.starts_with("VmRSS:")).context("a VmRSS line")?;
+        let kib: f64 = line.split_whitespace().nth(1).context("a number")?.parse()?;
+        Ok(kib * 1_024.0 / 1e6)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads both outputs to their end (so that the server never blocks on them) and sends the first key that is printed.
+fn first_key(child: &mut Child) -> mpsc::Receiver<String> {
+    let (tx, rx) = mpsc::channel();
+    let outputs: [Option<Box<dyn std::io::Read + Send>>; 2] =
+        [child.stdout.take().map(|o| Box::new(o) as _), child.stderr.take().map(|e| Box::new(e) as _)];
+    for output in outputs.into_iter().flatten() {
+        let tx = tx.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if let Some(at) = line.find("sid_") {
+                    let key: String = line[at..].chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')).collect();
+                    let _ = tx.send(key);
+                } else if line.contains("ERROR") || line.contains("WARN") {
+                    eprintln!("server: {line}");
+                }
+            }
+        });
+    }
+    rx
+}

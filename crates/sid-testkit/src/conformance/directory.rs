@@ -1,0 +1,249 @@
+//! The directory: tenants, keys, users, teams, agents, conversations.
+
+use std::collections::BTreeSet;
+
+use sid_store::{NewConversation, PageRequest, StoreError};
+use sid_types::{AgentId, AgentSpec, ApiKey, ConversationId, KeyId, KeyRole, OperatorScope, Team, TeamId, Tokens, User, UserId};
+
+use super::World;
+use super::world::assert_error;
+
+fn page(after: Option<String>, limit: usize) -> PageRequest {
+    PageRequest { after, limit }
+}
+
+fn user(w: &World, handle: &str) -> User {
+    User { id: UserId::new(), handle: handle.into(), display_name: handle.to_uppercase(), timezone: None, created_at: w.now() }
+}
+
+/// Tenants are listed oldest first, and their names are unique.
+pub async fn tenants_have_unique_names(w: World) {
+    let operator = OperatorScope::grant();
+    assert_error!(w.store.create_tenant(&operator, "ours").await, StoreError::Exists { .. });
+    w.wait(1);
+    let third = w.store.create_tenant(&operator, "third").await.expect("made");
+    let tenants = w.store.tenants(&operator).await.expect("listed");
+    assert_eq!(tenants, [w.ours.tenant.clone(), w.theirs.tenant.clone(), third]);
+}
+
+/// Keys are found by their hash, listed by tenant, and revoked once.
+pub async fn keys_are_found_and_revoked(w: World) {
+    let operator = OperatorScope::grant();
+    let key = |name: &str, role| ApiKey {
+        id: KeyId::new(),
+        name: name.into(),
+        role,
+        hash: format!("{:064x}", KeyId::new().uuid().as_u128()),
+        created_at: w.now(),
+        expires_at: None,
+        revoked_at: None,
+    };
+    let (tenant, user) = (w.ours.tenant.id, w.ours.ann.id);
+    let keys = [key("root", KeyRole::Operator), key("app", KeyRole::Tenant { tenant }), key("ann", KeyRole::User { tenant, user })];
+    let theirs = key("their app", KeyRole::Tenant { tenant: w.theirs.tenant.id });
+    for key in keys.iter().chain([&theirs]) {
+        w.store.put_key(&operator, key.clone()).await.expect("stored");
+        assert_eq!(w.store.key_by_hash(&key.hash).await.expect("asked").as_ref(), Some(key));
+        w.wait(1);
+    }
+    assert_eq!(w.store.key_by_hash(&"0".repeat(64)).await.expect("asked"), None);
+    let names = async |tenant| w.store.keys(&operator, tenant).await.expect("listed").into_iter().map(|k| k.name).collect::<Vec<_>>();
+    assert_eq!(names(None).await, ["root", "app", "ann", "their app"]);
+    assert_eq!(names(Some(tenant)).await, ["app", "ann"]);
+    let revoked = w.store.revoke_key(&operator, keys[1].id).await.expect("revoked");
+    assert_eq!(revoked.revoked_at, Some(w.now()));
+    w.wait(60);
+    assert_eq!(w.store.revoke_key(&operator, keys[1].id).await.expect("again"), revoked);
+    assert_eq!(w.store.key_by_hash(&keys[1].hash).await.expect("asked"), Some(revoked), "revoked ones are answered, too");
+    assert_error!(w.store.revoke_key(&operator, KeyId::new()).await, StoreError::NotFound { .. });
+}
+
+/// Users are found by id and handle; handles are unique in their tenant only.
+pub async fn users_have_unique_handles(w: World) {
+    let made = w.store.create_user(&w.ours.scope, user(&w, "cleo")).await.expect("made");
+    assert_eq!(w.store.create_user(&w.ours.scope, made.clone()).await.expect("again changes nothing"), made);
+    assert_error!(w.store.create_user(&w.ours.scope, user(&w, "cleo")).await, StoreError::Exists { .. });
+    w.store.create_user(&w.theirs.scope, user(&w, "cleo")).await.expect("another tenant's cleo");
+    assert_eq!(w.store.user(&w.ours.scope, made.id).await.expect("there"), made);
+    assert_eq!(w.store.user_by_handle(&w.ours.scope, "cleo").await.expect("there"), made);
+    assert_error!(w.store.user_by_handle(&w.ours.scope, "nobody").await, StoreError::NotFound { .. });
+    let changed = User { display_name: "Cleo".into(), timezone: Some("Europe/Berlin".into()), ..made };
+    assert_eq!(w.store.update_user(&w.ours.scope, changed.clone()).await.expect("changed"), changed);
+    assert_eq!(w.store.user(&w.ours.scope, changed.id).await.expect("there"), changed);
+    assert_error!(w.store.update_user(&w.ours.scope, user(&w, "ghost")).await, StoreError::NotFound { .. });
+}
+
+/// Lists are read in pages that neither skip nor repeat; a limit is cut to 1..=1,000.
+pub async fn lists_are_read_in_pages(w: World) {
+    for n in 0..8 {
+        w.wait(1);
+        w.store.create_user(&w.ours.scope, user(&w, &format!("u{n}"))).await.expect("made");
+    }
+    let (mut handles, mut after) = (Vec::new(), None);
+    loop {
+        let read = w.store.users(&w.ours.scope, page(after, 3)).await.expect("a page");
+        handles.extend(read.items.into_iter().map(|u| u.handle));
+        after = read.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(handles.len(), 10);
+    assert_eq!(handles[..2].iter().collect::<BTreeSet<_>>().len(), 2);
+    assert_eq!(handles[2..], (0..8).map(|n| format!("u{n}")).collect::<Vec<_>>(), "oldest first");
+    assert_eq!(w.store.users(&w.ours.scope, page(None, 0)).await.expect("a page").items.len(), 1);
+    assert_eq!(w.store.users(&w.ours.scope, page(None, usize::MAX)).await.expect("a page").items.len(), 10);
+    assert_error!(w.store.users(&w.ours.scope, page(Some("no cursor at all".into()), 3)).await, StoreError::Invalid(_));
+}
+
+/// Teams and their members, by name and handle; joining and leaving again change nothing.
+pub async fn teams_have_members(w: World) {
+    let o = &w.ours;
+    let team = Team { id: TeamId::new(), name: "alpha".into(), created_at: w.now() };
+    w.store.create_team(&o.scope, team.clone()).await.expect("made");
+    let twin = Team { id: TeamId::new(), ..team.clone() };
+    assert_error!(w.store.create_team(&o.scope, twin).await, StoreError::Exists { .. });
+    assert_eq!(w.store.teams(&o.scope).await.expect("listed"), [team.clone(), o.team.clone()]);
+    assert_eq!(w.store.team(&o.scope, team.id).await.expect("there"), team);
+    let members = async || w.store.team_members(&o.scope, team.id).await.expect("listed").into_iter().map(|u| u.handle).collect::<Vec<_>>();
+    for _ in 0..2 {
+        for user in [&o.bob, &o.ann] {
+            w.store.set_team_member(&o.scope, team.id, user.id, true).await.expect("joined");
+        }
+        assert_eq!(members().await, ["ann", "bob"]);
+    }
+    for _ in 0..2 {
+        w.store.set_team_member(&o.scope, team.id, o.ann.id, false).await.expect("left");
+        assert_eq!(members().await, ["bob"]);
+    }
+    assert_error!(w.store.set_team_member(&o.scope, team.id, UserId::new(), true).await, StoreError::NotFound { .. });
+    assert_error!(w.store.set_team_member(&o.scope, TeamId::new(), o.ann.id, true).await, StoreError::NotFound { .. });
+    assert_error!(w.store.set_team_member(&o.scope, team.id, w.theirs.ann.id, true).await, StoreError::NotFound { .. });
+}
+
+/// Agents come back as they were made, by id and name, and may be changed.
+pub async fn agents_are_made_and_changed(w: World) {
+    let o = &w.ours;
+    let mut spec = AgentSpec::new("cook", "scripted");
+    (spec.context_window, spec.max_output, spec.temperature) = (Some(Tokens(4_096)), Some(Tokens(512)), Some(0.25));
+    spec.tools = Some(vec!["conversation_search".into()]);
+    spec.metadata.insert("colour".into(), "green".into());
+    let made = w.store.create_agent(&o.scope, AgentId::new(), spec.clone(), vec![o.team.id]).await.expect("made");
+    assert_eq!((&made.spec, &made.teams, made.created_at), (&spec, &vec![o.team.id], w.now()));
+    assert_eq!(w.store.agent(&o.scope, made.id).await.expect("there"), made);
+    assert_eq!(w.store.agent_by_name(&o.scope, "cook").await.expect("there"), made);
+    assert_error!(w.store.create_agent(&o.scope, AgentId::new(), spec.clone(), vec![]).await, StoreError::Exists { .. });
+    let random = w.store.create_agent(&o.scope, AgentId::new(), AgentSpec::new("x", "m"), vec![TeamId::new()]).await;
+    assert_error!(random, StoreError::NotFound { .. });
+    let foreign = w.store.create_agent(&o.scope, AgentId::new(), AgentSpec::new("x", "m"), vec![w.theirs.team.id]).await;
+    assert_error!(foreign, StoreError::NotFound { .. });
+    w.wait(60);
+    let renamed = AgentSpec { name: "chef".into(), ..spec.clone() };
+    let changed = w.store.update_agent(&o.scope, made.id, renamed, vec![]).await.expect("changed");
+    assert_eq!(
+        (changed.spec.name.as_str(), changed.teams.len(), changed.created_at, changed.updated_at),
+        ("chef", 0, made.created_at, w.now())
+    );
+    assert_eq!(w.store.agent(&o.scope, made.id).await.expect("there"), changed);
+    assert_error!(w.store.agent_by_name(&o.scope, "cook").await, StoreError::NotFound { .. });
+    let taken = AgentSpec { name: "sid".into(), ..spec };
+    assert_error!(w.store.update_agent(&o.scope, made.id, taken, vec![]).await, StoreError::Exists { .. });
+    let names: Vec<String> =
+        w.store.agents(&o.scope, page(None, 10)).await.expect("listed").items.into_iter().map(|a| a.spec.name).collect();
+    assert_eq!((names.len(), names.last().map(String::as_str)), (3, Some("chef")), "oldest first");
+}
+
+/// The same key opens the same conversation, for this agent and user; another user's key is another conversation.
+pub async fn a_key_opens_one_conversation(w: World) {
+    let o = &w.ours;
+    let open = async |agent: AgentId, user: Option<UserId>, key: Option<&str>| {
+        let new = NewConversation { agent, user, key: key.map(str::to_owned) };
+        w.store.open_conversation(&o.scope, ConversationId::new(), new).await.expect("opened")
+    };
+    let (first, is_new) = open(o.agent.id, Some(o.ann.id), Some("thread-1")).await;
+    assert!(is_new);
+    assert_eq!((first.agent, first.user, first.key.as_deref(), first.created_at), (o.agent.id, Some(o.ann.id), Some("thread-1"), w.now()));
+    assert_eq!(open(o.agent.id, Some(o.ann.id), Some("thread-1")).await, (first.clone(), false));
+    for (agent, user, key) in [
+        (o.agent.id, Some(o.bob.id), Some("thread-1")),
+        (o.other_agent.id, Some(o.ann.id), Some("thread-1")),
+        (o.agent.id, None, Some("thread-1")),
+        (o.agent.id, Some(o.ann.id), Some("thread-2")),
+        (o.agent.id, Some(o.ann.id), None),
+        (o.agent.id, Some(o.ann.id), None),
+    ] {
+        assert!(open(agent, user, key).await.1, "another conversation");
+    }
+    assert_eq!(open(o.agent.id, None, Some("thread-1")).await.1, false, "those without a human have keys, too");
+    assert_eq!(w.store.conversation(&o.scope, first.id).await.expect("there"), first);
+    let again = NewConversation { agent: o.agent.id, user: Some(o.ann.id), key: Some("thread-1".into()) };
+    assert_eq!(w.store.open_conversation(&o.scope, first.id, again).await.expect("a repetition"), (first, false));
+    let new = NewConversation { agent: AgentId::new(), user: None, key: None };
+    assert_error!(w.store.open_conversation(&o.scope, ConversationId::new(), new).await, StoreError::NotFound { .. });
+}
+
+/// Conversations are listed newest first, of one agent, one user, or all, in pages.
+pub async fn conversations_are_listed_newest_first(w: World) {
+    let o = &w.ours;
+    let mut ids = Vec::new();
+    for (agent, user) in [(&o.agent, &o.ann), (&o.agent, &o.bob), (&o.other_agent, &o.ann), (&o.agent, &o.ann)] {
+        ids.insert(0, w.open(o, agent, Some(user)).await.id);
+        w.wait(1);
+    }
+    let list = async |agent: Option<AgentId>, user: Option<UserId>| {
+        let listed = w.store.conversations(&o.scope, agent, user, page(None, 10)).await.expect("listed");
+        listed.items.into_iter().map(|c| c.id).collect::<Vec<_>>()
+    };
+    assert_eq!(list(None, None).await, ids);
+    assert_eq!(list(Some(o.agent.id), None).await, [ids[0], ids[2], ids[3]]);
+    assert_eq!(list(None, Some(o.ann.id)).await, [ids[0], ids[1], ids[3]]);
+    assert_eq!(list(Some(o.agent.id), Some(o.bob.id)).await, [ids[2]]);
+    assert!(list(Some(AgentId::new()), None).await.is_empty());
+    let first = w.store.conversations(&o.scope, None, None, page(None, 3)).await.expect("a page");
+    let second = w.store.conversations(&o.scope, None, None, page(first.next, 3)).await.expect("a page");
+    assert_eq!((second.items.len(), second.items[0].id, second.next), (1, ids[3], None));
+}
+
+/// A person reads the tenant's agents, herself, her teams and her conversations, and opens her own; nothing else.
+pub async fn people_see_their_part_of_the_directory(w: World) {
+    let o = &w.ours;
+    let (ann, bob) = (o.as_user(&o.ann), o.as_user(&o.bob));
+    assert_eq!(w.store.agents(&ann, page(None, 10)).await.expect("listed").items.len(), 2);
+    w.store.agent(&ann, o.other_agent.id).await.expect("there");
+    assert_eq!(w.store.users(&ann, page(None, 10)).await.expect("listed").items, [o.ann.clone()]);
+    assert_error!(w.store.user(&ann, o.bob.id).await, StoreError::NotFound { .. });
+    assert_error!(w.store.user_by_handle(&ann, "bob").await, StoreError::NotFound { .. });
+    assert_eq!(w.store.teams(&ann).await.expect("listed"), [o.team.clone()]);
+    assert!(w.store.teams(&bob).await.expect("listed").is_empty());
+    assert_error!(w.store.team(&bob, o.team.id).await, StoreError::NotFound { .. });
+    assert_error!(w.store.team_members(&bob, o.team.id).await, StoreError::NotFound { .. });
+    let anns = w.talk(&o.ann).await;
+    w.talk(&o.bob).await;
+    w.open(o, &o.agent, None).await;
+    let listed = w.store.conversations(&ann, None, None, page(None, 10)).await.expect("listed").items;
+    assert_eq!(listed.iter().map(|c| c.id).collect::<Vec<_>>(), [anns.id]);
+    let open = async |user| {
+        let new = NewConversation { agent: o.agent.id, user, key: None };
+        w.store.open_conversation(&ann, ConversationId::new(), new).await
+    };
+    open(Some(o.ann.id)).await.expect("her own");
+    assert_error!(open(Some(o.bob.id)).await, StoreError::NotFound { .. });
+    assert_error!(open(None).await, StoreError::NotFound { .. });
+}
+
+/// Only the application manages the directory.
+pub async fn people_and_turns_do_not_manage(w: World) {
+    let o = &w.ours;
+    for scope in [o.as_user(&o.ann), o.as_turn(&o.agent, Some(&o.ann))] {
+        assert_error!(w.store.create_user(&scope, user(&w, "mallory")).await, StoreError::NotFound { .. });
+        assert_error!(w.store.update_user(&scope, User { display_name: "x".into(), ..o.bob.clone() }).await, StoreError::NotFound { .. });
+        let team = Team { id: TeamId::new(), name: "mine".into(), created_at: w.now() };
+        assert_error!(w.store.create_team(&scope, team).await, StoreError::NotFound { .. });
+        assert_error!(w.store.set_team_member(&scope, o.team.id, o.bob.id, true).await, StoreError::NotFound { .. });
+        let spec = AgentSpec::new("mine", "m");
+        assert_error!(w.store.create_agent(&scope, AgentId::new(), spec.clone(), vec![]).await, StoreError::NotFound { .. });
+        assert_error!(w.store.update_agent(&scope, o.agent.id, spec, vec![]).await, StoreError::NotFound { .. });
+    }
+    assert_eq!(w.store.users(&o.scope, page(None, 10)).await.expect("listed").items.len(), 2);
+    assert_eq!(w.store.agent(&o.scope, o.agent.id).await.expect("there"), o.agent);
+}
