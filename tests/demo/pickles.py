@@ -102,8 +102,8 @@ class Story:
 
 
 def pairs(why):
-    """`why` as (signal, value) pairs, whether it comes as a list or an object."""
-    return list(why.items()) if isinstance(why, dict) else [tuple(p) if isinstance(p, list) else (p.get("signal", p.get("name")), p["value"]) for p in why]
+    """What each signal added to a score."""
+    return [(part["signal"], part["score"]) for part in why]
 
 
 def heading(text):
@@ -179,10 +179,10 @@ def queue_of(context):
 
 def chat(server):
     heading("your turn (Ctrl-D ends): sid chat")
-    subprocess.run([str(paths.binary("sid")), *CHAT], env={**environment(), "SID_URL": server.url, "SID_KEY": server.key, "SID_TENANT": "demo", "SID_USER": "chad"})
+    subprocess.run([str(paths.binary("sid")), *CHAT], env={**environment(), "SID_SERVER": server.url, "SID_API_KEY": server.key, "SID_TENANT": "demo"})
 
 
-CHAT = ["chat", "sid"]
+CHAT = ["chat", "--agent", "sid", "--user", "chad", "--conversation", "demo"]
 
 if __name__ == "__main__":
     try:

@@ -11,7 +11,7 @@ def last_user(request):
     return next((m["content"] for m in reversed(request["messages"]) if m["role"] == "user"), "")
 
 
-class Server(ThreadingHTTPServer):
+class Http(ThreadingHTTPServer):
     daemon_threads, request_queue_size = True, 256
 
 
@@ -61,7 +61,7 @@ class FakeModel:
                     return self.reply(404, {"error": {"message": "no such path"}})
                 outer.chat(self, json.loads(body))
 
-        self.http = Server(("127.0.0.1", 0), Handler)
+        self.http = Http(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
 
     def chat(self, h, request):

@@ -115,14 +115,17 @@ class Scenario:
             self.conversations[user, agent, thread] = made["id"]
         return self.conversations[user, agent, thread]
 
-    def say(self, d):
-        tenant = d["user"].split("/")[0]
-        at = datetime.fromisoformat(d["at"].replace("Z", "+00:00"))
+    def pass_time(self, tenant, text):
+        """An hour or more has gone by in the story: the background would long have been done."""
+        at = datetime.fromisoformat(text.replace("Z", "+00:00"))
         before = self.clock.get(tenant)
         if before and abs((at - before).total_seconds()) >= 3600:
-            # In the story an hour or more has gone by; the background would long have been done.
             self.tenant(tenant).get("/index", wait_ms=WAIT_MS)
         self.clock[tenant] = at
+
+    def say(self, d):
+        tenant = d["user"].split("/")[0]
+        self.pass_time(tenant, d["at"])
         said = self.tenant(tenant).post(f"/conversations/{self.conversation(d['user'], d['agent'], d['thread'])}/messages",
                                         {"text": d["text"], "at": when(d["at"])}, timeout=58)
         run = said["run"]
@@ -132,6 +135,7 @@ class Scenario:
 
     def share(self, d):
         tenant, handle = d["by"].split("/")
+        self.pass_time(tenant, d["at"])
         self.tenant(tenant).acting(user=handle).post("/passages", {"owner": {"type": "team", "team": f"@{d['team'].split('/')[-1]}"}, "text": d["text"],
                                                                    "at": when(d["at"])})
         return {}

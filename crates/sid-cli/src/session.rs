@@ -1,5 +1,7 @@
 //! What a command works with: the output, the global flags, and the client, opened when it is first needed.
 
+use std::time::Duration;
+
 use clap::Args;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -8,8 +10,9 @@ use tokio::sync::OnceCell;
 use crate::cli::Global;
 use crate::client::{Client, Identity, List, Request, read};
 use crate::error::CliError;
-use crate::output::Output;
 use crate::output::table::Table;
+use crate::output::{Output, progress};
+use crate::wire;
 
 /// One call of the program.
 pub struct Session {
@@ -68,6 +71,29 @@ impl Session {
     #[must_use]
     pub fn user(&self) -> Option<String> {
         self.global.user.as_deref().map(|user| named("user", user))
+    }
+
+    /// Lets an embedded store make vectors of what was just written: nobody else does while this process is the only one. A server
+    /// does it by itself.
+    pub async fn settle(&self, limit: Duration) -> Result<(), CliError> {
+        let client = self.client().await?;
+        if !client.is_embedded() {
+            return Ok(());
+        }
+        let end = tokio::time::Instant::now() + limit;
+        let mut bar = None;
+        loop {
+            let index: wire::Index = read(client.value(Request::get(&["index"]).query("wait_ms", 1_000)).await?, "the index")?;
+            if index.pending == 0 || index.generation.is_none() || tokio::time::Instant::now() >= end {
+                break;
+            }
+            let bar = bar.get_or_insert_with(|| progress::items(&self.out, "making vectors", index.pending));
+            bar.set_position(bar.length().unwrap_or(0).saturating_sub(index.pending));
+        }
+        if let Some(bar) = bar {
+            bar.finish_and_clear();
+        }
+        Ok(())
     }
 
     /// Lets background work of an embedded store end.

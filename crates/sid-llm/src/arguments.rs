@@ -96,7 +96,9 @@ fn fit(mut map: Map<String, Value>, schema: Option<&Value>) -> Map<String, Value
     // The whole call, or the word `arguments`, repeated inside the arguments.
     for wrapper in ["arguments", "parameters", "args", "input"] {
         let is_wrapped = !properties.contains_key(wrapper)
-            && map.keys().all(|k| k == wrapper || (!properties.contains_key(k) && matches!(k.as_str(), "name" | "type" | "id" | "tool" | "function")));
+            && map.keys().all(|k| {
+                k == wrapper || (!properties.contains_key(k) && matches!(k.as_str(), "name" | "type" | "id" | "tool" | "function"))
+            });
         if !is_wrapped {
             continue;
         }
@@ -141,11 +143,15 @@ fn coerce(value: &mut Value, schema: &Value, depth: usize) {
                 "false" | "False" | "no" if allows("boolean") => Some(Value::Bool(false)),
                 "" | "null" | "None" if allows("null") => Some(Value::Null),
                 _ if allows("integer") && read.parse::<i64>().is_ok() => read.parse::<i64>().ok().map(Value::from),
-                _ if allows("integer") => read.parse::<f64>().ok().filter(|f| f.fract() == 0.0 && f.abs() < 9e15).map(|f| Value::from(f as i64)),
+                _ if allows("integer") => {
+                    read.parse::<f64>().ok().filter(|f| f.fract() == 0.0 && f.abs() < 9e15).map(|f| Value::from(f as i64))
+                }
                 _ if allows("number") => read.parse::<f64>().ok().map(Value::from),
                 _ if allows("array") && read.starts_with('[') => lenient::read_value(read).ok().map(|v| v.0),
                 _ if allows("object") && read.starts_with('{') => lenient::read_value(read).ok().map(|v| v.0),
-                _ if allows("array") && schema.pointer("/items/type").is_some_and(|t| t == "string") => Some(Value::Array(vec![Value::from(read)])),
+                _ if allows("array") && schema.pointer("/items/type").is_some_and(|t| t == "string") => {
+                    Some(Value::Array(vec![Value::from(read)]))
+                }
                 _ => None,
             };
             if let Some(better) = better {
@@ -198,7 +204,8 @@ pub(crate) fn clean_name(written: &str, tools: &[ToolSpec]) -> String {
     if let Some(tool) = find_tool(bare, tools) {
         return tool.name.clone();
     }
-    let harmless: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' }).take(64).collect();
+    let harmless: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' }).take(64).collect();
     if harmless.is_empty() { "unnamed_tool".to_owned() } else { harmless }
 }
 
@@ -229,7 +236,10 @@ mod tests {
         for (written, meant) in [
             ("", json!({})),
             ("null", json!({})),
-            (r#"{"query": "pickles", "k": "5", "exact": "true", "tags": "[\"a\", \"b\"]"}"#, json!({"query": "pickles", "k": 5, "exact": true, "tags": ["a", "b"]})),
+            (
+                r#"{"query": "pickles", "k": "5", "exact": "true", "tags": "[\"a\", \"b\"]"}"#,
+                json!({"query": "pickles", "k": 5, "exact": true, "tags": ["a", "b"]}),
+            ),
             (r#""{\"query\": \"x\"}""#, json!({"query": "x"})),
             (r#""\"{\\\"query\\\": \\\"x\\\"}\"""#, json!({"query": "x"})),
             (r#"{"arguments": {"query": "x"}}"#, json!({"query": "x"})),
@@ -246,7 +256,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_meant_is_refused_with_words_for_the_model() {
-        for written in [r#"{"query": "half a str"#, "pickles", "[1, 2]", "3", &format!("{{\"a\": {}{}}}", "[".repeat(100), "]".repeat(100))] {
+        for written in [r#"{"query": "half a str"#, "pickles", "[1, 2]", "3", &format!("{{\"a\": {}{}}}", "[".repeat(100), "]".repeat(100))]
+        {
             let problem = parse(written, Some(&schema())).expect_err(written);
             assert!(!problem.problem.is_empty() && problem.raw.chars().count() <= 2_000);
         }

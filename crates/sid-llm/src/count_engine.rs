@@ -41,7 +41,9 @@ impl EngineCounter {
             let tools: Value = request
                 .tools
                 .iter()
-                .map(|t| json!({"type": "function", "function": {"name": t.name, "description": t.description, "parameters": t.parameters}}))
+                .map(
+                    |t| json!({"type": "function", "function": {"name": t.name, "description": t.description, "parameters": t.parameters}}),
+                )
                 .collect();
             body.insert("tools".into(), tools);
         }

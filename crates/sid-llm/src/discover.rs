@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use sid_types::Tokens;
 
 use crate::http::Endpoint;
@@ -36,7 +36,9 @@ pub async fn discover(config: &ModelConfig) -> Result<ModelProfile, LlmError> {
 fn soft(answer: Result<Value, LlmError>) -> Result<Option<Value>, LlmError> {
     match answer {
         Ok(value) => Ok(Some(value)),
-        Err(error @ (LlmError::Unreachable { .. } | LlmError::Unauthorized { .. } | LlmError::Timeout { .. } | LlmError::Config(_))) => Err(error),
+        Err(error @ (LlmError::Unreachable { .. } | LlmError::Unauthorized { .. } | LlmError::Timeout { .. } | LlmError::Config(_))) => {
+            Err(error)
+        }
         Err(_) => Ok(None),
     }
 }
@@ -58,16 +60,19 @@ async fn openai(endpoint: &Endpoint, model: &str) -> Result<ModelProfile, LlmErr
     });
     let entry = entry.cloned().unwrap_or_default();
     let owner = entry.get("owned_by").and_then(Value::as_str).unwrap_or_default();
-    profile.context_window = tokens(&entry, &["max_model_len", "context_length", "loaded_context_length", "max_context_length", "context_window"]);
+    profile.context_window =
+        tokens(&entry, &["max_model_len", "context_length", "loaded_context_length", "max_context_length", "context_window"]);
 
     // llama.cpp says so in its list, or answers `/props`.
-    if matches!(owner, "llamacpp" | "llama.cpp") || (!matches!(owner, "vllm" | "sglang") && entry.get("meta").is_some()) || owner.is_empty() {
+    if matches!(owner, "llamacpp" | "llama.cpp") || (!matches!(owner, "vllm" | "sglang") && entry.get("meta").is_some()) || owner.is_empty()
+    {
         let props = endpoint.json(&endpoint.unversioned("/props"), None, PATIENCE).await.unwrap_or_default();
         if props.get("default_generation_settings").is_some() {
             profile.engine = Engine::LlamaCpp;
             profile.json_schema = true;
             profile.counts_tokens = true;
-            profile.context_window = props.get("default_generation_settings").and_then(|s| tokens(s, &["n_ctx"])).or(profile.context_window);
+            profile.context_window =
+                props.get("default_generation_settings").and_then(|s| tokens(s, &["n_ctx"])).or(profile.context_window);
             let caps = props.get("chat_template_caps");
             let can = |key: &str| caps.and_then(|c| c.get(key)).and_then(Value::as_bool);
             if can("supports_tools") == Some(false) || can("supports_tool_calls") == Some(false) {
@@ -85,7 +90,8 @@ async fn openai(endpoint: &Endpoint, model: &str) -> Result<ModelProfile, LlmErr
         "sglang" => profile.json_schema = true,
         _ => {
             let studio = endpoint.json(&endpoint.unversioned("/api/v0/models"), None, PATIENCE).await.unwrap_or_default();
-            let entry = studio.get("data").and_then(Value::as_array).into_iter().flatten().find(|m| m.get("id").is_some_and(|id| id == model));
+            let entry =
+                studio.get("data").and_then(Value::as_array).into_iter().flatten().find(|m| m.get("id").is_some_and(|id| id == model));
             if let Some(entry) = entry {
                 profile.json_schema = true;
                 profile.context_window = tokens(entry, &["loaded_context_length", "max_context_length"]).or(profile.context_window);
@@ -98,7 +104,7 @@ async fn openai(endpoint: &Endpoint, model: &str) -> Result<ModelProfile, LlmErr
 #[cfg(feature = "ollama")]
 async fn ollama(endpoint: &Endpoint, model: &str, num_ctx: Option<u32>) -> Result<ModelProfile, LlmError> {
     let mut profile = ModelProfile { engine: Engine::Ollama, json_schema: true, ..ModelProfile::default() };
-    let shown = match endpoint.json(&endpoint.unversioned("/api/show"), Some(&json!({"model": model})), PATIENCE).await {
+    let shown = match endpoint.json(&endpoint.unversioned("/api/show"), Some(&serde_json::json!({"model": model})), PATIENCE).await {
         // It is Ollama, and says that the model is not there.
         Err(LlmError::Refused { status: 404, .. }) => {
             let detail = format!("Ollama has no model `{model}`: run `ollama pull {model}`");
@@ -112,8 +118,13 @@ async fn ollama(endpoint: &Endpoint, model: &str, num_ctx: Option<u32>) -> Resul
         profile.tool_mode = Rung::Structured;
     }
     let running = endpoint.json(&endpoint.unversioned("/api/ps"), None, PATIENCE).await.unwrap_or_default();
-    let is_it = |m: &&Value| ["model", "name"].iter().any(|k| m.get(*k).and_then(Value::as_str).is_some_and(|n| n == model || n.strip_suffix(":latest") == Some(model)));
-    let allocated = running.get("models").and_then(Value::as_array).into_iter().flatten().find(is_it).and_then(|m| tokens(m, &["context_length"]));
+    let is_it = |m: &&Value| {
+        ["model", "name"]
+            .iter()
+            .any(|k| m.get(*k).and_then(Value::as_str).is_some_and(|n| n == model || n.strip_suffix(":latest") == Some(model)))
+    };
+    let allocated =
+        running.get("models").and_then(Value::as_array).into_iter().flatten().find(is_it).and_then(|m| tokens(m, &["context_length"]));
     let trained = shown.get("model_info").and_then(Value::as_object).into_iter().flatten();
     let trained = trained.filter(|(k, _)| k.ends_with(".context_length")).find_map(|(_, v)| u32::try_from(v.as_u64()?).ok());
     let parameter = shown.get("parameters").and_then(Value::as_str).and_then(|text| {

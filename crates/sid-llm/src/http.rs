@@ -21,6 +21,7 @@ pub(crate) struct Endpoint {
     /// Without a trailing slash and without the version.
     root: String,
     /// `/v1`, or what the operator wrote instead.
+    #[cfg_attr(not(feature = "openai"), expect(dead_code, reason = "Ollama's own API has no version"))]
     version: String,
     connect_timeout: Duration,
 }
@@ -48,7 +49,8 @@ impl Endpoint {
         RING.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
 
         let written = settings.base_url.trim().trim_end_matches('/');
-        let url = reqwest::Url::parse(written).map_err(|e| LlmError::Config(format!("the model's base_url `{}` is not a URL: {e}", redact(written))))?;
+        let url = reqwest::Url::parse(written)
+            .map_err(|e| LlmError::Config(format!("the model's base_url `{}` is not a URL: {e}", redact(written))))?;
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
             return Err(LlmError::Config(format!("the model's base_url `{}` must begin with http:// or https://", redact(written))));
         }
@@ -87,6 +89,7 @@ impl Endpoint {
     }
 
     /// A path below the version, such as `/chat/completions`.
+    #[cfg(any(feature = "openai", test))]
     pub(crate) fn versioned(&self, path: &str) -> String {
         format!("{}{}{path}", self.root, self.version)
     }
@@ -121,7 +124,8 @@ impl Endpoint {
                 None => self.send(url, self.client.get(url)).await?,
             };
             let body = read_bounded(response, 64 << 20).await?;
-            serde_json::from_slice(&body).map_err(|e| LlmError::Interrupted { detail: format!("{} answered with something that is not JSON: {e}", redact(url)) })
+            serde_json::from_slice(&body)
+                .map_err(|e| LlmError::Interrupted { detail: format!("{} answered with something that is not JSON: {e}", redact(url)) })
         };
         tokio::time::timeout(limit, call).await.map_err(|_| LlmError::Timeout { stage: TimeoutStage::Total, limit })?
     }
@@ -142,7 +146,9 @@ impl Endpoint {
 
 /// `v1`, `v2`, `v1beta`.
 fn is_version(segment: &str) -> bool {
-    segment.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()) && rest.chars().all(|c| c.is_ascii_alphanumeric()))
+    segment
+        .strip_prefix('v')
+        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()) && rest.chars().all(|c| c.is_ascii_alphanumeric()))
 }
 
 /// The URL without user name, password and query.
@@ -200,7 +206,13 @@ mod tests {
 
     fn endpoint(base_url: &str) -> Result<Endpoint, LlmError> {
         let headers = BTreeMap::new();
-        Endpoint::new(&Settings { base_url, api_key: Some("secret"), headers: &headers, proxy: None, connect_timeout: Duration::from_secs(1) })
+        Endpoint::new(&Settings {
+            base_url,
+            api_key: Some("secret"),
+            headers: &headers,
+            proxy: None,
+            connect_timeout: Duration::from_secs(1),
+        })
     }
 
     #[test]

@@ -11,6 +11,8 @@ mod connect;
 #[cfg(any(feature = "openai", feature = "ollama"))]
 mod discover;
 #[cfg(any(feature = "openai", feature = "ollama"))]
+mod document;
+#[cfg(any(feature = "openai", feature = "ollama"))]
 mod http;
 #[cfg(any(feature = "openai", feature = "ollama"))]
 mod probe;
@@ -49,9 +51,9 @@ pub use count_engine::EngineCounter;
 #[cfg(any(feature = "openai", feature = "ollama"))]
 pub use discover::discover;
 pub use embed::{EmbedInput, Embedder, EmbeddingGeneration};
+pub use embedders::HashEmbedder;
 #[cfg(feature = "fastembed")]
 pub use embedders::{FastembedConfig, FastembedEmbedder, FastembedSource};
-pub use embedders::HashEmbedder;
 #[cfg(feature = "openai")]
 pub use embedders::{OpenAiEmbedder, OpenAiEmbedderConfig};
 pub use error::{LlmError, TimeoutStage};

@@ -7,7 +7,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sid_types::{Tokens, ToolSpec};
 
-use crate::{ChatEvent, ChatMessage, ChatModel, ChatReply, ChatRequest, Embedder, EmbedInput, LlmError, ModelConfig, ModelExt as _, ModelProfile, ProfileOverrides, Rung, Timeouts, discover};
+use crate::{
+    ChatEvent, ChatMessage, ChatModel, ChatReply, ChatRequest, EmbedInput, Embedder, LlmError, ModelConfig, ModelExt as _, ModelProfile,
+    ProfileOverrides, Rung, Timeouts, discover,
+};
 
 /// What a trial of one capability showed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -30,7 +33,12 @@ fn verdict(capability: &'static str, ok: bool, detail: impl Into<String>, start:
 /// Tries a model, at most `patience` per question, and its embeddings when an embedder is given.
 ///
 /// Costs a few short requests. After an endpoint that cannot be reached nothing else is tried.
-pub async fn probe(config: &ModelConfig, overrides: &ProfileOverrides, embedder: Option<&dyn Embedder>, patience: Duration) -> Vec<Verdict> {
+pub async fn probe(
+    config: &ModelConfig,
+    overrides: &ProfileOverrides,
+    embedder: Option<&dyn Embedder>,
+    patience: Duration,
+) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     let start = Instant::now();
     let discovered = discover(config).await;
@@ -39,7 +47,11 @@ pub async fn probe(config: &ModelConfig, overrides: &ProfileOverrides, embedder:
     verdicts.push(verdict("reachable", is_reached, reached, start));
     if is_reached {
         let is_refused = matches!(discovered, Err(LlmError::Unauthorized { .. }));
-        let detail = if is_refused { "the endpoint refuses the credentials: set the model's api_key" } else { "the credentials are accepted, or none are needed" };
+        let detail = if is_refused {
+            "the endpoint refuses the credentials: set the model's api_key"
+        } else {
+            "the credentials are accepted, or none are needed"
+        };
         verdicts.push(verdict("auth", !is_refused, detail, start));
         if !is_refused {
             chat_verdicts(config, overrides, discovered, patience, &mut verdicts).await;
@@ -62,7 +74,13 @@ pub async fn probe(config: &ModelConfig, overrides: &ProfileOverrides, embedder:
     verdicts
 }
 
-async fn chat_verdicts(config: &ModelConfig, overrides: &ProfileOverrides, discovered: Result<ModelProfile, LlmError>, patience: Duration, verdicts: &mut Vec<Verdict>) {
+async fn chat_verdicts(
+    config: &ModelConfig,
+    overrides: &ProfileOverrides,
+    discovered: Result<ModelProfile, LlmError>,
+    patience: Duration,
+    verdicts: &mut Vec<Verdict>,
+) {
     let start = Instant::now();
     if let Err(error @ LlmError::Refused { .. }) = &discovered {
         verdicts.push(verdict("model", false, error.to_string(), start));
@@ -80,10 +98,18 @@ async fn chat_verdicts(config: &ModelConfig, overrides: &ProfileOverrides, disco
     match &plain {
         Ok(seen) => {
             verdicts.push(verdict("model", true, format!("`{}` on {:?}", config.model(), profile.engine), start));
-            let detail = if seen.reply.is_empty() { "the answer is empty".to_owned() } else { format!("answered {} characters", seen.reply.text.chars().count()) };
+            let detail = if seen.reply.is_empty() {
+                "the answer is empty".to_owned()
+            } else {
+                format!("answered {} characters", seen.reply.text.chars().count())
+            };
             verdicts.push(verdict("chat", !seen.reply.is_empty(), detail, start));
             let streams = seen.deltas > 1;
-            let detail = if streams { format!("{} deltas, the first after {} ms", seen.deltas, seen.first_ms) } else { "the answer came in one piece".to_owned() };
+            let detail = if streams {
+                format!("{} deltas, the first after {} ms", seen.deltas, seen.first_ms)
+            } else {
+                "the answer came in one piece".to_owned()
+            };
             verdicts.push(verdict("streaming", streams, detail, start));
             let detail = match seen.reply.usage {
                 Some(usage) => format!("{} prompt tokens reported", usage.prompt_tokens),
@@ -146,7 +172,8 @@ async fn json_schema(model: &dyn ChatModel) -> Verdict {
 }
 
 fn request(words: &str) -> ChatRequest {
-    let messages = vec![ChatMessage::System { text: "You are a helpful assistant. Be brief.".into() }, ChatMessage::User { text: words.into() }];
+    let messages =
+        vec![ChatMessage::System { text: "You are a helpful assistant. Be brief.".into() }, ChatMessage::User { text: words.into() }];
     ChatRequest { messages, max_tokens: Tokens(200), temperature: Some(0.0), ..ChatRequest::default() }
 }
 

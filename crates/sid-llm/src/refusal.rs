@@ -17,7 +17,9 @@ pub(crate) fn of_status(status: u16, retry_after: Option<Duration>, body: &str) 
     let value: Value = serde_json::from_str(body).unwrap_or(Value::Null);
     let error = value.get("error").unwrap_or(&value);
     let message = message_of(error).unwrap_or_else(|| detail(body));
-    if matches!(status, 400 | 413 | 422 | 500) && let Some(overflow) = context_overflow(error, &message) {
+    if matches!(status, 400 | 413 | 422 | 500)
+        && let Some(overflow) = context_overflow(error, &message)
+    {
         return overflow;
     }
     match status {
@@ -69,7 +71,9 @@ fn context_overflow(error: &Value, message: &str) -> Option<LlmError> {
     ]
     .iter()
     .any(|w| words.contains(w))
-        && ["exceed", "longer", "overflow", "however", "must be <=", "only", "too long", "too many", "larger"].iter().any(|w| words.contains(w));
+        && ["exceed", "longer", "overflow", "however", "must be <=", "only", "too long", "too many", "larger"]
+            .iter()
+            .any(|w| words.contains(w));
     if !is_typed && !says_so {
         return None;
     }
@@ -91,7 +95,9 @@ fn numbers_in(words: &str) -> Vec<(usize, u32)> {
             continue;
         }
         let end = bytes[at..].iter().position(|b| !b.is_ascii_digit()).map_or(bytes.len(), |n| at + n);
-        if (3..=8).contains(&(end - at)) && let Ok(number) = words[at..end].parse() {
+        if (3..=8).contains(&(end - at))
+            && let Ok(number) = words[at..end].parse()
+        {
             found.push((at, number));
         }
         at = end;
@@ -100,7 +106,16 @@ fn numbers_in(words: &str) -> Vec<(usize, u32)> {
 }
 
 fn window_in(words: &str, numbers: &[(usize, u32)]) -> Option<Tokens> {
-    let marks = ["context length is", "context length of", "context size (", "context size of", "context length (", "context window of", "must be <=", "maximum context length"];
+    let marks = [
+        "context length is",
+        "context length of",
+        "context size (",
+        "context size of",
+        "context length (",
+        "context window of",
+        "must be <=",
+        "maximum context length",
+    ];
     marks.iter().filter_map(|mark| words.find(mark)).find_map(|at| {
         let (start, number) = numbers.iter().find(|(start, _)| *start > at)?;
         (start - at < 60).then_some(Tokens(*number))
@@ -124,13 +139,43 @@ mod tests {
     #[test]
     fn overflow_in_the_words_of_every_engine() {
         for (engine, body, prompt, window) in [
-            ("vllm", r#"{"object":"error","message":"This model's maximum context length is 4096 tokens. However, you requested 5012 tokens (4500 in the messages, 512 in the completion). Please reduce the length of the messages or completion.","type":"BadRequestError","code":400}"#, 4500, 4096),
-            ("vllm new", r#"{"error":{"message":"You passed 5001 input tokens and requested 100 output tokens. However, the model's context length is only 4096 tokens, resulting in a maximum input length of 3996 tokens.","type":"BadRequestError","code":400}}"#, 5001, 4096),
-            ("llama.cpp", r#"{"error":{"code":400,"message":"the request exceeds the available context size, try increasing it","type":"exceed_context_size_error","n_prompt_tokens":5000,"n_ctx":4096}}"#, 5000, 4096),
-            ("sglang", r#"{"object":"error","message":"Requested token count exceeds the model's maximum context length of 4096 tokens. You requested a total of 5012 tokens: 4500 tokens from the input messages and 512 tokens for the completion.","type":"BadRequestError","code":400}"#, 4500, 4096),
+            (
+                "vllm",
+                r#"{"object":"error","message":"This model's maximum context length is 4096 tokens. However, you requested 5012 tokens (4500 in the messages, 512 in the completion). Please reduce the length of the messages or completion.","type":"BadRequestError","code":400}"#,
+                4500,
+                4096,
+            ),
+            (
+                "vllm new",
+                r#"{"error":{"message":"You passed 5001 input tokens and requested 100 output tokens. However, the model's context length is only 4096 tokens, resulting in a maximum input length of 3996 tokens.","type":"BadRequestError","code":400}}"#,
+                5001,
+                4096,
+            ),
+            (
+                "llama.cpp",
+                r#"{"error":{"code":400,"message":"the request exceeds the available context size, try increasing it","type":"exceed_context_size_error","n_prompt_tokens":5000,"n_ctx":4096}}"#,
+                5000,
+                4096,
+            ),
+            (
+                "sglang",
+                r#"{"object":"error","message":"Requested token count exceeds the model's maximum context length of 4096 tokens. You requested a total of 5012 tokens: 4500 tokens from the input messages and 512 tokens for the completion.","type":"BadRequestError","code":400}"#,
+                4500,
+                4096,
+            ),
             ("sglang old", r#"{"message":"The input (5000 tokens) is longer than the model's context length (4096 tokens)."}"#, 5000, 4096),
-            ("lm studio", r#"{"error":"Trying to keep the first 5000 tokens when context the overflows. However, the model is loaded with context length of only 4096 tokens, which is not enough."}"#, 5000, 4096),
-            ("together", r#"{"error":{"message":"`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens and 512 `max_new_tokens`","type":"invalid_request_error"}}"#, 5000, 4096),
+            (
+                "lm studio",
+                r#"{"error":"Trying to keep the first 5000 tokens when context the overflows. However, the model is loaded with context length of only 4096 tokens, which is not enough."}"#,
+                5000,
+                4096,
+            ),
+            (
+                "together",
+                r#"{"error":{"message":"`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens and 512 `max_new_tokens`","type":"invalid_request_error"}}"#,
+                5000,
+                4096,
+            ),
         ] {
             let error = of_status(400, None, body);
             assert_eq!(error, LlmError::ContextOverflow { prompt: Some(Tokens(prompt)), window: Some(Tokens(window)) }, "{engine}");
@@ -147,7 +192,9 @@ mod tests {
     fn other_refusals_keep_their_kind() {
         assert_eq!(of_status(401, None, ""), LlmError::Unauthorized { status: 401 });
         assert_eq!(of_status(429, Some(Duration::from_secs(2)), "{}"), LlmError::RateLimited { retry_after: Some(Duration::from_secs(2)) });
-        assert!(matches!(of_status(503, None, r#"{"error":{"message":"Loading model"}}"#), LlmError::ServerFault { status: 503, detail } if detail == "Loading model"));
+        assert!(
+            matches!(of_status(503, None, r#"{"error":{"message":"Loading model"}}"#), LlmError::ServerFault { status: 503, detail } if detail == "Loading model")
+        );
         assert!(matches!(of_status(400, None, r#"{"error":"model does not support tools"}"#), LlmError::Refused { status: 400, .. }));
         assert!(matches!(of_status(404, None, "no such page"), LlmError::Refused { status: 404, detail } if detail == "no such page"));
         assert_eq!(detail(&"é".repeat(900)).chars().count(), 500);

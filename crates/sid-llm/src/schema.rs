@@ -90,9 +90,9 @@ fn inline(schema: &Value, root: &Value, depth: usize) -> Value {
     }
 }
 
-static REPLY: LazyLock<Value> = LazyLock::new(|| {
-    json!({"type": "object", "properties": {"reply": {"type": "string"}}, "required": ["reply"], "additionalProperties": false})
-});
+static REPLY: LazyLock<Value> = LazyLock::new(
+    || json!({"type": "object", "properties": {"reply": {"type": "string"}}, "required": ["reply"], "additionalProperties": false}),
+);
 
 /// One schema over all tools and a plain reply: `{"reply": "…"}` or `{"action": {"tool": "f", "arguments": {…}}}`.
 pub(crate) fn envelope(tools: &[ToolSpec]) -> Value {
@@ -192,7 +192,10 @@ mod tests {
         };
         let envelope = envelope(&[tool("a"), tool("b")]);
         assert_eq!(envelope.pointer("/anyOf/1/properties/action/anyOf/1/properties/tool/const"), Some(&json!("b")));
-        assert_eq!(envelope.pointer("/anyOf/1/properties/action/anyOf/0/properties/arguments/properties/text/maxLength"), Some(&json!(600)));
+        assert_eq!(
+            envelope.pointer("/anyOf/1/properties/action/anyOf/0/properties/arguments/properties/text/maxLength"),
+            Some(&json!(600))
+        );
         assert_eq!(envelope.pointer("/anyOf/0/properties/reply"), Some(&json!({"type": "string"})));
     }
 }

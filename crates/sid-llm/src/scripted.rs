@@ -80,7 +80,10 @@ impl ScriptedModel {
         Self {
             state: Arc::new(Mutex::new(State { script: VecDeque::new(), requests: Vec::new(), calls: 0 })),
             otherwise: Arc::new(otherwise),
-            info: ModelInfo { model: "scripted".into(), profile: ModelProfile { context_window: Some(Tokens(8_192)), ..ModelProfile::default() } },
+            info: ModelInfo {
+                model: "scripted".into(),
+                profile: ModelProfile { context_window: Some(Tokens(8_192)), ..ModelProfile::default() },
+            },
         }
     }
 

@@ -49,15 +49,7 @@ impl SseParser {
     /// A parser that refuses events of more than `max_event_bytes`.
     #[must_use]
     pub const fn new(max_event_bytes: usize) -> Self {
-        Self {
-            line: Vec::new(),
-            data: Vec::new(),
-            event: None,
-            has_data: false,
-            after_cr: false,
-            is_first_line: true,
-            max_event_bytes,
-        }
+        Self { line: Vec::new(), data: Vec::new(), event: None, has_data: false, after_cr: false, is_first_line: true, max_event_bytes }
     }
 
     /// Takes the next bytes and appends the events that they complete.
@@ -167,6 +159,7 @@ mod tests {
     fn line_ends_of_every_kind_and_split() {
         assert_eq!(parse(&[b"data: a\n\ndata: b\r\n\r\ndata: c\r\rdata:d\n\n"]), ["a", "b", "c", "d"]);
         assert_eq!(parse(&[b"data: a\r", b"\n\r", b"\ndata: b\r", b"\r"]), ["a", "b"]);
+        assert_eq!(parse(&[b"data: a\r", b"\ndata: b\r", b"\n\r", b"\n"]), ["a\nb"], "one line end, however it is cut");
         assert_eq!(parse(&[b"\xef\xbb\xbfdata: a\n\n"]), ["a"]);
     }
 

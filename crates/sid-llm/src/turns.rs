@@ -60,11 +60,20 @@ impl Turns {
                 self.close_calls();
                 self.out.push(ChatMessage::System { text: text.clone() });
             }
-            ChatMessage::System { text } => self.user(&format!("<note>\n{text}\n</note>")),
+            ChatMessage::System { text } => self.note(&format!("<note>\n{text}\n</note>")),
             ChatMessage::User { text } if text.trim().is_empty() => self.user(EMPTY),
             ChatMessage::User { text } => self.user(text),
             ChatMessage::Assistant { text, tool_calls } => self.assistant(text, tool_calls),
             ChatMessage::Tool { call_id, name, text } => self.result(call_id, name, text),
+        }
+    }
+
+    /// A system message where none may stand: at the end of the results it follows, else in the user's turn.
+    fn note(&mut self, text: &str) {
+        self.close_calls();
+        match self.out.last_mut() {
+            Some(ChatMessage::Tool { text: before, .. }) => join(before, text),
+            _ => self.user(text),
         }
     }
 
@@ -201,7 +210,8 @@ mod tests {
 
     #[test]
     fn odd_histories_become_strict_turns() {
-        let kinds = [system("s"), user("u"), user(""), assistant("a"), assistant(""), calls(&["x"]), calls(&["x", "y"]), result("x"), result("z")];
+        let kinds =
+            [system("s"), user("u"), user(""), assistant("a"), assistant(""), calls(&["x"]), calls(&["x", "y"]), result("x"), result("z")];
         // Every history of up to four messages behind a system message.
         for length in 0..=4_u32 {
             for mut number in 0..9_usize.pow(length) {
@@ -217,13 +227,21 @@ mod tests {
 
     #[test]
     fn a_prefix_of_messages_gives_a_prefix_of_turns() {
-        let history = [system("head"), user("1"), calls(&["x"]), result("x"), assistant("a"), system("tail"), user("2"), calls(&["x"]), result("x")];
+        let history =
+            [system("head"), user("1"), calls(&["x"]), result("x"), assistant("a"), system("tail"), user("2"), calls(&["x"]), result("x")];
         let whole = normalise(&history, STRICT);
         for end in [2, 4, 5, 7] {
             let part = normalise(&history[..end], STRICT);
             assert_eq!(part, whole[..part.len()], "{end}");
         }
         assert_eq!(whole[5], user("<note>\ntail\n</note>\n\n2"));
+    }
+
+    #[test]
+    fn a_note_behind_results_does_not_interrupt_the_turn() {
+        let turns = normalise(&[system("head"), user("1"), calls(&["x"]), result("x"), system("pressure")], STRICT);
+        let ChatMessage::Tool { text, .. } = &turns[3] else { panic!("{turns:?}") };
+        assert_eq!((turns.len(), text.as_str()), (4, "ok\n\n<note>\npressure\n</note>"));
     }
 
     #[test]

@@ -165,8 +165,23 @@ impl App {
         let server: &Server = &self.config().server;
         tracing::info!(runs = self.engine().active_runs(), "shutting down");
         tokio::time::sleep(Duration::from_millis(server.drain_delay_ms)).await;
-        self.engine().drain(Duration::from_millis(server.drain_timeout_ms)).await;
+        tokio::select! {
+            // First: it is this call that refuses new work.
+            biased;
+            () = self.engine().drain(Duration::from_millis(server.drain_timeout_ms)) => {}
+            // Idle background workers end by themselves; nobody has to wait for their next look at the clock.
+            () = self.no_runs() => {}
+        }
         self.closing().cancel();
+    }
+
+    /// Ready when no run has been under way for a moment.
+    async fn no_runs(&self) {
+        let mut quiet = 0;
+        while quiet < 3 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            quiet = if self.engine().active_runs() == 0 { quiet + 1 } else { 0 };
+        }
     }
 
     /// The configuration in force.
@@ -259,8 +274,7 @@ pub fn openapi_json() -> String {
 }
 
 async fn no_route(request: axum::extract::Request) -> ApiError {
-    ApiError::new(ApiCode::NoRoute, format!("there is no route {}: see /openapi.json", request.uri().path()))
-        .openai("unknown_url", None)
+    ApiError::new(ApiCode::NoRoute, format!("there is no route {}: see /openapi.json", request.uri().path())).openai("unknown_url", None)
 }
 
 async fn wrong_method(request: axum::extract::Request) -> ApiError {
@@ -279,6 +293,17 @@ async fn first_start(store: &dyn Store, now: Timestamp) -> Result<Option<String>
     let (key, text) = new_key(KeyId::new(), "first operator".into(), KeyRole::Operator, now, None);
     store.put_key(&right, key).await?;
     Ok(Some(text))
+}
+
+/// Makes an operator key in the configured store, for people who have lost all of theirs. Whoever can open the data folder owns it.
+///
+/// Errors: the store cannot be opened, for instance because a server runs on it.
+pub async fn create_operator_key(config: &Config, name: &str) -> Result<String, OpenError> {
+    let store_error = |source: StoreError| OpenError::Store { path: config.store.path.clone(), source };
+    let backend = Backend::open(config, Arc::new(SystemClock)).await.map_err(store_error)?;
+    let (key, text) = new_key(KeyId::new(), name.to_owned(), KeyRole::Operator, SystemClock.now(), None);
+    backend.store().put_key(&house_right(), key).await.map_err(store_error)?;
+    Ok(text)
 }
 
 fn engine_config(config: &Config) -> EngineConfig {

@@ -4,10 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sid_store::{InProcess, Store, StoreError};
-
-struct SqliteStore; struct SqliteConfig;
-impl SqliteConfig { fn new(_: &std::path::Path) -> Self { Self } }
-impl SqliteStore { async fn open(_: SqliteConfig, _: Arc<dyn Clock>) -> Result<Self, StoreError> { Err(StoreError::Invalid("sqlite is not there yet".into())) } async fn backup(&self, _: &Path) -> Result<(), StoreError> { Ok(()) } }
+use sid_store_sqlite::{SqliteConfig, SqliteStore};
 use sid_types::Clock;
 
 use crate::config::{Config, StoreKind};
@@ -25,7 +22,7 @@ impl Backend {
             StoreKind::Sqlite => {
                 let path = config.store.path.clone();
                 let store = Arc::new(SqliteStore::open(SqliteConfig::new(&path), clock).await?);
-                Ok(Self { store: Arc::new(InProcess::default()), embedded: Some((store, path)) })
+                Ok(Self { store: store.clone(), embedded: Some((store, path)) })
             }
         }
     }

@@ -75,7 +75,11 @@ codes! {
 
 /// A failed request.
 #[derive(Debug, Clone)]
-pub struct ApiError {
+pub(crate) struct ApiError(Box<Failure>);
+
+/// Boxed: answers are moved often, and seldom are errors.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
     pub(crate) status: StatusCode,
     pub(crate) code: &'static str,
     title: &'static str,
@@ -86,10 +90,17 @@ pub struct ApiError {
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
+impl std::ops::Deref for ApiError {
+    type Target = Failure;
+    fn deref(&self) -> &Failure {
+        &self.0
+    }
+}
+
 impl ApiError {
     /// An error of the HTTP layer.
     pub(crate) fn new(code: ApiCode, detail: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Failure {
             status: StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             code: code.code(),
             title: code.title(),
@@ -97,7 +108,7 @@ impl ApiError {
             retry_after_s: None,
             openai: None,
             headers: Vec::new(),
-        }
+        }))
     }
 
     pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
@@ -115,31 +126,40 @@ impl ApiError {
 
     #[must_use]
     pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
-        self.retry_after_s = Some(seconds);
+        self.0.retry_after_s = Some(seconds);
         self
     }
 
     #[must_use]
     pub(crate) fn status(mut self, status: StatusCode) -> Self {
-        self.status = status;
+        self.0.status = status;
         self
     }
 
     #[must_use]
     pub(crate) fn openai(mut self, code: &'static str, param: Option<&'static str>) -> Self {
-        self.openai = Some((code, param));
+        self.0.openai = Some((code, param));
         self
     }
 
     #[must_use]
     pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.push((name, value));
+        self.0.headers.push((name, value));
         self
     }
 
     fn of(status: u16, code: &'static str, title: &'static str, detail: String) -> Self {
-        Self { code, title, ..Self::new(ApiCode::Internal, detail) }
-            .status(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
+        let mut error =
+            Self::new(ApiCode::Internal, detail).status(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
+        (error.0.code, error.0.title) = (code, title);
+        error
+    }
+
+    /// The same failure in other words.
+    #[must_use]
+    pub(crate) fn reworded(mut self, detail: String) -> Self {
+        self.0.detail = detail;
+        self
     }
 
     /// The problem+json body.
@@ -221,7 +241,9 @@ impl From<StoreError> for ApiError {
             E::Fenced { .. } => Self::of(503, code, "Another worker has taken over", detail).retry_after(1),
             E::KeyReused => Self::of(422, code, "The idempotency key was used before", detail),
             E::QueueFull { .. } => Self::of(429, code, "Too many runs wait in this conversation", detail).retry_after(5),
-            E::Busy => Self::of(409, code, "The conversation is busy", format!("{detail}: a run is under way; wait for its end and try again")),
+            E::Busy => {
+                Self::of(409, code, "The conversation is busy", format!("{detail}: a run is under way; wait for its end and try again"))
+            }
             E::Invalid(_) => Self::of(422, code, "The request makes no sense", detail),
             E::TooLarge { .. } => Self::of(422, code, "A value is too large", detail),
             E::Full { .. } => Self::of(507, code, "No space is left", detail).retry_after(30),
@@ -232,7 +254,8 @@ impl From<StoreError> for ApiError {
             }
             E::Unavailable { store, .. } => {
                 tracing::error!(code, "{detail}");
-                Self::of(503, code, "The store is unavailable", format!("{store} is unavailable; the server's log says more")).retry_after(2)
+                Self::of(503, code, "The store is unavailable", format!("{store} is unavailable; the server's log says more"))
+                    .retry_after(2)
             }
             _ => Self::of(500, code, "A fault of the store", detail),
         }
@@ -246,8 +269,9 @@ impl From<LlmError> for ApiError {
         let detail = error.to_string();
         match error {
             E::Timeout { .. } => Self::of(504, code, "The model took too long", detail),
-            E::RateLimited { retry_after } => Self::of(503, code, "The model endpoint is rate limited", detail)
-                .retry_after(retry_after.map_or(5, |d| d.as_secs().max(1))),
+            E::RateLimited { retry_after } => {
+                Self::of(503, code, "The model endpoint is rate limited", detail).retry_after(retry_after.map_or(5, |d| d.as_secs().max(1)))
+            }
             E::Config(_) => Self::of(500, code, "The model is set up wrongly", detail),
             _ => Self::of(502, code, "The model endpoint failed", detail),
         }

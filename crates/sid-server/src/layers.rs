@@ -83,9 +83,10 @@ pub(crate) async fn guard(State(app): State<App>, mut request: Request, next: Ne
 
 /// Keeps a stream's place among the requests under way until its last byte.
 fn hold(response: Response, permit: Option<Arc<OwnedSemaphorePermit>>) -> Response {
-    let is_stream = response.headers().get(header::CONTENT_TYPE).is_some_and(|t| {
-        t.as_bytes().starts_with(b"text/event-stream") || t.as_bytes().starts_with(b"application/x-ndjson")
-    });
+    let is_stream = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|t| t.as_bytes().starts_with(b"text/event-stream") || t.as_bytes().starts_with(b"application/x-ndjson"));
     let Some(permit) = permit.filter(|_| is_stream) else { return response };
     response.map(|body| {
         Body::from_stream(body.into_data_stream().inspect(move |_| {

@@ -42,9 +42,24 @@ enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Makes keys without a server, on the data folder.
+    Key {
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
     /// Prints the OpenAPI document.
     #[command(hide = true)]
     Openapi,
+}
+
+#[derive(Subcommand)]
+enum KeyCommand {
+    /// Makes an operator key and prints it, once. The server must be stopped.
+    Create {
+        /// A note for humans.
+        #[arg(long, default_value = "made by sid-server key create")]
+        name: String,
+    },
 }
 
 #[derive(Subcommand)]
@@ -83,10 +98,7 @@ fn fail(error: &OpenError) -> ExitCode {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let wants_config = !matches!(
-        arguments.command,
-        Some(Command::Openapi | Command::Config { command: ConfigCommand::Reference })
-    );
+    let wants_config = !matches!(arguments.command, Some(Command::Openapi | Command::Config { command: ConfigCommand::Reference }));
     if !wants_config {
         print(&match arguments.command {
             Some(Command::Openapi) => sid_server::openapi_json() + "\n",
@@ -102,7 +114,9 @@ fn main() -> ExitCode {
         print(&config.show());
         return ExitCode::SUCCESS;
     }
-    start_log(&config);
+    if !matches!(arguments.command, Some(Command::Key { .. })) {
+        start_log(&config);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("sid").build() {
         Ok(runtime) => runtime,
         Err(e) => {
@@ -110,7 +124,14 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(serve(config)) {
+    let done = match arguments.command {
+        Some(Command::Key { command: KeyCommand::Create { name } }) => {
+            let made = runtime.block_on(sid_server::create_operator_key(&config, &name));
+            made.map(|key| print(&format!("operator key (shown once): {key}\n")))
+        }
+        _ => runtime.block_on(serve(config)),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => fail(&e),
     }
@@ -127,8 +148,10 @@ fn start_log(config: &Config) {
 
 async fn serve(config: Config) -> Result<(), OpenError> {
     let started = std::time::Instant::now();
-    let wanted: SocketAddr = config.server.listen.parse().map_err(|_| {
-        sid_server::config::ConfigError::BadValue { key: "server.listen".into(), problem: "is not an address".into(), place: None }
+    let wanted: SocketAddr = config.server.listen.parse().map_err(|_| sid_server::config::ConfigError::BadValue {
+        key: "server.listen".into(),
+        problem: "is not an address".into(),
+        place: None,
     })?;
     // The port first: a second server on the same port must not touch the data folder.
     let listener = TcpListener::bind(wanted).await.map_err(|source| OpenError::Listen { address: wanted, source })?;

@@ -8,12 +8,13 @@ use async_trait::async_trait;
 use parking_lot::RwLock;
 use sid_core::{ModelEntry, Models};
 use sid_llm::{
-    ByteCounter, CalibratedCounter, ChatModel, ChatRequest, ChatStream, LargerOf, LlmError, ModelConfig, ModelExt as _, ModelInfo, ModelProfile,
-    OllamaConfig, OpenAiConfig, ProfileOverrides, RetryPolicy, Rung, TiktokenCounter, Timeouts, TokenCounter, Vocabulary, discover,
+    ByteCounter, CalibratedCounter, ChatModel, ChatRequest, ChatStream, LargerOf, LlmError, ModelConfig, ModelExt as _, ModelInfo,
+    ModelProfile, OllamaConfig, OpenAiConfig, ProfileOverrides, RetryPolicy, Rung, TiktokenCounter, Timeouts, TokenCounter, Vocabulary,
+    discover,
 };
 use sid_types::Tokens;
 
-use crate::config::{self, Config, ModelApi, ToolMode, Tokenizer};
+use crate::config::{self, Config, ModelApi, Tokenizer, ToolMode};
 use crate::open_error::OpenError;
 
 /// The window of models of which nobody knows it.
@@ -51,8 +52,8 @@ impl ModelDirectory {
     pub(crate) fn build(config: &Config) -> Result<Self, OpenError> {
         let mut models = BTreeMap::new();
         for (name, settings) in &config.models {
-            let model = LiveModel::connect(name, settings)
-                .map_err(|source| OpenError::Model { what: format!("[models.{name}]"), source })?;
+            let model =
+                LiveModel::connect(name, settings).map_err(|source| OpenError::Model { what: format!("[models.{name}]"), source })?;
             models.insert(name.clone(), Arc::new(model));
         }
         Ok(Self { models })
@@ -104,7 +105,11 @@ async fn discover_until_known(model: Weak<LiveModel>) {
         match live.ask().await {
             Ok(()) => return,
             Err(e) if pause == FIRST_PAUSE => {
-                tracing::warn!(model = live.name, code = e.code(), "cannot ask the model endpoint what it is: {e}; asking again until it answers");
+                tracing::warn!(
+                    model = live.name,
+                    code = e.code(),
+                    "cannot ask the model endpoint what it is: {e}; asking again until it answers"
+                );
             }
             Err(e) => tracing::debug!(model = live.name, code = e.code(), "still cannot ask the model endpoint: {e}"),
         }

@@ -44,7 +44,9 @@ pub enum OpenError {
 fn advice(error: &std::io::Error, address: &SocketAddr) -> String {
     match error.kind() {
         std::io::ErrorKind::AddrInUse => "another program has that port: stop it, or choose another with --listen".into(),
-        std::io::ErrorKind::PermissionDenied => format!("port {} needs rights that this user has not: choose one from 1024 on with --listen", address.port()),
+        std::io::ErrorKind::PermissionDenied => {
+            format!("port {} needs rights that this user has not: choose one from 1024 on with --listen", address.port())
+        }
         std::io::ErrorKind::AddrNotAvailable => "this machine has no such address: use 127.0.0.1 or 0.0.0.0 with --listen".into(),
         _ => "choose another address with --listen".into(),
     }

@@ -105,7 +105,7 @@ async fn neighbours(conn: &mut SqliteConnection, rids: &BTreeSet<i64>) -> Result
                 ORDER BY n.seq DESC LIMIT 1),
             (SELECT n.rid FROM messages n WHERE n.tenant = m.tenant AND n.conv = m.conv AND n.seq > m.seq AND n.part IS NOT NULL
                 ORDER BY n.seq LIMIT 1)
-         FROM json_each(?) j JOIN messages m ON m.rid = j.value",
+         FROM json_each(?) j CROSS JOIN messages m ON m.rid = j.value",
     )
     .bind(to_json(&rids.iter().filter(|rid| *rid & 3 == 0).collect::<Vec<_>>())?)
     .fetch_all(conn)

@@ -256,3 +256,6 @@ impl Partitions {
         self.entries.lock().len()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,18 +22,18 @@ pub(crate) async fn numbered(conn: &mut SqliteConnection, rids: &[i64]) -> Resul
         (
             0,
             format!(
-                "SELECT {}, c.id, m.rid FROM json_each(?) j JOIN messages m ON m.rid = j.value JOIN conversations c ON c.conv = m.conv",
+                "SELECT {}, c.id, m.rid FROM json_each(?) j CROSS JOIN messages m ON m.rid = j.value JOIN conversations c ON c.conv = m.conv",
                 messages::COLUMNS
             ),
         ),
         (
             1,
             format!(
-                "SELECT {} FROM json_each(?) j JOIN passages p ON p.rid = j.value JOIN partitions o ON o.part = p.part",
+                "SELECT {} FROM json_each(?) j CROSS JOIN passages p ON p.rid = j.value JOIN partitions o ON o.part = p.part",
                 archival::COLUMNS
             ),
         ),
-        (2, format!("SELECT {} FROM json_each(?) j JOIN diary d ON d.rid = j.value JOIN partitions o ON o.part = d.part", diary::COLUMNS)),
+        (2, format!("SELECT {} FROM json_each(?) j CROSS JOIN diary d ON d.rid = j.value JOIN partitions o ON o.part = d.part", diary::COLUMNS)),
     ] {
         let of_kind: Vec<i64> = rids.iter().copied().filter(|rid| rid & 3 == kind).collect();
         if of_kind.is_empty() {
@@ -60,7 +60,7 @@ pub(crate) async fn named(conn: &mut SqliteConnection, tenant: i64, ids: &[Recor
         if of_table.is_empty() {
             continue;
         }
-        let sql = format!("SELECT x.rid FROM json_each(?) j JOIN {table} x ON x.tenant = ? AND x.id = unhex(j.value)");
+        let sql = format!("SELECT x.rid FROM json_each(?) j CROSS JOIN {table} x ON x.tenant = ? AND x.id = unhex(j.value)");
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(to_json(&of_table)?).bind(tenant).fetch_all(&mut *conn).await?;
         for row in &rows {
             rids.push(row.int(0)?);
@@ -217,7 +217,7 @@ fn chunk(row: &SqliteRow, at: usize) -> Result<Option<Chunk>> {
 pub(crate) async fn vectors_of(conn: &mut SqliteConnection, rids: &[i64], generation: &GenerationId) -> Result<Vec<(i64, Vec<Chunk>)>> {
     let Some(Generation { number, .. }) = Generation::find(conn, generation).await? else { return Ok(Vec::new()) };
     let rows = sqlx::query(
-        "SELECT v.rid, v.first_byte, v.end_byte, v.vector FROM json_each(?) j JOIN vectors v ON v.rid = j.value AND v.generation = ?
+        "SELECT v.rid, v.first_byte, v.end_byte, v.vector FROM json_each(?) j CROSS JOIN vectors v ON v.rid = j.value AND v.generation = ?
          ORDER BY v.rid, v.chunk",
     )
     .bind(to_json(rids)?)

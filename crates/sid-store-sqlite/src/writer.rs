@@ -46,6 +46,8 @@ pub(crate) struct Tx {
     pub(crate) full_text_from: u64,
     after: Vec<After>,
     next_rid: i64,
+    /// How many jobs of this transaction came before.
+    batch: u64,
 }
 
 /// Kinds of records, in the low bits of a `rid`.
@@ -59,6 +61,11 @@ pub(crate) enum Kind {
 impl Tx {
     pub(crate) fn then(&mut self, after: After) {
         self.after.push(after);
+    }
+
+    #[cfg(test)]
+    fn batch(&self) -> u64 {
+        self.batch
     }
 
     /// A number that no record has had. Numbers of jobs that failed are never used.
@@ -189,7 +196,7 @@ impl Writer {
         keep: K,
     ) -> Self {
         let (jobs, queue) = mpsc::unbounded_channel();
-        let tx = Tx { conn, now: clock.now(), full_text_from, after: Vec::new(), next_rid: last_rid >> 2 };
+        let tx = Tx { conn, now: clock.now(), full_text_from, after: Vec::new(), next_rid: last_rid >> 2, batch: 0 };
         tokio::spawn(work(tx, queue, clock, grouping, aftermath, keep));
         Self { jobs }
     }
@@ -251,6 +258,7 @@ async fn batch(
         if failure.is_none() {
             tx.now = clock.now();
             tx.after.clear();
+            tx.batch = done.len() as u64;
             match job.run(tx).await {
                 Ok(()) => after.append(&mut tx.after),
                 Err(Broken(cause)) => {
@@ -291,3 +299,6 @@ async fn batch(
         job.reply(failure.as_ref());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,7 +49,8 @@ pub trait BlockStore: Send + Sync {
     /// One block.
     async fn block(&self, scope: &Scope, block: BlockId) -> Result<Block, StoreError>;
 
-    /// Edits a block; conversations that show it render their head anew. Errors: `Conflict`, `TooLarge` (characters), `Invalid` (`old` is not there).
+    /// Edits a block; conversations that show it render their head anew. Errors: `Conflict`, `TooLarge` (characters), `Invalid` (`old`
+    /// is not there).
     async fn write_block(&self, scope: &Scope, block: BlockId, write: BlockWrite) -> Result<Block, StoreError>;
 
     /// Its versions, newest first, at most `limit`.

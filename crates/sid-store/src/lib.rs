@@ -2,7 +2,62 @@
 //!
 //! The contracts are small object-safe traits; [`Store`] is their sum, which the server holds as `Arc<dyn Store>`. A backend
 //! implements them and runs the conformance suite of `sid-testkit`. [`InProcess`] is the reference: the whole contract in plain
-//! collections behind one lock, for tests and for reading.
+//! collections behind one lock, for tests and for reading. [`index`] is a search index for one memory partition that a backend may use.
+//!
+//! | contract | what it keeps |
+//! | --- | --- |
+//! | [`StateStore`] | the journal: accept, claim, load, commit; leases with epochs; idempotency keys |
+//! | [`EventLog`] | what happened in a run, densely numbered, to replay and to follow |
+//! | [`RecallStore`], [`ArchivalStore`] | every message ever; passages written on purpose |
+//! | [`MemorySearch`], [`EmbeddingIndex`] | candidates with the scores of each channel; vectors per generation |
+//! | [`BlockStore`], [`DiaryStore`] | core memory with versions and links; days, weeks and months |
+//! | [`Directory`], [`Eraser`] | tenants, people, teams, agents, conversations, keys; forgetting |
+//!
+//! One turn through the journal, as a worker drives it:
+//!
+//! ```
+//! use std::time::Duration;
+//! use sid_store::{Accept, Commit, Directory, Effect, InProcess, MemorySearch, NewConversation, OnBusy, SearchQuery, StateStore};
+//! use sid_types::{AgentId, AgentSpec, ConversationId, KeyId, NewMessage, OperatorScope, RunId, RunLimits, StopReason, Timestamp};
+//! use sid_types::{User, UserId, WorkerId};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), sid_store::StoreError> {
+//! let (store, now) = (InProcess::default(), Timestamp::now());
+//! let operator = OperatorScope::grant();
+//! let scope = operator.enter(store.create_tenant(&operator, "acme").await?.id, KeyId::new());
+//! let ann = User { id: UserId::new(), handle: "ann".into(), display_name: "Ann".into(), timezone: None, created_at: now };
+//! let ann = store.create_user(&scope, ann).await?;
+//! let agent = store.create_agent(&scope, AgentId::new(), AgentSpec::new("sid", "qwen3"), vec![]).await?;
+//! let new = NewConversation { agent: agent.id, user: Some(ann.id), key: None };
+//! let (talk, _) = store.open_conversation(&scope, ConversationId::new(), new).await?;
+//!
+//! // Accept answers when the message is safe; a worker may claim the idle conversation in the same transaction.
+//! let accept = Accept {
+//!     run: RunId::new(),
+//!     conversation: talk.id,
+//!     messages: vec![NewMessage::user("I like pickles.", now)],
+//!     idempotency: None,
+//!     limits: RunLimits::default(),
+//!     on_busy: OnBusy::Queue,
+//!     queue_depth: 256,
+//!     claim_for: Some((WorkerId::new(), Duration::from_secs(30))),
+//! };
+//! let lease = store.accept(&scope, accept).await?.lease.expect("the conversation was idle");
+//! assert_eq!(store.load(&lease).await?.queue.len(), 1);
+//!
+//! // What a step changes is data, written once: this number again changes nothing, an older lease is fenced off.
+//! let answer = NewMessage::assistant("Noted: pickles.", now);
+//! let finish = Effect::Finish { reason: StopReason::EndTurn, error: None };
+//! store.commit(&lease, Commit { number: 1, effects: vec![Effect::Append(vec![answer]), finish] }).await?;
+//!
+//! // A later turn of the two finds it; nobody else does.
+//! let query = SearchQuery::new("what about a pickle?");
+//! assert_eq!(store.search(&scope.turn(agent.id, Some(ann.id)), &query).await?.items.len(), 2);
+//! assert!(store.search(&scope.turn(agent.id, Some(UserId::new())), &query).await?.items.is_empty());
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! What this crate is *not*: policy. Stores keep and find; what leaves the queue, how candidates are ranked and what a prompt
 //! looks like is decided above.

@@ -19,9 +19,11 @@ pub enum Order {
 #[async_trait]
 pub trait RecallStore: Send + Sync {
     /// Adds messages that were said elsewhere (imports), without a run, at the next sequence numbers. A message whose id is
-    /// there already is left out of the answer and changes nothing. Imported messages never enter the FIFO queue of a running
-    /// turn: they are paged out from the start, by moving the queue's start past them. Only when messages of earlier runs are still in
-    /// the queue, which cannot have a hole, does the queue stay as it is, and the imported ones are a part of it.
+    /// there already (or waits with a run) is left out of the answer and changes nothing.
+    ///
+    /// Imported messages never enter the FIFO queue of a running turn: they are paged out from the start, by moving the queue's start
+    /// past them. Only when messages of earlier runs are still in the queue, which cannot have a hole, does the queue stay as it is,
+    /// and the imported ones are a part of it.
     ///
     /// Errors: `NotFound` (conversation), `Busy` (a run is under way), `Invalid` (a tool message).
     async fn append(&self, scope: &Scope, conversation: ConversationId, messages: Vec<NewMessage>) -> Result<Vec<Message>, StoreError>;

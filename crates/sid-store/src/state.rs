@@ -196,7 +196,8 @@ pub trait StateStore: Send + Sync {
     /// The same run id again, in the same conversation, is a repetition: it changes nothing and answers that run as replayed.
     ///
     /// Errors: `NotFound` (conversation), `QueueFull`, `Busy` (only with [`OnBusy::Reject`]), `KeyReused`, `Invalid` (no messages, an
-    /// assistant's or a tool's message, a key that is empty or too long), `Exists` (a run of another conversation, or a message).
+    /// assistant's or a tool's message, a key that is empty or too long), `Exists` (a run of another conversation; a message, be it
+    /// waiting or placed).
     async fn accept(&self, scope: &Scope, accept: Accept) -> Result<Accepted, StoreError>;
 
     /// Takes up to `want` conversations that have work and no living lease, oldest work first: a run that waits, or one whose

@@ -47,9 +47,21 @@ impl Embedded {
         self.first_key.as_deref()
     }
 
+    /// Everything that was acknowledged is on the disk; only a step that is under way is worth waiting for. What is not done by then
+    /// is resumed by whoever opens the folder next.
     pub(super) async fn close(self) {
-        // What is not done by then is resumed by whoever opens the folder next.
-        let _ = tokio::time::timeout(LAST_STEP, self.app.shutdown()).await;
+        if self.app.engine().active_runs() == 0 {
+            return;
+        }
+        tokio::select! {
+            () = self.app.shutdown() => {}
+            () = async {
+                let end = tokio::time::Instant::now() + LAST_STEP;
+                while self.app.engine().active_runs() > 0 && tokio::time::Instant::now() < end {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            } => {}
+        }
     }
 
     pub(super) async fn send(&self, request: Request) -> Result<Reply, CliError> {

@@ -64,15 +64,42 @@ pub struct Usage {
 #[serde(tag = "event", rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the fields are those of docs/api.md")]
 pub enum EventKind {
-    Started { attempt: u64 },
-    Recalled { items: Vec<RecalledItem>, prompt_tokens: u64, window_tokens: u64 },
-    TextDelta { text: String },
-    ReasoningDelta { text: String },
-    ToolCall { call: Call },
-    Message { message: Box<crate::wire::Message> },
-    PageOut { messages: u64, queue_start: u64, is_floor: bool },
-    Step { number: u64, usage: Usage, rung: String },
-    Done { status: String, stop_reason: String, error: Option<String>, usage: Usage },
+    Started {
+        attempt: u64,
+    },
+    Recalled {
+        items: Vec<RecalledItem>,
+        prompt_tokens: u64,
+        window_tokens: u64,
+    },
+    TextDelta {
+        text: String,
+    },
+    ReasoningDelta {
+        text: String,
+    },
+    ToolCall {
+        call: Call,
+    },
+    Message {
+        message: Box<crate::wire::Message>,
+    },
+    PageOut {
+        messages: u64,
+        queue_start: u64,
+        is_floor: bool,
+    },
+    Step {
+        number: u64,
+        usage: Usage,
+        rung: String,
+    },
+    Done {
+        status: String,
+        stop_reason: String,
+        error: Option<String>,
+        usage: Usage,
+    },
     #[serde(other)]
     Unknown,
 }

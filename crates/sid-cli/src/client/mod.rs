@@ -127,7 +127,8 @@ impl Client {
 
     /// Sends a request; everything but a success is an error.
     pub async fn send(&self, request: Request) -> Result<Reply, CliError> {
-        let request = request.header_if("x-sid-tenant", self.identity.tenant.as_deref()).header_if("x-sid-user", self.identity.user.as_deref());
+        let request =
+            request.header_if("x-sid-tenant", self.identity.tenant.as_deref()).header_if("x-sid-user", self.identity.user.as_deref());
         let reply = match &self.backend {
             Backend::Http(http) => http.send(request).await?,
             Backend::Embedded(embedded) => embedded.send(request).await?,

@@ -8,9 +8,9 @@ use serde_json::{Map, Value, json};
 use crate::client::Request;
 use crate::commands::erase;
 use crate::error::CliError;
+use crate::output::Paint;
 use crate::output::table::{Table, facts};
 use crate::output::text::{moment, thousands};
-use crate::output::Paint;
 use crate::session::{Paging, Session, given, named};
 use crate::wire;
 
@@ -99,7 +99,9 @@ fn number_or_auto(text: &str) -> Result<Value, String> {
 fn template(text: &str) -> Result<Value, String> {
     let (head, description) = text.split_once('=').unwrap_or((text, ""));
     let (label, limit) = match head.split_once(':') {
-        Some((label, limit)) => (label, Some(limit.parse::<u32>().map_err(|_| format!("expected a number of characters after `{label}:`"))?)),
+        Some((label, limit)) => {
+            (label, Some(limit.parse::<u32>().map_err(|_| format!("expected a number of characters after `{label}:`"))?))
+        }
         None => (head, None),
     };
     if label.is_empty() {

@@ -249,11 +249,14 @@ pub(crate) async fn undo_by_label(session: &Session, owner: &Owner, label: &str)
 async fn undo(session: &Session, block: wire::Block, to: Option<u64>, yes: bool) -> Result<(), CliError> {
     let all = versions(session, &block, 1_000).await?.items;
     let target = to.unwrap_or(block.version.saturating_sub(1));
-    let version = all.into_iter().map(|v| read::<wire::BlockVersion>(v, "a version")).find(|v| v.as_ref().is_ok_and(|v| v.version == target));
+    let version =
+        all.into_iter().map(|v| read::<wire::BlockVersion>(v, "a version")).find(|v| v.as_ref().is_ok_and(|v| v.version == target));
     let Some(version) = version.transpose()? else {
         let (message, hint) = match (to, block.version) {
             (None, 0 | 1) => ("this is the block's first version: there is nothing to undo".to_owned(), String::new()),
-            _ => (format!("block `{}` has no version {target}", block.label), format!("`sid block history {}` shows the versions", block.id)),
+            _ => {
+                (format!("block `{}` has no version {target}", block.label), format!("`sid block history {}` shows the versions", block.id))
+            }
         };
         return Err(CliError::failed("SID-CLI-NO-VERSION", message, hint));
     };

@@ -154,16 +154,13 @@ mod tests {
             segments: vec![segment("instructions", 250, Some(300)), segment("queue", 250, None), segment("reserve", 250, None)],
             ..wire::Context::default()
         };
-        let out = Output {
-            json: false,
-            paint: Paint::plain(),
-            error_paint: Paint::plain(),
-            full: false,
-            columns: Some(42),
-            is_terminal: false,
-        };
+        let out =
+            Output { json: false, paint: Paint::plain(), error_paint: Paint::plain(), full: false, columns: Some(42), is_terminal: false };
         let text = render(&context, "last", &out);
-        assert!(text.starts_with("last prompt of tiny · window 1,000 tokens · prompt 500 (50.0 %) · reserved for the answer 250\n"), "{text}");
+        assert!(
+            text.starts_with("last prompt of tiny · window 1,000 tokens · prompt 500 (50.0 %) · reserved for the answer 250\n"),
+            "{text}"
+        );
         assert!(text.contains("▕iiiiiiiiiiqqqqqqqqqqRRRRRRRRRR··········▏"), "{text}");
         let row = text.lines().find(|l| l.starts_with("i  instructions")).expect("row");
         assert!(row.contains("250") && row.contains("300") && row.contains("25.0 %") && row.contains("████████████████▋   "), "{row}");

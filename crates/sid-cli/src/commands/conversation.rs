@@ -153,7 +153,13 @@ impl Names {
 }
 
 /// Finds a conversation: by its id, or by agent, user and key (`None` = the newest of the two).
-pub(crate) async fn find(client: &Client, id: Option<&str>, agent: Option<&str>, user: Option<String>, key: Option<&str>) -> Result<wire::Conversation, CliError> {
+pub(crate) async fn find(
+    client: &Client,
+    id: Option<&str>,
+    agent: Option<&str>,
+    user: Option<String>,
+    key: Option<&str>,
+) -> Result<wire::Conversation, CliError> {
     if let Some(id) = id.filter(|id| is_id("conv", id)) {
         return read(client.value(Request::get(&["conversations", id])).await?, "the conversation");
     }
@@ -172,5 +178,9 @@ pub(crate) async fn find(client: &Client, id: Option<&str>, agent: Option<&str>,
             return Ok(conversation);
         }
     }
-    Err(CliError::failed("SID-CLI-NO-CONVERSATION", "there is no such conversation", "`sid conversation list` shows what there is; `sid chat` begins one"))
+    Err(CliError::failed(
+        "SID-CLI-NO-CONVERSATION",
+        "there is no such conversation",
+        "`sid conversation list` shows what there is; `sid chat` begins one",
+    ))
 }

@@ -85,9 +85,13 @@ impl Verdict {
             "usage" => "nothing is needed: Sid counts tokens by itself",
             "tool_call" => "Sid asks for tools in another way; if memory is still not written, set tool_mode to \"structured\" or \"text\"",
             "json_schema" => "Sid asks for tools natively or in the text instead",
-            "context_window" => "set context_window in [models.NAME] to what the engine was started with (llama.cpp: -c, vLLM: --max-model-len, Ollama: num_ctx)",
+            "context_window" => {
+                "set context_window in [models.NAME] to what the engine was started with (llama.cpp: -c, vLLM: --max-model-len, Ollama: num_ctx)"
+            }
             "embeddings" => "check [embedder] in sid.toml; until then recall goes by words alone",
-            "semantic_recall" => "recall is LEXICAL ONLY: it finds the same words, not the same meaning. Set [embedder] kind = \"fastembed\" (a model in this process) or \"openai\" (an endpoint)",
+            "semantic_recall" => {
+                "recall is LEXICAL ONLY: it finds the same words, not the same meaning. Set [embedder] kind = \"fastembed\" (a model in this process) or \"openai\" (an endpoint)"
+            }
             "store" => "check the data folder's path and permissions",
             _ => "",
         }
@@ -115,7 +119,11 @@ pub(crate) async fn run(args: Doctor, session: &Session) -> Result<(), CliError>
     if bad == 0 {
         return Ok(());
     }
-    Err(CliError::failed("SID-CLI-UNWELL", format!("{bad} of the checks that Sid cannot do without failed"), "do what stands beside each, then run `sid doctor` again"))
+    Err(CliError::failed(
+        "SID-CLI-UNWELL",
+        format!("{bad} of the checks that Sid cannot do without failed"),
+        "do what stands beside each, then run `sid doctor` again",
+    ))
 }
 
 async fn memory(session: &Session) -> Result<Vec<Verdict>, CliError> {
@@ -221,7 +229,11 @@ fn render(name: &str, verdicts: &[Verdict], paint: Paint, columns: Option<usize>
         let advice = format!("{}: {}", v.capability, v.advice());
         for (i, line) in crate::output::text::wrap(&advice, columns.unwrap_or(110).saturating_sub(4).max(20)).into_iter().enumerate() {
             let lead = if i == 0 { "  → " } else { "    " };
-            text.push_str(&if v.grade() == Grade::Bad { paint.red(&format!("{lead}{line}")) } else { paint.yellow(&format!("{lead}{line}")) });
+            text.push_str(&if v.grade() == Grade::Bad {
+                paint.red(&format!("{lead}{line}"))
+            } else {
+                paint.yellow(&format!("{lead}{line}"))
+            });
             text.push('\n');
         }
     }
@@ -247,8 +259,18 @@ mod tests {
     #[test]
     fn every_failure_says_what_to_do() {
         let all = [
-            "reachable", "auth", "model", "chat", "streaming", "usage", "tool_call", "json_schema", "context_window", "embeddings",
-            "semantic_recall", "store",
+            "reachable",
+            "auth",
+            "model",
+            "chat",
+            "streaming",
+            "usage",
+            "tool_call",
+            "json_schema",
+            "context_window",
+            "embeddings",
+            "semantic_recall",
+            "store",
         ];
         for capability in all {
             assert!(!verdict(capability, false).advice().is_empty(), "{capability}");

@@ -46,7 +46,8 @@ fn print(event: &Event, out: &Output) -> Result<(), CliError> {
     if out.json {
         return out.line(&event.raw.to_string());
     }
-    let line = format!("{} {} {}", out.paint.dim(&format!("{:>4}", event.seq)), out.paint.dim(&clock(&event.at)), describe(&event.kind, out));
+    let line =
+        format!("{} {} {}", out.paint.dim(&format!("{:>4}", event.seq)), out.paint.dim(&clock(&event.at)), describe(&event.kind, out));
     out.line(&match out.cut_to() {
         Some(columns) => crate::output::text::cut(&line, columns),
         None => line,
@@ -72,7 +73,9 @@ fn describe(kind: &EventKind, out: &Output) -> String {
         EventKind::TextDelta { text } => format!("{} {}", paint.bold("text"), one_line(text)),
         EventKind::ReasoningDelta { text } => format!("{} {}", paint.bold("reasoning"), paint.dim(&one_line(text))),
         EventKind::ToolCall { call } => format!("{} {}({})", paint.bold("call"), call.name, call.arguments),
-        EventKind::Message { message } => format!("{} {} #{}: {}", paint.bold("message"), message.role, message.seq, one_line(&message.text)),
+        EventKind::Message { message } => {
+            format!("{} {} #{}: {}", paint.bold("message"), message.role, message.seq, one_line(&message.text))
+        }
         EventKind::PageOut { messages, queue_start, is_floor } => {
             let how = if *is_floor { " (summary written without a model)" } else { "" };
             format!("{} {messages} messages left the queue, which begins at #{queue_start}{how}", paint.bold("page-out"))

@@ -1,6 +1,7 @@
 //! `sid import`: a chat log from elsewhere into a conversation.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -15,6 +16,9 @@ use crate::session::{Session, given, is_id};
 
 /// Messages that go in one request.
 const BATCH: usize = 200;
+
+/// Making vectors of a long log takes as long as it takes; leaving it with Ctrl-C loses nothing.
+const A_DAY: Duration = Duration::from_secs(86_400);
 
 /// Read a chat log into a conversation; runs no agent. Repeating it adds nothing twice.
 ///
@@ -49,12 +53,18 @@ pub(crate) async fn run(args: Import, session: &Session) -> Result<(), CliError>
         CliError::failed("SID-CLI-BAD-LOG", format!("cannot understand {}: {why}", args.file.display()), hint)
     })?;
     if log.skipped > 0 {
-        session.out.warn(&format!("{} messages are left out: they have no text, or are neither the user's nor the assistant's", log.skipped))?;
+        session
+            .out
+            .warn(&format!("{} messages are left out: they have no text, or are neither the user's nor the assistant's", log.skipped))?;
     }
     if args.dry_run {
         let count = log.messages.len();
         let said = json!({"messages": count, "skipped": log.skipped, "first": log.messages.first(), "last": log.messages.last()});
-        return if session.out.json { session.out.value(&said) } else { session.out.line(&format!("{} messages could be imported", thousands(count as u64))) };
+        return if session.out.json {
+            session.out.value(&said)
+        } else {
+            session.out.line(&format!("{} messages could be imported", thousands(count as u64)))
+        };
     }
     if log.messages.is_empty() {
         return session.out.note("there is nothing to import");
@@ -75,24 +85,28 @@ pub(crate) async fn run(args: Import, session: &Session) -> Result<(), CliError>
         bar.inc(batch.len() as u64);
     }
     bar.finish_and_clear();
+    session.settle(A_DAY).await?;
     let count = log.messages.len();
     if session.out.json {
-        return session.out.value(&json!({"conversation": conversation, "messages": count, "skipped": log.skipped, "first_seq": first, "last_seq": last}));
+        return session.out.value(
+            &json!({"conversation": conversation, "messages": count, "skipped": log.skipped, "first_seq": first, "last_seq": last}),
+        );
     }
     let from = first.unwrap_or_default();
     session.out.line(&format!("{} messages are in {conversation}, from #{from} to #{last}", thousands(count as u64)))
 }
 
 fn read_file(path: &Path) -> Result<String, CliError> {
-    let bytes = if path.as_os_str() == "-" {
-        std::io::read_to_string(std::io::stdin()).map(String::into_bytes)
-    } else {
-        std::fs::read(path)
-    };
+    let bytes =
+        if path.as_os_str() == "-" { std::io::read_to_string(std::io::stdin()).map(String::into_bytes) } else { std::fs::read(path) };
     let bytes = bytes.map_err(|e| CliError::file("read", path, &e))?;
     String::from_utf8(bytes).map_err(|e| {
         let place = e.utf8_error().valid_up_to();
-        CliError::failed("SID-CLI-BAD-LOG", format!("{} is not UTF-8: byte {place} cannot be read", path.display()), "save it as UTF-8 and try again")
+        CliError::failed(
+            "SID-CLI-BAD-LOG",
+            format!("{} is not UTF-8: byte {place} cannot be read", path.display()),
+            "save it as UTF-8 and try again",
+        )
     })
 }
 
@@ -201,7 +215,8 @@ mod tests {
 
     #[test]
     fn moments_are_read_as_text_or_numbers() {
-        let read = |at: Value| parse(&json!([{"role": "user", "text": "x", "timestamp": at}]).to_string()).map(|l| l.messages[0]["at"].clone());
+        let read =
+            |at: Value| parse(&json!([{"role": "user", "text": "x", "timestamp": at}]).to_string()).map(|l| l.messages[0]["at"].clone());
         assert_eq!(read(json!("2026-05-01T12:00:00+02:00")), Ok(json!("2026-05-01T10:00:00Z")));
         assert_eq!(read(json!(1_777_630_800)), Ok(json!("2026-05-01T10:20:00Z")));
         assert_eq!(read(json!(1_777_630_800_000_i64)), Ok(json!("2026-05-01T10:20:00Z")));

@@ -82,7 +82,16 @@ pub(crate) async fn run(command: Key, session: &Session) -> Result<(), CliError>
             let body = given([("name", Some(json!(name))), ("role", Some(role)), ("expires_at", expires.map(|at| json!(at.to_string())))]);
             let show = move |k: wire::Key| {
                 let ends = k.expires_at.as_deref().map_or_else(|| "never".into(), moment);
-                facts(&[("key", paint.bold(&k.key.unwrap_or_default())), ("id", k.id), ("name", k.name), ("role", k.role.r#type), ("ends", ends)], paint)
+                facts(
+                    &[
+                        ("key", paint.bold(&k.key.unwrap_or_default())),
+                        ("id", k.id),
+                        ("name", k.name),
+                        ("role", k.role.r#type),
+                        ("ends", ends),
+                    ],
+                    paint,
+                )
             };
             session.ask(Request::post(&["keys"]).json(body), "the key", show).await?;
             session.out.note("keep the key now: it is not shown again")

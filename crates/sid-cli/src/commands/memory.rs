@@ -1,5 +1,7 @@
 //! `sid memory`: recall, archival memory and the diary.
 
+use std::time::Duration;
+
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
@@ -136,7 +138,8 @@ pub(crate) async fn run(command: Memory, session: &Session) -> Result<(), CliErr
                 ("at", at.map(Value::String)),
             ]);
             let show = |p: wire::Passage| format!("stored {} for {}\n", p.id, p.owner.describe());
-            session.ask(Request::post(&["passages"]).json(body), "the passage", show).await
+            session.ask(Request::post(&["passages"]).json(body), "the passage", show).await?;
+            session.settle(Duration::from_secs(3)).await
         }
         Memory::List { owner, paging } => {
             let owner = owner.owner(session)?;
@@ -187,8 +190,16 @@ fn render(found: &wire::Found, session: &Session) -> String {
     let out = &session.out;
     let score = |n: f64| format!("{n:.3}");
     let channel = |n: f64| if n == 0.0 { "-".into() } else { format!("{n:.2}") };
-    let mut hits =
-        Table::new().number("#").number("score").number("bm25").number("context").number("dense").name("kind").name("when").text("who").text("text");
+    let mut hits = Table::new()
+        .number("#")
+        .number("score")
+        .number("bm25")
+        .number("context")
+        .number("dense")
+        .name("kind")
+        .name("when")
+        .text("who")
+        .text("text");
     let mut signals: Vec<&str> = Vec::new();
     for (i, hit) in found.hits.iter().enumerate() {
         let who = hit.speaker.clone().or_else(|| hit.role.clone()).unwrap_or_else(|| "-".into());

@@ -47,7 +47,16 @@ pub(crate) async fn run(command: Run, session: &Session) -> Result<(), CliError>
             let user = session.user();
             let conversation = find(client, id.as_deref(), agent.as_deref(), user, conversation.as_deref()).await?;
             let list = client.whole(Request::get(&["conversations", &conversation.id, "runs"]).query("limit", limit)).await?;
-            let table = Table::new().name("id").name("status").name("why").number("steps").number("prompt").number("answer").name("begun").name("took").text("error");
+            let table = Table::new()
+                .name("id")
+                .name("status")
+                .name("why")
+                .number("steps")
+                .number("prompt")
+                .number("answer")
+                .name("begun")
+                .name("took")
+                .text("error");
             let row = |r: wire::Run| {
                 let took = duration(r.started_at.as_deref(), r.ended_at.as_deref());
                 let (prompt, answer) = (thousands(r.usage.prompt_tokens), thousands(r.usage.completion_tokens));
@@ -63,7 +72,15 @@ pub(crate) async fn run(command: Run, session: &Session) -> Result<(), CliError>
                 return session.out.value(&serde_json::json!({"run": run, "steps": steps}));
             }
             session.out.text(&render(&read(run, "the run")?, session.out.paint))?;
-            let mut table = Table::new().number("step").number("prompt").number("cached").number("answer").name("tools").number("first ms").number("total ms").name("at");
+            let mut table = Table::new()
+                .number("step")
+                .number("prompt")
+                .number("cached")
+                .number("answer")
+                .name("tools")
+                .number("first ms")
+                .number("total ms")
+                .name("at");
             for step in steps {
                 let s: wire::Step = read(step, "a step")?;
                 let usage = [s.usage.prompt_tokens, s.usage.cached_tokens, s.usage.completion_tokens].map(thousands);

@@ -62,9 +62,8 @@ pub(crate) async fn run(command: User, session: &Session) -> Result<(), CliError
     match command {
         User::List(paging) => {
             let table = Table::new().name("handle").text("name").name("time zone").name("id").name("made");
-            let row = |u: wire::User| {
-                vec![u.handle, u.display_name, u.timezone.unwrap_or_else(|| "UTC".into()), u.id, moment(&u.created_at)]
-            };
+            let row =
+                |u: wire::User| vec![u.handle, u.display_name, u.timezone.unwrap_or_else(|| "UTC".into()), u.id, moment(&u.created_at)];
             session.list(Request::get(&["users"]), &paging, table, row, "no users yet; make one: sid user create HANDLE").await
         }
         User::Create { handle, name, timezone } => {

@@ -107,7 +107,20 @@ mod tests {
 
     #[test]
     fn far_apart_changes_become_two_hunks() {
-        let lines = |a: &str, b: &str| (0..20).map(|i| if i == 2 { a.into() } else if i == 17 { b.into() } else { i.to_string() }).collect::<Vec<String>>().join("\n");
+        let lines = |a: &str, b: &str| {
+            (0..20)
+                .map(|i| {
+                    if i == 2 {
+                        a.into()
+                    } else if i == 17 {
+                        b.into()
+                    } else {
+                        i.to_string()
+                    }
+                })
+                .collect::<Vec<String>>()
+                .join("\n")
+        };
         let text = unified("1", &lines("x", "y"), "2", &lines("X", "Y"), Paint::plain());
         let places: Vec<&str> = text.lines().filter(|l| l.starts_with("@@")).collect();
         assert_eq!(places, ["@@ -1,6 +1,6 @@", "@@ -15,6 +15,6 @@"]);

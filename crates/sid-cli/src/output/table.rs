@@ -1,7 +1,7 @@
 //! Tables: columns that align, and one that gives way when the terminal is narrow.
 
-use super::text::{cut, left, one_line, right, width};
 use super::Paint;
+use super::text::{cut, left, one_line, right, width};
 
 const GAP: &str = "  ";
 /// A text column is never made narrower than this.

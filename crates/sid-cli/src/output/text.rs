@@ -43,6 +43,9 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
             }
             while width(&word) > columns {
                 let head = prefix(&word, columns);
+                if head.len() == word.len() {
+                    break;
+                }
                 word.drain(..head.len());
                 lines.push(head);
             }

@@ -78,9 +78,16 @@ impl Slots {
                 "" => true,
                 _ if slot.name.is_empty() => true,
                 // The name repeated with every piece, unless a second object begins.
-                again if again == slot.name => !(slot.has_complete_arguments() && begins_object) && !(slot.has_complete_arguments() && delta.arguments.is_none()),
+                again if again == slot.name => {
+                    let may_be_next = begins_object || delta.arguments.is_none();
+                    !(may_be_next && slot.has_complete_arguments())
+                }
                 // The name in pieces.
-                more => slot.text.is_empty() && slot.value.is_none() && tools.iter().any(|t| t.name.starts_with(&format!("{}{more}", slot.name))),
+                more => {
+                    slot.text.is_empty()
+                        && slot.value.is_none()
+                        && tools.iter().any(|t| t.name.starts_with(&format!("{}{more}", slot.name)))
+                }
             }
         });
         let at = same.unwrap_or_else(|| {

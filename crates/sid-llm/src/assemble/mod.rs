@@ -199,7 +199,7 @@ impl Assembler {
 }
 
 fn context(request: &ChatRequest) -> Context<'_> {
-    Context { tools: &request.tools, prompt: &request.messages, bare: true }
+    Context { tools: &request.tools, prompt: &request.messages, bare: true, asked: false }
 }
 
 /// Text, reasoning and calls of a whole content.

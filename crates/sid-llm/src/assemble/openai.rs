@@ -103,7 +103,11 @@ pub(super) fn read_call(call: &Value, is_whole: bool) -> CallDelta {
         index: index.and_then(|i| i.as_u64().or_else(|| i.as_str()?.parse().ok())),
         id: text(call.get("id")).or_else(|| text(call.get("call_id"))),
         name: text(function.get("name")),
-        arguments: ["arguments", "parameters", "argument", "input"].into_iter().find_map(|k| function.get(k)).filter(|a| !a.is_null()).cloned(),
+        arguments: ["arguments", "parameters", "argument", "input"]
+            .into_iter()
+            .find_map(|k| function.get(k))
+            .filter(|a| !a.is_null())
+            .cloned(),
         is_whole,
     }
 }

@@ -10,10 +10,10 @@ const CHUNK_BYTES: usize = 4_000;
 
 /// Words that say little about what a text is about.
 const STOP_WORDS: &[&str] = &[
-    "a", "about", "all", "am", "an", "and", "any", "are", "as", "at", "be", "been", "but", "by", "can", "could", "did", "do", "does", "for", "from",
-    "had", "has", "have", "he", "her", "his", "how", "i", "if", "in", "is", "it", "its", "just", "me", "my", "no", "not", "of", "on", "or", "our",
-    "she", "should", "so", "some", "that", "the", "their", "them", "there", "they", "this", "to", "was", "we", "were", "what", "when", "where",
-    "which", "who", "will", "with", "would", "you", "your",
+    "a", "about", "all", "am", "an", "and", "any", "are", "as", "at", "be", "been", "but", "by", "can", "could", "did", "do", "does",
+    "for", "from", "had", "has", "have", "he", "her", "his", "how", "i", "if", "in", "is", "it", "its", "just", "me", "my", "no", "not",
+    "of", "on", "or", "our", "she", "should", "so", "some", "that", "the", "their", "them", "there", "they", "this", "to", "was", "we",
+    "were", "what", "when", "where", "which", "who", "will", "with", "would", "you", "your",
 ];
 
 /// Feature hashing of words, their beginnings and their character trigrams into 384 numbers.

@@ -21,7 +21,8 @@ const MAX_BYTES: usize = 8_000;
 /// What the three small files hold for MiniLM, for folders that lack them.
 const CONFIG: &str = r#"{"pad_token_id": 0}"#;
 const TOKENIZER_CONFIG: &str = r#"{"model_max_length": 512, "pad_token": "[PAD]"}"#;
-const SPECIAL_TOKENS: &str = r#"{"cls_token": "[CLS]", "mask_token": "[MASK]", "pad_token": "[PAD]", "sep_token": "[SEP]", "unk_token": "[UNK]"}"#;
+const SPECIAL_TOKENS: &str =
+    r#"{"cls_token": "[CLS]", "mask_token": "[MASK]", "pad_token": "[PAD]", "sep_token": "[SEP]", "unk_token": "[UNK]"}"#;
 
 /// Where the model comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +67,14 @@ impl FastembedConfig {
         Self::of(FastembedSource::Folder(folder.into()), "minilm-l6-v2-int8")
     }
 
+    fn local_folder(&self) -> Option<&Path> {
+        match &self.source {
+            FastembedSource::Folder(folder) => Some(folder),
+            #[cfg(feature = "hf")]
+            FastembedSource::HuggingFace { .. } => None,
+        }
+    }
+
     fn of(source: FastembedSource, name: &str) -> Self {
         Self { source, name: name.to_owned(), dimensions: 384, onnxruntime: None, threads: 1, max_tokens: 256, cache_entries: 4_096 }
     }
@@ -97,7 +106,7 @@ impl FastembedEmbedder {
     /// Errors: [`LlmError::Config`], which says which file is missing and how to name it.
     pub fn start(config: FastembedConfig) -> Result<Self, LlmError> {
         let library = find_library(&config)?;
-        if let FastembedSource::Folder(folder) = &config.source {
+        if let Some(folder) = config.local_folder() {
             for file in ["model.onnx", "tokenizer.json"] {
                 if !folder.join(file).is_file() {
                     return Err(LlmError::Config(format!(
@@ -149,13 +158,21 @@ fn gone() -> LlmError {
 fn find_library(config: &FastembedConfig) -> Result<PathBuf, LlmError> {
     let how = "set ORT_DYLIB_PATH (or the embedder's `onnxruntime`) to libonnxruntime.so of ONNX Runtime 1.24 or newer, for instance from the Python package `onnxruntime`";
     if let Some(path) = &config.onnxruntime {
-        return if path.is_file() { Ok(path.clone()) } else { Err(LlmError::Config(format!("there is no ONNX Runtime library at {}: {how}", path.display()))) };
+        return if path.is_file() {
+            Ok(path.clone())
+        } else {
+            Err(LlmError::Config(format!("there is no ONNX Runtime library at {}: {how}", path.display())))
+        };
     }
     if let Some(path) = std::env::var_os("ORT_DYLIB_PATH").filter(|p| !p.is_empty()) {
         let path = PathBuf::from(path);
-        return if path.is_file() { Ok(path) } else { Err(LlmError::Config(format!("ORT_DYLIB_PATH names no file ({}): {how}", path.display()))) };
+        return if path.is_file() {
+            Ok(path)
+        } else {
+            Err(LlmError::Config(format!("ORT_DYLIB_PATH names no file ({}): {how}", path.display())))
+        };
     }
-    if let FastembedSource::Folder(folder) = &config.source
+    if let Some(folder) = config.local_folder()
         && let Ok(entries) = std::fs::read_dir(folder)
     {
         let mut found: Vec<PathBuf> = entries
@@ -201,7 +218,8 @@ fn load(config: &FastembedConfig, library: &Path) -> Result<TextEmbedding, LlmEr
         }
         #[cfg(feature = "hf")]
         FastembedSource::HuggingFace { model, cache } => {
-            let known = model.parse::<fastembed::EmbeddingModel>().map_err(|_| LlmError::Config(format!("fastembed knows no model `{model}`")))?;
+            let known =
+                model.parse::<fastembed::EmbeddingModel>().map_err(|_| LlmError::Config(format!("fastembed knows no model `{model}`")))?;
             let options = fastembed::TextInitOptions::new(known)
                 .with_cache_dir(cache.clone())
                 .with_max_length(config.max_tokens)
@@ -218,7 +236,10 @@ fn run(config: &FastembedConfig, library: &Path, queue: &Queue, tell: &watch::Se
         let probe = embed(&mut model, &["dimension"])?;
         let found = probe.first().map_or(0, Vec::len);
         if found != config.dimensions {
-            return Err(LlmError::Config(format!("the embedding model makes vectors of {found} numbers, but {} are configured", config.dimensions)));
+            return Err(LlmError::Config(format!(
+                "the embedding model makes vectors of {found} numbers, but {} are configured",
+                config.dimensions
+            )));
         }
         Ok(model)
     });

@@ -1,8 +1,8 @@
 //! Embedders.
 
-mod hash;
 #[cfg(feature = "fastembed")]
 mod cache;
+mod hash;
 #[cfg(feature = "fastembed")]
 mod local;
 #[cfg(feature = "fastembed")]

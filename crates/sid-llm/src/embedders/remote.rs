@@ -75,7 +75,8 @@ impl OpenAiEmbedder {
             let at = item.get("index").and_then(Value::as_u64).and_then(|i| usize::try_from(i).ok()).unwrap_or(position);
             let numbers = item.get("embedding").and_then(Value::as_array).ok_or_else(|| bad("has an item without a vector"))?;
             let vector: Option<Vec<f32>> = numbers.iter().map(|n| n.as_f64().map(|n| n as f32)).collect();
-            let mut vector = vector.filter(|v| v.iter().all(|x| x.is_finite())).ok_or_else(|| bad("has a vector with something else than numbers"))?;
+            let mut vector =
+                vector.filter(|v| v.iter().all(|x| x.is_finite())).ok_or_else(|| bad("has a vector with something else than numbers"))?;
             normalise(&mut vector);
             *vectors.get_mut(at).ok_or_else(|| bad("has more vectors than texts"))? = vector;
         }

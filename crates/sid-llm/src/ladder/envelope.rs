@@ -179,11 +179,7 @@ fn undecodable(value: &Value, raw: &str, problem: &str) -> Outcome {
     let call = ReplyCall {
         id: String::new(),
         name: crate::arguments::clean_name(named.or_else(legible).unwrap_or_default(), &[]),
-        arguments: match value.pointer("/action/arguments") {
-            // A tool that was not offered, but a whole call: its name is the trouble, and the registry will say so.
-            Some(Value::Object(arguments)) if named.is_some() => Ok(arguments.clone()),
-            _ => Err(BadArguments { raw: raw.chars().take(2_000).collect(), problem: problem.to_owned() }),
-        },
+        arguments: Err(BadArguments { raw: raw.chars().take(2_000).collect(), problem: problem.to_owned() }),
     };
     Outcome { undecodable: Some(call), ..Outcome::default() }
 }
@@ -207,7 +203,7 @@ mod tests {
 
     fn read(text: &str, step: usize) -> (String, Outcome) {
         let tools = [ToolSpec { name: "f".into(), description: String::new(), parameters: json!({}) }];
-        let context = Context { tools: &tools, prompt: &[], bare: true };
+        let context = Context { tools: &tools, prompt: &[], bare: true, asked: true };
         let mut reader = EnvelopeReader::new();
         let chars: Vec<char> = text.chars().collect();
         let mut shown = String::new();
@@ -244,7 +240,11 @@ mod tests {
         let (_, outcome) = read(r#"{"action": {"tool": "f", "arguments": {"x": 1}"#, 3);
         assert_eq!(outcome.calls.len(), 1, "missing closers are added");
         let (_, outcome) = read(r#"{"action": {"tool": "g", "arguments": {}}}"#, 3);
-        assert!(outcome.undecodable.is_some_and(|c| c.name == "g" && c.arguments.is_ok()));
+        assert_eq!(outcome.calls[0].name, "g", "a made-up tool arrives, so that the model hears of it");
+        let (_, outcome) = read(r#"{"action": {"tool": "f"}}"#, 3);
+        assert_eq!((outcome.calls.len(), outcome.undecodable), (1, None), "no arguments are none");
+        let (_, outcome) = read(r#"{"action": "think"}"#, 3);
+        assert!(outcome.undecodable.is_some());
         let (_, outcome) = read(r#"{"action": {"tool": "f", "arguments": {"x": "half"#, 3);
         assert!(outcome.undecodable.is_some_and(|c| c.name == "f" && c.arguments.is_err()));
     }

@@ -136,7 +136,18 @@ fn is_refusal_of(rung: Rung, error: &LlmError) -> bool {
     match rung {
         Rung::Native | Rung::Salvaged => {
             has(&["tool", "function call", "--jinja"])
-                && has(&["not support", "unsupported", "requires", "not enabled", "not available", "unknown", "--jinja", "extra fields", "not permitted", "unrecognized"])
+                && has(&[
+                    "not support",
+                    "unsupported",
+                    "requires",
+                    "not enabled",
+                    "not available",
+                    "unknown",
+                    "--jinja",
+                    "extra fields",
+                    "not permitted",
+                    "unrecognized",
+                ])
         }
         Rung::Structured => has(&["response_format", "json_schema", "grammar", "guided", "structured", "schema", "format"]),
         Rung::Text | Rung::None => false,
@@ -244,7 +255,10 @@ impl Reader {
                 reply.rung = Rung::Structured;
                 reply.text = outcome.text;
                 let events = outcome.rest.into_iter().map(ChatEvent::TextDelta).collect();
-                (events, outcome.calls.into_iter().map(|c| assemble::finish_call(c, request)).chain(outcome.undecodable).collect::<Vec<_>>())
+                (
+                    events,
+                    outcome.calls.into_iter().map(|c| assemble::finish_call(c, request)).chain(outcome.undecodable).collect::<Vec<_>>(),
+                )
             }
             Self::Text(scanner) => {
                 let events = deltas(scanner.finish(&context(request)));
@@ -268,7 +282,7 @@ impl Reader {
 }
 
 fn context(request: &ChatRequest) -> Context<'_> {
-    Context { tools: &request.tools, prompt: &request.messages, bare: true }
+    Context { tools: &request.tools, prompt: &request.messages, bare: true, asked: true }
 }
 
 fn deltas(pieces: Vec<Piece>) -> Vec<ChatEvent> {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sid_types::{ToolCall, ToolSpec};
 
 use crate::{ChatMessage, ChatRequest, Rung, schema};
@@ -21,13 +21,13 @@ pub(super) fn render(request: &ChatRequest, rung: Rung) -> ChatRequest {
     match rung {
         Rung::Native | Rung::Salvaged => request.clone(),
         Rung::Structured => ChatRequest {
-            messages: with_instructions(history(&request.messages, rung, request.tools.is_empty()), &request.tools, STRUCTURED),
+            messages: with_instructions(history(&request.messages, rung, request.tools.is_empty()), &request.tools, rung),
             tools: Vec::new(),
             json_schema: if request.tools.is_empty() { request.json_schema.clone() } else { Some(schema::envelope(&request.tools)) },
             ..*request
         },
         Rung::Text => ChatRequest {
-            messages: with_instructions(history(&request.messages, rung, request.tools.is_empty()), &request.tools, TEXT),
+            messages: with_instructions(history(&request.messages, rung, request.tools.is_empty()), &request.tools, rung),
             tools: Vec::new(),
             json_schema: request.json_schema.clone(),
             ..*request
@@ -41,10 +41,10 @@ pub(super) fn render(request: &ChatRequest, rung: Rung) -> ChatRequest {
     }
 }
 
-const STRUCTURED: &str = "Answer with one JSON object and nothing else.\n\
-To speak to the user: {\"reply\": \"your words\"}\n\
-To use a tool: {\"action\": {\"tool\": \"name\", \"arguments\": {…}}}\n\
-The result of a tool comes in the next message; then answer again. Use a tool only when it helps.";
+/// Without an example: small models answer with the words of the example.
+const STRUCTURED: &str = "Answer with one JSON object. Its key \"reply\" holds what you say to the user. \
+To use a tool instead, its key \"action\" holds the \"tool\" and its \"arguments\"; the result comes in the next message. \
+Use a tool only when it helps.";
 
 const TEXT: &str = "To use a tool, write only one JSON object like this and stop:\n\
 {\"tool\": \"name\", \"arguments\": {…}}\n\
@@ -52,7 +52,7 @@ The result comes in the next message; then go on. To speak to the user, write pl
 Use a tool only when it helps.";
 
 /// Puts the description of the tools behind the system instructions: they change as rarely.
-fn with_instructions(mut messages: Vec<ChatMessage>, tools: &[ToolSpec], how: &str) -> Vec<ChatMessage> {
+fn with_instructions(mut messages: Vec<ChatMessage>, tools: &[ToolSpec], rung: Rung) -> Vec<ChatMessage> {
     if tools.is_empty() {
         return messages;
     }
@@ -61,10 +61,14 @@ fn with_instructions(mut messages: Vec<ChatMessage>, tools: &[ToolSpec], how: &s
         let parameters = schema::simplify(&tool.parameters);
         let properties = parameters.get("properties").cloned().unwrap_or_else(|| json!({}));
         let required = parameters.get("required").cloned().unwrap_or_else(|| json!([]));
-        let _ = writeln!(text, "- {}: {}\n  arguments: {properties} required: {required}", tool.name, tool.description);
+        let _ = match rung {
+            // The schema sees to the arguments.
+            Rung::Structured => writeln!(text, "- {}({}): {}", tool.name, signature(&properties, &required), tool.description),
+            _ => writeln!(text, "- {}: {}\n  arguments: {properties} required: {required}", tool.name, tool.description),
+        };
     }
     text.push('\n');
-    text.push_str(how);
+    text.push_str(if rung == Rung::Structured { STRUCTURED } else { TEXT });
     match messages.first_mut() {
         Some(ChatMessage::System { text: before }) => {
             before.push_str("\n\n");
@@ -73,6 +77,14 @@ fn with_instructions(mut messages: Vec<ChatMessage>, tools: &[ToolSpec], how: &s
         _ => messages.insert(0, ChatMessage::System { text }),
     }
     messages
+}
+
+/// `query, page?`
+fn signature(properties: &Value, required: &Value) -> String {
+    let is_required = |name: &str| required.as_array().is_some_and(|r| r.iter().any(|n| n == name));
+    let names =
+        properties.as_object().into_iter().flatten().map(|(name, _)| if is_required(name) { name.clone() } else { format!("{name}?") });
+    names.collect::<Vec<_>>().join(", ")
 }
 
 /// The history without calls and results, as the model would have written and read them on this rung.
@@ -136,7 +148,11 @@ mod tests {
                 ChatMessage::Assistant { text: "done".into(), tool_calls: vec![] },
                 ChatMessage::User { text: "more".into() },
             ],
-            tools: vec![ToolSpec { name: "f".into(), description: "Does it.".into(), parameters: json!({"type": "object", "properties": {"x": {"type": "integer"}}}) }],
+            tools: vec![ToolSpec {
+                name: "f".into(),
+                description: "Does it.".into(),
+                parameters: json!({"type": "object", "properties": {"x": {"type": "integer"}}}),
+            }],
             max_tokens: sid_types::Tokens(100),
             ..ChatRequest::default()
         }
@@ -156,7 +172,8 @@ mod tests {
             assert_eq!(rendered.messages[4], ChatMessage::Assistant { text: words.into(), tool_calls: vec![] });
             assert_eq!(rendered.json_schema.is_some(), rung == Rung::Structured);
             let ChatMessage::System { text } = &rendered.messages[0] else { panic!("the system message comes first") };
-            assert_eq!(text.contains("- f: Does it."), rung != Rung::None);
+            assert_eq!(text.contains("Does it."), rung != Rung::None);
+            assert_eq!(text.contains("- f(x?): Does it."), rung == Rung::Structured);
         }
         assert_eq!(render(&request(), Rung::Native), request());
     }

@@ -72,7 +72,12 @@ impl<M> Retry<M> {
 
 async fn pause(policy: RetryPolicy, failed: u32, error: LlmError) -> Result<(), LlmError> {
     let Some(wait) = policy.wait(failed, &error) else { return Err(error) };
-    tracing::warn!(code = error.code(), attempt = failed, wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), "the model call failed and is tried again");
+    tracing::warn!(
+        code = error.code(),
+        attempt = failed,
+        wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+        "the model call failed and is tried again"
+    );
     tokio::time::sleep(wait).await;
     Ok(())
 }

@@ -65,8 +65,7 @@ impl<M: ChatModel> ChatModel for WithTimeouts<M> {
             if own <= start + total { (own, stage, length) } else { (start + total, TimeoutStage::Total, total) }
         };
         let (deadline, stage, length) = limit(TimeoutStage::FirstByte, start);
-        let mut inner =
-            timeout_at(deadline, self.inner.chat(request)).await.map_err(|_| LlmError::Timeout { stage, limit: length })??;
+        let mut inner = timeout_at(deadline, self.inner.chat(request)).await.map_err(|_| LlmError::Timeout { stage, limit: length })??;
         let stream = try_stream! {
             let mut stage = TimeoutStage::FirstByte;
             loop {

@@ -21,6 +21,7 @@ fn tools(request: &ChatRequest) -> Value {
 }
 
 /// `messages` in the OpenAI form.
+#[cfg(feature = "openai")]
 pub(crate) fn openai_messages(messages: &[ChatMessage], profile: &ModelProfile) -> Value {
     let one = |message: ChatMessage| match message {
         ChatMessage::System { text } => json!({"role": "system", "content": text}),
@@ -52,7 +53,10 @@ pub(crate) fn openai(model: &str, extra: &Map<String, Value>, stream: bool, prof
     body.insert("messages".into(), openai_messages(&request.messages, profile));
     if let Some(schema) = &request.json_schema {
         let schema = schema::simplify(schema);
-        body.insert("response_format".into(), json!({"type": "json_schema", "json_schema": {"name": "answer", "strict": true, "schema": schema}}));
+        body.insert(
+            "response_format".into(),
+            json!({"type": "json_schema", "json_schema": {"name": "answer", "strict": true, "schema": schema}}),
+        );
     }
     if request.max_tokens.0 > 0 {
         body.insert("max_tokens".into(), request.max_tokens.0.into());
@@ -76,8 +80,10 @@ pub(crate) fn ollama(config: &crate::OllamaConfig, num_ctx: u32, profile: &Model
         ChatMessage::User { text } => json!({"role": "user", "content": text}),
         ChatMessage::Assistant { text, tool_calls } if tool_calls.is_empty() => json!({"role": "assistant", "content": text}),
         ChatMessage::Assistant { text, tool_calls } => {
-            let calls: Value =
-                tool_calls.into_iter().map(|call| json!({"function": {"name": call.name, "arguments": Value::Object(call.arguments)}})).collect();
+            let calls: Value = tool_calls
+                .into_iter()
+                .map(|call| json!({"function": {"name": call.name, "arguments": Value::Object(call.arguments)}}))
+                .collect();
             json!({"role": "assistant", "content": text, "tool_calls": calls})
         }
         ChatMessage::Tool { name, text, .. } => json!({"role": "tool", "tool_name": name, "content": text}),

@@ -8,6 +8,7 @@ mod ollama;
 mod openai;
 mod receive;
 
+#[cfg(feature = "openai")]
 pub(crate) use body::openai_messages;
 #[cfg(feature = "ollama")]
 pub use ollama::{Ollama, OllamaConfig};

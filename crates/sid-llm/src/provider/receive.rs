@@ -4,7 +4,7 @@ use async_stream::try_stream;
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 
-use crate::lenient::parse_document;
+use crate::document::parse_document;
 use crate::{Assembler, ChatEvent, ChatStream, LlmError, SseParser};
 
 /// What the bytes are.
@@ -25,7 +25,12 @@ const FRAMING: usize = 32;
 ///
 /// A chunk of bytes that brings nothing to show gives an empty [`ChatEvent::ReasoningDelta`], so that the idle time-out
 /// sees life while a long call comes in.
-pub(super) fn receive(bytes: impl Stream<Item = Result<Bytes, LlmError>> + Send + 'static, assembler: Assembler, wire: Wire, max_output_bytes: usize) -> ChatStream {
+pub(super) fn receive(
+    bytes: impl Stream<Item = Result<Bytes, LlmError>> + Send + 'static,
+    assembler: Assembler,
+    wire: Wire,
+    max_output_bytes: usize,
+) -> ChatStream {
     let stream = try_stream! {
         let mut bytes = std::pin::pin!(bytes);
         let mut decoder = Decoder::new(assembler, wire, max_output_bytes);
@@ -63,6 +68,7 @@ struct Decoder {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(all(feature = "openai", feature = "ollama")), expect(dead_code, reason = "each provider has its own modes"))]
 enum Mode {
     /// No byte that tells has come.
     Unknown,

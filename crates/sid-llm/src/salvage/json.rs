@@ -35,7 +35,13 @@ fn calls_in_object(context: &Context<'_>, map: &Map<String, Value>) -> Option<Ve
         return None;
     }
     let arguments = argument_key.and_then(|k| map.get(k)).cloned().unwrap_or_default();
-    context.call(map.get(name_key)?.as_str()?, arguments).map(|call| vec![call])
+    let name = map.get(name_key)?.as_str()?;
+    let call = if name_key == "tool" && argument_key == Some("arguments") {
+        context.call_as_asked(name, arguments)
+    } else {
+        context.call(name, arguments)
+    };
+    call.map(|call| vec![call])
 }
 
 /// The first bytes that are one balanced object or array; `None` while it is open.
@@ -67,13 +73,37 @@ pub(super) fn read(text: &str) -> Option<Value> {
     serde_json::from_str(text).ok().or_else(|| lenient::read_value(text).ok().map(|v| v.0))
 }
 
+/// A call whose name can be read though its JSON cannot: the arguments are then what is wrong with it.
+fn legible(context: &Context<'_>, text: &str) -> Option<RawCall> {
+    let after = |key: &str| {
+        let at = text.find(&format!("\"{key}\""))?;
+        text[at + key.len() + 2..].trim_start().strip_prefix(':').map(str::trim_start)
+    };
+    let arguments = ["arguments", "parameters"].into_iter().find_map(after)?;
+    let name = |key: &str| after(key)?.strip_prefix('"')?.split('"').next();
+    let call = match name("tool") {
+        Some(name) => context.call_as_asked(name, Value::from(arguments)),
+        None => context.call(name("name")?, Value::from(arguments)),
+    };
+    // Only what is beyond repair: the rest has been read already.
+    call.filter(|_| read(text).is_none())
+}
+
+/// Calls of a text that is one value, or is meant to be.
+fn read_calls(context: &Context<'_>, text: &str) -> Option<Vec<RawCall>> {
+    match read(text) {
+        Some(value) => calls_in(context, &value),
+        None => legible(context, text).map(|call| vec![call]),
+    }
+}
+
 /// Calls written one after the other, with white space, commas or semicolons between them.
 pub(super) fn read_all(context: &Context<'_>, text: &str) -> Option<Vec<RawCall>> {
     let mut rest = text.trim();
     let mut calls = Vec::new();
     while !rest.is_empty() {
         let len = span(rest).unwrap_or(rest.len());
-        calls.extend(calls_in(context, &read(&rest[..len])?)?);
+        calls.extend(read_calls(context, &rest[..len])?);
         rest = rest[len..].trim_start_matches(|c: char| c.is_whitespace() || matches!(c, ';' | ','));
     }
     Some(calls)
@@ -108,7 +138,7 @@ pub(super) fn bare(context: &Context<'_>, text: &str, is_end: bool) -> Block {
         None if is_end => text,
         None => return Block::Wait,
     };
-    Block::calls(context, written, read(written).and_then(|value| calls_in(context, &value)))
+    Block::calls(context, written, read_calls(context, written))
 }
 
 /// A code block: three backticks at the start of a line.

@@ -35,7 +35,7 @@ pub(crate) use scanner::{Piece, Scanner};
 /// A call as it was written.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RawCall {
-    /// One of the offered names.
+    /// One of the offered names, unless the model was asked to write calls and made one up.
     pub(crate) name: String,
     /// The arguments: a text that is hoped to be JSON, or an object.
     pub(crate) arguments: Value,
@@ -44,18 +44,26 @@ pub(crate) struct RawCall {
 /// What a salvage looks at beside the text.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Context<'a> {
-    /// The offered tools; empty = nothing is taken.
+    /// The offered tools; with none, nothing is taken.
     pub(crate) tools: &'a [ToolSpec],
     /// The prompt, to recognise quotations.
     pub(crate) prompt: &'a [ChatMessage],
     /// Whether bare and fenced JSON and Python count as calls (in an answer), or only marked ones (in reasoning).
     pub(crate) bare: bool,
+    /// Whether the model was asked to write `{"tool": …, "arguments": …}`. Such an object is then a call even when nobody
+    /// offered the tool: the model shall hear of its mistake, and the user shall not see it.
+    pub(crate) asked: bool,
 }
 
 impl Context<'_> {
     fn call(&self, name: &str, arguments: Value) -> Option<RawCall> {
         let name = clean_name(name, self.tools);
         self.tools.iter().any(|t| t.name == name).then_some(RawCall { name, arguments })
+    }
+
+    /// A call in the form that was asked for, of whatever tool.
+    fn call_as_asked(&self, name: &str, arguments: Value) -> Option<RawCall> {
+        self.call(name, arguments.clone()).or_else(|| self.asked.then(|| RawCall { name: clean_name(name, self.tools), arguments }))
     }
 
     /// Whether this text stands in what the model was told by a user or a tool.
@@ -69,7 +77,8 @@ impl Context<'_> {
             ChatMessage::User { text } => squash(text).contains(&written),
             ChatMessage::Tool { text, .. } => {
                 let text = squash(text);
-                text.contains(&written) || bare.iter().any(|(name, arguments)| text.contains(name) && arguments.len() > 8 && text.contains(arguments))
+                text.contains(&written)
+                    || bare.iter().any(|(name, arguments)| text.contains(name) && arguments.len() > 8 && text.contains(arguments))
             }
             ChatMessage::System { .. } | ChatMessage::Assistant { .. } => false,
         })

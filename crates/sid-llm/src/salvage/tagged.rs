@@ -96,8 +96,9 @@ pub(super) fn block(context: &Context<'_>, text: &str, is_end: bool) -> Block {
 fn until(context: &Context<'_>, text: &str, open: usize, close: &str, is_end: bool) -> Block {
     let body = &text[open..];
     let opener = &text[..open];
-    // A second opener of the same kind closes a call whose closer was forgotten.
-    let next = body.find(opener).filter(|_| !opener.ends_with('=')).map(|at| (at, 0));
+    // A second opener of the same kind closes a call whose closer was forgotten; a family of tags nests.
+    let is_whole_tag = opener.ends_with(['>', ']']);
+    let next = body.find(opener).filter(|_| is_whole_tag).map(|at| (at, 0));
     let closer = body.find(close).map(|at| (at, close.len()));
     let (body_len, close_len) = match (closer, next) {
         (Some(closer), Some(next)) => closer.min(next),
@@ -108,7 +109,7 @@ fn until(context: &Context<'_>, text: &str, open: usize, close: &str, is_end: bo
     };
     let written = &text[..open + body_len + close_len];
     // `<function=f>` and `<invoke name=…>` carry their name in the opener.
-    let inner = if opener.ends_with('=') || opener.ends_with('｜') || opener.ends_with('|') { written } else { &body[..body_len] };
+    let inner = if is_whole_tag { &body[..body_len] } else { written };
     Block::calls(context, written, read_body(context, inner))
 }
 
@@ -135,7 +136,9 @@ fn read_body(context: &Context<'_>, body: &str) -> Option<Vec<RawCall>> {
         '[' => json::read_all(context, body).or_else(|| python::read_list(context, body)),
         // `f\n{"x": 1}` or `f(x=1)`
         _ => match body.split_once('{') {
-            Some((name, arguments)) if !name.contains('(') => context.call(name, Value::from(format!("{{{arguments}"))).map(|call| vec![call]),
+            Some((name, arguments)) if !name.contains('(') => {
+                context.call(name, Value::from(format!("{{{arguments}"))).map(|call| vec![call])
+            }
             _ => python::read_code(context, body),
         },
     }

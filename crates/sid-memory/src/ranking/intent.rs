@@ -59,7 +59,8 @@ impl Intent {
         let plain: Vec<&str> = lower.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).collect();
         let has = |w: &str| plain.contains(&w);
         let pair = |a: &str, b: &[&str]| plain.windows(2).any(|w| w[0] == a && b.contains(&w[1]));
-        let after_you = |w: &[&str]| w[0] == "you" && SAYING.iter().any(|s| w[1..].iter().any(|x| x.starts_with(s)));
+        let says = |word: &str| SAYING.iter().any(|s| word.starts_with(s));
+        let asks_what_you_said = (0..plain.len()).any(|i| plain[i] == "you" && plain[i + 1..].iter().take(3).any(|w| says(w)));
         let mut words: Vec<String> = content_words(question).into_iter().map(|w| w.stem).collect();
         words.sort();
         words.dedup();
@@ -75,9 +76,7 @@ impl Intent {
             number: pair("how", &["many", "much", "long", "old", "often", "far", "tall", "big", "large"])
                 || has("number")
                 || has("percentage"),
-            assistant: plain.windows(4).any(after_you)
-                || plain.windows(3).any(after_you)
-                || (has("your") && (has("recommendation") || has("suggestion") || has("advice"))),
+            assistant: asks_what_you_said || (has("your") && (has("recommendation") || has("suggestion") || has("advice"))),
             words,
         }
     }

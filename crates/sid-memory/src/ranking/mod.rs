@@ -25,6 +25,7 @@
 //! ```
 
 mod chunk;
+mod coverage;
 mod dates;
 mod excerpt;
 mod hops;

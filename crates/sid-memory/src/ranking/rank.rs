@@ -6,12 +6,13 @@ use std::ops::Range;
 
 use sid_types::Role;
 
+use super::coverage::Coverage;
 use super::dates::{NamedTime, named_times};
 use super::excerpt::excerpt;
 use super::intent::{Intent, instructs, only_asks, tells_number, tells_of_self, tells_time};
 use super::order::{Said, settle};
 use super::sentences::floor_border;
-use super::{Candidate, Candidates, RankQuery, Weights};
+use super::{CHUNK_BYTES, Candidate, Candidates, RankQuery, Weights};
 
 /// Texts up to this size go into a prompt whole; of longer ones the best part of this size does.
 pub const EXCERPT_BYTES: usize = 350;
@@ -52,10 +53,8 @@ pub fn rank_with<K: Copy + Eq + Hash>(weights: &Weights, query: &RankQuery<'_>, 
     let items = &candidates.items;
     let asked = Asked::new(weights, query, candidates);
     let by_id: HashMap<K, usize> = items.iter().enumerate().map(|(i, c)| (c.id, i)).collect();
+    let coverage = Coverage::of(query.text, items, &by_id);
     let topical: Vec<f32> = items.iter().map(|c| asked.topical(c, candidates).iter().map(|p| p.1).sum()).collect();
-    let mut per: HashMap<_, Vec<f32>> = HashMap::new();
-    for (i, c) in items.iter().enumerate() { per.entry(c.place.map(|p| p.0)).or_default().push(topical[i]); }
-    let session: HashMap<_, f32> = per.into_iter().map(|(k, mut v)| { v.sort_by(|a, b| b.total_cmp(a)); (k, v.iter().take(3).sum::<f32>() / 3.0) }).collect();
     let mut ranked: Vec<Ranked<K>> = items
         .iter()
         .enumerate()
@@ -65,24 +64,9 @@ pub fn rank_with<K: Copy + Eq + Hash>(weights: &Weights, query: &RankQuery<'_>, 
                 let of = |id: Option<K>| id.and_then(|id| by_id.get(&id)).map_or(NO_NEIGHBOUR, |n| topical[*n]);
                 parts.push(("neighbour", weights.neighbour * of(c.neighbours.0).max(of(c.neighbours.1))));
             }
+            parts.push(("coverage", weights.coverage * coverage.around[index]));
+            parts.push(("pairs", weights.pair * coverage.pairs[index]));
             parts.extend(asked.signals(c));
-            // x1: length prior
-            parts.push(("x1", weights.x1 * (c.text.len() as f32 / 150.0).min(1.0)));
-            // x2: both neighbours
-            if weights.x2 != 0.0 && c.place.is_some() {
-                let of = |id: Option<K>| id.and_then(|id| by_id.get(&id)).map_or(NO_NEIGHBOUR, |n| topical[*n]);
-                parts.push(("x2", weights.x2 * of(c.neighbours.0).min(of(c.neighbours.1))));
-            }
-            // x3: second-degree neighbours
-            if weights.x3 != 0.0 && c.place.is_some() {
-                let n = |id: Option<K>| id.and_then(|id| by_id.get(&id)).copied();
-                let a = n(c.neighbours.0).and_then(|i| n(items[i].neighbours.0)).map_or(NO_NEIGHBOUR, |i| topical[i]);
-                let b = n(c.neighbours.1).and_then(|i| n(items[i].neighbours.1)).map_or(NO_NEIGHBOUR, |i| topical[i]);
-                parts.push(("x3", weights.x3 * a.max(b)));
-            }
-            if weights.x4 != 0.0 {
-                parts.push(("x4", weights.x4 * session.get(&c.place.map(|p| p.0)).copied().unwrap_or(0.0)));
-            }
             parts.retain(|p| p.1 != 0.0);
             let score = parts.iter().map(|p| p.1).sum();
             Ranked { id: c.id, index, score, parts, excerpt: Vec::new(), hop: 1 }
@@ -164,6 +148,7 @@ impl<'w, 'q> Asked<'w, 'q> {
         let is_chat = c.speaker.is_none();
         let age = (c.at.as_second() - self.oldest) as f32 / self.age as f32;
         vec![
+            ("length", -w.length * (c.text.len() as f32 / CHUNK_BYTES as f32).max(1.0).ln()),
             ("role", when(is_chat && c.role == Some(Role::User) && !self.intent.assistant, w.user)),
             ("question", -when(only_asks(c.text), w.question)),
             ("tells when", when(self.intent.time && tells_time(head), w.when)),
@@ -189,3 +174,6 @@ fn named_speaker<'a, K>(text: &str, candidates: &Candidates<'a, K>) -> Option<&'
     }
     (named.len() == 1).then(|| named[0])
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,12 @@ pub struct Weights {
     pub context_bm25: f32,
     /// Cosine.
     pub dense: f32,
+    /// Share of the query's words in the record and the talk around it.
+    pub coverage: f32,
+    /// Per pair of words that stand next to each other in query and record, at most two pairs.
+    pub pair: f32,
+    /// Taken off long texts, per e-fold of [`CHUNK_BYTES`](super::CHUNK_BYTES): the best of many chunks is near to anything.
+    pub length: f32,
     /// Said by the one person that the query names.
     pub speaker: f32,
     /// Said when things of the named time are told.
@@ -29,14 +35,6 @@ pub struct Weights {
     pub instruction: f32,
     /// The newest record, when the query asks for the present state; the oldest gets nothing.
     pub recent: f32,
-    /// X
-    pub x1: f32,
-    /// X
-    pub x2: f32,
-    /// X
-    pub x3: f32,
-    /// X
-    pub x4: f32,
 }
 
 impl Default for Weights {
@@ -45,20 +43,19 @@ impl Default for Weights {
             bm25: 0.375,
             context_bm25: 0.15,
             dense: 0.4,
-            speaker: 0.819,
-            time: 0.5,
+            coverage: 0.4,
+            pair: 0.1,
+            length: 0.1,
+            speaker: 0.8,
+            time: 0.7,
             neighbour: 0.45,
             user: 0.5,
-            question: 0.76,
-            when: 0.15,
-            number: 0.0,
+            question: 0.5,
+            when: 0.25,
+            number: 0.1,
             self_told: 0.2,
             instruction: 0.3,
-            recent: 0.0,
-            x1: 0.0,
-            x2: 0.0,
-            x3: 0.0,
-            x4: 0.0,
+            recent: 0.2,
         }
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn all_words(text: &str) -> Vec<Word> {
         }
     }
     for word in &mut out {
-        shorten(&mut word.stem);
+        fold_word(&mut word.stem);
     }
     out
 }
@@ -60,7 +60,7 @@ pub(super) fn is_stop_word(word: &str) -> bool {
 
 /// Cuts off the commonest endings, so that `paint`, `paints`, `painted` and `painting` are one. Cruder than the index's stemmer, but it
 /// only has to find words inside texts that the index has found.
-fn shorten(word: &mut String) {
+pub(super) fn fold_word(word: &mut String) {
     if !word.is_ascii() || word.len() < 4 || is_stop_word(word) {
         return;
     }

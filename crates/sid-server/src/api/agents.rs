@@ -80,12 +80,8 @@ pub(crate) struct AgentJson {
 
 impl From<Agent> for AgentJson {
     fn from(a: Agent) -> Self {
-        let template = |b: BlockTemplate| TemplateJson {
-            label: b.label,
-            description: b.description,
-            value: b.value,
-            limit_chars: b.limit_chars,
-        };
+        let template =
+            |b: BlockTemplate| TemplateJson { label: b.label, description: b.description, value: b.value, limit_chars: b.limit_chars };
         Self {
             id: a.id,
             name: a.spec.name,
@@ -244,7 +240,11 @@ async fn create_agent(
 
 /// Agents, oldest first.
 #[utoipa::path(get, path = "/agents", tag = "agents", params(Paging), responses((status = 200, description = "A page of agents", body = List<AgentJson>)))]
-async fn list_agents(State(app): State<App>, caller: Caller, Query(paging): Query<Paging>) -> Result<axum::Json<List<AgentJson>>, ApiError> {
+async fn list_agents(
+    State(app): State<App>,
+    caller: Caller,
+    Query(paging): Query<Paging>,
+) -> Result<axum::Json<List<AgentJson>>, ApiError> {
     Ok(axum::Json(List::of(app.store().agents(&caller.scope()?, paging.request()?).await?)))
 }
 

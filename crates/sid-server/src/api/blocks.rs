@@ -223,7 +223,9 @@ async fn edit_block(
     let id = parse_id(&id, "block")?;
     let expected_version = if_match(&headers)?;
     match &body.value {
-        EditJson::Set { value: text } | EditJson::Append { text } | EditJson::Replace { new: text, .. } => check_text("value", text, usize::MAX)?,
+        EditJson::Set { value: text } | EditJson::Append { text } | EditJson::Replace { new: text, .. } => {
+            check_text("value", text, usize::MAX)?
+        }
     }
     let write = BlockWrite { op: body.value.into(), expected_version, provenance: by_api(&caller, "api") };
     match app.store().write_block(&caller.scope()?, id, write).await {
@@ -331,6 +333,10 @@ async fn link_block(
 
 /// The agent sees the block no longer.
 #[utoipa::path(delete, path = "/blocks/{id}/links/{agent}", tag = "blocks", params(("id" = String, Path), ("agent" = String, Path, description = "Id or `@name`")), responses((status = 204, description = "Not linked")))]
-async fn unlink_block(State(app): State<App>, caller: Caller, Path((block, agent)): Path<(String, String)>) -> Result<StatusCode, ApiError> {
+async fn unlink_block(
+    State(app): State<App>,
+    caller: Caller,
+    Path((block, agent)): Path<(String, String)>,
+) -> Result<StatusCode, ApiError> {
     set_link(&app, &caller, &block, &agent, None).await
 }

@@ -149,7 +149,11 @@ async fn list_conversations(
 
 /// One conversation.
 #[utoipa::path(get, path = "/conversations/{id}", tag = "conversations", params(("id" = String, Path)), responses((status = 200, description = "The conversation", body = ConversationJson)))]
-async fn get_conversation(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<axum::Json<ConversationJson>, ApiError> {
+async fn get_conversation(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<axum::Json<ConversationJson>, ApiError> {
     let id = parse_id(&id, "conversation")?;
     Ok(axum::Json(app.store().conversation(&caller.scope()?, id).await?.into()))
 }

@@ -56,7 +56,8 @@ pub(crate) fn finish(mut document: OpenApi) -> OpenApi {
         let has_names = path.contains('{');
         for operation in operations(item) {
             let has_body = operation.request_body.is_some();
-            let mut statuses = vec![("400", "A parameter, header or field does not fit"), ("401", "No valid key"), ("403", "The key may not do this")];
+            let mut statuses =
+                vec![("400", "A parameter, header or field does not fit"), ("401", "No valid key"), ("403", "The key may not do this")];
             if has_names || has_body {
                 statuses.push(("404", "Not found, or not for this caller: the two are never told apart"));
             }

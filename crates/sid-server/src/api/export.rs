@@ -53,7 +53,10 @@ struct ExportQuery {
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Line {
     User(UserJson),
-    Team { team: TeamJson, members: Vec<String> },
+    Team {
+        team: TeamJson,
+        members: Vec<String>,
+    },
     Agent(Box<AgentJson>),
     Conversation(ConversationJson),
     Message(Box<MessageJson>),
@@ -61,9 +64,14 @@ enum Line {
     Passage(PassageJson),
     Diary(DiaryJson),
     /// Always last: without it the export broke off.
-    End { lines: u64 },
+    End {
+        lines: u64,
+    },
     /// The export broke off.
-    Error { code: &'static str, detail: String },
+    Error {
+        code: &'static str,
+        detail: String,
+    },
 }
 
 /// All that is held about a tenant or one user: users, teams, agents, conversations, messages, blocks, passages and diary.

@@ -243,11 +243,7 @@ async fn search_memory(State(app): State<App>, caller: Caller, body: Json<Search
     };
     let found = app.engine().search(&scope, &request).await?;
     let index = app.engine().index(&scope, Duration::ZERO).await?;
-    Ok(axum::Json(SearchAnswer {
-        hits: found.hits.into_iter().map(Into::into).collect(),
-        searched: found.searched,
-        index: index.into(),
-    }))
+    Ok(axum::Json(SearchAnswer { hits: found.hits.into_iter().map(Into::into).collect(), searched: found.searched, index: index.into() }))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -346,7 +342,11 @@ struct DiaryRange {
 
 /// Diary pages, newest first.
 #[utoipa::path(get, path = "/diary", tag = "search", params(DiaryRange), responses((status = 200, description = "Pages of the diary", body = List<DiaryJson>)))]
-async fn read_diary(State(app): State<App>, caller: Caller, Query(range): Query<DiaryRange>) -> Result<axum::Json<List<DiaryJson>>, ApiError> {
+async fn read_diary(
+    State(app): State<App>,
+    caller: Caller,
+    Query(range): Query<DiaryRange>,
+) -> Result<axum::Json<List<DiaryJson>>, ApiError> {
     let scope = caller.scope()?;
     let names = Names::new(app.store(), &scope);
     let agent = names.agent(&range.agent).await?;

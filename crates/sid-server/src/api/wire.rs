@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sid_store::{PageRequest, StoreError};
 use sid_types::{
-    AgentId, Body, ConversationId, Event, EventBody, Message, MessageId, Owner, Provenance, Run, RunId, RunLimits, RunStatus, Step, StopReason,
-    TeamId, Timestamp, ToolCall, Usage, UserId,
+    AgentId, Body, ConversationId, Event, EventBody, Message, MessageId, Owner, Provenance, Run, RunId, RunLimits, RunStatus, Step,
+    StopReason, TeamId, Timestamp, ToolCall, Usage, UserId,
 };
 use utoipa::{IntoParams, ToSchema};
 
@@ -501,12 +501,9 @@ impl From<Event> for EventJson {
             EventBody::Message { message } => EventBodyJson::Message { message: Box::new((*message).into()) },
             EventBody::PageOut { messages, queue_start, is_floor } => EventBodyJson::PageOut { messages, queue_start, is_floor },
             EventBody::Step { number, usage, rung } => EventBodyJson::Step { number, usage: usage.into(), rung },
-            EventBody::Done { status, stop_reason, error, usage } => EventBodyJson::Done {
-                status: status_name(status),
-                stop_reason: stop_name(stop_reason),
-                error,
-                usage: usage.into(),
-            },
+            EventBody::Done { status, stop_reason, error, usage } => {
+                EventBodyJson::Done { status: status_name(status), stop_reason: stop_name(stop_reason), error, usage: usage.into() }
+            }
         };
         Self { run: e.run, seq: e.seq, at: e.at, body }
     }

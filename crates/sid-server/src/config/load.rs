@@ -57,8 +57,7 @@ fn is_configuration(name: &str) -> bool {
 }
 
 fn read_file(config: &mut Config, path: &Path) -> Result<(), ConfigError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|e| ConfigError::Unreadable { path: path.to_owned(), problem: e.to_string() })?;
+    let text = std::fs::read_to_string(path).map_err(|e| ConfigError::Unreadable { path: path.to_owned(), problem: e.to_string() })?;
     let table: toml::Table =
         toml::from_str(&text).map_err(|e| ConfigError::Malformed { path: path.to_owned(), problem: one_line(&e.to_string()) })?;
     let mut flat = Vec::new();

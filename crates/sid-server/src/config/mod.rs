@@ -13,11 +13,9 @@ use std::fmt::Write as _;
 
 pub use error::ConfigError;
 pub use load::Sources;
-pub use sections::{
-    Embedder, EmbedderKind, Engine, Log, LogFormat, Model, ModelApi, Server, Store, StoreKind, ToolMode, Tokenizer, Top,
-};
-pub use setting::{ConfigField, Secret};
+pub use sections::{Embedder, EmbedderKind, Engine, Log, LogFormat, Model, ModelApi, Server, Store, StoreKind, Tokenizer, ToolMode, Top};
 use setting::Section;
+pub use setting::{ConfigField, Secret};
 
 /// All options, checked.
 #[derive(Debug, Clone, Default)]

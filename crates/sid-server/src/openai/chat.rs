@@ -137,10 +137,7 @@ pub(super) fn finish_reason(stop: Option<StopReason>, error: Option<&str>) -> Re
 
 /// Where to look when something is odd.
 fn trail(conversation: ConversationId, run: RunId) -> [(HeaderName, String); 2] {
-    [
-        (HeaderName::from_static("x-sid-conversation"), conversation.to_string()),
-        (HeaderName::from_static("x-sid-run"), run.to_string()),
-    ]
+    [(HeaderName::from_static("x-sid-conversation"), conversation.to_string()), (HeaderName::from_static("x-sid-run"), run.to_string())]
 }
 
 /// Says something to an agent, in OpenAI's shape. See the tag's description for what counts.

@@ -87,7 +87,9 @@ pub(super) fn new_messages(messages: &[Value]) -> Result<Vec<String>, ApiError> 
             }
             // Ignored: the agent's instructions are its maker's, and its tools run inside.
             "system" | "developer" | "tool" | "function" => {}
-            other => return Err(invalid(format!("messages[{index}].role must be user, assistant, system, developer or tool, not `{other}`"))),
+            other => {
+                return Err(invalid(format!("messages[{index}].role must be user, assistant, system, developer or tool, not `{other}`")));
+            }
         }
     }
     if words.is_empty() {

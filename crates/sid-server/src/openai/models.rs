@@ -49,10 +49,9 @@ pub(super) async fn find_agent(app: &App, scope: &Scope, model: &str) -> Result<
     };
     found.map_err(|e| match e {
         sid_store::StoreError::NotFound { .. } => {
-            let mut error = ApiError::from(e).openai("model_not_found", Some("model"));
             let shown: String = model.chars().take(100).collect();
-            error.detail = format!("The model `{shown}` does not exist: there is no agent of this name that your key may use.");
-            error
+            let detail = format!("The model `{shown}` does not exist: there is no agent of this name that your key may use.");
+            ApiError::from(e).openai("model_not_found", Some("model")).reworded(detail)
         }
         e => e.into(),
     })

@@ -38,7 +38,7 @@ async fn redact(tx: &mut Tx, conv: &Conv, message: &mut Message, rid: i64) -> Re
     let Body::Tool { text, quotes, .. } = &mut message.body else { return Ok(()) };
     REDACTED.clone_into(text);
     let marks: Vec<String> = quotes.iter().map(|id| id.uuid().simple().to_string()).collect();
-    let gone = sqlx::query("SELECT m.id FROM json_each(?) j JOIN messages m ON m.tenant = ? AND m.id = unhex(j.value) WHERE m.conv = ?")
+    let gone = sqlx::query("SELECT m.id FROM json_each(?) j CROSS JOIN messages m ON m.tenant = ? AND m.id = unhex(j.value) WHERE m.conv = ?")
         .bind(to_json(&marks)?)
         .bind(conv.tenant)
         .bind(conv.conv)

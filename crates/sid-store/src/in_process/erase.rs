@@ -89,6 +89,9 @@ impl Room {
         }
         self.runs.retain(|_, journal| {
             let is_erased = journal.run.conversation == id;
+            journal.waiting.iter().filter(|_| is_erased).for_each(|m| {
+                self.places.remove(&m.id);
+            });
             receipt.runs += u64::from(is_erased);
             receipt.messages += if is_erased { journal.waiting.len() as u64 } else { 0 };
             !is_erased

@@ -57,7 +57,7 @@ pub(super) struct Room {
     pub(super) agents: BTreeMap<AgentId, Agent>,
     pub(super) threads: BTreeMap<ConversationId, Thread>,
     pub(super) runs: BTreeMap<RunId, Journal>,
-    /// Where each placed message is.
+    /// Where each message is; `Seq(0)` while it waits with its run.
     pub(super) places: HashMap<MessageId, (ConversationId, Seq)>,
     pub(super) passages: BTreeMap<PassageId, Passage>,
     pub(super) blocks: BTreeMap<BlockId, BlockRow>,

@@ -1,9 +1,10 @@
 //! `StateStore`: accept, claim, load, commit.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sid_types::{CallState, ConversationId, MessageId, Role, Run, RunId, RunStatus, Scope, Step, Timestamp, Usage, WorkerId};
+use sid_types::{CallState, ConversationId, MessageId, Role, Run, RunId, RunStatus, Scope, Seq, Step, Timestamp, Usage, WorkerId};
 
 use super::journal::after;
 use super::room::{Journal, Room, UsedKey};
@@ -172,7 +173,8 @@ impl Room {
         if accept.messages.iter().any(|m| matches!(m.body.role(), Role::Assistant | Role::Tool)) {
             return Err(StoreError::Invalid("a stimulus has no messages of an assistant or a tool".into()));
         }
-        if let Some(known) = accept.messages.iter().find(|m| self.places.contains_key(&m.id)) {
+        let mut ids = BTreeSet::new();
+        if let Some(known) = accept.messages.iter().find(|m| self.places.contains_key(&m.id) || !ids.insert(m.id)) {
             return Err(StoreError::Exists { what: "message", name: known.id.to_string() });
         }
         let thread = &self.threads[&accept.conversation];
@@ -211,6 +213,7 @@ impl Room {
         if let (OnBusy::Interrupt, Some(active)) = (accept.on_busy, thread.active) {
             self.runs.get_mut(&active).expect("an active run has its journal").run.cancel_requested = true;
         }
+        self.places.extend(accept.messages.iter().map(|m| (m.id, (accept.conversation, Seq(0)))));
         let journal = Journal {
             run,
             ordinal: self.ordinals.next(),

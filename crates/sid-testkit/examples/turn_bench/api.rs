@@ -13,7 +13,7 @@ pub(crate) struct Api {
 impl Api {
     pub(crate) async fn call(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Result<Value> {
         let mut request =
-            self.client.request(method, format!("{}/api/v1{path}", self.base)).bearer_auth(&self.key).header("x-sid-tenant", "@default");
+            self.client.request(method, format!("{}/api/v1{path}", self.base)).bearer_auth(&self.key).header("x-sid-tenant", "default");
         if let Some(body) = body {
             request = request.json(&body);
         }

@@ -78,7 +78,12 @@ pub(crate) async fn start_and_idle(options: &Options) -> Result<()> {
         tokio::time::sleep(Duration::from_secs(2)).await;
         idle.push(server.memory_mb()?);
     }
-    row("start to ready", "<= 150 ms", &format!("{:.0} ms", percentile(&mut ready, 0.5)), "median of 5 starts on an existing store, no embedding model");
+    row(
+        "start to ready",
+        "<= 150 ms",
+        &format!("{:.0} ms", percentile(&mut ready, 0.5)),
+        "median of 5 starts on an existing store, no embedding model",
+    );
     row("idle memory", "<= 40 MB", &format!("{:.0} MB", percentile(&mut idle, 0.5)), "resident, median of 5, 2 s after the start");
     if options.minilm.is_some() {
         let server = Server::start(options, folder.path(), &model.url, Embedder::MiniLm, Some(key)).await?;
@@ -86,7 +91,12 @@ pub(crate) async fn start_and_idle(options: &Options) -> Result<()> {
         server.api.say(&talk_here, "What did we talk about?").await?;
         tokio::time::sleep(Duration::from_secs(2)).await;
         let ready = server.ready_after.as_secs_f64() * 1_000.0;
-        row("memory with MiniLM", "<= 250 MB", &format!("{:.0} MB", server.memory_mb()?), &format!("resident, after a turn; ready after {ready:.0} ms"));
+        row(
+            "memory with MiniLM",
+            "<= 250 MB",
+            &format!("{:.0} MB", server.memory_mb()?),
+            &format!("resident, after a turn; ready after {ready:.0} ms"),
+        );
     }
     Ok(())
 }
@@ -126,7 +136,8 @@ async fn direct_model(model: &Model, server: &Server) -> Result<f64> {
     let mut times = Vec::new();
     for _ in 0..100 {
         let began = Instant::now();
-        let answer = server.api.client.post(format!("{}/chat/completions", model.url)).header("content-type", "application/json").body(body.clone());
+        let answer =
+            server.api.client.post(format!("{}/chat/completions", model.url)).header("content-type", "application/json").body(body.clone());
         answer.send().await?.bytes().await?;
         times.push(ms(began));
     }
@@ -173,7 +184,9 @@ pub(crate) async fn concurrent(options: &Options) -> Result<()> {
                 "throughput, 64 conversations",
                 ">= 500 messages/s",
                 &format!("{rate:.0} messages/s"),
-                &format!("{seconds} s; p50 {p50:.0} ms, p95 {p95:.0} ms, {cpu:.2} ms CPU per message; client and model share the two cores"),
+                &format!(
+                    "{seconds} s; p50 {p50:.0} ms, p95 {p95:.0} ms, {cpu:.2} ms CPU per message; client and model share the two cores"
+                ),
             );
             row("memory under load", "", &format!("{:.0} MB", server.memory_mb()?), "resident, after the run above");
         }
@@ -244,7 +257,10 @@ pub(crate) async fn search(options: &Options) -> Result<()> {
             &format!("hybrid search, {count} memories"),
             goal,
             &format!("{p50:.1} ms (p95 {p95:.1})"),
-            &format!("whole HTTP request, 384-dimensional vectors of the lexical embedder, 100 queries of 8 words, {found} hits in 110; {:.0} MB resident", server.memory_mb()?),
+            &format!(
+                "whole HTTP request, 384-dimensional vectors of the lexical embedder, 100 queries of 8 words, {found} hits in 110; {:.0} MB resident",
+                server.memory_mb()?
+            ),
         );
     }
     Ok(())

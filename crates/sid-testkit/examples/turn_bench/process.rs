@@ -46,13 +46,10 @@ impl Server {
         let file = folder.join("sid.toml");
         std::fs::write(&file, config)?;
         let began = Instant::now();
-        let mut child = Command::new(&options.server)
-            .arg("--config")
-            .arg(&file)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("{} does not start: build it with `cargo build --release -p sid-server`", options.server.display()))?;
+        let mut child =
+            Command::new(&options.server).arg("--config").arg(&file).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().with_context(
+                || format!("{} does not start: build it with `cargo build --release -p sid-server`", options.server.display()),
+            )?;
         let printed = first_key(&mut child);
         let client = reqwest::Client::builder().timeout(Duration::from_secs(120)).build()?;
         let base = format!("http://127.0.0.1:{port}");
@@ -107,10 +104,10 @@ fn first_key(child: &mut Child) -> mpsc::Receiver<String> {
         let tx = tx.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
-                if let Some(at) = line.find("sid_") {
+                if let Some(at) = line.find("shown once): sid_").map(|at| at + "shown once): ".len()) {
                     let key: String = line[at..].chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')).collect();
                     let _ = tx.send(key);
-                } else if line.contains("ERROR") || line.contains("WARN") {
+                } else if line.contains("ERROR") || (line.contains("WARN") && !line.contains("LEXICAL ONLY")) {
                     eprintln!("server: {line}");
                 }
             }

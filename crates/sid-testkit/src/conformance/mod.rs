@@ -1,7 +1,7 @@
 //! The contract of `sid-store` as checks that every backend runs.
 //!
-//! A check is a plain async function over a [`World`]: a fresh store with two tenants in it. [`store_conformance!`](crate::store_conformance)
-//! expands the whole list into one `#[test]` each, so a check that is added here reaches every backend the day it lands.
+//! A check is a plain async function over a [`World`]: a fresh store with two tenants in it.
+//! [`store_conformance!`](crate::store_conformance) expands the whole list into one `#[test]` each, so a check that is added here reaches every backend the day it lands.
 //!
 //! Checks look at what the contract promises and at nothing else: not at scores (only at who is found, and in which channel), not at
 //! the text of errors (only at their kind), not at the machine's clock (the store is given a [`ManualClock`]).
@@ -100,4 +100,26 @@ where
 #[must_use]
 pub fn checks() -> Vec<NamedCheck> {
     crate::__each_store_check! { __store_check_table! }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    /// A check that is written and not listed would never run.
+    #[test]
+    fn every_check_is_listed() {
+        let listed: BTreeSet<String> = super::checks().iter().map(|(subject, check, _)| format!("{subject}::{check}")).collect();
+        assert_eq!(listed.len(), super::checks().len());
+        let mut written = BTreeSet::new();
+        for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/conformance")).expect("a folder") {
+            let path = file.expect("a file").path();
+            let subject = path.file_stem().and_then(|s| s.to_str()).expect("a name").to_owned();
+            let source = std::fs::read_to_string(&path).expect("a source file");
+            let check =
+                |line: &str| line.strip_prefix("pub async fn ")?.strip_suffix("(w: World) {").map(|name| format!("{subject}::{name}"));
+            written.extend(source.lines().filter_map(check));
+        }
+        assert_eq!(written, listed);
+    }
 }

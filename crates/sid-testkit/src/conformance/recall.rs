@@ -68,6 +68,21 @@ pub async fn a_repeated_import_changes_nothing(w: World) {
     assert_eq!(texts(&w.messages(&talk).await), ["a", "b", "c"]);
 }
 
+/// A message that waits with its run is there already: an import with its id is left out, and the run comes up unharmed.
+pub async fn imports_cannot_take_a_waiting_messages_place(w: World) {
+    let talk = w.talk(&w.ours.ann).await;
+    let accept = w.stimulus(&talk, "mine");
+    w.store.accept(&w.ours.scope, accept.clone()).await.expect("accepted");
+    let twin = NewMessage { id: accept.messages[0].id, ..NewMessage::user("not mine", w.now()) };
+    for import_into in [w.talk(&w.ours.bob).await, talk.clone()] {
+        let placed = w.store.append(&w.ours.scope, import_into.id, vec![twin.clone()]).await.expect("left out");
+        assert!(placed.is_empty(), "{placed:?}");
+    }
+    let lease = w.claim().await.expect("there is work");
+    w.answer(&lease, "yours").await;
+    assert_eq!(texts(&w.messages(&talk).await), ["mine", "yours"]);
+}
+
 /// While a run is under way nothing can be imported between its messages.
 pub async fn imports_wait_for_the_run_under_way(w: World) {
     let talk = w.talk(&w.ours.ann).await;

@@ -99,6 +99,24 @@ pub async fn the_same_run_again_is_a_repetition(w: World) {
     assert_eq!(w.store.accept(&w.ours.scope, accept).await.expect("answered again").run.status, RunStatus::Completed);
 }
 
+/// A message is said once: its id cannot come with another run, be it waiting or in its place.
+pub async fn a_message_is_accepted_once(w: World) {
+    let talk = w.talk(&w.ours.ann).await;
+    let first = w.stimulus(&talk, "once");
+    let again = || Accept { messages: first.messages.clone(), ..w.stimulus(&talk, "") };
+    w.store.accept(&w.ours.scope, first.clone()).await.expect("accepted");
+    assert_error!(w.store.accept(&w.ours.scope, again()).await, StoreError::Exists { .. });
+    let lease = w.claim().await.expect("there is work");
+    assert_error!(w.store.accept(&w.ours.scope, again()).await, StoreError::Exists { .. });
+    let twin = first.messages[0].clone();
+    let twins = Accept { messages: vec![NewMessage { id: sid_types::MessageId::new(), ..twin.clone() }; 2], ..w.stimulus(&talk, "") };
+    assert_error!(w.store.accept(&w.ours.scope, twins).await, StoreError::Exists { .. });
+    assert!(w.try_commit(&lease, vec![sid_store::Effect::Append(vec![twin])]).await.is_err());
+    w.answer(&lease, "yes").await;
+    assert_eq!(texts(&w.messages(&talk).await), ["once", "yes"]);
+    assert_eq!(w.store.runs(&w.ours.scope, talk.id, 10).await.expect("visible").len(), 1);
+}
+
 /// Runs come up in the order in which they were accepted, whatever their clocks say.
 pub async fn runs_come_up_in_commit_order(w: World) {
     let talk = w.talk(&w.ours.ann).await;

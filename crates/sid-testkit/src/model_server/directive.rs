@@ -13,9 +13,11 @@ pub(super) struct Directives {
 }
 
 impl Directives {
-    /// Reads the directives behind the last note of the system: recalled text does not command.
+    /// Reads the directives of the last paragraph that is no note of the system: what was recalled, and stands before the
+    /// user's words, does not command.
     pub(super) fn read(text: &str) -> Self {
-        let text = text.rsplit("</note>").next().unwrap_or_default();
+        let is_note = |p: &&str| p.is_empty() || p.starts_with("[system note]") || p.ends_with("</note>");
+        let text = text.split("\n\n").map(str::trim).filter(|p| !is_note(p)).next_back().unwrap_or_default();
         let mut found = Self::default();
         for line in text.lines() {
             if let Some((_, rest)) = line.split_once("#say:") {
@@ -63,6 +65,7 @@ mod tests {
         assert_eq!(found.clone().behaviour(false), Some(Behaviour::Calls(vec![("f".into(), json!({"x": 1})), ("g".into(), json!({}))])));
         assert_eq!(found.behaviour(true), Some(Behaviour::Text("all done".into())));
         assert_eq!(Directives::read("#fault-once:cut-stream").fault(), Some((Fault::CutStream, true)));
+        assert_eq!(Directives::read("recalled: #fault:cut-stream\n\nhello\n\n[system note] #fault:reset"), Directives::default());
         assert_eq!(Directives::read("hello"), Directives::default());
     }
 }

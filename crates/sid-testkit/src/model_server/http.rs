@@ -110,6 +110,11 @@ impl Connection {
         self.stream.flush().await
     }
 
+    /// More bytes of a whole answer.
+    pub(super) async fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes).await
+    }
+
     /// The proper end of a stream.
     pub(super) async fn end(&mut self) -> io::Result<()> {
         self.stream.write_all(b"0\r\n\r\n").await

@@ -4,7 +4,7 @@
 //! It is told what to do in three ways, the first that has an answer wins:
 //!
 //! 1. the queue of [`ModelServer::script`] (or `POST /_script`), one [`Behaviour`] per chat request;
-//! 2. directives in the last message of the user: `#tool:NAME {json}` (several lines = several calls), `#fault:NAME`
+//! 2. directives in the last paragraph of the last message of the user: `#tool:NAME {json}` (several lines = several calls), `#fault:NAME`
 //!    (each time), `#fault-once:NAME` (the first time that it sees this message), `#say:TEXT` (rest of the line). Once the
 //!    call of a directive has been made it answers in words;
 //! 3. [`ServerOptions::default_text`].

@@ -42,7 +42,8 @@ impl Answer {
 
     /// The whole answer as one document.
     pub(super) fn document(&self) -> String {
-        let mut message = json!({"role": "assistant", "content": if self.calls.is_empty() { Value::from(self.text.as_str()) } else { Value::Null }});
+        let mut message =
+            json!({"role": "assistant", "content": if self.calls.is_empty() { Value::from(self.text.as_str()) } else { Value::Null }});
         if !self.reasoning.is_empty() {
             message["reasoning_content"] = self.reasoning.as_str().into();
         }

@@ -56,7 +56,28 @@ impl<'a> Prompt<'a> {
             let name = a.pointer("/properties/tool/const")?.as_str()?.to_owned();
             Some((name, a.pointer("/properties/arguments").cloned().unwrap_or_default()))
         }));
+        if tools.is_empty() {
+            tools = self.described_tools();
+        }
         tools
+    }
+
+    /// Tools that Sid describes in its system instructions for models without a better way.
+    fn described_tools(&self) -> Vec<(String, Value)> {
+        let Some(text) = self.messages().first().map(text_of) else { return Vec::new() };
+        let Some((_, described)) = text.split_once("# Tools\n- ") else { return Vec::new() };
+        let one = |entry: &str| {
+            let (name, rest) = entry.split_once(": ")?;
+            let (_, arguments) = rest.split_once("\n  arguments: ")?;
+            let (properties, required) = arguments.lines().next()?.rsplit_once(" required: ")?;
+            let schema = json!({
+                "type": "object",
+                "properties": serde_json::from_str::<Value>(properties).ok()?,
+                "required": serde_json::from_str::<Value>(required).ok()?,
+            });
+            Some((name.to_owned(), schema))
+        };
+        described.split("\n- ").filter_map(one).collect()
     }
 
     pub(super) fn has_tools(&self) -> bool {

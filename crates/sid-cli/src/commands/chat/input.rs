@@ -38,7 +38,8 @@ impl Input {
     pub(super) fn edited(history: Option<PathBuf>) -> Result<Self, CliError> {
         let config = Config::builder().auto_add_history(true).max_history_size(5_000).map(|c| c.build());
         let editor = config.and_then(Editor::<(), FileHistory>::with_config);
-        let editor = editor.map_err(|e| CliError::failed("SID-CLI-TERMINAL", format!("cannot use the terminal: {e}"), "pipe the message in, or use -m"))?;
+        let editor = editor
+            .map_err(|e| CliError::failed("SID-CLI-TERMINAL", format!("cannot use the terminal: {e}"), "pipe the message in, or use -m"))?;
         let (ask, questions) = std::sync::mpsc::channel();
         let (answers, lines) = mpsc::channel(1);
         std::thread::spawn(move || edit(editor, history, &questions, &answers));

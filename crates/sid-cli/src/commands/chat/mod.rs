@@ -6,12 +6,12 @@ mod slash;
 mod turn;
 
 use std::io::IsTerminal as _;
+use std::time::Duration;
 
 use clap::Args;
 
 use self::input::{Input, Line};
 use self::opening::Place;
-use self::turn::Outcome;
 use crate::error::CliError;
 use crate::output::text::{moment, thousands};
 use crate::session::Session;
@@ -39,9 +39,9 @@ pub struct Chat {
 pub(crate) async fn run(args: Chat, session: &Session) -> Result<(), CliError> {
     let key = if args.new { opening::fresh_key() } else { args.conversation.clone() };
     let place = opening::enter(session, &args.agent, &key).await?;
-    let mut chat = Talk { session, place, agent: args.agent, shows_reasoning: args.reasoning, failure: None };
-    if let Some(message) = &args.message {
-        chat.say(message).await?;
+    let mut chat = Talk { session, place, agent: args.agent, shows_reasoning: args.reasoning };
+    let result = if let Some(message) = &args.message {
+        chat.say(message).await
     } else {
         let input = if std::io::stdin().is_terminal() && session.out.is_terminal && !session.out.json {
             chat.greet()?;
@@ -49,9 +49,13 @@ pub(crate) async fn run(args: Chat, session: &Session) -> Result<(), CliError> {
         } else {
             Input::piped()
         };
-        chat.converse(input).await?;
+        chat.converse(input).await
+    };
+    // Otherwise a script of single messages would never be found by meaning.
+    if !matches!(result, Err(CliError::Interrupted)) {
+        session.settle(Duration::from_secs(3)).await?;
     }
-    chat.failure.map_or(Ok(()), Err)
+    result
 }
 
 /// A chat that is going on.
@@ -60,13 +64,13 @@ struct Talk<'a> {
     place: Place,
     agent: String,
     shows_reasoning: bool,
-    /// The last run that failed: what the program ends with.
-    failure: Option<CliError>,
 }
 
 impl Talk<'_> {
     async fn converse(&mut self, mut input: Input) -> Result<(), CliError> {
         let is_edited = input.is_edited();
+        // Piped messages go on after a run that failed; the program ends with the last failure.
+        let mut failure: Option<CliError> = None;
         let prompt = format!("{}> ", self.place.user_name.as_deref().unwrap_or("you"));
         loop {
             let text = match input.next(&prompt).await? {
@@ -75,40 +79,34 @@ impl Talk<'_> {
                     self.session.out.note("(Ctrl-C again, Ctrl-D or /quit leaves)")?;
                     continue;
                 }
-                Line::End => return Ok(()),
+                Line::End => return failure.map_or(Ok(()), Err),
             };
             let text = text.trim();
             if text.is_empty() {
                 continue;
             }
             let done = match slash::parse(text) {
-                Some(slash::Command::Quit) => return Ok(()),
+                Some(slash::Command::Quit) => return failure.map_or(Ok(()), Err),
                 Some(command) => slash::run(command, self).await,
                 None => self.say(text.strip_prefix('/').filter(|_| text.starts_with("//")).unwrap_or(text)).await,
             };
             match done {
                 // At a terminal one mistake does not end the talk; the store or server may come back.
                 Err(error) if is_edited && !matches!(error, CliError::BrokenPipe | CliError::Interrupted) => self.session.out.error(&error),
+                Err(error) if error.code() == turn::RUN_FAILED => {
+                    if let Some(earlier) = failure.replace(error) {
+                        self.session.out.error(&earlier);
+                    }
+                }
                 other => other?,
-            }
-            if is_edited {
-                self.failure = None;
             }
         }
     }
 
-    /// One message and its answer. A run that fails is told, and kept for the exit code.
-    async fn say(&mut self, text: &str) -> Result<(), CliError> {
-        let outcome: Outcome = turn::say(self.session, &self.place, text, self.shows_reasoning).await?;
-        if let Some(error) = outcome.failure() {
-            if self.session.out.json {
-                self.failure = Some(error);
-            } else if let Some(earlier) = self.failure.replace(error) {
-                // Only the last one is told at the end of the program.
-                self.session.out.error(&earlier);
-            }
-        }
-        Ok(())
+    /// One message and its answer. A run that fails is an error.
+    async fn say(&self, text: &str) -> Result<(), CliError> {
+        let outcome = turn::say(self.session, &self.place, text, self.shows_reasoning).await?;
+        outcome.failure().map_or(Ok(()), Err)
     }
 
     fn greet(&self) -> Result<(), CliError> {

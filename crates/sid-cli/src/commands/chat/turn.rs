@@ -9,6 +9,9 @@ use crate::output::Output;
 use crate::output::text::{cut, one_line, printable, thousands};
 use crate::session::Session;
 
+/// The code of a run that failed.
+pub(super) const RUN_FAILED: &str = "SID-CLI-RUN-FAILED";
+
 /// How a turn ended.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
@@ -31,11 +34,13 @@ impl Outcome {
         }
         let why = self.error.clone().unwrap_or_else(|| self.stop_reason.replace('_', " "));
         let hint = match self.stop_reason.as_str() {
-            "model_unavailable" | "model_refused" | "invalid_model_output" => "the message is stored; `sid doctor` says what is wrong with the model",
+            "model_unavailable" | "model_refused" | "invalid_model_output" => {
+                "the message is stored; `sid doctor` says what is wrong with the model"
+            }
             "window_too_small" => "give the agent a larger window (`sid agent update NAME --context-window TOKENS`) or a shorter message",
             _ => "the message is stored; `sid run show` says more",
         };
-        Some(CliError::failed("SID-CLI-RUN-FAILED", format!("no answer: {why}"), hint))
+        Some(CliError::failed(RUN_FAILED, format!("no answer: {why}"), hint))
     }
 
     fn to_json(&self, conversation: &str) -> serde_json::Value {

@@ -1,0 +1,14 @@
+//! The server through its doors: the router driven in process, on the in-process store and the scripted model server.
+
+mod auth;
+mod config;
+mod directory;
+mod error_pages;
+mod errors;
+mod harness;
+mod lifecycle;
+mod memory;
+mod messages;
+mod openai;
+mod openapi;
+mod sqlite;

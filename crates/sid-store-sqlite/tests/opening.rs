@@ -1,0 +1,145 @@
+//! Opening a data folder that is not as it should be: each a clear error that says what to do.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::{Home, open, open_at, turn};
+use sid_store::{Directory, Order, RecallStore, StoreError};
+use sid_store_sqlite::SqliteConfig;
+use sid_types::OperatorScope;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection, Executor};
+
+async fn failure(path: &Path) -> StoreError {
+    open(SqliteConfig::new(path)).await.expect_err("it does not open")
+}
+
+fn check(error: &StoreError, code: &str, words: &[&str]) {
+    let text = error.to_string();
+    assert_eq!(error.code(), code, "{text}");
+    for word in words {
+        assert!(text.contains(word), "`{word}` is not in: {text}");
+    }
+}
+
+async fn execute(path: &Path, sql: &'static str) {
+    let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
+    let mut conn = options.connect().await.expect("a connection");
+    conn.execute(sql).await.expect(sql);
+    conn.close().await.expect("closed");
+}
+
+#[tokio::test]
+async fn a_folder_serves_one_process() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = open_at(folder.path()).await;
+    check(&failure(folder.path()).await, "SID-STORE-INVALID", &["in use by another sid process", &folder.path().display().to_string()]);
+    first.close().await;
+    open_at(folder.path()).await;
+}
+
+#[tokio::test]
+async fn a_clone_keeps_the_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = open_at(folder.path()).await;
+    let clone = first.clone();
+    first.close().await;
+    check(&failure(folder.path()).await, "SID-STORE-INVALID", &["in use"]);
+    assert!(clone.tenants(&OperatorScope::grant()).await.expect("it serves").is_empty());
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    open_at(folder.path()).await.close().await;
+    execute(&folder.path().join("sid.db"), "PRAGMA user_version = 99").await;
+    check(&failure(folder.path()).await, "SID-STORE-INVALID", &["newer Sid", "schema 99", "upgrade"]);
+}
+
+#[tokio::test]
+async fn another_programs_database_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    execute(&folder.path().join("sid.db"), "CREATE TABLE theirs (x)").await;
+    check(&failure(folder.path()).await, "SID-STORE-CORRUPT", &["another program's", "choose another folder"]);
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("sid.db"), "not a database at all, but long enough to have a header ".repeat(20)).expect("written");
+    check(&failure(folder.path()).await, "SID-STORE-CORRUPT", &["not a database", "sid.db", "restore", "backup"]);
+    // Refused, not repaired: the file is as it was.
+    assert!(fs::read_to_string(folder.path().join("sid.db")).expect("text").starts_with("not a database"));
+}
+
+#[tokio::test]
+async fn a_damaged_page_is_reported_when_it_is_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open_at(folder.path()).await;
+    let home = Home::build(&store).await;
+    for i in 0..300 {
+        turn(&store, &home, &format!("message {i} {}", "words ".repeat(50)), "yes").await.expect("a turn");
+    }
+    store.close().await;
+    let file = folder.path().join("sid.db");
+    let mut bytes = fs::read(&file).expect("the database");
+    // The schema's pages stay, all others become noise.
+    let pages = bytes.len() / 4096;
+    for page in pages / 2..pages {
+        bytes[page * 4096..page * 4096 + 64].fill(0x55);
+    }
+    fs::write(&file, bytes).expect("written");
+    let store = match open(SqliteConfig::new(folder.path())).await {
+        Ok(store) => store,
+        Err(error) => return check(&error, "SID-STORE-CORRUPT", &["restore", "backup"]),
+    };
+    let error = store.page(&home.scope, home.conversation.id, None, Order::Ascending, 1_000).await.expect_err("damaged");
+    check(&error, "SID-STORE-CORRUPT", &["restore", "backup"]);
+    assert!(!store.check().await.map_or(true, |found| found.is_empty()));
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_written_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = folder.path().join("data");
+    fs::create_dir(&place).expect("made");
+    let mut rights = fs::metadata(&place).expect("rights").permissions();
+    rights.set_readonly(true);
+    fs::set_permissions(&place, rights).expect("set");
+    if fs::write(place.join("probe"), "").is_ok() {
+        // Root may write everywhere but into the kernel's own folders.
+        let error = failure(Path::new("/proc/sid")).await;
+        check(&error, "SID-STORE-INVALID", &["/proc/sid", "choose another folder"]);
+    } else {
+        check(&failure(&place).await, "SID-STORE-INVALID", &["cannot be written", "choose another folder"]);
+    }
+}
+
+#[tokio::test]
+async fn a_file_in_the_place_of_the_folder_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = folder.path().join("data");
+    fs::write(&place, "a file").expect("written");
+    check(&failure(&place).await, "SID-STORE-INVALID", &["cannot be used", "check the path"]);
+}
+
+#[tokio::test]
+async fn opening_again_is_quick() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open_at(folder.path()).await;
+    let home = Home::build(&store).await;
+    turn(&store, &home, "hello", "hello").await.expect("a turn");
+    store.close().await;
+    let mut times = Vec::new();
+    for _ in 0..5 {
+        let begun = std::time::Instant::now();
+        let store = open_at(folder.path()).await;
+        times.push(begun.elapsed());
+        store.close().await;
+    }
+    times.sort();
+    // Far below the 150 ms of the whole server, even unoptimised on a busy machine.
+    assert!(times[2].as_millis() < 150, "{times:?}");
+}

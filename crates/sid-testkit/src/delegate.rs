@@ -1,0 +1,156 @@
+//! Wrapping a store: whole contract traits handed on to a field.
+
+/// Implements contract traits for a type by handing every call on to one of its fields.
+///
+/// For wrappers that change a few traits by hand and pass on the rest: fault injection, counting, recording. A method that is added to
+/// a contract is added here, so that no wrapper loses it in silence.
+///
+/// ```
+/// use std::sync::Arc;
+/// use sid_store::{InProcess, Store};
+///
+/// struct Wrapped {
+///     inner: Arc<InProcess>,
+/// }
+///
+/// sid_testkit::delegate_store!(Wrapped, inner: StateStore, EventLog, RecallStore, ArchivalStore, MemorySearch, EmbeddingIndex,
+///     BlockStore, DiaryStore, Directory, Eraser);
+///
+/// let store: Arc<dyn Store> = Arc::new(Wrapped { inner: Arc::default() });
+/// # drop(store);
+/// ```
+#[macro_export]
+macro_rules! delegate_store {
+    ($type:ident, $field:ident: $($contract:ident),+ $(,)?) => {
+        $($crate::__delegate! { $contract $type $field })+
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __delegate {
+    (@impl $contract:ident $type:ident $field:ident { $(fn $name:ident($($arg:ident: $ty:ty),* $(,)?) -> $answer:ty;)* }) => {
+        const _: () = {
+            use $crate::reexport::*;
+            #[async_trait]
+            impl $contract for $type {
+                $(
+                    async fn $name(&self, $($arg: $ty),*) -> Result<$answer, StoreError> {
+                        self.$field.$name($($arg),*).await
+                    }
+                )*
+            }
+        };
+    };
+    (StateStore $type:ident $field:ident) => {
+        $crate::__delegate! { @impl StateStore $type $field {
+            fn accept(scope: &Scope, accept: Accept) -> Accepted;
+            fn claim(worker: WorkerId, want: usize, ttl: Duration) -> Vec<Lease>;
+            fn renew(leases: &[Lease], ttl: Duration) -> Vec<Lease>;
+            fn release(lease: &Lease) -> ();
+            fn load(lease: &Lease) -> Loaded;
+            fn commit(lease: &Lease, commit: Commit) -> Committed;
+            fn run(scope: &Scope, run: RunId) -> Run;
+            fn runs(scope: &Scope, conversation: ConversationId, limit: usize) -> Vec<Run>;
+            fn steps(scope: &Scope, run: RunId) -> Vec<Step>;
+            fn cancel(scope: &Scope, run: RunId) -> Run;
+            fn is_cancel_requested(lease: &Lease) -> bool;
+            fn waiting_messages(scope: &Scope, run: RunId) -> Vec<MessageId>;
+        } }
+    };
+    (EventLog $type:ident $field:ident) => {
+        $crate::__delegate! { @impl EventLog $type $field {
+            fn append_events(lease: &Lease, events: Vec<EventBody>) -> Vec<Event>;
+            fn events(scope: &Scope, run: RunId, after: u64, limit: usize) -> Vec<Event>;
+            fn follow(scope: &Scope, run: RunId, after: u64, wait: Duration) -> Vec<Event>;
+        } }
+    };
+    (RecallStore $type:ident $field:ident) => {
+        $crate::__delegate! { @impl RecallStore $type $field {
+            fn append(scope: &Scope, conversation: ConversationId, messages: Vec<NewMessage>) -> Vec<Message>;
+            fn page(scope: &Scope, conversation: ConversationId, from: Option<Seq>, order: Order, limit: usize) -> Vec<Message>;
+            fn message(scope: &Scope, message: MessageId) -> Message;
+        } }
+    };
+    (ArchivalStore $type:ident $field:ident) => {
+        $crate::__delegate! { @impl ArchivalStore $type $field {
+            fn upsert(scope: &Scope, passages: Vec<NewPassage>) -> Vec<Passage>;
+            fn list(scope: &Scope, owner: Owner, page: PageRequest) -> Page<Passage>;
+            fn passage(scope: &Scope, passage: PassageId) -> Passage;
+            fn delete(scope: &Scope, passages: &[PassageId]) -> u64;
+        } }
+    };
+    (MemorySearch $type:ident $field:ident) => {
+        const _: () = {
+            use $crate::reexport::*;
+            #[async_trait]
+            impl MemorySearch for $type {
+                fn capability(&self) -> Capability {
+                    self.$field.capability()
+                }
+
+                async fn search(&self, scope: &Scope, query: &SearchQuery) -> Result<Candidates, StoreError> {
+                    self.$field.search(scope, query).await
+                }
+            }
+        };
+    };
+    (EmbeddingIndex $type:ident $field:ident) => {
+        $crate::__delegate! { @impl EmbeddingIndex $type $field {
+            fn pending(generation: &GenerationId, limit: usize) -> Vec<EmbedJob>;
+            fn put_vectors(generation: &GenerationId, vectors: Vec<NewVectors>) -> ();
+            fn index_status(scope: &Scope, generation: &GenerationId, owner: Option<Owner>) -> IndexStatus;
+        } }
+    };
+    (BlockStore $type:ident $field:ident) => {
+        $crate::__delegate! { @impl BlockStore $type $field {
+            fn create_block(scope: &Scope, block: NewBlock) -> Block;
+            fn blocks(scope: &Scope, owner: Owner) -> Vec<Block>;
+            fn block(scope: &Scope, block: BlockId) -> Block;
+            fn write_block(scope: &Scope, block: BlockId, write: BlockWrite) -> Block;
+            fn block_history(scope: &Scope, block: BlockId, limit: usize) -> Vec<BlockVersion>;
+            fn link_block(scope: &Scope, block: BlockId, agent: AgentId, access: Option<BlockAccess>) -> ();
+        } }
+    };
+    (DiaryStore $type:ident $field:ident) => {
+        $crate::__delegate! { @impl DiaryStore $type $field {
+            fn diary(scope: &Scope, owner: Owner, query: &DiaryQuery) -> Vec<DiaryEntry>;
+            fn diary_work(now: Timestamp, limit: usize) -> Vec<DiaryWork>;
+            fn day_messages(scope: &Scope, owner: Owner, day: Date) -> Vec<Message>;
+            fn put_diary(scope: &Scope, entry: DiaryEntry) -> ();
+        } }
+    };
+    (Directory $type:ident $field:ident) => {
+        $crate::__delegate! { @impl Directory $type $field {
+            fn create_tenant(operator: &OperatorScope, name: &str) -> Tenant;
+            fn tenants(operator: &OperatorScope) -> Vec<Tenant>;
+            fn put_key(operator: &OperatorScope, key: ApiKey) -> ();
+            fn key_by_hash(hash: &str) -> Option<ApiKey>;
+            fn keys(operator: &OperatorScope, tenant: Option<TenantId>) -> Vec<ApiKey>;
+            fn revoke_key(operator: &OperatorScope, key: KeyId) -> ApiKey;
+            fn create_user(scope: &Scope, user: User) -> User;
+            fn update_user(scope: &Scope, user: User) -> User;
+            fn user(scope: &Scope, user: UserId) -> User;
+            fn user_by_handle(scope: &Scope, handle: &str) -> User;
+            fn users(scope: &Scope, page: PageRequest) -> Page<User>;
+            fn create_team(scope: &Scope, team: Team) -> Team;
+            fn team(scope: &Scope, team: TeamId) -> Team;
+            fn teams(scope: &Scope) -> Vec<Team>;
+            fn team_members(scope: &Scope, team: TeamId) -> Vec<User>;
+            fn set_team_member(scope: &Scope, team: TeamId, user: UserId, member: bool) -> ();
+            fn create_agent(scope: &Scope, id: AgentId, spec: AgentSpec, teams: Vec<TeamId>) -> Agent;
+            fn update_agent(scope: &Scope, agent: AgentId, spec: AgentSpec, teams: Vec<TeamId>) -> Agent;
+            fn agent(scope: &Scope, agent: AgentId) -> Agent;
+            fn agent_by_name(scope: &Scope, name: &str) -> Agent;
+            fn agents(scope: &Scope, page: PageRequest) -> Page<Agent>;
+            fn open_conversation(scope: &Scope, id: ConversationId, new: NewConversation) -> (Conversation, bool);
+            fn conversation(scope: &Scope, conversation: ConversationId) -> Conversation;
+            fn conversations(scope: &Scope, agent: Option<AgentId>, user: Option<UserId>, page: PageRequest) -> Page<Conversation>;
+        } }
+    };
+    (Eraser $type:ident $field:ident) => {
+        $crate::__delegate! { @impl Eraser $type $field {
+            fn erase(scope: &Scope, target: EraseTarget) -> Receipt;
+        } }
+    };
+}

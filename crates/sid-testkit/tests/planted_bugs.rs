@@ -1,0 +1,386 @@
+//! The suite can fail: each planted bug is found by the checks that are meant to find it.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use sid_store::{
+    Accept, Accepted, ArchivalStore, Candidates, Capability, Commit, Committed, Directory, Effect, EmbeddingIndex, EraseTarget, Eraser,
+    EventLog, GenerationId, InProcess, Lease, Loaded, MemorySearch, Order, Page, PageRequest, RecallStore, Receipt, SearchQuery,
+    StateStore, Store, StoreError,
+};
+use sid_testkit::conformance::{self, Fixture};
+use sid_types::{
+    ConversationId, KeyId, ManualClock, Message, MessageId, NewMessage, NewPassage, OperatorScope, Owner, Passage, PassageId, Run, RunId,
+    Scope, Seq, Step, Tenant, WorkerId,
+};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bug {
+    None,
+    IgnoresTheFence,
+    SkipsTheTenantInSearch,
+    SkipsTheUserInSearch,
+    LosesTheLastMessageOfACommit,
+    AppliesARepeatedCommitAgain,
+    ForgetsIdempotencyKeys,
+    AcceptsWithoutAQueue,
+    PagesIncludeTheirStart,
+    DeletesNothing,
+    ErasesHalf,
+    MixesGenerations,
+    FollowsNothing,
+    TellsForeignFromRandom,
+    SaysThatItIsDurable,
+}
+
+/// The reference store with one bug.
+struct Planted {
+    bug: Bug,
+    inner: Arc<InProcess>,
+    /// The newest lease of each conversation.
+    leases: Mutex<HashMap<ConversationId, Lease>>,
+}
+
+sid_testkit::delegate_store!(Planted, inner: BlockStore, DiaryStore, Directory);
+
+/// The scope of a tenant's application.
+fn whole(tenant: &Tenant) -> Scope {
+    OperatorScope::grant().enter(tenant.id, KeyId::new())
+}
+
+impl Planted {
+    fn new(bug: Bug, clock: Arc<ManualClock>) -> Self {
+        Self { bug, inner: Arc::new(InProcess::new(clock)), leases: Mutex::default() }
+    }
+
+    fn remember<'a>(&self, leases: impl IntoIterator<Item = &'a Lease>) {
+        let mut known = self.leases.lock();
+        for lease in leases {
+            known.insert(lease.conversation, lease.clone());
+        }
+    }
+
+    /// The lease as the buggy store takes it.
+    fn taken(&self, lease: &Lease) -> Lease {
+        let newest = self.leases.lock().get(&lease.conversation).filter(|newest| newest.run == lease.run).cloned();
+        newest.filter(|_| self.bug == Bug::IgnoresTheFence).unwrap_or_else(|| lease.clone())
+    }
+}
+
+#[async_trait]
+impl StateStore for Planted {
+    async fn accept(&self, scope: &Scope, mut accept: Accept) -> Result<Accepted, StoreError> {
+        match self.bug {
+            Bug::ForgetsIdempotencyKeys => accept.idempotency = None,
+            Bug::AcceptsWithoutAQueue => accept.queue_depth = usize::MAX,
+            _ => {}
+        }
+        let accepted = self.inner.accept(scope, accept).await?;
+        self.remember(&accepted.lease);
+        Ok(accepted)
+    }
+
+    async fn claim(&self, worker: WorkerId, want: usize, ttl: Duration) -> Result<Vec<Lease>, StoreError> {
+        let leases = self.inner.claim(worker, want, ttl).await?;
+        self.remember(&leases);
+        Ok(leases)
+    }
+
+    async fn renew(&self, leases: &[Lease], ttl: Duration) -> Result<Vec<Lease>, StoreError> {
+        self.inner.renew(leases, ttl).await
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+        self.inner.release(lease).await
+    }
+
+    async fn load(&self, lease: &Lease) -> Result<Loaded, StoreError> {
+        self.inner.load(&self.taken(lease)).await
+    }
+
+    async fn commit(&self, lease: &Lease, mut commit: Commit) -> Result<Committed, StoreError> {
+        let lease = self.taken(lease);
+        let appended = |commit: &mut Commit, change: &dyn Fn(&mut Vec<NewMessage>)| {
+            for effect in &mut commit.effects {
+                if let Effect::Append(messages) = effect {
+                    change(messages);
+                }
+            }
+        };
+        match self.bug {
+            Bug::LosesTheLastMessageOfACommit => appended(&mut commit, &|messages| drop(messages.pop())),
+            Bug::AppliesARepeatedCommitAgain => {
+                let done = self.inner.run(&lease.scope, lease.run).await?.commits;
+                if (1..=done).contains(&commit.number) {
+                    commit.number = done + 1;
+                    appended(&mut commit, &|messages| messages.iter_mut().for_each(|m| m.id = MessageId::new()));
+                    commit.effects.retain(|e| matches!(e, Effect::Append(_) | Effect::Events(_)));
+                }
+            }
+            _ => {}
+        }
+        let committed = self.inner.commit(&lease, commit).await?;
+        self.remember(&committed.next);
+        Ok(committed)
+    }
+
+    async fn run(&self, scope: &Scope, run: RunId) -> Result<Run, StoreError> {
+        self.inner.run(scope, run).await
+    }
+
+    async fn runs(&self, scope: &Scope, conversation: ConversationId, limit: usize) -> Result<Vec<Run>, StoreError> {
+        self.inner.runs(scope, conversation, limit).await
+    }
+
+    async fn steps(&self, scope: &Scope, run: RunId) -> Result<Vec<Step>, StoreError> {
+        self.inner.steps(scope, run).await
+    }
+
+    async fn cancel(&self, scope: &Scope, run: RunId) -> Result<Run, StoreError> {
+        self.inner.cancel(scope, run).await
+    }
+
+    async fn is_cancel_requested(&self, lease: &Lease) -> Result<bool, StoreError> {
+        self.inner.is_cancel_requested(lease).await
+    }
+
+    async fn waiting_messages(&self, scope: &Scope, run: RunId) -> Result<Vec<MessageId>, StoreError> {
+        self.inner.waiting_messages(scope, run).await
+    }
+}
+
+#[async_trait]
+impl MemorySearch for Planted {
+    fn capability(&self) -> Capability {
+        let durable = self.bug == Bug::SaysThatItIsDurable;
+        Capability { durable, ..self.inner.capability() }
+    }
+
+    async fn search(&self, scope: &Scope, query: &SearchQuery) -> Result<Candidates, StoreError> {
+        let mut query = query.clone();
+        if let (Bug::MixesGenerations, Some(vector)) = (self.bug, &mut query.vector) {
+            vector.generation = GenerationId("the one and only".into());
+        }
+        let tenants = self.inner.tenants(&OperatorScope::grant()).await?;
+        let scopes: Vec<Scope> = match self.bug {
+            Bug::SkipsTheTenantInSearch => tenants.iter().map(whole).collect(),
+            Bug::SkipsTheUserInSearch => tenants.iter().filter(|t| t.id == scope.tenant()).map(whole).collect(),
+            _ => vec![*scope],
+        };
+        let mut found = Candidates::default();
+        for scope in scopes {
+            let part = self.inner.search(&scope, &query).await?;
+            let items = [found.items, part.items].concat();
+            found = Candidates { items, searched: found.searched + part.searched, ..part };
+        }
+        Ok(found)
+    }
+}
+
+#[async_trait]
+impl EmbeddingIndex for Planted {
+    async fn pending(&self, generation: &GenerationId, limit: usize) -> Result<Vec<sid_store::EmbedJob>, StoreError> {
+        self.inner.pending(&self.generation(generation), limit).await
+    }
+
+    async fn put_vectors(&self, generation: &GenerationId, vectors: Vec<sid_store::NewVectors>) -> Result<(), StoreError> {
+        self.inner.put_vectors(&self.generation(generation), vectors).await
+    }
+
+    async fn index_status(
+        &self,
+        scope: &Scope,
+        generation: &GenerationId,
+        owner: Option<Owner>,
+    ) -> Result<sid_store::IndexStatus, StoreError> {
+        self.inner.index_status(scope, &self.generation(generation), owner).await
+    }
+}
+
+impl Planted {
+    fn generation(&self, asked: &GenerationId) -> GenerationId {
+        if self.bug == Bug::MixesGenerations { GenerationId("the one and only".into()) } else { asked.clone() }
+    }
+}
+
+#[async_trait]
+impl RecallStore for Planted {
+    async fn append(&self, scope: &Scope, conversation: ConversationId, messages: Vec<NewMessage>) -> Result<Vec<Message>, StoreError> {
+        self.inner.append(scope, conversation, messages).await
+    }
+
+    async fn page(
+        &self,
+        scope: &Scope,
+        conversation: ConversationId,
+        from: Option<Seq>,
+        order: Order,
+        limit: usize,
+    ) -> Result<Vec<Message>, StoreError> {
+        let from = if self.bug == Bug::PagesIncludeTheirStart && order == Order::Descending { from.map(Seq::next) } else { from };
+        let page = self.inner.page(scope, conversation, from, order, limit).await;
+        if self.bug == Bug::TellsForeignFromRandom && page.is_err() {
+            for tenant in self.inner.tenants(&OperatorScope::grant()).await? {
+                if self.inner.conversation(&whole(&tenant), conversation).await.is_ok() {
+                    return Err(StoreError::Invalid("you may not read this".into()));
+                }
+            }
+        }
+        page
+    }
+
+    async fn message(&self, scope: &Scope, message: MessageId) -> Result<Message, StoreError> {
+        self.inner.message(scope, message).await
+    }
+}
+
+#[async_trait]
+impl ArchivalStore for Planted {
+    async fn upsert(&self, scope: &Scope, passages: Vec<NewPassage>) -> Result<Vec<Passage>, StoreError> {
+        self.inner.upsert(scope, passages).await
+    }
+
+    async fn list(&self, scope: &Scope, owner: Owner, page: PageRequest) -> Result<Page<Passage>, StoreError> {
+        self.inner.list(scope, owner, page).await
+    }
+
+    async fn passage(&self, scope: &Scope, passage: PassageId) -> Result<Passage, StoreError> {
+        self.inner.passage(scope, passage).await
+    }
+
+    async fn delete(&self, scope: &Scope, passages: &[PassageId]) -> Result<u64, StoreError> {
+        if self.bug == Bug::DeletesNothing { Ok(passages.len() as u64) } else { self.inner.delete(scope, passages).await }
+    }
+}
+
+#[async_trait]
+impl Eraser for Planted {
+    async fn erase(&self, scope: &Scope, target: EraseTarget) -> Result<Receipt, StoreError> {
+        let kept = if self.bug == Bug::ErasesHalf && scope.is_tenant_wide() {
+            self.inner.list(scope, Owner::Tenant, PageRequest { after: None, limit: 100 }).await?.items
+        } else {
+            Vec::new()
+        };
+        let receipt = self.inner.erase(scope, target).await?;
+        let again = |p: Passage| NewPassage { id: p.id, owner: p.owner, text: p.text, tags: p.tags, at: p.at, provenance: p.provenance };
+        self.inner.upsert(scope, kept.into_iter().map(again).collect()).await?;
+        Ok(receipt)
+    }
+}
+
+#[async_trait]
+impl EventLog for Planted {
+    async fn append_events(&self, lease: &Lease, events: Vec<sid_types::EventBody>) -> Result<Vec<sid_types::Event>, StoreError> {
+        self.inner.append_events(&self.taken(lease), events).await
+    }
+
+    async fn events(&self, scope: &Scope, run: RunId, after: u64, limit: usize) -> Result<Vec<sid_types::Event>, StoreError> {
+        self.inner.events(scope, run, after, limit).await
+    }
+
+    async fn follow(&self, scope: &Scope, run: RunId, after: u64, wait: Duration) -> Result<Vec<sid_types::Event>, StoreError> {
+        let wait = if self.bug == Bug::FollowsNothing { Duration::ZERO } else { wait };
+        self.inner.follow(scope, run, after, wait).await
+    }
+}
+
+/// Which of these checks fail.
+fn failing(bug: Bug, names: &[&str]) -> Vec<String> {
+    let mut failing = Vec::new();
+    for name in names {
+        let all = conformance::checks();
+        let (_, _, check) = all.into_iter().find(|(_, check, _)| check == name).unwrap_or_else(|| panic!("there is no check `{name}`"));
+        let open = async |clock: Arc<ManualClock>| {
+            let planted = move || Arc::new(Planted::new(bug, Arc::clone(&clock)));
+            Fixture::new(planted()).reopened_by(move |_| std::future::ready(planted() as Arc<dyn Store>))
+        };
+        if catch_unwind(AssertUnwindSafe(|| conformance::run(open, check))).is_err() {
+            failing.push((*name).to_owned());
+        }
+    }
+    failing
+}
+
+/// Asserts that each of these checks finds the bug, and that it is the bug that they find.
+fn found_by(bug: Bug, names: &[&str]) {
+    assert_eq!(failing(bug, names), names, "{bug:?} is not found");
+    assert!(failing(Bug::None, names).is_empty(), "the wrapper itself is sound");
+}
+
+#[test]
+fn a_store_that_ignores_the_fence() {
+    found_by(Bug::IgnoresTheFence, &["a_replaced_worker_is_fenced_off", "a_replaced_worker_is_not_told_that_it_has_written"]);
+    found_by(Bug::IgnoresTheFence, &["random_walks_keep_the_invariants"]);
+}
+
+#[test]
+fn a_store_that_skips_the_tenant_in_search() {
+    let names = ["another_tenant_gets_nothing", "everybody_sees_their_own_and_no_more", "random_walks_keep_the_invariants"];
+    found_by(Bug::SkipsTheTenantInSearch, &names);
+}
+
+#[test]
+fn a_store_that_skips_the_user_in_search() {
+    let names = ["another_user_gets_nothing", "membership_is_in_force_at_once", "recall_belongs_to_the_pair"];
+    found_by(Bug::SkipsTheUserInSearch, &names);
+}
+
+#[test]
+fn a_store_that_loses_the_last_message_of_a_commit() {
+    found_by(Bug::LosesTheLastMessageOfACommit, &["a_turns_messages_stay_together", "random_walks_keep_the_invariants"]);
+}
+
+#[test]
+fn a_store_that_applies_a_repeated_commit_again() {
+    found_by(Bug::AppliesARepeatedCommitAgain, &["a_repeated_commit_changes_nothing", "random_walks_keep_the_invariants"]);
+}
+
+#[test]
+fn a_store_that_forgets_idempotency_keys() {
+    let names = ["the_same_request_gets_the_same_run", "another_request_may_not_reuse_a_key", "repeating_at_once_makes_one_run"];
+    found_by(Bug::ForgetsIdempotencyKeys, &names);
+}
+
+#[test]
+fn a_store_without_a_queue_depth() {
+    found_by(Bug::AcceptsWithoutAQueue, &["a_queue_has_a_depth"]);
+}
+
+#[test]
+fn a_store_whose_pages_include_their_start() {
+    found_by(Bug::PagesIncludeTheirStart, &["pages_run_both_ways_from_any_place"]);
+}
+
+#[test]
+fn a_store_that_deletes_nothing() {
+    found_by(Bug::DeletesNothing, &["deleted_passages_are_gone", "deleted_vectors_are_not_compared"]);
+}
+
+#[test]
+fn a_store_that_erases_half() {
+    found_by(Bug::ErasesHalf, &["an_erased_conversation_is_gone"]);
+}
+
+#[test]
+fn a_store_that_mixes_generations() {
+    found_by(Bug::MixesGenerations, &["generations_never_mix"]);
+}
+
+#[test]
+fn a_store_that_does_not_wait() {
+    found_by(Bug::FollowsNothing, &["following_wakes_up"]);
+}
+
+#[test]
+fn a_store_that_tells_foreign_from_random() {
+    found_by(Bug::TellsForeignFromRandom, &["another_tenant_gets_nothing", "another_user_gets_nothing", "another_turn_gets_nothing"]);
+}
+
+#[test]
+fn a_store_that_says_that_it_is_durable() {
+    found_by(Bug::SaysThatItIsDurable, &["what_was_acknowledged_survives", "a_run_survives_the_process"]);
+}
