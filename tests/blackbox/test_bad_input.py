@@ -1,5 +1,5 @@
 """What a new user gets wrong: each time a clear error that says what to do, and nothing lost."""
-import json, os, pathlib, shutil, subprocess, sys, time, unittest
+import json, os, pathlib, shutil, socket, subprocess, sys, time, unittest
 
 from harness import paths
 from harness.api import make_tenant
@@ -90,8 +90,6 @@ class Input(Case):
             status, headers, text = inside.raw("POST", f"/conversations/{self.talk(inside)}/messages", body)
             self.assertIn(status, (400, 422), body)
             self.assertIn("SID-", json.loads(text)["code"])
-        status, _, _ = inside.raw("POST", f"/conversations/{self.talk(inside)}/messages", b'{"text": "x"}', {"content-type": "text/plain"})
-        self.assertIn(status, (400, 415, 422))
 
     def test_a_message_larger_than_the_window(self):
         inside = self.tenant()
@@ -116,9 +114,16 @@ class Input(Case):
 
     def test_a_body_over_the_limit(self):
         inside = self.tenant()
-        status, _, body = inside.raw("POST", f"/conversations/{self.talk(inside)}/messages", {"text": "x" * (5 * 1024 * 1024)})
-        self.assertEqual(status, 413)
-        self.assertIn("SID-", json.loads(body)["code"])
+        path = f"/api/v1/conversations/{self.talk(inside)}/messages"
+        # By hand: the server answers when it has seen the length, and a client library may still be sending then.
+        with socket.create_connection(("127.0.0.1", self.server.port), timeout=30) as s:
+            head = "".join(f"{k}: {v}\r\n" for k, v in inside.headers({"content-length": str(5 << 20)}).items())
+            s.sendall(f"POST {path} HTTP/1.1\r\nhost: sid\r\n{head}\r\n".encode())
+            text = b""
+            while b"SID-" not in text and (part := s.recv(65536)):
+                text += part
+        self.assertRegex(text.split(b"\r\n")[0], b"^HTTP/1.1 413 ")
+        self.assertIn(b"SID-", text)
         self.assertEqual(self.api.raw("GET", "/health/ready")[0], 200)
 
 
@@ -190,9 +195,11 @@ class Starting(unittest.TestCase):
             for i in range(20):
                 inside.post(f"/conversations/{conversation}/messages", {"text": f"note {i}"})
             server.stop()
-            file = max((p for p in server.data.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+            file = server.data / "sid.db"
+            log = server.data / "sid.db-wal"
+            self.assertFalse(log.exists() and log.stat().st_size, "a clean stop leaves everything in one file, which people copy")
             good = file.read_bytes()
-            bad = b"this is no database at all" * 40 + good[1040:]
+            bad = (b"this is no database at all" * 40)[:1040] + good[1040:]
             file.write_bytes(bad)
             text = self.fails(server, file.name)
             self.assertRegex(text.lower(), "corrupt|not a database|damaged|malformed")

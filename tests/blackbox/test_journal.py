@@ -166,7 +166,12 @@ class Streams(Case):
         return self.inside.post(f"/conversations/{self.conversation}/messages", {"text": "count", "wait": False})["run"]["id"]
 
     def text(self, events):
-        return "".join(e["text"] for _, name, e in events if name == "text_delta")
+        """The answer as a client puts it together: the committed message; deltas may be fewer (a quick answer needs none), never other."""
+        last = max((i for i, (_, name, _) in enumerate(events) if name == "started"), default=0)
+        deltas = "".join(e["text"] for _, name, e in events[last:] if name == "text_delta")
+        answer = [e["message"]["text"] for _, name, e in events if name == "message"][-1]
+        self.assertTrue(answer.startswith(deltas.rstrip()), (deltas, answer))
+        return answer
 
     def test_a_stream_carries_the_answer_and_ends_in_done(self):
         events = list(self.inside.events(f"/conversations/{self.conversation}/messages", {"text": "count", "stream": True}))
@@ -175,6 +180,15 @@ class Streams(Case):
         self.assertEqual(events[-1][1], "done")
         self.assertEqual(events[-1][2]["status"], "completed")
         self.assertIn("recalled", [name for _, name, _ in events])
+
+    def test_text_arrives_while_the_model_speaks(self):
+        self.model.pause_s = 0.15
+        arrivals = []
+        for _, name, _ in self.inside.events(f"/conversations/{self.conversation}/messages", {"text": "count", "stream": True}):
+            if name == "text_delta":
+                arrivals.append(time.time())
+        self.assertGreaterEqual(len(arrivals), 3)
+        self.assertGreater(arrivals[-1] - arrivals[0], 0.3)
 
     def test_resuming_gives_exactly_the_rest(self):
         self.model.pause_s = 0.05
@@ -208,9 +222,7 @@ class Streams(Case):
         numbers = [n for n, _, _ in part + rest]
         self.assertEqual(numbers, list(range(1, len(numbers) + 1)))
         self.assertEqual(rest[-1][1], "done")
-        # Text of the attempt that died is void: what counts follows the last `started`.
-        last = max(i for i, (_, name, _) in enumerate(part + rest) if name == "started")
-        self.assertEqual(self.text((part + rest)[last:]), self.model.answer(None))
+        self.assertEqual(self.text(part + rest), self.model.answer(None))
 
     def test_hanging_up_does_not_stop_the_run(self):
         self.model.pause_s = 0.05

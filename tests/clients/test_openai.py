@@ -38,7 +38,7 @@ class OpenAiClient(Case):
         self.assertEqual(answer.usage.total_tokens, answer.usage.prompt_tokens + answer.usage.completion_tokens)
 
     def test_a_streamed_answer_with_usage(self):
-        self.model.answer = lambda request: "one two three four five six seven eight nine ten"
+        self.model.answer, self.model.pause_s = (lambda request: "one two three four five six seven eight nine ten"), 0.1
         chunks = list(self.ask(self.client("ann"), "count", stream=True, stream_options={"include_usage": True}))
         text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
         self.assertEqual(text, self.model.answer(None))

@@ -3,7 +3,7 @@
     with FakeModel() as model:
         model.answer = lambda request: "text"        # or a dict: {"tool": name, "arguments": {...}}
 """
-import json, threading, time
+import json, sys, threading, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -13,6 +13,11 @@ def last_user(request):
 
 class Http(ThreadingHTTPServer):
     daemon_threads, request_queue_size = True, 256
+
+    def handle_error(self, request, client_address):
+        """Connections that break are part of the tests."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class FakeModel:

@@ -30,6 +30,11 @@ def cargo(*arguments):
     subprocess.run([os.environ.get("CARGO", "cargo"), *arguments], cwd=ROOT, check=True, stdout=sys.stderr)
 
 
+def build():
+    """As xtask does it (test.rs, build_server), so that neither builds the other's dependencies anew."""
+    cargo("build", "--release", "--locked", "--workspace", "--bins", "--example", "model_server", "--example", "turn_bench")
+
+
 def binary(name):
     """A release binary: `SID_SERVER_BIN` (or `SID_BIN`), else the checkout's, which is built when it is missing."""
     given = os.environ.get({"sid-server": "SID_SERVER_BIN", "sid": "SID_BIN"}.get(name, ""))
@@ -37,15 +42,15 @@ def binary(name):
         return pathlib.Path(given)
     path = target() / "release" / name
     if not path.exists():
-        cargo("build", "--release", "--locked", "--package", {"sid": "sid-cli"}.get(name, name))
+        build()
     return path
 
 
-def example(package, name):
-    """A release example of a crate, built when it is missing."""
+def example(name):
+    """A release example, built when it is missing."""
     path = target() / "release" / "examples" / name
     if not path.exists():
-        cargo("build", "--release", "--locked", "--package", package, "--example", name)
+        build()
     return path
 
 

@@ -80,7 +80,7 @@ class Writer(threading.Thread):
 def scripted_model():
     """The testkit's scripted model server, ready."""
     port = free_port()
-    process = subprocess.Popen([str(paths.example("sid-testkit", "model_server")), "--port", str(port)], stdin=subprocess.DEVNULL,
+    process = subprocess.Popen([str(paths.example("model_server")), "--port", str(port)], stdin=subprocess.DEVNULL,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
     reaper.watch(process.pid)
     return process, f"http://127.0.0.1:{port}/v1"

@@ -44,11 +44,6 @@ impl Args {
         Some(self.rest.remove(at))
     }
 
-    /// Everything that was not taken.
-    pub(crate) fn remainder(self) -> Vec<String> {
-        self.rest
-    }
-
     /// An error if anything was not taken.
     pub(crate) fn finish(self) -> Result<()> {
         if self.rest.is_empty() {

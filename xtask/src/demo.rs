@@ -5,9 +5,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::args::Args;
-use crate::legs::PROFILE;
 use crate::setup::{self, Group};
-use crate::{proc, python};
+use crate::{proc, python, test};
 
 pub(crate) const HELP: &str = "\
 Usage: cargo xtask demo [--auto]
@@ -25,9 +24,7 @@ pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
     args.finish()?;
     proc::heading("setting up the models (nothing is fetched twice)");
     setup::ensure(&[Group::Embed, Group::Llm])?;
-    proc::heading("building sid-server and sid, release (the first time takes some minutes)");
-    // The same selection as `cargo xtask test`, so that neither builds the other's dependencies anew.
-    proc::run(&mut proc::cargo(&["build", "--locked", "--profile", PROFILE, "--package", "sid-server", "--package", "sid-cli", "--bins"]))?;
+    test::build_server()?;
     let mut story = python::script("tests/demo/pickles.py");
     if auto {
         story.arg("--auto");

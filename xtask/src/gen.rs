@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 
 use crate::args::Args;
-use crate::{dirs, proc};
+use crate::{dirs, proc, test};
 
 pub(crate) const HELP: &str = "\
 Usage: cargo xtask gen [--check]
@@ -52,6 +52,7 @@ fn shown(path: &Path) -> String {
 }
 
 fn pages() -> Result<Vec<(PathBuf, String)>> {
+    test::build_server()?;
     let docs = dirs::root().join("docs");
     Ok(vec![
         (docs.join("configuration.md"), ended(server(&["config", "reference"])?)),
@@ -66,19 +67,8 @@ fn ended(mut text: String) -> String {
     text
 }
 
-/// What the server prints about itself: the release one, brought up to date.
+/// What the release server prints about itself.
 fn server(arguments: &[&str]) -> Result<String> {
-    proc::run(&mut proc::cargo(&[
-        "build",
-        "--quiet",
-        "--locked",
-        "--release",
-        "--package",
-        "sid-server",
-        "--package",
-        "sid-cli",
-        "--bins",
-    ]))?;
     let mut command = Command::new(dirs::release("sid-server"));
     // A configuration lying around on this machine must not colour the page.
     for (name, _) in std::env::vars_os().filter(|(n, _)| n.to_string_lossy().starts_with("SID_")) {

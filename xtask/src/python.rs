@@ -48,7 +48,18 @@ pub(crate) fn script(path: &str) -> Command {
 pub(crate) fn unittest(folder: &str, path: &[PathBuf]) -> Command {
     let mut command = python();
     command
-        .args(["-m", "unittest", "discover", "--verbose", "--start-directory", folder, "--top-level-directory", folder])
+        .args([
+            "-W",
+            "ignore::ResourceWarning",
+            "-m",
+            "unittest",
+            "discover",
+            "--verbose",
+            "--start-directory",
+            folder,
+            "--top-level-directory",
+            folder,
+        ])
         .env("SID_CACHE", dirs::cache())
         .env("CARGO_TARGET_DIR", dirs::target())
         .env("PYTHONPATH", join(path));

@@ -6,8 +6,8 @@ use anyhow::{Result, bail};
 
 use crate::args::Args;
 use crate::legs::{LEGS, Leg, PROFILE};
+use crate::proc;
 use crate::table::{self, Row};
-use crate::{dirs, proc};
 
 pub(crate) const HELP: &str = "\
 Usage: cargo xtask test [--filter NAME[,NAME...]] [--list]
@@ -55,12 +55,22 @@ pub(crate) fn legs(filter: Option<&str>) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// The release binaries that the black-box legs start.
+/// The release binaries that everything here starts: server, command line, scripted model, bench.
+///
+/// One selection for every subcommand, and the one that tests are built with: cargo then agrees on one set of features, and builds each
+/// dependency once.
 pub(crate) fn build_server() -> Result<()> {
-    proc::heading("building the release server, command line and scripted model");
-    proc::run(&mut proc::cargo(&["build", "--locked", "--profile", PROFILE, "--package", "sid-server", "--package", "sid-cli", "--bins"]))?;
-    if dirs::root().join("crates/sid-testkit/examples/model_server.rs").is_file() {
-        proc::run(&mut proc::cargo(&["build", "--locked", "--profile", PROFILE, "--package", "sid-testkit", "--example", "model_server"]))?;
-    }
-    Ok(())
+    proc::heading("building the release server and command line (the first time takes some minutes)");
+    proc::run(&mut proc::cargo(&[
+        "build",
+        "--locked",
+        "--profile",
+        PROFILE,
+        "--workspace",
+        "--bins",
+        "--example",
+        "model_server",
+        "--example",
+        "turn_bench",
+    ]))
 }

@@ -18,6 +18,9 @@ use crate::{CoreError, ModelEntry, diary, recall};
 /// Most times that a run shrinks its window because the engine says that it is smaller than was thought.
 const MAX_SHRINKS: u32 = 4;
 
+/// Most tokens of recalled snippets in any window: small models lose the thread in more.
+const MOST_RECALLED: Tokens = Tokens(2_400);
+
 /// A request with what is known about it.
 pub(crate) struct Prepared {
     pub(crate) request: ChatRequest,
@@ -134,7 +137,8 @@ impl TurnPreparation {
             queue = self.queue(machine, &count);
         }
         if self.recalled.is_none() {
-            self.recalled = Some(recall::for_turn(&self.inner, &self.scope, machine, fitted.recall, &count).await?);
+            let room = recall_room(&fitted, queue.tokens_capped(fitted.message()));
+            self.recalled = Some(recall::for_turn(&self.inner, &self.scope, machine, room, &count).await?);
         }
         let mut recalled = self.recalled.clone().unwrap_or_default();
         let view = valid_view(&queue, &fitted, &count);
@@ -266,6 +270,13 @@ impl TurnPreparation {
             zone: self.zone.clone(),
         })
     }
+}
+
+/// Most tokens of recalled snippets: the cap, and half of what the queue leaves free up to a third of the window. The tail is not
+/// kept, so a queue that grows takes the room back by itself; the cost of a turn stays bounded by the window.
+fn recall_room(fitted: &Budget, queue: Tokens) -> Tokens {
+    let free = fitted.queue.saturating_sub(queue).share(1, 2);
+    (fitted.recall + free).min(fitted.window.share(1, 3)).min(MOST_RECALLED).max(fitted.recall)
 }
 
 /// A block whose value did not fit stands cut in the prefix; its beginning tells that it has not changed.

@@ -40,6 +40,9 @@ pub(crate) fn split_concatenated(raw: &str) -> Option<Vec<&str>> {
         if !parts.contains(&part) {
             parts.push(part);
         }
+        if parts.len() >= crate::MAX_CALLS {
+            break;
+        }
     }
     (parts.len() > 1).then_some(parts)
 }

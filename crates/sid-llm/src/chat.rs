@@ -89,6 +89,9 @@ pub enum Finish {
     Other,
 }
 
+/// Most calls of one reply.
+pub const MAX_CALLS: usize = 128;
+
 /// A whole answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChatReply {
@@ -96,7 +99,7 @@ pub struct ChatReply {
     pub text: String,
     /// The reasoning, from whichever field or tag it came.
     pub reasoning: String,
-    /// The calls, in order, with ids that are unique in this reply.
+    /// The calls, in order, with ids that are unique in this reply; at most [`MAX_CALLS`], what goes beyond is dropped.
     pub calls: Vec<ReplyCall>,
     /// Why it stopped.
     pub finish: Finish,

@@ -42,7 +42,9 @@ mod scripted;
 mod tiktoken;
 
 pub use assemble::{Assembler, AssemblerOptions, CallDelta};
-pub use chat::{BadArguments, ChatEvent, ChatMessage, ChatModel, ChatReply, ChatRequest, ChatStream, Finish, ReplyCall, complete};
+pub use chat::{
+    BadArguments, ChatEvent, ChatMessage, ChatModel, ChatReply, ChatRequest, ChatStream, Finish, MAX_CALLS, ReplyCall, complete,
+};
 #[cfg(any(feature = "openai", feature = "ollama"))]
 pub use connect::{AnyModel, ModelConfig};
 pub use count::{ByteCounter, CalibratedCounter, LargerOf, TokenCounter};

@@ -16,7 +16,7 @@ pub enum OpenError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The store cannot be opened.
-    #[error("cannot open the data folder {}: {source}", path.display())]
+    #[error("cannot open the store{}: {source}", place(path, source))]
     Store {
         /// The data folder.
         path: PathBuf,
@@ -50,6 +50,12 @@ fn advice(error: &std::io::Error, address: &SocketAddr) -> String {
         std::io::ErrorKind::AddrNotAvailable => "this machine has no such address: use 127.0.0.1 or 0.0.0.0 with --listen".into(),
         _ => "choose another address with --listen".into(),
     }
+}
+
+/// The folder, unless the store's own words name it already.
+fn place(path: &std::path::Path, source: &StoreError) -> String {
+    let path = path.display().to_string();
+    if source.to_string().contains(&path) { String::new() } else { format!(" in {path}") }
 }
 
 impl OpenError {

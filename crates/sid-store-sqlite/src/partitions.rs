@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
-use sid_store::index::{Document, IndexHits, PartitionIndex};
+use sid_store::index::{WordStatistics, Document, IndexHits, PartitionIndex};
 use sid_store::{Chunk, GenerationId, Record, RecordId, SearchQuery, StoreError};
 use sid_types::ConversationId;
 use tokio::sync::watch;
@@ -64,6 +64,8 @@ impl Shelf {
             }
             IndexChange::Remove(id) => {
                 self.index.remove(id);
+                // Else a record that was written anew, and loaded with its new number, would be taken for known when its note comes.
+                self.order.retain(|(_, known)| *known != id);
             }
             IndexChange::RemoveConversation(conversation) => {
                 self.index.remove_conversation(conversation);
@@ -145,7 +147,7 @@ impl Entry {
     }
 
     /// Takes the notes in and looks.
-    fn look(&self, query: &SearchQuery, capacity: usize) -> Looked {
+    fn look(&self, query: &SearchQuery, others: &WordStatistics, capacity: usize) -> Looked {
         let notes = std::mem::take(&mut *self.notes.lock());
         if !notes.is_empty() {
             let mut shelf = self.shelf.write();
@@ -158,16 +160,22 @@ impl Entry {
             }
         }
         let shelf = self.shelf.read();
-        Looked { hits: shelf.index.search(query), lowest: shelf.lowest }
+        Looked { hits: shelf.index.search_among(query, others), lowest: shelf.lowest }
     }
 
-    pub(crate) async fn search(self: &Arc<Self>, query: &SearchQuery, capacity: usize) -> Result<Looked, StoreError> {
+    /// How rare a query's words are here.
+    pub(crate) fn statistics(&self, text: &str) -> WordStatistics {
+        self.shelf.read().index.statistics(text)
+    }
+
+    /// Searches as one of several partitions; `others` are the statistics of the rest.
+    pub(crate) async fn search(self: &Arc<Self>, query: &SearchQuery, others: WordStatistics, capacity: usize) -> Result<Looked, StoreError> {
         let size = self.shelf.read().index.len();
         if size <= INLINE {
-            return Ok(self.look(query, capacity));
+            return Ok(self.look(query, &others, capacity));
         }
         let (entry, query) = (Arc::clone(self), query.clone());
-        tokio::task::spawn_blocking(move || entry.look(&query, capacity)).await.map_err(unavailable)
+        tokio::task::spawn_blocking(move || entry.look(&query, &others, capacity)).await.map_err(unavailable)
     }
 
     /// The loader's last act.

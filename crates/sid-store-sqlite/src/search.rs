@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sid_store::index::{IndexHit, IndexHits, merge};
+use sid_store::index::{IndexHit, IndexHits, WordStatistics, merge};
 use sid_store::{Candidate, Candidates, Capability, MemorySearch, Record, RecordId, SearchQuery, StoreError};
 use sid_types::{Owner, Scope};
 use sqlx::Connection;
@@ -45,9 +45,18 @@ impl MemorySearch for SqliteStore {
             });
             partitions
         };
-        let mut parts: Vec<(Owner, IndexHits)> = Vec::with_capacity(partitions.len());
+        // Words are as rare as they are in everything that the scope sees.
+        let mut looks = Vec::with_capacity(partitions.len());
+        let mut all = WordStatistics::default();
         for partition in &partitions {
-            parts.push((partition.owner, self.look(partition, query).await?));
+            let entry = self.loaded(partition, query).await?;
+            let own = entry.as_ref().map(|e| e.statistics(&query.text)).unwrap_or_default();
+            all.add(&own);
+            looks.push((partition, entry, own));
+        }
+        let mut parts: Vec<(Owner, IndexHits)> = Vec::with_capacity(looks.len());
+        for (partition, entry, own) in looks {
+            parts.push((partition.owner, self.look(partition, entry, query, all.without(&own)).await?));
         }
         let found = merge(parts);
         let ids: Vec<RecordId> = found.items.iter().map(|(_, hit)| hit.id).collect();
@@ -74,8 +83,14 @@ impl MemorySearch for SqliteStore {
 
 impl SqliteStore {
     /// Looks through one partition.
-    async fn look(&self, partition: &Partition, query: &SearchQuery) -> Result<IndexHits, StoreError> {
-        let Some(entry) = self.loaded(partition, query).await? else {
+    async fn look(
+        &self,
+        partition: &Partition,
+        entry: Option<Arc<Entry>>,
+        query: &SearchQuery,
+        others: WordStatistics,
+    ) -> Result<IndexHits, StoreError> {
+        let Some(entry) = entry else {
             let mut conn = self.reader().await?;
             return Ok(deep::look(&mut conn, partition, query, i64::MAX).await?);
         };
@@ -84,7 +99,7 @@ impl SqliteStore {
         {
             self.load_generation(&entry, &vector.generation).await?;
         }
-        let looked = entry.search(query, self.config().index_capacity).await?;
+        let looked = entry.search(query, others, self.config().index_capacity).await?;
         self.partitions().fit(partition.part);
         if looked.lowest <= 0 {
             return Ok(looked.hits);

@@ -123,19 +123,19 @@ impl Viewer {
 
     /// Every partition that the scope sees and that has something in it.
     pub(crate) async fn partitions(&self, conn: &mut SqliteConnection) -> Result<Vec<Partition>> {
-        const TENANT: &str = "SELECT part, kind, a, b, records, is_full_text FROM partitions WHERE tenant = ?1";
+        const TENANT: &str = "SELECT part, kind, a, b, records, is_full_text AND filled_to >= fill_end FROM partitions WHERE tenant = ?1";
         const USER: &str = "
-            SELECT part, kind, a, b, records, is_full_text FROM partitions WHERE tenant = ?1 AND kind = 0
-            UNION ALL SELECT part, kind, a, b, records, is_full_text FROM partitions WHERE tenant = ?1 AND kind = 2 AND a = ?3
-            UNION ALL SELECT part, kind, a, b, records, is_full_text FROM partitions WHERE tenant = ?1 AND kind = 4 AND b = ?3
-            UNION ALL SELECT p.part, p.kind, p.a, p.b, p.records, p.is_full_text FROM team_members m
+            SELECT part, kind, a, b, records, is_full_text AND filled_to >= fill_end FROM partitions WHERE tenant = ?1 AND kind = 0
+            UNION ALL SELECT part, kind, a, b, records, is_full_text AND filled_to >= fill_end FROM partitions WHERE tenant = ?1 AND kind = 2 AND a = ?3
+            UNION ALL SELECT part, kind, a, b, records, is_full_text AND filled_to >= fill_end FROM partitions WHERE tenant = ?1 AND kind = 4 AND b = ?3
+            UNION ALL SELECT p.part, p.kind, p.a, p.b, p.records, p.is_full_text AND p.filled_to >= p.fill_end FROM team_members m
                 JOIN partitions p ON p.tenant = ?1 AND p.kind = 1 AND p.a = m.team WHERE m.tenant = ?1 AND m.user = ?3";
         const TURN: &str = "
-            SELECT part, kind, a, b, records, is_full_text FROM partitions WHERE tenant = ?1 AND kind = 0
-            UNION ALL SELECT part, kind, a, b, records, is_full_text FROM partitions WHERE tenant = ?1 AND kind = 2 AND a = ?3
-            UNION ALL SELECT part, kind, a, b, records, is_full_text FROM partitions WHERE tenant = ?1 AND kind = 3 AND a = ?2
-            UNION ALL SELECT part, kind, a, b, records, is_full_text FROM partitions WHERE tenant = ?1 AND kind = 4 AND a = ?2 AND b = ?3
-            UNION ALL SELECT p.part, p.kind, p.a, p.b, p.records, p.is_full_text FROM team_members m
+            SELECT part, kind, a, b, records, is_full_text AND filled_to >= fill_end FROM partitions WHERE tenant = ?1 AND kind = 0
+            UNION ALL SELECT part, kind, a, b, records, is_full_text AND filled_to >= fill_end FROM partitions WHERE tenant = ?1 AND kind = 2 AND a = ?3
+            UNION ALL SELECT part, kind, a, b, records, is_full_text AND filled_to >= fill_end FROM partitions WHERE tenant = ?1 AND kind = 3 AND a = ?2
+            UNION ALL SELECT part, kind, a, b, records, is_full_text AND filled_to >= fill_end FROM partitions WHERE tenant = ?1 AND kind = 4 AND a = ?2 AND b = ?3
+            UNION ALL SELECT p.part, p.kind, p.a, p.b, p.records, p.is_full_text AND p.filled_to >= p.fill_end FROM team_members m
                 JOIN agent_teams g ON g.tenant = ?1 AND g.agent = ?2 AND g.team = m.team
                 JOIN partitions p ON p.tenant = ?1 AND p.kind = 1 AND p.a = m.team WHERE m.tenant = ?1 AND m.user = ?3";
         let (sql, agent, user) = match self.scope.principal() {
@@ -155,6 +155,7 @@ pub(crate) struct Partition {
     pub(crate) owner: Owner,
     /// Searchable records.
     pub(crate) records: u64,
+    /// Whether the full-text index has all of it.
     pub(crate) is_full_text: bool,
 }
 
@@ -166,7 +167,7 @@ impl Partition {
     /// The owner's partition, if anything was ever written there.
     pub(crate) async fn find(conn: &mut SqliteConnection, tenant: i64, owner: Owner) -> Result<Option<Self>> {
         let (kind, a, b) = columns(owner);
-        sqlx::query("SELECT part, kind, a, b, records, is_full_text FROM partitions WHERE tenant = ? AND kind = ? AND a = ? AND b = ?")
+        sqlx::query("SELECT part, kind, a, b, records, is_full_text AND filled_to >= fill_end FROM partitions WHERE tenant = ? AND kind = ? AND a = ? AND b = ?")
             .bind(tenant)
             .bind(kind)
             .bind(a)

@@ -1,16 +1,28 @@
-//! `cargo xtask bench turn`: what a turn costs.
+//! `cargo xtask bench turn`: what a message costs beside the model.
 //!
-//! The measuring itself is `tests/bench/turn.py`, a client of the release server like any other.
+//! The measuring is `sid-testkit`'s example `turn_bench`, a client of the release server like any other.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 
 use crate::args::Args;
-use crate::{python, test};
+use crate::legs::PROFILE;
+use crate::setup::{self, Group};
+use crate::{dirs, proc, test};
 
-pub(crate) fn main(args: Args) -> Result<ExitCode> {
+pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
+    let quick = args.flag("--quick");
+    args.finish()?;
+    let parts = setup::ensure(&[Group::Embed])?;
     test::build_server()?;
-    let status = python::script("tests/bench/turn.py").args(args.remainder()).status()?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let mut bench =
+        proc::cargo(&["run", "--quiet", "--locked", "--profile", PROFILE, "--package", "sid-testkit", "--example", "turn_bench", "--"]);
+    bench.arg("--server").arg(dirs::release("sid-server"));
+    bench.arg("--minilm").arg(&parts["minilm"]).arg("--onnxruntime").arg(&parts["onnxruntime"]);
+    if quick {
+        bench.arg("--quick");
+    }
+    proc::run(&mut bench)?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -92,10 +92,8 @@ fn load(data: Option<PathBuf>, file: Option<PathBuf>, set: Vec<(String, String)>
     if let Some(data) = data {
         flags.push(("store.path".into(), data.to_string_lossy().into_owned()));
     }
-    let mut sources = Sources::of_process(file, flags);
-    // Ours, not the configuration's.
-    sources.environment.retain(|(name, _)| name != "SID_SERVER");
-    Config::load(sources).map_err(|e| CliError::failed(e.code(), e.to_string(), "`sid-server config check` shows the values in force"))
+    Config::load(Sources::of_process(file, flags))
+        .map_err(|e| CliError::failed(e.code(), e.to_string(), "`sid-server config check` shows the values in force"))
 }
 
 fn open_error(code: &'static str, message: String) -> CliError {

@@ -24,7 +24,7 @@ pub enum Agent {
         /// Its name, unique in the tenant
         name: String,
         #[command(flatten)]
-        spec: Spec,
+        spec: Box<Spec>,
     },
     /// Everything about one agent
     Show {
@@ -39,7 +39,7 @@ pub enum Agent {
         #[arg(long)]
         name: Option<String>,
         #[command(flatten)]
-        spec: Spec,
+        spec: Box<Spec>,
     },
     /// Erase an agent with its conversations and memory
     Delete {

@@ -16,12 +16,12 @@ use crate::wire;
 /// The exact prompt of the last turn, or of the next one if the user now said something.
 #[derive(Debug, Args)]
 pub struct Context {
-    /// The conversation's id; or name it by --agent, --user and --conversation
+    /// The conversation's id [default: the latest, of --agent and --user if they are named]
     id: Option<String>,
     /// The agent
     #[arg(long, env = "SID_AGENT")]
     agent: Option<String>,
-    /// The conversation's key [default: the newest of the two]
+    /// The conversation's key
     #[arg(long, value_name = "KEY")]
     conversation: Option<String>,
     /// The prompt of the last model call (the default)
@@ -36,8 +36,7 @@ pub struct Context {
 }
 
 pub(crate) async fn run(args: Context, session: &Session) -> Result<(), CliError> {
-    let client = session.client().await?;
-    let conversation = find(client, args.id.as_deref(), args.agent.as_deref(), session.user(), args.conversation.as_deref()).await?;
+    let conversation = find(session, args.id.as_deref(), args.agent.as_deref(), args.conversation.as_deref()).await?;
     show(session, &conversation.id, args.next.as_deref(), args.raw).await
 }
 
@@ -123,6 +122,7 @@ fn letter(segment: &str) -> char {
         "stimulus" => 'u',
         "reserve" => 'R',
         "recalled" => 'r',
+        "tail" => 'l',
         "diary" => 'd',
         "clock" => 'k',
         other => other.chars().next().unwrap_or('?'),
@@ -136,7 +136,8 @@ mod tests {
 
     #[test]
     fn letters_tell_segments_apart() {
-        let names = ["instructions", "tools", "blocks", "diary", "summary", "queue", "recalled", "clock", "warning", "stimulus", "reserve"];
+        let names =
+            ["instructions", "tools", "blocks", "diary", "summary", "queue", "tail", "recalled", "clock", "warning", "stimulus", "reserve"];
         let mut letters: Vec<char> = names.iter().map(|n| letter(n)).collect();
         letters.sort_unstable();
         letters.dedup();

@@ -27,7 +27,7 @@ pub enum Conversation {
         /// Its id (`sid conversation list` shows it)
         id: String,
         /// How many messages
-        #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
+        #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
         messages: u32,
         /// Messages from this place on, instead of the newest
         #[arg(long, value_name = "SEQ")]
@@ -152,35 +152,42 @@ impl Names {
     }
 }
 
-/// Finds a conversation: by its id, or by agent, user and key (`None` = the newest of the two).
+/// Finds a conversation: by its id, or the one in which somebody spoke last among those of the agent, the user and the key that are
+/// named. Says which one it is when there was a choice.
 pub(crate) async fn find(
-    client: &Client,
+    session: &Session,
     id: Option<&str>,
     agent: Option<&str>,
-    user: Option<String>,
     key: Option<&str>,
 ) -> Result<wire::Conversation, CliError> {
-    if let Some(id) = id.filter(|id| is_id("conv", id)) {
+    let client = session.client().await?;
+    if let Some(id) = id {
+        if !is_id("conv", id) {
+            let message = "a conversation's id begins with conv_; to name it otherwise use --agent, --user and --conversation KEY";
+            return Err(CliError::Usage(message.into()));
+        }
         return read(client.value(Request::get(&["conversations", id])).await?, "the conversation");
     }
-    if id.is_some() {
-        return Err(CliError::Usage("a conversation's id begins with conv_; to name it otherwise use --agent, --user and --key".into()));
-    }
-    let Some(agent) = agent else {
-        return Err(CliError::Usage("name a conversation by its id, or by --agent and --user (and --conversation KEY)".into()));
-    };
-    let request = Request::get(&["conversations"]).query("agent", named("agent", agent)).query_if("user", user.as_deref());
-    let most = if key.is_some() { 10_000 } else { 100 };
-    for item in client.list(request, None, most).await?.items {
+    let agent = agent.map(|a| named("agent", a));
+    let request = Request::get(&["conversations"]).query_if("agent", agent).query_if("user", session.user());
+    let mut found: Vec<wire::Conversation> = Vec::new();
+    for item in client.list(request, None, 10_000).await?.items {
         let conversation: wire::Conversation = read(item, "a conversation")?;
-        let fits = user.is_some() || conversation.user.is_none() || key.is_some();
-        if fits && key.is_none_or(|key| conversation.key.as_deref() == Some(key)) {
-            return Ok(conversation);
+        if key.is_none_or(|key| conversation.key.as_deref() == Some(key)) {
+            found.push(conversation);
         }
     }
-    Err(CliError::failed(
-        "SID-CLI-NO-CONVERSATION",
-        "there is no such conversation",
-        "`sid conversation list` shows what there is; `sid chat` begins one",
-    ))
+    let is_choice = found.len() > 1;
+    // RFC 3339 in UTC sorts as text.
+    let latest = found.into_iter().max_by(|a, b| a.last_at.cmp(&b.last_at).then_with(|| a.created_at.cmp(&b.created_at)));
+    let Some(latest) = latest else {
+        let hint = "`sid conversation list` shows what there is; `sid chat` begins one";
+        return Err(CliError::failed("SID-CLI-NO-CONVERSATION", "there is no such conversation", hint));
+    };
+    if is_choice {
+        let names = Names::load(client).await;
+        let user = latest.user.as_deref().map_or_else(|| "nobody".into(), |u| names.user(u));
+        session.out.note(&format!("the latest conversation: {} of {} with {user}", latest.id, names.agent(&latest.agent)))?;
+    }
+    Ok(latest)
 }

@@ -36,6 +36,7 @@ pub fn acts_as_user(command: &Command) -> bool {
             | Command::Block(_)
             | Command::Memory(_)
             | Command::Context(_)
+            | Command::Run(_)
             | Command::Export(_)
             | Command::Import(_)
             | Command::Erase(_)

@@ -12,7 +12,7 @@ use crate::session::{Session, named};
 #[derive(Debug, Clone, Default, Args)]
 pub struct OwnerArgs {
     /// The agent
-    #[arg(long, value_name = "AGENT", env = "SID_AGENT", conflicts_with = "team")]
+    #[arg(long, value_name = "AGENT", conflicts_with = "team")]
     pub agent: Option<String>,
     /// The team
     #[arg(long, value_name = "TEAM")]

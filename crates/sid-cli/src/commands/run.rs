@@ -16,12 +16,12 @@ use crate::wire;
 pub enum Run {
     /// Runs of a conversation, newest first
     List {
-        /// The conversation's id; or name it by --agent and --user
+        /// The conversation's id [default: the latest, of --agent and --user if they are named]
         id: Option<String>,
         /// The agent
         #[arg(long, env = "SID_AGENT")]
         agent: Option<String>,
-        /// The conversation's key [default: the newest of the two]
+        /// The conversation's key
         #[arg(long, value_name = "KEY")]
         conversation: Option<String>,
         /// Most runs
@@ -44,8 +44,7 @@ pub(crate) async fn run(command: Run, session: &Session) -> Result<(), CliError>
     let client = session.client().await?;
     match command {
         Run::List { id, agent, conversation, limit } => {
-            let user = session.user();
-            let conversation = find(client, id.as_deref(), agent.as_deref(), user, conversation.as_deref()).await?;
+            let conversation = find(session, id.as_deref(), agent.as_deref(), conversation.as_deref()).await?;
             let list = client.whole(Request::get(&["conversations", &conversation.id, "runs"]).query("limit", limit)).await?;
             let table = Table::new()
                 .name("id")

@@ -8,7 +8,7 @@ const EIGHTHS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'
 #[must_use]
 pub fn bar(part: u64, whole: u64, columns: usize) -> String {
     let eighths = (columns * 8) as u64;
-    let mut filled = if whole == 0 { 0 } else { (part.min(whole) * eighths + whole / 2) / whole };
+    let mut filled = (part.min(whole) * eighths + whole / 2).checked_div(whole).unwrap_or(0);
     if part > 0 && filled == 0 {
         filled = 1;
     }

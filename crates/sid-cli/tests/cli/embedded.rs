@@ -5,8 +5,9 @@ use std::path::Path;
 use serde_json::json;
 use sid_testkit::model_server::{Behaviour, ModelServer};
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
-use crate::world::{Said, run};
+use crate::world::{Said, command, end, run};
 
 struct Alone {
     model: ModelServer,
@@ -93,4 +94,21 @@ async fn nothing_is_lost_when_the_model_is_away() {
     let messages = alone.model.chats()[0]["messages"].clone();
     assert!(messages.to_string().contains("are you there?"), "{messages}");
     assert_eq!(json!(alone.model.chats().len()), json!(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_in_use_says_so() {
+    let alone = Alone::start().await;
+    let mut chat = command(alone.path(), &["chat"]);
+    let mut chat = chat.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let mut stdin = chat.stdin.take().unwrap();
+    stdin.write_all(b"hello\n").await.unwrap();
+    let mut answer = String::new();
+    BufReader::new(chat.stdout.as_mut().unwrap()).read_line(&mut answer).await.unwrap();
+    assert_eq!(answer, "Understood.\n");
+    let err = alone.sid(&["agent", "list"]).await.fails(1);
+    assert!(err.contains("in use by another sid process"), "{err}");
+    drop(stdin);
+    assert_eq!(end(chat).await.code, 0);
+    alone.sid(&["agent", "list"]).await.ok();
 }

@@ -104,14 +104,19 @@ async fn the_context_of_the_last_and_of_the_next_turn_is_shown() {
     assert!(raw["tools"].as_array().is_some_and(|t| !t.is_empty()));
     let json = world.sid(&[&["context", "--json"], &of[..]].concat()).await.json();
     assert!(json["segments"].as_array().is_some());
-    assert!(world.sid(&["context"]).await.fails(2).contains("--agent"));
+    // Without a name it is the latest conversation.
+    let other = world.sid(&["chat", "-m", "hello", "--conversation", "other", "--json"]).await.json();
+    let said = world.sid(&["context"]).await;
+    assert!(said.err.contains(other["conversation"].as_str().unwrap()) && said.err.contains("of sid with ada"), "{}", said.err);
+    assert!(said.ok().starts_with("last prompt"));
+    assert!(world.sid(&["context", "ada"]).await.fails(2).contains("conv_"));
     assert!(
         world
-            .sid(&["context", "--agent", "sid", "--conversation", "other", "--user", "ada"])
+            .sid(&["context", "--agent", "sid", "--conversation", "third", "--user", "ada"])
             .await
             .fails(1)
             .contains("[SID-CLI-NO-CONVERSATION]")
     );
-    // Nothing of this asked the model.
-    assert_eq!(world.model.count(), 1);
+    // Only what was said asked the model.
+    assert_eq!(world.model.count(), 2);
 }

@@ -3,8 +3,8 @@
 use serde_json::Value;
 use sid_types::ToolSpec;
 
-use crate::ReplyCall;
 use crate::arguments::{self, clean_name};
+use crate::{MAX_CALLS, ReplyCall};
 
 /// A piece of a call as an engine sent it. Any field may be missing.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -90,6 +90,8 @@ impl Slots {
                 }
             }
         });
+        // One more than is kept, so that what comes after it has its place and is dropped with it.
+        let same = same.or_else(|| self.0.len().checked_sub(1).filter(|last| *last >= MAX_CALLS));
         let at = same.unwrap_or_else(|| {
             self.0.push(Slot { index: delta.index, ..Slot::default() });
             self.0.len() - 1
@@ -111,7 +113,7 @@ impl Slots {
 
     pub(super) fn into_calls(self, tools: &[ToolSpec]) -> Vec<ReplyCall> {
         let mut calls = Vec::new();
-        for slot in self.0 {
+        for slot in self.0.into_iter().take(MAX_CALLS) {
             let is_nothing = slot.name.trim().is_empty() && slot.text.trim().is_empty() && slot.value.is_none();
             if is_nothing {
                 continue;
@@ -129,6 +131,7 @@ impl Slots {
                 calls.push(ReplyCall { id: slot.id, name, arguments: arguments::parse(&slot.text, schema) });
             }
         }
+        calls.truncate(MAX_CALLS);
         calls
     }
 }

@@ -15,6 +15,8 @@ use crate::{EmbedInput, Embedder, EmbeddingGeneration, LlmError};
 
 /// Most texts in one call of the model: a query that comes in the middle waits for no more than these.
 const MAX_BATCH: usize = 4;
+/// Most bytes of one call, padding included: batching gains little, and memory and waiting grow with it.
+const MAX_BATCH_BYTES: usize = 1_200;
 /// Texts are cut here before they reach the tokenizer, which cuts them again at the model's own limit.
 const MAX_BYTES: usize = 8_000;
 
@@ -252,7 +254,7 @@ fn run(config: &FastembedConfig, library: &Path, queue: &Queue, tell: &watch::Se
             tell.send_replace(Some(Err(error.clone())));
             // Those who are waiting are told as well.
             loop {
-                let batch = queue.next(usize::MAX);
+                let batch = queue.next(usize::MAX, usize::MAX);
                 if batch.is_empty() {
                     return;
                 }
@@ -261,7 +263,7 @@ fn run(config: &FastembedConfig, library: &Path, queue: &Queue, tell: &watch::Se
         }
     };
     loop {
-        let batch = queue.next(MAX_BATCH);
+        let batch = queue.next(MAX_BATCH, MAX_BATCH_BYTES);
         if batch.is_empty() {
             return;
         }

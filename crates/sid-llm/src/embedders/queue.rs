@@ -38,20 +38,30 @@ impl Queue {
     }
 
     /// The next batch, of one kind; empty when the queue is closed. Jobs that nobody waits for any more are skipped.
-    pub(super) fn next(&self, max: usize) -> Vec<Job> {
+    ///
+    /// Texts are padded to the longest of their batch, so the longest times their number stays within `max_bytes`; a longer
+    /// text goes alone.
+    pub(super) fn next(&self, max: usize, max_bytes: usize) -> Vec<Job> {
         let mut jobs = self.jobs.lock();
         loop {
             if jobs.is_closed {
                 return Vec::new();
             }
             let waiting = if jobs.queries.is_empty() { &mut jobs.documents } else { &mut jobs.queries };
-            let mut batch = Vec::new();
+            let mut batch: Vec<Job> = Vec::new();
+            let mut longest = 0;
             while batch.len() < max
                 && let Some(job) = waiting.pop_front()
             {
-                if !job.answer.is_closed() {
-                    batch.push(job);
+                if job.answer.is_closed() {
+                    continue;
                 }
+                longest = job.text.len().max(longest);
+                if !batch.is_empty() && longest.saturating_mul(batch.len() + 1) > max_bytes {
+                    waiting.push_front(job);
+                    break;
+                }
+                batch.push(job);
             }
             if !batch.is_empty() {
                 return batch;
@@ -82,17 +92,24 @@ mod tests {
         let mut keep = Vec::new();
         let mut job = |text: &str| {
             let (answer, receiver) = oneshot::channel();
-            keep.push(receiver);
+            // Nobody waits for this one.
+            if text != "d2" {
+                keep.push(receiver);
+            }
             Job { text: text.into(), answer }
         };
         queue.push(EmbedInput::Document, [job("d1"), job("d2"), job("d3"), job("d4"), job("d5")]);
         queue.push(EmbedInput::Query, [job("q1")]);
-        keep.remove(1);
         let texts = |batch: Vec<Job>| batch.into_iter().map(|j| j.text).collect::<Vec<_>>();
-        let first = queue.next(4);
+        let first = queue.next(4, 100);
         assert_eq!(first.iter().map(|j| j.text.as_str()).collect::<Vec<_>>(), ["q1"]);
-        assert_eq!(texts(queue.next(4)), ["d1", "d3", "d4", "d5"]);
+        assert_eq!(texts(queue.next(4, 100)), ["d1", "d3", "d4", "d5"]);
+        let long = "d".repeat(60);
+        queue.push(EmbedInput::Document, [job("d6"), job(&long), job("d7")]);
+        assert_eq!(texts(queue.next(4, 100)), ["d6"]);
+        assert_eq!(texts(queue.next(4, 100)), [long]);
+        assert_eq!(texts(queue.next(4, 100)), ["d7"]);
         queue.close();
-        assert!(queue.next(4).is_empty());
+        assert!(queue.next(4, 100).is_empty());
     }
 }

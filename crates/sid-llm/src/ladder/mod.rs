@@ -149,7 +149,9 @@ fn is_refusal_of(rung: Rung, error: &LlmError) -> bool {
                     "unrecognized",
                 ])
         }
-        Rung::Structured => has(&["response_format", "json_schema", "grammar", "guided", "structured", "schema", "format"]),
+        Rung::Structured => {
+            has(&["response_format", "json_schema", "json schema", "grammar", "guided", "structured output", "invalid format"])
+        }
         Rung::Text | Rung::None => false,
     }
 }

@@ -4,6 +4,7 @@
 //! decision is taken only when more text cannot change it: the pieces, joined, do not depend on how the text was cut.
 
 use super::{Block, Context, RawCall, json, python, tagged};
+use crate::MAX_CALLS;
 
 /// What the walk finds, in order.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +60,7 @@ pub(crate) struct Scanner {
     /// Pending bytes at the last look; while nothing is decided the next look waits until they have grown by a fourth.
     looked_at: usize,
     work: usize,
+    calls: usize,
 }
 
 enum Step {
@@ -79,6 +81,7 @@ impl Scanner {
             has_thought: false,
             looked_at: 0,
             work: 0,
+            calls: 0,
         }
     }
 
@@ -145,7 +148,10 @@ impl Scanner {
         match block {
             Block::Wait | Block::No => 0,
             Block::Calls(len, calls) => {
-                pieces.push(Piece::Calls(calls));
+                // Beyond the limit they are still no text.
+                let room = MAX_CALLS.saturating_sub(self.calls);
+                self.calls += calls.len();
+                pieces.push(Piece::Calls(calls.into_iter().take(room).collect()));
                 self.after_block = true;
                 self.line = Line::START;
                 len
@@ -217,6 +223,9 @@ impl Scanner {
         if self.work > SPARE_WORK {
             return Block::No;
         }
+        // What is dropped anyway need not be looked for in the prompt.
+        let without_prompt = Context { prompt: &[], ..*context };
+        let context = if self.calls >= MAX_CALLS { &without_prompt } else { context };
         let bare = context.bare && is_line_start && !context.tools.is_empty();
         let block = match c {
             '{' if bare => json::bare(context, rest, is_end),

@@ -70,7 +70,10 @@ impl QuestionWords {
     fn new(question: &str) -> Self {
         let mut this = Self { words: Vec::new(), pairs: Vec::new() };
         let mut previous = None;
-        for_each_content_word(question, |word| {
+        for_each_word(question, |word| {
+            if is_stop_word(word) {
+                return;
+            }
             let place = this.words.iter().position(|w| w == word).or_else(|| {
                 (this.words.len() < Mask::BITS as usize).then(|| {
                     this.words.push(word.to_owned());
@@ -114,13 +117,14 @@ impl QuestionWords {
             return;
         }
         let mut previous = None;
-        for_each_content_word(text, |word| {
-            let place = self.words.iter().position(|w| w == word);
-            if let Some(place) = place {
+        for_each_word(text, |word| {
+            if let Some(place) = self.words.iter().position(|w| w == word) {
                 *mask |= 1 << place;
                 *pairs += u32::from(previous.is_some_and(|p| self.pairs.contains(&(p, place))));
+                previous = Some(place);
+            } else if previous.is_some() && !is_stop_word(word) {
+                previous = None;
             }
-            previous = place;
         });
     }
 
@@ -136,14 +140,12 @@ impl QuestionWords {
     }
 }
 
-fn for_each_content_word(text: &str, mut take: impl FnMut(&str)) {
+fn for_each_word(text: &str, mut take: impl FnMut(&str)) {
     let mut word = String::with_capacity(24);
     let mut end = |word: &mut String| {
         if !word.is_empty() {
             fold_word(word);
-            if !is_stop_word(word) {
-                take(word);
-            }
+            take(word);
             word.clear();
         }
     };

@@ -1,6 +1,7 @@
 //! The order among records that say the same thing: duplicates make room, and a newer value never stands behind the one it replaces.
 
-use std::collections::BTreeSet;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
 
 use sid_types::Timestamp;
 
@@ -18,37 +19,62 @@ const DUPLICATE_LOSS: f32 = 0.6;
 /// A text as it is compared.
 pub(super) struct Said {
     at: (Timestamp, u64),
-    words: BTreeSet<String>,
-    /// Numbers and names: what changes when a value changes.
-    values: BTreeSet<String>,
+    /// Hashes of its content words, sorted.
+    words: Vec<u64>,
+    /// Of its numbers and names, which are what changes when a value changes.
+    values: Vec<u64>,
 }
 
 impl Said {
     /// `seq` breaks ties between records of the same moment. Only the beginning of long texts is compared.
     pub(super) fn new(text: &str, at: Timestamp, seq: u64) -> Self {
         let text = &text[..super::sentences::floor_border(text, 600)];
-        let mut said = Self { at: (at, seq), words: BTreeSet::new(), values: BTreeSet::new() };
+        let mut said = Self { at: (at, seq), words: Vec::new(), values: Vec::new() };
         let mut starts_sentence = true;
         for word in all_words(text) {
             let raw = &text[word.start..word.end];
             let is_number = raw.bytes().any(|b| b.is_ascii_digit());
             let is_name = !starts_sentence && raw.chars().next().is_some_and(char::is_uppercase) && raw.len() > 1;
             starts_sentence = text[word.end..].trim_start().starts_with(['.', '!', '?']);
+            let hash = hash(&word.stem);
             if is_number || is_name {
-                said.values.insert(word.stem.clone());
+                said.values.push(hash);
             }
             if !is_stop_word(&word.stem) {
-                said.words.insert(word.stem);
+                said.words.push(hash);
             }
+        }
+        for hashes in [&mut said.words, &mut said.values] {
+            hashes.sort_unstable();
+            hashes.dedup();
         }
         said
     }
 
     fn likeness(&self, other: &Self) -> f32 {
-        let shared = self.words.intersection(&other.words).count() as f32;
+        let shared = shared(&self.words, &other.words) as f32;
         let all = self.words.len() as f32 + other.words.len() as f32 - shared;
         if all > 0.0 { shared / all } else { 0.0 }
     }
+}
+
+fn hash(word: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    word.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// How many members two sorted lists have in common.
+fn shared(a: &[u64], b: &[u64]) -> usize {
+    let (mut i, mut j, mut count) = (0, 0, 0);
+    while i < a.len() && j < b.len() {
+        match a[i].cmp(&b[j]) {
+            std::cmp::Ordering::Less => i += 1,
+            std::cmp::Ordering::Greater => j += 1,
+            std::cmp::Ordering::Equal => (i, j, count) = (i + 1, j + 1, count + 1),
+        }
+    }
+    count
 }
 
 /// Changes the scores of the best (`scores` is in order, best first) and answers them.

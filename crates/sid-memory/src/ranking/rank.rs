@@ -9,7 +9,7 @@ use sid_types::Role;
 use super::coverage::Coverage;
 use super::dates::{NamedTime, named_times};
 use super::excerpt::excerpt;
-use super::intent::{Intent, instructs, only_asks, tells_number, tells_of_self, tells_time};
+use super::intent::{Intent, Tells, only_asks};
 use super::order::{Said, settle};
 use super::sentences::floor_border;
 use super::{CHUNK_BYTES, Candidate, Candidates, RankQuery, Weights};
@@ -142,7 +142,7 @@ impl<'w, 'q> Asked<'w, 'q> {
     /// What makes a record the kind that holds answers.
     fn signals<K>(&self, c: &Candidate<'_, K>) -> Vec<(&'static str, f32)> {
         let w = self.weights;
-        let head = &c.text[..floor_border(c.text, HEAD_BYTES)];
+        let tells = Tells::of(&c.text[..floor_border(c.text, HEAD_BYTES)]);
         let when = |holds: bool, weight: f32| if holds { weight } else { 0.0 };
         // Between named people, roles say nothing about who knows what.
         let is_chat = c.speaker.is_none();
@@ -151,10 +151,10 @@ impl<'w, 'q> Asked<'w, 'q> {
             ("length", -w.length * (c.text.len() as f32 / CHUNK_BYTES as f32).max(1.0).ln()),
             ("role", when(is_chat && c.role == Some(Role::User) && !self.intent.assistant, w.user)),
             ("question", -when(only_asks(c.text), w.question)),
-            ("tells when", when(self.intent.time && tells_time(head), w.when)),
-            ("number", when(self.intent.number && tells_number(head), w.number)),
-            ("self", when(tells_of_self(head), w.self_told)),
-            ("instruction", when(c.role != Some(Role::Assistant) && instructs(head), w.instruction)),
+            ("tells when", when(self.intent.time && tells.time, w.when)),
+            ("number", when(self.intent.number && tells.number, w.number)),
+            ("self", when(tells.of_self, w.self_told)),
+            ("instruction", when(c.role != Some(Role::Assistant) && tells.rule, w.instruction)),
             ("recent", when(self.intent.recent, w.recent * age)),
         ]
     }

@@ -1,5 +1,8 @@
 //! Words as the ranking compares them: lower case, endings cut off lightly.
 
+use std::ops::Range;
+use std::sync::LazyLock;
+
 /// English words that carry no content, sorted.
 const STOP_WORDS: [&str; 139] = [
     "a", "about", "after", "all", "also", "am", "an", "and", "any", "are", "as", "at", "be", "been", "before", "being", "both", "but",
@@ -53,9 +56,19 @@ pub(super) fn content_words(text: &str) -> Vec<Word> {
     words
 }
 
-/// Whether a (lower case) word carries no content.
+/// Where the stop words with each first letter stand.
+static BY_LETTER: LazyLock<[Range<usize>; 26]> = LazyLock::new(|| {
+    std::array::from_fn(|letter| {
+        let first = |w: &&str| usize::from(w.as_bytes()[0] - b'a');
+        let from = STOP_WORDS.partition_point(|w| first(w) < letter);
+        from..STOP_WORDS.partition_point(|w| first(w) <= letter)
+    })
+});
+
+/// Whether a (lower case) word carries no content. Asked of every word of every candidate, so it looks at few words.
 pub(super) fn is_stop_word(word: &str) -> bool {
-    STOP_WORDS.binary_search(&word).is_ok()
+    let letter = word.bytes().next().and_then(|b| b.checked_sub(b'a')).filter(|l| *l < 26);
+    letter.is_some_and(|l| STOP_WORDS[BY_LETTER[usize::from(l)].clone()].contains(&word))
 }
 
 /// Cuts off the commonest endings, so that `paint`, `paints`, `painted` and `painting` are one. Cruder than the index's stemmer, but it
@@ -91,6 +104,8 @@ mod tests {
     #[test]
     fn stop_words_are_sorted() {
         assert!(STOP_WORDS.is_sorted());
+        assert!(STOP_WORDS.iter().all(|w| is_stop_word(w)));
+        assert!(!["", "zebra", "yourself", "Über", "42", "{"].into_iter().any(is_stop_word));
     }
 
     #[test]

@@ -6,7 +6,21 @@ use super::setting::{Raw, Section};
 use super::{Config, ConfigError, Embedder, Engine, Log, Model, Server, Store, Top, reference};
 
 /// Variables that begin with `SID_` but are not configuration: the command line's, the tests' and the build's.
-const OTHER_VARIABLES: &[&str] = &["SID_CONFIG", "SID_URL", "SID_KEY", "SID_API_KEY", "SID_TENANT", "SID_USER", "SID_AGENT", "SID_DATA"];
+const OTHER_VARIABLES: &[&str] = &[
+    "SID_CONFIG",
+    "SID_SERVER",
+    "SID_URL",
+    "SID_KEY",
+    "SID_API_KEY",
+    "SID_TENANT",
+    "SID_USER",
+    "SID_AGENT",
+    "SID_DATA",
+    "SID_BIN",
+    "SID_SERVER_BIN",
+    "SID_CACHE",
+    "SID_EMBED_DIR",
+];
 const OTHER_PREFIXES: &[&str] = &["SID_TEST_", "SID_XTASK_", "SID_CLI_", "SID_BENCH_"];
 
 /// Where values come from.

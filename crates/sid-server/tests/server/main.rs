@@ -1,6 +1,7 @@
 //! The server through its doors: the router driven in process, on the in-process store and the scripted model server.
 
 mod auth;
+mod binary;
 mod config;
 mod directory;
 mod error_pages;

@@ -1,4 +1,4 @@
-use sid_store::index::Document;
+use sid_store::index::{Document, WordStatistics};
 use sid_store::{Record, RecordId, SearchQuery};
 use sid_types::{ConversationId, Message, NewMessage, Seq, Timestamp};
 
@@ -24,7 +24,7 @@ fn shelf_of(messages: &[(i64, &Message)]) -> Shelf {
 
 async fn found(partitions: &Partitions, part: i64, word: &str) -> usize {
     let (entry, _) = partitions.get(part);
-    let looked = entry.search(&SearchQuery::new(word), 100).await.expect("a look");
+    let looked = entry.search(&SearchQuery::new(word), WordStatistics::default(), 100).await.expect("a look");
     looked.hits.items.iter().filter(|h| h.channels.bm25 > 0.0).count()
 }
 
@@ -51,7 +51,7 @@ async fn the_oldest_leave_memory_when_it_is_full() {
     for i in 0..300_i64 {
         partitions.note(1, put(i * 4, &message(i as u64 + 1, &format!("word{i} gherkins"))));
     }
-    let looked = entry.search(&SearchQuery::new("gherkins"), 100).await.expect("a look");
+    let looked = entry.search(&SearchQuery::new("gherkins"), WordStatistics::default(), 100).await.expect("a look");
     assert!((100..=107).contains(&looked.hits.searched), "{}", looked.hits.searched);
     assert!(looked.lowest >= 4 * (300 - 107) && looked.lowest <= 4 * 200, "{}", looked.lowest);
     assert_eq!(found(&partitions, 1, "word299").await, 1);
@@ -69,4 +69,28 @@ async fn the_least_recently_used_goes_first() {
     assert_eq!(partitions.len(), 1, "only the one in use stays");
     assert!(!partitions.get(2).1);
     assert!(partitions.get(1).1, "dropped, to be loaded again");
+}
+
+#[tokio::test]
+async fn a_passage_that_is_replaced_while_its_partition_loads_stays() {
+    let passage = |text: &str| sid_types::Passage {
+        id: sid_types::PassageId::from_uuid(uuid::Uuid::nil()),
+        owner: sid_types::Owner::Tenant,
+        text: text.into(),
+        tags: Vec::new(),
+        at: Timestamp::UNIX_EPOCH,
+        provenance: sid_types::Provenance::default(),
+        created_at: Timestamp::UNIX_EPOCH,
+    };
+    let partitions = Partitions::new(usize::MAX);
+    let new = passage("pickled gherkins");
+    let (entry, _) = partitions.get(7);
+    partitions.note(7, IndexChange::Remove(RecordId::Passage(new.id)));
+    partitions.note(7, IndexChange::Put { rid: 9, record: Box::new(Record::Passage(new.clone())) });
+    // The loader has read the new row already.
+    let mut shelf = Shelf::default();
+    shelf.index.insert(&Document::of_passage(&new));
+    shelf.order.push_back((9, RecordId::Passage(new.id)));
+    entry.finish(shelf);
+    assert_eq!(found(&partitions, 7, "gherkins").await, 1);
 }

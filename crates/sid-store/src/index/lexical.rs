@@ -49,7 +49,54 @@ pub(super) struct LexicalScores {
     pub(super) context: Vec<f32>,
 }
 
+/// How many documents there are, and in how many each word of a query stands.
+///
+/// BM25 weighs a word by its rarity. In a search over several partitions rarity is that of all of them together: else the only
+/// record of a small partition, in which every word is common, could never stand beside those of a large one.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct WordStatistics {
+    documents: f32,
+    containing: HashMap<String, f32>,
+}
+
+impl WordStatistics {
+    /// Adds another partition's.
+    pub fn add(&mut self, other: &Self) {
+        self.documents += other.documents;
+        for (word, count) in &other.containing {
+            *self.containing.entry(word.clone()).or_default() += count;
+        }
+    }
+
+    /// Takes a partition's own off again: what is left are the others'.
+    #[must_use]
+    pub fn without(&self, own: &Self) -> Self {
+        let rest = |word: &String, count: &f32| (count - own.containing.get(word).copied().unwrap_or_default()).max(0.0);
+        Self {
+            documents: (self.documents - own.documents).max(0.0),
+            containing: self.containing.iter().map(|(w, c)| (w.clone(), rest(w, c))).filter(|(_, c)| *c > 0.0).collect(),
+        }
+    }
+
+    fn of(&self, word: &str) -> f32 {
+        self.containing.get(word).copied().unwrap_or_default()
+    }
+}
+
 impl Lexical {
+    /// This partition's statistics of a query's words.
+    pub(super) fn statistics(&self, query: &str, documents: &Documents) -> WordStatistics {
+        let mut statistics = WordStatistics { documents: documents.alive() as f32, ..WordStatistics::default() };
+        for_each_term(query, |term| {
+            if let Some(number) = self.numbers.get(term) {
+                // Dead documents are few between two compactions: the length of the list is near enough.
+                let count = self.postings[*number as usize].len() as f32;
+                statistics.containing.insert(term.to_owned(), count.min(statistics.documents));
+            }
+        });
+        statistics
+    }
+
     /// Takes in the next document.
     pub(super) fn push(&mut self, speaker: Option<&str>, text: &str) {
         let doc = u32::try_from(self.lengths.len()).expect("as many as documents");
@@ -81,8 +128,9 @@ impl Lexical {
         }
     }
 
-    /// Both scores of every slot for the query's words; dead slots have 0.
-    pub(super) fn scores(&self, query: &str, documents: &Documents) -> LexicalScores {
+    /// Both scores of every slot for the query's words; dead slots have 0. `others` are the statistics of the partitions beside
+    /// this one.
+    pub(super) fn scores(&self, query: &str, documents: &Documents, others: &WordStatistics) -> LexicalScores {
         let slots = self.lengths.len();
         let mut scores = LexicalScores { own: vec![0.0; slots], context: vec![0.0; slots] };
         let asked = self.asked(query);
@@ -90,16 +138,17 @@ impl Lexical {
             return scores;
         }
         let norms = self.norms(documents);
-        let alive = documents.alive() as f32;
+        let alive = documents.alive() as f32 + others.documents;
         let mut context_counts = vec![0_u16; slots];
         let mut touched: Vec<u32> = Vec::new();
-        for (term, times) in asked {
+        for Asked { term, times, word } in asked {
+            let elsewhere = others.of(&word);
             let list = &self.postings[term as usize];
             let walk = &list[list.len().saturating_sub(LONGEST_WALK)..];
             let living = walk.iter().filter(|p| documents.is_alive(p.doc)).count();
             // What was not walked is taken to be as much alive as what was.
             let scale = list.len() as f32 / walk.len().max(1) as f32;
-            let idf = idf(alive, living as f32 * scale) * times;
+            let idf = idf(alive, living as f32 * scale + elsewhere) * times;
             for p in walk {
                 if !documents.is_alive(p.doc) {
                     continue;
@@ -111,7 +160,7 @@ impl Lexical {
                     add(&mut context_counts, &mut touched, next, p.tail);
                 }
             }
-            let idf = self::idf(alive, (touched.len() as f32 * scale).min(alive)) * times;
+            let idf = self::idf(alive, (touched.len() as f32 * scale + elsewhere).min(alive)) * times;
             for doc in touched.drain(..) {
                 let count = std::mem::take(&mut context_counts[doc as usize]);
                 let length = self.context_length(doc, documents);
@@ -121,14 +170,14 @@ impl Lexical {
         scores
     }
 
-    /// In how many living documents each of the query's words stands, rarest first; words that are nowhere are left out.
-    fn asked(&self, query: &str) -> Vec<(u32, f32)> {
-        let mut asked: Vec<(u32, f32)> = Vec::new();
-        for_each_term(query, |term| {
-            if let Some(number) = self.numbers.get(term) {
-                match asked.iter_mut().find(|(n, _)| n == number) {
-                    Some((_, times)) => *times += 1.0,
-                    None => asked.push((*number, 1.0)),
+    /// The query's words, each once; words that are nowhere are left out.
+    fn asked(&self, query: &str) -> Vec<Asked> {
+        let mut asked: Vec<Asked> = Vec::new();
+        for_each_term(query, |word| {
+            if let Some(number) = self.numbers.get(word) {
+                match asked.iter_mut().find(|a| a.term == *number) {
+                    Some(a) => a.times += 1.0,
+                    None => asked.push(Asked { term: *number, times: 1.0, word: word.to_owned() }),
                 }
             }
         });
@@ -182,6 +231,13 @@ impl Lexical {
         let words: usize = self.numbers.capacity() * (size_of::<(Box<str>, u32)>() + 1) + self.numbers.len() * 16;
         lists + words + self.postings.capacity() * size_of::<Vec<Posting>>() + self.lengths.capacity() * size_of::<Lengths>()
     }
+}
+
+/// A word of the query.
+struct Asked {
+    term: u32,
+    times: f32,
+    word: String,
 }
 
 /// Average lengths, in terms.

@@ -2,8 +2,8 @@
 
 use sid_types::Owner;
 
-use super::{IndexHit, IndexHits};
-use crate::ChannelStats;
+use super::{IndexHit, IndexHits, PartitionIndex, WordStatistics};
+use crate::{ChannelStats, SearchQuery};
 
 /// What the partitions that a scope sees have found together.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -23,7 +23,8 @@ pub struct MergedHits {
 /// Puts partitions together: means are weighted by how many records each one looked at (for `dense`: how many have a vector),
 /// the best score is the best of all.
 ///
-/// Raw BM25 scores keep the statistics of their own partition, which are close enough to be compared.
+/// Raw BM25 scores are comparable when each partition was searched by [`PartitionIndex::search_among`](super::PartitionIndex::search_among)
+/// with the statistics of the others.
 #[must_use]
 pub fn merge(parts: Vec<(Owner, IndexHits)>) -> MergedHits {
     let mut merged = MergedHits::default();
@@ -38,6 +39,16 @@ pub fn merge(parts: Vec<(Owner, IndexHits)>) -> MergedHits {
         merged.items.extend(hits.items.into_iter().map(|hit| (owner, hit)));
     }
     merged
+}
+
+/// Searches partitions as one: words are as rare as they are in all of them together. Hits are in the order of the partitions.
+pub fn search_together<'a>(parts: impl Iterator<Item = &'a PartitionIndex>, query: &SearchQuery) -> Vec<IndexHits> {
+    let parts: Vec<(&PartitionIndex, WordStatistics)> = parts.map(|p| (p, p.statistics(&query.text))).collect();
+    let mut all = WordStatistics::default();
+    for (_, own) in &parts {
+        all.add(own);
+    }
+    parts.iter().map(|(part, own)| part.search_among(query, &all.without(own))).collect()
 }
 
 fn combined(a: ChannelStats, weight_a: f64, b: ChannelStats, weight_b: f64) -> ChannelStats {

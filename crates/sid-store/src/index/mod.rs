@@ -36,6 +36,7 @@ mod terms;
 mod tests;
 
 pub use document::{Document, embedded_text, embedded_text_of_message};
-pub use merge::{MergedHits, merge};
+pub use lexical::WordStatistics;
+pub use merge::{MergedHits, merge, search_together};
 pub use partition::{IndexHit, IndexHits, PartitionIndex};
 pub use terms::terms;

@@ -7,7 +7,7 @@ use sid_types::ConversationId;
 use super::Document;
 use super::dense::{Dense, DenseQuery};
 use super::documents::{Documents, NONE};
-use super::lexical::{Lexical, LexicalScores};
+use super::lexical::{Lexical, LexicalScores, WordStatistics};
 use crate::{ChannelStats, Channels, Chunk, GenerationId, RecordId, SearchQuery};
 
 /// So many more rows than asked for are reranked: enough that the int8 scan loses none of the best.
@@ -157,11 +157,23 @@ impl PartitionIndex {
     /// without a vector only named times are found. Cost: linear in the partition, with a cap on common words.
     #[must_use]
     pub fn search(&self, query: &SearchQuery) -> IndexHits {
+        self.search_among(query, &WordStatistics::default())
+    }
+
+    /// This partition's statistics of a query's words, for [`PartitionIndex::search_among`] of the partitions beside it.
+    #[must_use]
+    pub fn statistics(&self, text: &str) -> WordStatistics {
+        self.lexical.statistics(text, &self.documents)
+    }
+
+    /// [`PartitionIndex::search`] as one of several partitions: `others` are the statistics of the rest of them.
+    #[must_use]
+    pub fn search_among(&self, query: &SearchQuery, others: &WordStatistics) -> IndexHits {
         let (eligible, searched) = self.documents.eligible(query);
         if searched == 0 || query.per_channel == 0 {
             return IndexHits { searched: searched as u64, ..IndexHits::default() };
         }
-        let mut lexical = self.lexical.scores(&query.text, &self.documents);
+        let mut lexical = self.lexical.scores(&query.text, &self.documents, others);
         let bm25 = shape(&mut lexical.own, &eligible, searched);
         let context_bm25 = shape(&mut lexical.context, &eligible, searched);
         let dense = self.dense_scores(query, &eligible);

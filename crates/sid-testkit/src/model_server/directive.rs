@@ -17,7 +17,7 @@ impl Directives {
     /// user's words, does not command.
     pub(super) fn read(text: &str) -> Self {
         let is_note = |p: &&str| p.is_empty() || p.starts_with("[system note]") || p.ends_with("</note>");
-        let text = text.split("\n\n").map(str::trim).filter(|p| !is_note(p)).next_back().unwrap_or_default();
+        let text = text.rsplit("\n\n").map(str::trim).find(|p| !is_note(p)).unwrap_or_default();
         let mut found = Self::default();
         for line in text.lines() {
             if let Some((_, rest)) = line.split_once("#say:") {

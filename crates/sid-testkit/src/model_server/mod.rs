@@ -24,6 +24,7 @@
 //! [`ScriptedModel`] does the same without HTTP.
 
 mod behaviour;
+mod breaking;
 mod directive;
 mod fault;
 mod http;
