@@ -15,8 +15,8 @@ from harness.server import Server, environment, minilm              # noqa: E402
 
 # Small, so that the story needs no long chat to leave it behind; a prompt of a real deployment has 8,000 to 128,000.
 WINDOW = 1024
-AGENT = {"name": "sid", "instructions": "You are Sid, a warm and brief assistant. Answer in one or two short sentences.", "tools": [], "blocks": [],
-         "max_output": 48, "temperature": 0.2}
+AGENT = {"name": "sid", "instructions": "You are Sid, a friendly assistant. Reply to what the user just said, in one short sentence.", "tools": [], "blocks": [],
+         "max_output": 48, "temperature": 0.3}
 
 TOLD = "Something you should know about me: I love pickles. Whatever I eat, there must be pickles on it."
 OTHER_TALK = [
@@ -37,6 +37,7 @@ OTHER_TALK = [
 ]
 ASKED = "Could you order me a sandwich for lunch?"
 FACT = "pickles"
+SHOWN = 3
 
 COLOUR = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 paint = lambda code, text: f"\033[{code}m{text}\033[0m" if COLOUR else text
@@ -58,7 +59,7 @@ def bar(used, window, width=30):
 
 class Story:
     def __init__(self, server):
-        self.server, self.now, self.tokens = server, datetime(2026, 3, 2, 9, 0, tzinfo=timezone.utc), 0
+        self.server, self.now = server, datetime(2026, 3, 2, 9, 0, tzinfo=timezone.utc)
         self.api = make_tenant(server.api, "demo", ["chad"], [AGENT])
         self.conversation = self.api.post("/conversations", {"agent": "@sid", "user": "@chad", "key": "demo"})["id"]
 
@@ -66,14 +67,18 @@ class Story:
         """One turn, streamed as it comes; gives the prompt that was sent."""
         out()
         out(bold(f"{self.now:%a %d %b %Y, %H:%M}") + f"   Chad: {wrapped(text, ' ' * 4).strip()}")
+        # The same recall that the turn is about to make, with what each signal adds: `sid context --next` shows it too.
+        path = f"/conversations/{self.conversation}"
+        why = {r["id"]: r["why"] for r in self.api.get(f"{path}/context", which="next", text=text)["recalled"]}
         began, first, column = time.time(), None, 0
-        path = f"/conversations/{self.conversation}/messages"
-        for _, name, event in self.api.events(path, {"text": text, "at": self.now.strftime("%Y-%m-%dT%H:%M:%SZ"), "stream": True}, timeout=300):
+        for _, name, event in self.api.events(f"{path}/messages", {"text": text, "at": self.now.strftime("%Y-%m-%dT%H:%M:%SZ"), "stream": True}, timeout=300):
             if name == "page_out":
                 out(dim(f"    {event['messages']} old messages left the window (they stay in recall memory)"))
             elif name == "recalled":
                 used, window = event["prompt_tokens"], event["window_tokens"]
                 out(f"    prompt {used:,} of {window:,} tokens {cyan(bar(used, window))}  {len(event['items'])} recalled")
+                for item in event["items"][:SHOWN]:
+                    out(dim(f"      {item['score']:.2f} ({because(why.get(item['id'], []))})  {' '.join(item['snippet'].split())[:100]}"))
             elif name == "text_delta":
                 if first is None:
                     first = time.time() - began
@@ -88,12 +93,7 @@ class Story:
                 out(dim(f"   ({first or 0:.1f} s to the first word, {time.time() - began:.1f} s in all)"))
                 if event["status"] != "completed":
                     sys.exit(red(f"the run {event['status']}: {event.get('stop_reason')}: {event.get('error')}"))
-        context = self.api.get(f"/conversations/{self.conversation}/context", which="last")
-        for item in context["recalled"][:4]:
-            why = ", ".join(f"{signal} {value:+.2f}" for signal, value in sorted(pairs(item["why"]), key=lambda p: -abs(p[1]))[:4] if abs(value) >= 0.005)
-            out(dim(wrapped(f"recalled {item['score']:.2f} ({why}): {item['text'][:140]}", "      ").replace("      ", "    · ", 1)))
-        self.tokens += (len(text) + 160) // 4
-        return context
+        return self.api.get(f"{path}/context", which="last")
 
     def later(self, **delta):
         self.now += timedelta(**delta)
@@ -101,9 +101,10 @@ class Story:
         self.api.get("/index", wait_ms=30_000)
 
 
-def pairs(why):
-    """What each signal added to a score."""
-    return [(part["signal"], part["score"]) for part in why]
+def because(why):
+    """The signals that brought a memory up, the strongest first."""
+    parts = sorted(why, key=lambda part: -part["score"])
+    return ", ".join(f"{part['signal']} {part['score']:+.2f}" for part in parts if part["score"] > 0.005) or "by its neighbours"
 
 
 def heading(text):
@@ -122,7 +123,7 @@ def main():
         with SmolLM2(a.window) as llm:
             out(f"    ready at {llm.url}, window {a.window:,} tokens")
             heading("starting sid-server: embedded store, MiniLM for recall by meaning")
-            model = {"base_url": llm.url, "context_window": a.window, "total_ms": 300_000}
+            model = {"base_url": llm.url, "model": "smollm2", "context_window": a.window, "total_ms": 300_000}
             server = Server({"models": {"default": model}, "embedder": minilm()}, folder=folder)
             try:
                 start = time.time()
@@ -146,7 +147,7 @@ def play(server, window):
     heading("days of other talk: more than the whole window")
     left = None
     for text in OTHER_TALK:
-        story.later(hours=19)
+        story.later(hours=23)
         context = story.say(text)
         if left is None and FACT not in queue_of(context):
             left = story.now

@@ -20,6 +20,9 @@ def main(model, port, context):
     # One thread: with two on two busy cores the spin barriers make it four times slower.
     params.cpuparams.n_threads = 1
     params.cpuparams_batch.n_threads = 1
+    # Without this a model of this size soon says one sentence for ever. Requests may say otherwise.
+    params.sampling.penalty_repeat = 1.1
+    params.sampling.penalty_last_n = 256
     server = xllamacpp.Server(params)
     print(server.listening_address, flush=True)
     parent = os.getppid()

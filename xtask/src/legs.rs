@@ -24,7 +24,7 @@ const fn nothing_missing() -> Option<String> {
     None
 }
 
-/// All legs, in the order in which they run: what fails soonest comes first.
+/// All legs. Those of cargo come first: what they build is what the others start.
 pub(crate) const LEGS: &[Leg] = &[
     Leg { name: "unit", about: "unit, property and snapshot tests of all crates", needs: &[], missing: nothing_missing, run: unit },
     Leg {
@@ -32,22 +32,23 @@ pub(crate) const LEGS: &[Leg] = &[
         about: "the store contract against the in-process store and SQLite",
         needs: &[],
         missing: nothing_missing,
-        run: conformance,
+        run: |_| proc::tee(&mut tests(&[CONFORMANCE], None)),
     },
     Leg { name: "doc", about: "the examples in the documentation", needs: &[], missing: nothing_missing, run: doctests },
+    Leg { name: "examples", about: "the example programs that need nothing else", needs: &[], missing: nothing_missing, run: examples },
+    Leg {
+        name: "embedding",
+        about: "MiniLM in process: vectors, and recall by meaning in a real server",
+        needs: &[Group::Embed],
+        missing: nothing_missing,
+        run: embedding,
+    },
     Leg {
         name: "black box",
         about: "a real server over HTTP: tenants, kills, streams, bad input",
         needs: &[],
         missing: nothing_missing,
         run: |_| folder("tests/blackbox", &[]),
-    },
-    Leg {
-        name: "embedding",
-        about: "MiniLM in process: recall by meaning",
-        needs: &[Group::Embed],
-        missing: nothing_missing,
-        run: embedding,
     },
     Leg {
         name: "real clients",
@@ -61,7 +62,7 @@ pub(crate) const LEGS: &[Leg] = &[
         about: "SmolLM2 behind llama.cpp's server: protocol, streaming, usage, memory in the prompt",
         needs: &[Group::Llm],
         missing: nothing_missing,
-        run: |_| folder("tests/llm", &[]),
+        run: real_model,
     },
     Leg {
         name: "torture",
@@ -72,10 +73,10 @@ pub(crate) const LEGS: &[Leg] = &[
     },
     Leg {
         name: "memory",
-        about: "the measuring stick's scenarios",
-        needs: &[Group::Embed],
+        about: "the measuring stick: scenarios at the full window, LoCoMo",
+        needs: &[Group::Embed, Group::Bench],
         missing: || dirs::shared_bench().is_none().then(|| "the measuring stick (../shared/bench or SID_BENCH_DIR) is not there".into()),
-        run: |_| bench::memory::scenarios_leg(),
+        run: |parts| bench::memory::leg(&parts["bench"]),
     },
 ];
 
@@ -84,31 +85,35 @@ pub(crate) const PROFILE: &str = "release";
 
 /// The test binaries of the store contract; every store's is called so.
 const CONFORMANCE: &str = "conformance*";
+/// Test binaries that say nothing unless they are told where MiniLM, or a real engine, is.
+const MINILM: &str = "minilm*";
+const REAL_ENGINE: &str = "real_engine*";
 
-/// Tests of all crates by nextest where it is installed, else by cargo test, which cannot leave a binary out.
-fn tests(only_conformance: bool) -> Command {
-    if proc::has_cargo("nextest") {
+/// Tests of all crates by nextest where it is installed, else by cargo test: these binaries, or all but the special ones.
+///
+/// Always of the whole workspace, so that nothing is built a second time with other features. `around` is a program that runs it.
+fn tests(only: &[&str], around: Option<Command>) -> Command {
+    let has_nextest = proc::has_cargo("nextest");
+    let mut command = if has_nextest {
         let mut command = proc::cargo(&["nextest", "run", "--workspace", "--locked", "--no-fail-fast", "--cargo-profile", PROFILE]);
-        let filter = format!("{}binary(#{CONFORMANCE})", if only_conformance { "" } else { "not " });
+        let any = |names: &[&str]| names.iter().map(|n| format!("binary(#{n})")).collect::<Vec<_>>().join(" or ");
+        let filter = if only.is_empty() { format!("not ({})", any(&[CONFORMANCE, MINILM, REAL_ENGINE])) } else { any(only) };
         command.args(["-E", &filter]);
-        return command;
-    }
-    let mut command = proc::cargo(&["test", "--workspace", "--locked", "--no-fail-fast", "--profile", PROFILE]);
-    if only_conformance {
-        command.args(["--test", CONFORMANCE]);
+        command
     } else {
-        command.args(["--lib", "--bins", "--tests"]);
-    }
+        // Plain cargo cannot leave a binary out: without `only` the conformance tests run twice.
+        let mut command = proc::cargo(&["test", "--workspace", "--locked", "--no-fail-fast", "--profile", PROFILE]);
+        command.args(if only.is_empty() { vec!["--lib", "--bins", "--tests"] } else { only.iter().flat_map(|n| ["--test", n]).collect() });
+        command
+    };
+    let Some(mut outer) = around else { return command };
+    outer.arg(command.get_program()).args(command.get_args());
+    std::mem::swap(&mut outer, &mut command);
     command
 }
 
 fn unit(_: &Parts) -> Result<proc::Teed> {
-    proc::tee(&mut tests(false))
-}
-
-fn conformance(_: &Parts) -> Result<proc::Teed> {
-    // The same selection of packages as the unit leg, so that nothing is built with other features.
-    proc::tee(&mut tests(true))
+    proc::tee(&mut tests(&[], None))
 }
 
 fn doctests(_: &Parts) -> Result<proc::Teed> {
@@ -120,9 +125,36 @@ fn folder(path: &str, more: &[PathBuf]) -> Result<proc::Teed> {
     proc::tee(&mut python::unittest(path, more))
 }
 
+/// Runs what `crates/*/examples/*.rs` has, but for servers and benches.
+fn examples(_: &Parts) -> Result<proc::Teed> {
+    let mut all = proc::tee(&mut proc::cargo(&["build", "--workspace", "--examples", "--locked", "--profile", PROFILE]))?;
+    let mut names = Vec::new();
+    for package in std::fs::read_dir(dirs::root().join("crates"))?.filter_map(Result::ok) {
+        let Ok(files) = std::fs::read_dir(package.path().join("examples")) else { continue };
+        let files = files.filter_map(Result::ok).map(|f| f.path()).filter(|p| p.extension().is_some_and(|e| e == "rs"));
+        names.extend(files.filter_map(|p| Some(p.file_stem()?.to_string_lossy().into_owned())));
+    }
+    names.retain(|n| !n.ends_with("_server") && !n.ends_with("_bench"));
+    names.sort();
+    for name in &names {
+        let went = proc::tee(&mut Command::new(dirs::target().join("release").join("examples").join(name)))?;
+        let (passed, failed) = if went.success { (1, 0) } else { (0, 1) };
+        all.text.push_str(&format!("test result: {passed} passed; {failed} failed; 0 ignored\n"));
+        all.success &= went.success;
+    }
+    Ok(all)
+}
+
 fn embedding(parts: &Parts) -> Result<proc::Teed> {
-    let mut command = python::unittest("tests/embedding", &[]);
-    proc::tee(command.env("ORT_DYLIB_PATH", &parts["onnxruntime"]).env("SID_EMBED_DIR", &parts["minilm"]))
+    let (library, folder) = (&parts["onnxruntime"], &parts["minilm"]);
+    let vectors = proc::tee(tests(&[MINILM], None).env("ORT_DYLIB_PATH", library).env("SID_EMBED_DIR", folder))?;
+    let mut server = python::unittest("tests/embedding", &[]);
+    Ok(vectors.and(proc::tee(server.env("ORT_DYLIB_PATH", library).env("SID_EMBED_DIR", folder))?))
+}
+
+fn real_model(_: &Parts) -> Result<proc::Teed> {
+    let engine = proc::tee(&mut tests(&[REAL_ENGINE], Some(python::script("tests/llm/with_model.py"))))?;
+    Ok(engine.and(folder("tests/llm", &[])?))
 }
 
 impl Leg {

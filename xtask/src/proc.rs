@@ -74,6 +74,15 @@ pub(crate) struct Teed {
     pub(crate) text: String,
 }
 
+impl Teed {
+    /// Both, one after the other.
+    pub(crate) fn and(mut self, next: Self) -> Self {
+        self.success &= next.success;
+        self.text.push_str(&next.text);
+        self
+    }
+}
+
 /// Runs it, shows what it prints as it prints it, and keeps it as well.
 pub(crate) fn tee(command: &mut Command) -> Result<Teed> {
     println!("    $ {}", shown(command));

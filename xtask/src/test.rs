@@ -44,15 +44,9 @@ pub(crate) fn legs(filter: Option<&str>) -> Result<Vec<Row>> {
             LEGS.iter().map(|l| l.name).collect::<Vec<_>>().join(", ")
         );
     }
-    let needs_server = chosen.iter().any(|l| !matches!(l.name, "unit" | "conformance" | "doc"));
-    let mut rows = Vec::new();
-    let (first, rest): (Vec<&Leg>, Vec<&Leg>) = chosen.into_iter().partition(|l| matches!(l.name, "unit" | "conformance" | "doc"));
-    rows.extend(first.into_iter().map(Leg::run));
-    if needs_server {
-        build_server()?;
-    }
-    rows.extend(rest.into_iter().map(Leg::run));
-    Ok(rows)
+    // One build for all of them, before the first clock is started.
+    build_server()?;
+    Ok(chosen.into_iter().map(Leg::run).collect())
 }
 
 /// The release binaries that everything here starts: server, command line, scripted model, bench.

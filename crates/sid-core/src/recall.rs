@@ -19,7 +19,9 @@ use crate::machine::RunMachine;
 /// Only the beginning of a long message is searched for: its words would fit everything.
 const QUERY_BYTES: usize = 1_200;
 /// Hits that a turn looks at; far more than fit its budget.
-const TURN_HITS: usize = 60;
+const TURN_HITS: usize = 100;
+/// Size of a turn's excerpts: short, so that many memories fit; a fact is a sentence, and the tools read on.
+const TURN_EXCERPT_BYTES: usize = 200;
 
 /// A ranked record.
 pub(crate) struct Hit {
@@ -39,6 +41,7 @@ pub(crate) async fn find(
     mut query: SearchQuery,
     now: &Zoned,
     limit: usize,
+    excerpt_bytes: usize,
     second_hop: bool,
 ) -> Result<(Vec<Hit>, u64), CoreError> {
     query.text.truncate(query.text.floor_char_boundary(QUERY_BYTES));
@@ -46,7 +49,7 @@ pub(crate) async fn find(
     query.named_times = named_times(&text, Some(now)).into_iter().map(|t| TimeRange::from(t.told())).collect();
     query.vector = vector(inner, &text).await;
     let first = inner.store.search(scope, &query).await?;
-    let asked = RankQuery { limit, ..RankQuery::new(&text, Some(now.clone())) };
+    let asked = RankQuery { limit, excerpt_bytes, ..RankQuery::new(&text, Some(now.clone())) };
     let candidates = Candidates::from(&first);
     let mut ranked = rank(&asked, &candidates);
     let mut second = None;
@@ -57,7 +60,7 @@ pub(crate) async fn find(
         query.text = text;
         query.named_times = Vec::new();
         let found = inner.store.search(scope, &query).await?;
-        let hop = rank(&RankQuery { limit, ..RankQuery::new(&query.text, Some(now.clone())) }, &Candidates::from(&found));
+        let hop = rank(&RankQuery { limit, excerpt_bytes, ..RankQuery::new(&query.text, Some(now.clone())) }, &Candidates::from(&found));
         ranked = merge_hops(ranked, hop);
         ranked.truncate(limit);
         second = Some(found);
@@ -126,7 +129,7 @@ pub(crate) async fn for_turn(
     query.in_prompt = Some((state.conversation.id, state.conversation.queue_start));
     let zone = sid_memory::render::zone(state.user.as_ref().and_then(|u| u.timezone.as_deref()).unwrap_or("UTC"));
     let now = machine.now().to_zoned(zone.clone());
-    let (hits, _) = find(inner, scope, query, &now, TURN_HITS, true).await?;
+    let (hits, _) = find(inner, scope, query, &now, TURN_HITS, TURN_EXCERPT_BYTES, true).await?;
     let snippets: Vec<Snippet> = hits.iter().map(|h| snippet(&h.record, &h.excerpt)).collect();
     let plan = plan_recall(&snippets, cap.0, &zone, |text| count(text).0);
     // The plan is in order of time; what is dropped first under pressure is the least of rank.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sid_memory::ranking::render_excerpt;
+use sid_memory::ranking::{EXCERPT_BYTES, render_excerpt};
 use sid_store::{Channels, Record, RecordId, RecordKinds, SearchQuery, TimeRange};
 use sid_types::{ConversationId, Owner, Role, Scope, Seq};
 
@@ -109,7 +109,7 @@ pub(crate) async fn search(inner: &Arc<Inner>, scope: &Scope, request: &SearchRe
     };
     let zone = sid_memory::render::zone(timezone.as_deref().unwrap_or("UTC"));
     let now = request.now.unwrap_or_else(|| inner.clock.now()).to_zoned(zone);
-    let (hits, searched) = recall::find(inner, scope, query, &now, k, false).await?;
+    let (hits, searched) = recall::find(inner, scope, query, &now, k, EXCERPT_BYTES, false).await?;
     Ok(SearchResponse { hits: hits.into_iter().map(shown).collect(), searched })
 }
 

@@ -108,7 +108,7 @@ impl App {
         self.inner.first_key.as_deref()
     }
 
-    /// All routes, behind authentication: for [`axum::serve`], or to be driven in process without a port.
+    /// All routes, behind authentication: for [`axum::serve()`], or to be driven in process without a port.
     pub fn router(&self) -> Router {
         let (routes, document) = api_router().split_for_parts();
         self.inner.openapi.get_or_init(|| api::finish(document).to_json().unwrap_or_default().into());

@@ -160,6 +160,15 @@ CREATE INDEX runs_by_conversation ON runs (tenant, conv, run);
 CREATE INDEX runs_queued ON runs (conv, run) WHERE status = 0;
 CREATE INDEX runs_cancelled ON runs (run) WHERE cancel = 1 AND status < 2;
 
+-- Ids of messages that wait with their run: taken, as those of placed messages are.
+CREATE TABLE waiting_messages (
+    tenant      INTEGER NOT NULL,
+    id          BLOB NOT NULL,
+    run         INTEGER NOT NULL,
+    PRIMARY KEY (tenant, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX waiting_messages_by_run ON waiting_messages (run);
+
 CREATE TABLE steps (
     tenant      INTEGER NOT NULL,
     run         INTEGER NOT NULL,
@@ -264,7 +273,7 @@ CREATE TABLE diary_dirty (
     touched_at  INTEGER NOT NULL,
     PRIMARY KEY (tenant, part, level, start)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX diary_due ON diary_dirty (level, start, ends);
+CREATE INDEX diary_due ON diary_dirty (level, start, part, ends);
 
 CREATE TABLE blocks (
     block       INTEGER PRIMARY KEY AUTOINCREMENT,

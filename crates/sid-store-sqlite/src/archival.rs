@@ -59,7 +59,9 @@ impl ArchivalStore for SqliteStore {
             return Err(missing("owner"));
         }
         let cursor = Cursor::descending::<PassageId>(&page)?;
-        let Some(partition) = Partition::find(&mut conn, viewer.tenant, owner).await? else { return Ok(Page { items: Vec::new(), next: None }) };
+        let Some(partition) = Partition::find(&mut conn, viewer.tenant, owner).await? else {
+            return Ok(Page { items: Vec::new(), next: None });
+        };
         let sql = format!(
             "SELECT {COLUMNS} FROM passages p JOIN partitions o ON o.part = p.part
              WHERE p.part = ? AND (p.created_at, p.id) < (?, ?) ORDER BY p.created_at DESC, p.id DESC LIMIT ?"
@@ -191,7 +193,7 @@ pub(crate) async fn put(tx: &mut Tx, viewer: &Viewer, new: NewPassage) -> Result
     .execute(&mut tx.conn)
     .await?;
     if count(tx, part, 1).await? {
-        full_text::insert(tx, part, std::iter::once((rid, None, passage.text.as_str()))).await?;
+        full_text::insert(tx, part, &[(rid, None, passage.text.as_str())]).await?;
     }
     tx.then(After::Index { part, change: IndexChange::Put { rid, record: Box::new(Record::Passage(passage.clone())) } });
     Ok(passage)

@@ -24,7 +24,7 @@ use crate::full_text;
 use crate::partitions::Partitions;
 use crate::schema;
 use crate::visibility::Viewer;
-use crate::writer::{After, Aftermath, Grouping, Tx, Writer};
+use crate::writer::{After, Aftermath, Grouping, Last, Tx, Writer};
 
 /// The database's file in the data folder.
 const FILE: &str = "sid.db";
@@ -111,7 +111,7 @@ impl SqliteStore {
             let limit = format!("PRAGMA max_page_count = {pages}");
             sqlx::query(sqlx::AssertSqlSafe(limit)).execute(&mut conn).await.map_err(Fault::Sql)?;
         }
-        let last_rid = last_rid(&mut conn).await?;
+        let last = last_numbers(&mut conn).await?;
         let unfinished = full_text::unfinished(&mut conn).await?;
 
         let readers = SqlitePoolOptions::new()
@@ -136,7 +136,8 @@ impl SqliteStore {
         let full_text_from = config.full_text_threshold();
         let aftermath: Arc<dyn Aftermath> = Arc::clone(&memory) as _;
         // The lock goes when the writer has closed the database, not before.
-        let writer = Writer::start(conn, Arc::clone(&clock), grouping, full_text_from, last_rid, aftermath, (lock, ending));
+        let writer =
+            Writer::start(conn, Arc::clone(&clock), grouping, full_text_from, last, aftermath, (lock, ending)).map_err(unavailable)?;
         let inner = Inner { config, clock, writer, readers, memory, tenants: RwLock::default(), ended };
         let store = Self(Arc::new(inner));
         store.spawn_filling(fillers);
@@ -179,7 +180,8 @@ impl SqliteStore {
         sqlx::Connection::close(source).await.map_err(Fault::Sql)?;
         let written = File::open(to).and_then(|file| file.sync_all());
         written.map_err(|error| unavailable(format!("the backup could not be brought to the disk: {error}")))?;
-        let mut copy = SqliteConnectOptions::new().filename(to).immutable(true).disable_statement_logging().connect().await.map_err(Fault::Sql)?;
+        let mut copy =
+            SqliteConnectOptions::new().filename(to).immutable(true).disable_statement_logging().connect().await.map_err(Fault::Sql)?;
         let check = sqlx::query("PRAGMA quick_check").fetch_one(&mut copy).await.map_err(Fault::Sql)?;
         let verdict = check.text(0)?;
         sqlx::Connection::close(copy).await.map_err(Fault::Sql)?;
@@ -280,7 +282,8 @@ impl SqliteStore {
 async fn lock(path: &Path) -> Result<File, StoreError> {
     let folder = path.display();
     std::fs::create_dir_all(path).map_err(|error| unwritable(path, &error))?;
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path.join("lock")).map_err(|error| unwritable(path, &error))?;
+    let file =
+        OpenOptions::new().create(true).truncate(false).write(true).open(path.join("lock")).map_err(|error| unwritable(path, &error))?;
     let until = tokio::time::Instant::now() + LOCK_PATIENCE;
     loop {
         match file.try_lock() {
@@ -322,12 +325,12 @@ fn opening(path: &Path, error: sqlx::Error) -> StoreError {
     }
 }
 
-async fn last_rid(conn: &mut SqliteConnection) -> Result<i64> {
+async fn last_numbers(conn: &mut SqliteConnection) -> Result<Last> {
     let row = sqlx::query(
         "SELECT max(ifnull((SELECT max(rid) FROM messages), 0), ifnull((SELECT max(rid) FROM passages), 0),
-            ifnull((SELECT max(rid) FROM diary), 0))",
+            ifnull((SELECT max(rid) FROM diary), 0)), ifnull((SELECT seq FROM sqlite_sequence WHERE name = 'runs'), 0)",
     )
     .fetch_one(conn)
     .await?;
-    row.int(0)
+    Ok(Last { rid: row.int(0)?, run: row.int(1)? })
 }

@@ -3,9 +3,7 @@
 use async_trait::async_trait;
 use futures::FutureExt;
 use sid_store::{BlockEdit, BlockStore, BlockWrite, NewBlock, StoreError};
-use sid_types::{
-    AgentId, Block, BlockAccess, BlockId, BlockOp, BlockTemplate, BlockVersion, Owner, Principal, Provenance, Scope, UserId,
-};
+use sid_types::{AgentId, Block, BlockAccess, BlockId, BlockOp, BlockTemplate, BlockVersion, Owner, Principal, Provenance, Scope, UserId};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::backend::SqliteStore;
@@ -257,8 +255,7 @@ pub(crate) async fn meet(tx: &mut Tx, tenant: i64, agent: AgentId, user: UserId)
 
 async fn insert(tx: &mut Tx, tenant: i64, part: i64, new: NewBlock) -> Result<Block> {
     let NewBlock { id, owner, label, description, value, limit_chars, provenance } = new;
-    let block =
-        Block { id, owner, label, description, value, limit_chars, access: BlockAccess::Write, version: 1, updated_at: tx.now };
+    let block = Block { id, owner, label, description, value, limit_chars, access: BlockAccess::Write, version: 1, updated_at: tx.now };
     let done = sqlx::query(
         "INSERT INTO blocks (tenant, id, part, label, description, value, limit_chars, version, updated_at)
          VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?)",
@@ -365,20 +362,16 @@ pub(crate) async fn of_turn(conn: &mut SqliteConnection, viewer: &Viewer, agent:
             UNION ALL SELECT part FROM partitions WHERE tenant = ?1 AND kind = 2 AND a = ?3
             UNION ALL SELECT part FROM partitions WHERE tenant = ?1 AND kind = 3 AND a = ?2
             UNION ALL SELECT part FROM partitions WHERE tenant = ?1 AND kind = 4 AND a = ?2 AND b = ?3
-            UNION ALL SELECT p.part FROM team_members m JOIN agent_teams g ON g.tenant = ?1 AND g.agent = ?2 AND g.team = m.team
-                JOIN partitions p ON p.tenant = ?1 AND p.kind = 1 AND p.a = m.team WHERE m.tenant = ?1 AND m.user = ?3)
-         SELECT {COLUMNS}, l.access FROM seen s JOIN blocks b ON b.tenant = ?1 AND b.part = s.part JOIN partitions o ON o.part = b.part
+            UNION ALL SELECT p.part FROM team_members m CROSS JOIN agent_teams g ON g.tenant = ?1 AND g.agent = ?2 AND g.team = m.team
+                CROSS JOIN partitions p ON p.tenant = ?1 AND p.kind = 1 AND p.a = m.team WHERE m.tenant = ?1 AND m.user = ?3)
+         SELECT {COLUMNS}, l.access FROM seen s CROSS JOIN blocks b ON b.tenant = ?1 AND b.part = s.part CROSS JOIN partitions o ON o.part = b.part
             LEFT JOIN block_links l ON l.tenant = ?1 AND l.agent = ?2 AND l.block = b.block
          UNION ALL
-         SELECT {COLUMNS}, l.access FROM block_links l JOIN blocks b ON b.block = l.block JOIN partitions o ON o.part = b.part
+         SELECT {COLUMNS}, l.access FROM block_links l CROSS JOIN blocks b ON b.block = l.block CROSS JOIN partitions o ON o.part = b.part
             WHERE l.tenant = ?1 AND l.agent = ?2 AND o.a <> ?2 AND (o.kind = 3 OR (o.kind = 4 AND o.b = ?3))"
     );
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(viewer.tenant)
-        .bind(agent.blob())
-        .bind(user.map(Id::blob))
-        .fetch_all(conn)
-        .await?;
+    let rows =
+        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(viewer.tenant).bind(agent.blob()).bind(user.map(Id::blob)).fetch_all(conn).await?;
     let mut blocks = Vec::with_capacity(rows.len());
     for row in &rows {
         let mut block = Row::read(row)?.block;
@@ -396,7 +389,7 @@ pub(crate) async fn render_block_anew(tx: &mut Tx, tenant: i64, row: &Row) -> Re
     render_anew(tx, tenant, row.block.owner).await?;
     sqlx::query(
         "UPDATE conversation_heads SET prefix = NULL WHERE prefix IS NOT NULL AND conv IN (
-            SELECT c.conv FROM block_links l JOIN conversations c ON c.tenant = l.tenant AND c.agent = l.agent
+            SELECT c.conv FROM block_links l CROSS JOIN conversations c ON c.tenant = l.tenant AND c.agent = l.agent
             WHERE l.block = ?1 AND (?2 IS NULL OR c.user = ?2))",
     )
     .bind(row.number)

@@ -113,6 +113,13 @@ const LOOK: i64 = 256;
 async fn due(conn: &mut SqliteConnection, now: Timestamp, level: DiaryLevel, limit: usize, work: &mut Vec<DiaryWork>) -> Result<()> {
     // Nowhere on Earth is it later than this; the zones of the users are looked at one by one.
     let latest = days(now.to_zoned(TimeZone::fixed(jiff::tz::offset(14))).date());
+    // Periods that have only begun are passed by without being read.
+    let last_start = latest
+        - match level {
+            DiaryLevel::Day => 1,
+            DiaryLevel::Week => 7,
+            DiaryLevel::Month => 28,
+        };
     let below = level.below().map_or(-1, level_number);
     let mut after = (i64::MIN, i64::MIN);
     while work.len() < limit {
@@ -120,9 +127,9 @@ async fn due(conn: &mut SqliteConnection, now: Timestamp, level: DiaryLevel, lim
             "SELECT d.start, d.part, d.ends, t.id, o.kind, o.a, o.b, u.timezone,
                 (SELECT group_concat(x.ends) FROM diary_dirty x WHERE x.tenant = d.tenant AND x.part = d.part AND x.level = ?2
                     AND x.start >= d.start AND x.start < d.ends)
-             FROM diary_dirty d JOIN partitions o ON o.part = d.part JOIN tenants t ON t.tenant = d.tenant
+             FROM diary_dirty d CROSS JOIN partitions o ON o.part = d.part CROSS JOIN tenants t ON t.tenant = d.tenant
              LEFT JOIN users u ON u.tenant = d.tenant AND u.id = CASE o.kind WHEN 4 THEN o.b WHEN 2 THEN o.a END
-             WHERE d.level = ?1 AND d.ends <= ?3 AND (d.start, d.part) > (?4, ?5) ORDER BY d.start, d.part LIMIT ?6",
+             WHERE d.level = ?1 AND d.start <= ?7 AND d.ends <= ?3 AND (d.start, d.part) > (?4, ?5) ORDER BY d.start, d.part LIMIT ?6",
         )
         .bind(level_number(level))
         .bind(below)
@@ -130,6 +137,7 @@ async fn due(conn: &mut SqliteConnection, now: Timestamp, level: DiaryLevel, lim
         .bind(after.0)
         .bind(after.1)
         .bind(LOOK)
+        .bind(last_start)
         .fetch_all(&mut *conn)
         .await?;
         for row in &rows {
@@ -235,7 +243,7 @@ async fn put(tx: &mut Tx, viewer: Viewer, entry: DiaryEntry) -> Result<()> {
         other => other,
     })?;
     if count(tx, part, 1).await? {
-        full_text::insert(tx, part, std::iter::once((rid, None, entry.text.as_str()))).await?;
+        full_text::insert(tx, part, &[(rid, None, entry.text.as_str())]).await?;
     }
     sqlx::query("DELETE FROM diary_dirty WHERE tenant = ? AND part = ? AND level = ? AND start = ? AND touched_at <= ?")
         .bind(viewer.tenant)
@@ -268,7 +276,7 @@ pub(crate) async fn mark_above(tx: &mut Tx, tenant: i64, part: i64, level: Diary
         .fetch_optional(&mut tx.conn)
         .await?;
     if newer.is_none() {
-        touch(tx, tenant, part, above, start, written_at).await?;
+        touch(tx, tenant, part, above, start, written_at);
     }
     Ok(())
 }

@@ -148,25 +148,30 @@ async fn job(conn: &mut SqliteConnection, rid: i64) -> Result<Option<EmbedJob>> 
 /// A record's number, partition and owner, if it is there and searchable.
 async fn place(conn: &mut SqliteConnection, tenant: i64, id: RecordId) -> Result<Option<(i64, i64, Owner)>> {
     let (sql, id) = match id {
-        RecordId::Message(id) => {
-            ("SELECT x.rid, x.part, o.kind, o.a, o.b FROM messages x JOIN partitions o ON o.part = x.part WHERE x.tenant = ? AND x.id = ?", id.blob())
-        }
-        RecordId::Passage(id) => {
-            ("SELECT x.rid, x.part, o.kind, o.a, o.b FROM passages x JOIN partitions o ON o.part = x.part WHERE x.tenant = ? AND x.id = ?", id.blob())
-        }
-        RecordId::Diary(id) => {
-            ("SELECT x.rid, x.part, o.kind, o.a, o.b FROM diary x JOIN partitions o ON o.part = x.part WHERE x.tenant = ? AND x.id = ?", id.blob())
-        }
+        RecordId::Message(id) => (
+            "SELECT x.rid, x.part, o.kind, o.a, o.b FROM messages x JOIN partitions o ON o.part = x.part WHERE x.tenant = ? AND x.id = ?",
+            id.blob(),
+        ),
+        RecordId::Passage(id) => (
+            "SELECT x.rid, x.part, o.kind, o.a, o.b FROM passages x JOIN partitions o ON o.part = x.part WHERE x.tenant = ? AND x.id = ?",
+            id.blob(),
+        ),
+        RecordId::Diary(id) => (
+            "SELECT x.rid, x.part, o.kind, o.a, o.b FROM diary x JOIN partitions o ON o.part = x.part WHERE x.tenant = ? AND x.id = ?",
+            id.blob(),
+        ),
     };
     let row = sqlx::query(sql).bind(tenant).bind(id).fetch_optional(conn).await?;
     row.map(|r| Ok((r.int(0)?, r.int(1)?, owner(&r, 2)?))).transpose()
 }
 
 async fn put(tx: &mut Tx, generation: GenerationId, vectors: Vec<(Viewer, NewVectors)>) -> Result<()> {
-    let known = sqlx::query("INSERT INTO generations (name) VALUES (?) ON CONFLICT DO UPDATE SET name = name RETURNING generation, dimensions, done_to")
-        .bind(generation.0.as_str())
-        .fetch_one(&mut tx.conn)
-        .await?;
+    let known = sqlx::query(
+        "INSERT INTO generations (name) VALUES (?) ON CONFLICT DO UPDATE SET name = name RETURNING generation, dimensions, done_to",
+    )
+    .bind(generation.0.as_str())
+    .fetch_one(&mut tx.conn)
+    .await?;
     let (number, done_to) = (known.int(0)?, known.int(2)?);
     let stored = known.maybe_int(1)?.and_then(|d| usize::try_from(d).ok());
     let dimensions = check_dimensions(&generation, stored, &vectors)?;
@@ -211,18 +216,16 @@ async fn insert(tx: &mut Tx, tenant: i64, generation: i64, rid: i64, chunks: &[C
     let nothing = [Chunk { start: 0, end: 0, vector: Vec::new() }];
     let chunks = if chunks.is_empty() { &nothing[..] } else { chunks };
     for (i, chunk) in chunks.iter().enumerate() {
-        sqlx::query(
-            "INSERT INTO vectors (tenant, generation, rid, chunk, first_byte, end_byte, vector) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(tenant)
-        .bind(generation)
-        .bind(rid)
-        .bind(i as i64)
-        .bind(chunk.start as i64)
-        .bind(chunk.end as i64)
-        .bind(to_bytes(&chunk.vector))
-        .execute(&mut tx.conn)
-        .await?;
+        sqlx::query("INSERT INTO vectors (tenant, generation, rid, chunk, first_byte, end_byte, vector) VALUES (?, ?, ?, ?, ?, ?, ?)")
+            .bind(tenant)
+            .bind(generation)
+            .bind(rid)
+            .bind(i as i64)
+            .bind(chunk.start as i64)
+            .bind(chunk.end as i64)
+            .bind(to_bytes(&chunk.vector))
+            .execute(&mut tx.conn)
+            .await?;
     }
     Ok(())
 }

@@ -29,12 +29,8 @@ impl EventLog for SqliteStore {
         self.write(move |tx| {
             async move {
                 let (conv, mut journal) = Held::get(&mut tx.conn, tenant, &lease).await?;
-                let events = journal.log(tx, &conv, events).await?;
-                sqlx::query("UPDATE runs SET events = ? WHERE run = ?")
-                    .bind(journal.events as i64)
-                    .bind(journal.number)
-                    .execute(&mut tx.conn)
-                    .await?;
+                let events = journal.log(tx, &conv, events)?;
+                tx.later("UPDATE runs SET events = ? WHERE run = ?").bind(journal.events as i64).bind(journal.number);
                 Ok(events)
             }
             .boxed()

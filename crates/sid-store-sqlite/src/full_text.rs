@@ -11,7 +11,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use crate::codec::Columns;
 use crate::error::Result;
-use crate::writer::Tx;
+use crate::writer::{After, Tx};
 
 /// Records that one background step brings over.
 const STEP: i64 = 256;
@@ -33,14 +33,23 @@ fn tokens(part: i64, speaker: Option<&str>, text: &str) -> String {
     out
 }
 
+/// A record as it is taken in: number, speaker, text.
+pub(crate) type Row<'r> = (i64, Option<&'r str>, &'r str);
+
 /// Takes records in.
-pub(crate) async fn insert<'r>(tx: &mut Tx, part: i64, rows: impl Iterator<Item = (i64, Option<&'r str>, &'r str)> + Send) -> Result<()> {
-    for (rid, speaker, text) in rows {
-        sqlx::query("INSERT OR REPLACE INTO full_text (rowid, tokens) VALUES (?, ?)")
-            .bind(rid)
-            .bind(tokens(part, speaker, text))
-            .execute(&mut tx.conn)
-            .await?;
+pub(crate) async fn insert(tx: &mut Tx, part: i64, rows: &[Row<'_>]) -> Result<()> {
+    let mut rest = rows;
+    while !rest.is_empty() {
+        // Few different sizes, so that the statements stay prepared.
+        let size = if rest.len() >= 32 { 32 } else { rest.len().min(4) };
+        let (chunk, later_rows) = rest.split_at(size);
+        let sql = format!("INSERT OR REPLACE INTO full_text (rowid, tokens) VALUES {}", vec!["(?,?)"; size].join(","));
+        let mut later = tx.later(&sql);
+        for (rid, speaker, text) in chunk {
+            later = later.bind(*rid).bind(tokens(part, *speaker, text));
+        }
+        tx.relieve().await?;
+        rest = later_rows;
     }
     Ok(())
 }
@@ -52,22 +61,21 @@ pub(crate) async fn remove(tx: &mut Tx, rid: i64) -> Result<()> {
 }
 
 /// From now on the partition's new records are taken in; those that are there already are to follow.
-pub(crate) async fn begin(tx: &mut Tx, part: i64) -> Result<()> {
-    sqlx::query(
-        "UPDATE partitions SET is_full_text = 1, filled_to = -1, fill_end = max(
-            ifnull((SELECT max(rid) FROM messages WHERE part = ?1), 0), ifnull((SELECT max(rid) FROM passages WHERE part = ?1), 0),
-            ifnull((SELECT max(rid) FROM diary WHERE part = ?1), 0)) WHERE part = ?1",
-    )
-    .bind(part)
-    .execute(&mut tx.conn)
-    .await?;
-    Ok(())
+pub(crate) fn begin(tx: &mut Tx, part: i64) {
+    // What this job still writes is brought over as well, whether or not it knows that the index has begun.
+    let end = tx.rid_horizon();
+    tx.later("UPDATE partitions SET is_full_text = 1, filled_to = -1, fill_end = ? WHERE part = ? AND is_full_text = 0")
+        .bind(end)
+        .bind(part);
+    tx.then(After::FullText { part });
 }
 
 /// Brings over the next older records; answers whether there are more.
 pub(crate) async fn fill(tx: &mut Tx, part: i64) -> Result<bool> {
     let state = sqlx::query("SELECT filled_to, fill_end FROM partitions WHERE part = ?").bind(part).fetch_optional(&mut tx.conn).await?;
-    let Some((from, end)) = state.map(|row| Ok::<_, crate::error::Fault>((row.int(0)?, row.int(1)?))).transpose()? else { return Ok(false) };
+    let Some((from, end)) = state.map(|row| Ok::<_, crate::error::Fault>((row.int(0)?, row.int(1)?))).transpose()? else {
+        return Ok(false);
+    };
     if from >= end {
         return Ok(false);
     }
@@ -84,18 +92,15 @@ pub(crate) async fn fill(tx: &mut Tx, part: i64) -> Result<bool> {
     .bind(STEP)
     .fetch_all(&mut tx.conn)
     .await?;
-    let mut last = from;
+    let (mut last, mut texts) = (from, Vec::with_capacity(rows.len()));
     for row in &rows {
         last = row.int(0)?;
-        let (speaker, text) = (row.maybe_text(1)?, row.text(2)?);
-        insert(tx, part, std::iter::once((last, speaker.as_deref(), text.as_str()))).await?;
+        texts.push((last, row.maybe_text(1)?, row.text(2)?));
     }
+    let records: Vec<Row<'_>> = texts.iter().map(|(rid, speaker, text)| (*rid, speaker.as_deref(), text.as_str())).collect();
+    insert(tx, part, &records).await?;
     let is_done = (rows.len() as i64) < STEP;
-    sqlx::query("UPDATE partitions SET filled_to = ? WHERE part = ?")
-        .bind(if is_done { end } else { last })
-        .bind(part)
-        .execute(&mut tx.conn)
-        .await?;
+    tx.later("UPDATE partitions SET filled_to = ? WHERE part = ?").bind(if is_done { end } else { last }).bind(part);
     Ok(!is_done)
 }
 
@@ -105,14 +110,20 @@ pub(crate) async fn unfinished(conn: &mut SqliteConnection) -> Result<Vec<i64>> 
     rows.iter().map(|row| row.int(0)).collect()
 }
 
-/// Records before `below` that have all of these stems, newest first, at most `limit`.
-pub(crate) async fn find(conn: &mut SqliteConnection, part: i64, stems: &[&str], below: i64, limit: usize) -> Result<Vec<i64>> {
-    let asked = stems.iter().map(|stem| token(part, stem)).collect::<Vec<_>>().join(" AND ");
-    let rows = sqlx::query("SELECT rowid FROM full_text WHERE full_text MATCH ? AND rowid < ? ORDER BY rowid DESC LIMIT ?")
-        .bind(asked)
-        .bind(below)
-        .bind(limit as i64)
-        .fetch_all(conn)
-        .await?;
-    rows.iter().map(|row| row.int(0)).collect()
+/// For each list of stems: records before `below` that have all of them, newest first, at most `limit`. One trip for all lists.
+pub(crate) async fn find(conn: &mut SqliteConnection, part: i64, asked: &[Vec<&str>], below: i64, limit: usize) -> Result<Vec<Vec<i64>>> {
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
+    const LIST: &str =
+        "(SELECT group_concat(rowid) FROM (SELECT rowid FROM full_text WHERE full_text MATCH ? AND rowid < ? ORDER BY rowid DESC LIMIT ?))";
+    let sql = format!("SELECT {}", vec![LIST; asked.len()].join(", "));
+    let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
+    for stems in asked {
+        let all = stems.iter().map(|stem| token(part, stem)).collect::<Vec<_>>().join(" AND ");
+        query = query.bind(all).bind(below).bind(limit as i64);
+    }
+    let row = query.fetch_one(conn).await?;
+    let list = |column| Ok(row.maybe_text(column)?.map(|l| l.split(',').filter_map(|rid| rid.parse().ok()).collect()).unwrap_or_default());
+    (0..asked.len()).map(list).collect()
 }

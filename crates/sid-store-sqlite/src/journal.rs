@@ -30,7 +30,8 @@ pub(crate) struct Journal {
 }
 
 /// The columns of [`Journal::read`], of a table `r`.
-pub(crate) const RUN: &str = "r.run, r.id, r.status, r.stop_reason, r.error, r.limits, r.steps, r.usage, r.commits, r.commit_epoch, r.cancel,
+pub(crate) const RUN: &str =
+    "r.run, r.id, r.status, r.stop_reason, r.error, r.limits, r.steps, r.usage, r.commits, r.commit_epoch, r.cancel,
     r.stimulus, r.waiting, r.calls, r.events, r.created_at, r.started_at, r.ended_at";
 
 impl Journal {
@@ -62,9 +63,7 @@ impl Journal {
 
     /// The run with its conversation, if it is there; nobody has checked who may see it.
     pub(crate) async fn find(conn: &mut SqliteConnection, viewer: &Viewer, id: RunId) -> Result<Option<(Conv, Self)>> {
-        let sql = format!(
-            "SELECT {CONV}, {RUN} FROM runs r JOIN conversations c ON c.conv = r.conv WHERE r.tenant = ? AND r.id = ?"
-        );
+        let sql = format!("SELECT {CONV}, {RUN} FROM runs r JOIN conversations c ON c.conv = r.conv WHERE r.tenant = ? AND r.id = ?");
         let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(viewer.tenant).bind(id.blob()).fetch_optional(conn).await?;
         let Some(row) = row else { return Ok(None) };
         let conv = Conv::read(&row, viewer.tenant, viewer.tenant_id())?;
@@ -85,8 +84,8 @@ impl Journal {
     }
 
     /// Writes back what a commit has changed of it.
-    pub(crate) async fn save(&self, tx: &mut Tx) -> Result<()> {
-        sqlx::query(
+    pub(crate) fn save(&self, tx: &mut Tx) -> Result<()> {
+        tx.later(
             "UPDATE runs SET status = ?, stop_reason = ?, error = ?, steps = ?, usage = ?, commits = ?, commit_epoch = ?, calls = ?,
              events = ?, started_at = ?, ended_at = ?, waiting = NULL WHERE run = ?",
         )
@@ -101,14 +100,12 @@ impl Journal {
         .bind(self.events as i64)
         .bind(self.run.started_at.map(nanos))
         .bind(self.run.ended_at.map(nanos))
-        .bind(self.number)
-        .execute(&mut tx.conn)
-        .await?;
+        .bind(self.number);
         Ok(())
     }
 
     /// Numbers and writes events. The caller saves the journal.
-    pub(crate) async fn log(&mut self, tx: &mut Tx, conv: &Conv, bodies: Vec<EventBody>) -> Result<Vec<Event>> {
+    pub(crate) fn log(&mut self, tx: &mut Tx, conv: &Conv, bodies: Vec<EventBody>) -> Result<Vec<Event>> {
         let mut events = Vec::with_capacity(bodies.len());
         for body in bodies {
             self.events += 1;
@@ -116,12 +113,11 @@ impl Journal {
         }
         for chunk in events.chunks(8) {
             let sql = format!("INSERT INTO events (tenant, run, seq, at, body) VALUES {}", vec!["(?,?,?,?,?)"; chunk.len()].join(","));
-            let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
+            let mut later = tx.later(&sql);
             for event in chunk {
                 let body = to_json(&event.body)?;
-                query = query.bind(conv.tenant).bind(self.number).bind(event.seq as i64).bind(nanos(event.at)).bind(body);
+                later = later.bind(conv.tenant).bind(self.number).bind(event.seq as i64).bind(nanos(event.at)).bind(body);
             }
-            query.execute(&mut tx.conn).await?;
         }
         if !events.is_empty() {
             tx.then(After::Events(conv.tenant_id, self.run.id));
@@ -136,7 +132,7 @@ impl Journal {
         self.run.error.clone_from(&error);
         self.run.ended_at = Some(tx.now);
         let done = EventBody::Done { status: reason.status(), stop_reason: reason, error, usage: self.run.usage };
-        self.log(tx, conv, vec![done]).await?;
+        self.log(tx, conv, vec![done])?;
         (conv.holder, conv.expires_at, conv.ttl) = (None, None, None);
         let next = sqlx::query("SELECT min(run) FROM runs WHERE conv = ? AND status = 0 AND run > ?")
             .bind(conv.conv)
@@ -149,7 +145,7 @@ impl Journal {
 }
 
 /// The first column after those of a conversation.
-pub(crate) const AFTER_CONV: usize = 14;
+pub(crate) const AFTER_CONV: usize = 17;
 
 /// Hands the conversation's next work to `worker`: the run that was given up, or the first that waits. Runs that were cancelled while
 /// they waited bring their messages and end here. `None` when nothing is left to do. The caller saves `conv`.
@@ -165,15 +161,17 @@ pub(crate) async fn take(tx: &mut Tx, conv: &mut Conv, worker: WorkerId, ttl: i6
             journal.run.started_at = Some(tx.now);
             // An id that was used while the run waited must not stop the conversation for ever.
             let mut waiting = std::mem::take(&mut journal.waiting);
+            messages::unreserve(tx, journal.number);
+            tx.flush().await?;
             let known = messages::known(&mut tx.conn, conv.tenant, &waiting).await?;
             waiting.retain(|m| !known.contains(&m.id));
             messages::place(tx, conv, Some(journal.run.id), waiting).await?;
             if journal.run.cancel_requested {
                 journal.end(tx, conv, StopReason::Cancelled, None).await?;
-                journal.save(tx).await?;
+                journal.save(tx)?;
                 continue;
             }
-            journal.save(tx).await?;
+            journal.save(tx)?;
         }
         return Ok(Some(grant(tx, conv, journal.run.id, worker, ttl)));
     }
@@ -205,16 +203,18 @@ pub(crate) struct Held {
 
 impl Held {
     pub(crate) async fn find(conn: &mut SqliteConnection, tenant: i64, lease: &Lease) -> Result<Option<Self>> {
-        let sql = format!(
-            "SELECT {CONV}, {RUN} FROM conversations c LEFT JOIN runs r ON r.run = c.head WHERE c.tenant = ? AND c.id = ?"
-        );
+        let sql = format!("SELECT {CONV}, {RUN} FROM conversations c LEFT JOIN runs r ON r.run = c.head WHERE c.tenant = ? AND c.id = ?");
         let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(tenant).bind(lease.conversation.blob()).fetch_optional(conn).await?;
-        let Some(row) = row else { return Ok(None) };
-        let conv = Conv::read(&row, tenant, lease.scope.tenant())?;
-        let head = if row.maybe_int(AFTER_CONV)?.is_some() { Some(Journal::read(&row, AFTER_CONV, conv.id, conv.agent)?) } else { None };
+        row.map(|row| Self::read(&row, tenant, lease, AFTER_CONV)).transpose()
+    }
+
+    /// From a row of a conversation and, from `run_at` on, its head run.
+    pub(crate) fn read(row: &SqliteRow, tenant: i64, lease: &Lease, run_at: usize) -> Result<Self> {
+        let conv = Conv::read(row, tenant, lease.scope.tenant())?;
+        let head = if row.maybe_int(run_at)?.is_some() { Some(Journal::read(row, run_at, conv.id, conv.agent)?) } else { None };
         // The epoch decides, not the clock: a worker that was late, but whom nobody has replaced, goes on.
         let is_held = conv.holder.is_some() && conv.epoch == lease.epoch && head.as_ref().is_some_and(|h| h.run.id == lease.run);
-        Ok(Some(Self { conv, head, is_held }))
+        Ok(Self { conv, head, is_held })
     }
 
     /// The conversation and run of a lease that holds.

@@ -85,21 +85,39 @@ pub(crate) fn read(row: &SqliteRow, conversation: ConversationId) -> Result<Mess
     })
 }
 
-/// Which of these ids are messages already.
+/// Which of these ids are messages already, in their places or waiting with a run.
 pub(crate) async fn known(conn: &mut SqliteConnection, tenant: i64, messages: &[NewMessage]) -> Result<Vec<MessageId>> {
     let mut known = Vec::new();
     for chunk in messages.chunks(64) {
         let marks = vec!["?"; chunk.len()].join(",");
-        let sql = format!("SELECT id FROM messages WHERE tenant = ? AND id IN ({marks})");
-        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(tenant);
-        for message in chunk {
-            query = query.bind(message.id.blob());
+        let sql = format!(
+            "SELECT id FROM messages WHERE tenant = ? AND id IN ({marks})
+             UNION ALL SELECT id FROM waiting_messages WHERE tenant = ? AND id IN ({marks})"
+        );
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
+        for _ in 0..2 {
+            query = query.bind(tenant);
+            for message in chunk {
+                query = query.bind(message.id.blob());
+            }
         }
         for row in query.fetch_all(&mut *conn).await? {
             known.push(row.id(0)?);
         }
     }
     Ok(known)
+}
+
+/// Takes ids for messages that wait with a run. A unique violation when one is taken already.
+pub(crate) fn reserve(tx: &mut Tx, tenant: i64, run: i64, messages: &[NewMessage]) {
+    for message in messages {
+        tx.later("INSERT INTO waiting_messages (tenant, id, run) VALUES (?, ?, ?)").bind(tenant).bind(message.id.blob()).bind(run);
+    }
+}
+
+/// The messages of a run do not wait any longer.
+pub(crate) fn unreserve(tx: &mut Tx, run: i64) {
+    tx.later("DELETE FROM waiting_messages WHERE run = ?").bind(run);
 }
 
 /// The zone in which a user's days are told; UTC without one.
@@ -124,14 +142,15 @@ pub(crate) async fn place(tx: &mut Tx, conv: &mut Conv, run: Option<RunId>, mess
     while !rest.is_empty() {
         let size = if rest.len() >= ROWS { ROWS } else { rest.len().min(4) };
         let (chunk, later) = rest.split_at(size);
-        insert(tx, conv, chunk).await?;
+        insert(tx, conv, chunk)?;
+        tx.relieve().await?;
         rest = later;
     }
     note_searchable(tx, conv, &placed).await?;
     Ok(placed.into_iter().map(|(_, message)| message).collect())
 }
 
-async fn insert(tx: &mut Tx, conv: &Conv, rows: &[(i64, Message)]) -> Result<()> {
+fn insert(tx: &mut Tx, conv: &Conv, rows: &[(i64, Message)]) -> Result<()> {
     let mut sql = String::from(
         "INSERT INTO messages (rid, tenant, conv, seq, id, part, run, role, text, extra, speaker, at, written_at, tokens) VALUES ",
     );
@@ -139,9 +158,9 @@ async fn insert(tx: &mut Tx, conv: &Conv, rows: &[(i64, Message)]) -> Result<()>
         let _ = write!(sql, "{}(?,?,?,?,?,?,?,?,?,?,?,?,?,?)", if i == 0 { "" } else { "," });
     }
     let now = nanos(tx.now);
-    let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
+    let mut later = tx.later(&sql);
     for (rid, m) in rows {
-        query = query
+        later = later
             .bind(*rid)
             .bind(conv.tenant)
             .bind(conv.conv)
@@ -157,16 +176,13 @@ async fn insert(tx: &mut Tx, conv: &Conv, rows: &[(i64, Message)]) -> Result<()>
             .bind(now)
             .bind(m.tokens.map(|t| i64::from(t.0)));
     }
-    query.execute(&mut tx.conn).await?;
     for (rid, m) in rows {
         if let Body::Tool { quotes, .. } = &m.body {
             for quoted in quotes {
-                sqlx::query("INSERT OR IGNORE INTO quotes (tenant, quoted, quoting) VALUES (?, ?, ?)")
+                tx.later("INSERT OR IGNORE INTO quotes (tenant, quoted, quoting) VALUES (?, ?, ?)")
                     .bind(conv.tenant)
                     .bind(quoted.blob())
-                    .bind(*rid)
-                    .execute(&mut tx.conn)
-                    .await?;
+                    .bind(*rid);
             }
         }
     }
@@ -174,7 +190,7 @@ async fn insert(tx: &mut Tx, conv: &Conv, rows: &[(i64, Message)]) -> Result<()>
 }
 
 /// Counts new searchable messages, marks their days, and tells the index.
-async fn note_searchable(tx: &mut Tx, conv: &Conv, placed: &[(i64, Message)]) -> Result<()> {
+async fn note_searchable(tx: &mut Tx, conv: &mut Conv, placed: &[(i64, Message)]) -> Result<()> {
     let searchable: Vec<&(i64, Message)> = placed.iter().filter(|(_, m)| m.body.is_searchable()).collect();
     if searchable.is_empty() {
         return Ok(());
@@ -184,12 +200,18 @@ async fn note_searchable(tx: &mut Tx, conv: &Conv, placed: &[(i64, Message)]) ->
     told.sort_unstable();
     told.dedup();
     for day in told {
-        touch(tx, conv.tenant, conv.part, DiaryLevel::Day, day, tx.now).await?;
+        touch(tx, conv.tenant, conv.part, DiaryLevel::Day, day, tx.now);
+        tx.relieve().await?;
     }
-    let is_full_text = count(tx, conv.part, searchable.len() as i64).await?;
-    if is_full_text {
-        let rows = searchable.iter().map(|(rid, m)| (*rid, m.speaker.as_deref(), m.body.text()));
-        full_text::insert(tx, conv.part, rows).await?;
+    tx.later("UPDATE partitions SET records = records + ? WHERE part = ?").bind(searchable.len() as i64).bind(conv.part);
+    conv.records += searchable.len() as u64;
+    if !conv.is_full_text && conv.records >= tx.full_text_from {
+        full_text::begin(tx, conv.part);
+        conv.is_full_text = true;
+    }
+    if conv.is_full_text {
+        let rows: Vec<full_text::Row<'_>> = searchable.iter().map(|(rid, m)| (*rid, m.speaker.as_deref(), m.body.text())).collect();
+        full_text::insert(tx, conv.part, &rows).await?;
     }
     for (rid, message) in searchable {
         let record = Box::new(Record::Message(message.clone()));
@@ -207,16 +229,15 @@ pub(crate) async fn count(tx: &mut Tx, part: i64, records: i64) -> Result<bool> 
         .await?;
     let is_full_text = row.flag(1)?;
     if !is_full_text && row.count(0)? >= tx.full_text_from {
-        full_text::begin(tx, part).await?;
-        tx.then(After::FullText { part });
+        full_text::begin(tx, part);
         return Ok(true);
     }
     Ok(is_full_text)
 }
 
 /// A period has something newer than its page.
-pub(crate) async fn touch(tx: &mut Tx, tenant: i64, part: i64, level: DiaryLevel, start: i64, at: Timestamp) -> Result<()> {
-    sqlx::query(
+pub(crate) fn touch(tx: &mut Tx, tenant: i64, part: i64, level: DiaryLevel, start: i64, at: Timestamp) {
+    tx.later(
         "INSERT INTO diary_dirty (tenant, part, level, start, ends, touched_at) VALUES (?, ?, ?, ?, ?, ?)
          ON CONFLICT DO UPDATE SET touched_at = max(touched_at, excluded.touched_at)",
     )
@@ -225,10 +246,7 @@ pub(crate) async fn touch(tx: &mut Tx, tenant: i64, part: i64, level: DiaryLevel
     .bind(crate::codec::level_number(level))
     .bind(start)
     .bind(days(level.end_of(date(start))))
-    .bind(nanos(at))
-    .execute(&mut tx.conn)
-    .await?;
-    Ok(())
+    .bind(nanos(at));
 }
 
 /// A message's id is there already.

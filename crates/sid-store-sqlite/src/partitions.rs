@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
-use sid_store::index::{WordStatistics, Document, IndexHits, PartitionIndex};
+use sid_store::index::{Document, IndexHits, PartitionIndex, WordStatistics};
 use sid_store::{Chunk, GenerationId, Record, RecordId, SearchQuery, StoreError};
 use sid_types::ConversationId;
 use tokio::sync::watch;
@@ -109,12 +109,6 @@ pub(crate) struct Entry {
     bytes: AtomicUsize,
 }
 
-/// What a search in memory found, and from which `rid` on it has looked.
-pub(crate) struct Looked {
-    pub(crate) hits: IndexHits,
-    pub(crate) lowest: i64,
-}
-
 /// Searches in more records than this go to a thread of their own.
 const INLINE: usize = 2_000;
 /// With so many notes that no search has taken in, the partition is dropped rather than kept.
@@ -147,7 +141,7 @@ impl Entry {
     }
 
     /// Takes the notes in and looks.
-    fn look(&self, query: &SearchQuery, others: &WordStatistics, capacity: usize) -> Looked {
+    fn look(&self, query: &SearchQuery, others: &WordStatistics, capacity: usize) -> IndexHits {
         let notes = std::mem::take(&mut *self.notes.lock());
         if !notes.is_empty() {
             let mut shelf = self.shelf.write();
@@ -160,7 +154,12 @@ impl Entry {
             }
         }
         let shelf = self.shelf.read();
-        Looked { hits: shelf.index.search_among(query, others), lowest: shelf.lowest }
+        shelf.index.search_among(query, others)
+    }
+
+    /// Records before this number are only on disk; 0 = none are.
+    pub(crate) fn lowest(&self) -> i64 {
+        self.shelf.read().lowest
     }
 
     /// How rare a query's words are here.
@@ -169,7 +168,12 @@ impl Entry {
     }
 
     /// Searches as one of several partitions; `others` are the statistics of the rest.
-    pub(crate) async fn search(self: &Arc<Self>, query: &SearchQuery, others: WordStatistics, capacity: usize) -> Result<Looked, StoreError> {
+    pub(crate) async fn search(
+        self: &Arc<Self>,
+        query: &SearchQuery,
+        others: WordStatistics,
+        capacity: usize,
+    ) -> Result<IndexHits, StoreError> {
         let size = self.shelf.read().index.len();
         if size <= INLINE {
             return Ok(self.look(query, &others, capacity));

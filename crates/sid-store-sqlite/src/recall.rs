@@ -94,6 +94,6 @@ async fn append(tx: &mut Tx, viewer: Viewer, conversation: ConversationId, messa
     if !has_runs {
         conv.queue_start = conv.last_seq + 1;
     }
-    conv.save(tx).await?;
+    conv.save(tx);
     Ok(placed)
 }

@@ -33,7 +33,13 @@ pub(crate) async fn numbered(conn: &mut SqliteConnection, rids: &[i64]) -> Resul
                 archival::COLUMNS
             ),
         ),
-        (2, format!("SELECT {} FROM json_each(?) j CROSS JOIN diary d ON d.rid = j.value JOIN partitions o ON o.part = d.part", diary::COLUMNS)),
+        (
+            2,
+            format!(
+                "SELECT {} FROM json_each(?) j CROSS JOIN diary d ON d.rid = j.value JOIN partitions o ON o.part = d.part",
+                diary::COLUMNS
+            ),
+        ),
     ] {
         let of_kind: Vec<i64> = rids.iter().copied().filter(|rid| rid & 3 == kind).collect();
         if of_kind.is_empty() {
@@ -80,12 +86,7 @@ fn hex_in(table: &str, id: RecordId) -> Option<String> {
 }
 
 /// Reads a partition into memory: its newest `capacity` records, and their vectors of one generation.
-pub(crate) async fn load(
-    conn: &mut SqliteConnection,
-    part: i64,
-    capacity: usize,
-    generation: Option<&GenerationId>,
-) -> Result<Shelf> {
+pub(crate) async fn load(conn: &mut SqliteConnection, part: i64, capacity: usize, generation: Option<&GenerationId>) -> Result<Shelf> {
     let mut shelf = Shelf { lowest: lowest(conn, part, capacity).await?, ..Shelf::default() };
     let lowest = shelf.lowest;
     const MESSAGES: &str = "SELECT m.rid, m.id, m.text, m.at, m.role, m.seq, m.speaker, c.id FROM messages m
@@ -103,7 +104,8 @@ pub(crate) async fn load(
         }
     }
     // Pages of the diary are few.
-    let pages = sqlx::query("SELECT rid FROM diary WHERE part = ? AND rid >= ? ORDER BY rid").bind(part).bind(lowest).fetch_all(&mut *conn).await?;
+    let pages =
+        sqlx::query("SELECT rid FROM diary WHERE part = ? AND rid >= ? ORDER BY rid").bind(part).bind(lowest).fetch_all(&mut *conn).await?;
     let pages: Vec<i64> = pages.iter().map(|row| row.int(0)).collect::<Result<_>>()?;
     for (rid, record) in numbered(conn, &pages).await? {
         if let Some(document) = Document::of(&record) {

@@ -99,14 +99,21 @@ impl SqliteStore {
         {
             self.load_generation(&entry, &vector.generation).await?;
         }
-        let looked = entry.search(query, others, self.config().index_capacity).await?;
+        // Both at once: neither needs the other's answer.
+        let below = entry.lowest();
+        let older = async {
+            if below <= 0 {
+                return Ok(None);
+            }
+            let mut conn = self.reader().await?;
+            Ok::<_, StoreError>(Some(deep::look(&mut conn, partition, query, below).await?))
+        };
+        let (looked, older) = futures::try_join!(entry.search(query, others, self.config().index_capacity), older)?;
         self.partitions().fit(partition.part);
-        if looked.lowest <= 0 {
-            return Ok(looked.hits);
-        }
-        let mut conn = self.reader().await?;
-        let older = deep::look(&mut conn, partition, query, looked.lowest).await?;
-        Ok(joined(looked.hits, older))
+        Ok(match older {
+            Some(older) => joined(looked, older),
+            None => looked,
+        })
     }
 
     /// The partition in memory; `None` while a large one is still on its way there.
@@ -175,7 +182,8 @@ fn joined(mut hits: IndexHits, older: IndexHits) -> IndexHits {
     hits.bm25.max = hits.bm25.max.max(older.bm25.max);
     hits.context_bm25.max = hits.context_bm25.max.max(older.context_bm25.max);
     hits.dense.max = hits.dense.max.max(older.dense.max);
-    hits.searched += older.searched;
+    // The look below memory has gone over the whole partition.
+    hits.searched = hits.searched.max(older.searched);
     hits.embedded += older.embedded;
     hits.items.extend(older.items.into_iter().filter(|h| !known.contains(&h.id)));
     hits

@@ -122,22 +122,24 @@ impl Viewer {
     }
 
     /// Every partition that the scope sees and that has something in it.
+    ///
+    /// `CROSS JOIN` here and elsewhere keeps SQLite to the order that is written: it knows nothing of the sizes of the tables.
     pub(crate) async fn partitions(&self, conn: &mut SqliteConnection) -> Result<Vec<Partition>> {
         const TENANT: &str = "SELECT part, kind, a, b, records, is_full_text AND filled_to >= fill_end FROM partitions WHERE tenant = ?1";
         const USER: &str = "
             SELECT part, kind, a, b, records, is_full_text AND filled_to >= fill_end FROM partitions WHERE tenant = ?1 AND kind = 0
             UNION ALL SELECT part, kind, a, b, records, is_full_text AND filled_to >= fill_end FROM partitions WHERE tenant = ?1 AND kind = 2 AND a = ?3
-            UNION ALL SELECT part, kind, a, b, records, is_full_text AND filled_to >= fill_end FROM partitions WHERE tenant = ?1 AND kind = 4 AND b = ?3
+            UNION ALL SELECT part, kind, a, b, records, is_full_text AND filled_to >= fill_end FROM partitions INDEXED BY partitions_by_user WHERE tenant = ?1 AND kind = 4 AND b = ?3
             UNION ALL SELECT p.part, p.kind, p.a, p.b, p.records, p.is_full_text AND p.filled_to >= p.fill_end FROM team_members m
-                JOIN partitions p ON p.tenant = ?1 AND p.kind = 1 AND p.a = m.team WHERE m.tenant = ?1 AND m.user = ?3";
+                CROSS JOIN partitions p ON p.tenant = ?1 AND p.kind = 1 AND p.a = m.team WHERE m.tenant = ?1 AND m.user = ?3";
         const TURN: &str = "
             SELECT part, kind, a, b, records, is_full_text AND filled_to >= fill_end FROM partitions WHERE tenant = ?1 AND kind = 0
             UNION ALL SELECT part, kind, a, b, records, is_full_text AND filled_to >= fill_end FROM partitions WHERE tenant = ?1 AND kind = 2 AND a = ?3
             UNION ALL SELECT part, kind, a, b, records, is_full_text AND filled_to >= fill_end FROM partitions WHERE tenant = ?1 AND kind = 3 AND a = ?2
             UNION ALL SELECT part, kind, a, b, records, is_full_text AND filled_to >= fill_end FROM partitions WHERE tenant = ?1 AND kind = 4 AND a = ?2 AND b = ?3
             UNION ALL SELECT p.part, p.kind, p.a, p.b, p.records, p.is_full_text AND p.filled_to >= p.fill_end FROM team_members m
-                JOIN agent_teams g ON g.tenant = ?1 AND g.agent = ?2 AND g.team = m.team
-                JOIN partitions p ON p.tenant = ?1 AND p.kind = 1 AND p.a = m.team WHERE m.tenant = ?1 AND m.user = ?3";
+                CROSS JOIN agent_teams g ON g.tenant = ?1 AND g.agent = ?2 AND g.team = m.team
+                CROSS JOIN partitions p ON p.tenant = ?1 AND p.kind = 1 AND p.a = m.team WHERE m.tenant = ?1 AND m.user = ?3";
         let (sql, agent, user) = match self.scope.principal() {
             Principal::Tenant { .. } => (TENANT, None, None),
             Principal::User { user } => (USER, None, Some(user)),
@@ -218,11 +220,20 @@ pub(crate) struct Conv {
     pub(crate) head: Option<i64>,
     /// The user's time zone.
     pub(crate) zone: Option<String>,
+    /// Searchable records of the partition.
+    pub(crate) records: u64,
+    /// Whether the partition's new records go into the full-text index.
+    pub(crate) is_full_text: bool,
+    /// Whether the pair has its copies of the agent's block templates.
+    pub(crate) has_met: bool,
 }
 
 /// The columns of [`Conv::read`].
-pub(crate) const CONV: &str = "c.conv, c.id, c.part, c.agent, c.user, c.last_seq, c.queue_start, c.last_at, c.epoch, c.holder, c.expires_at,
-    c.ttl, c.head, (SELECT u.timezone FROM users u WHERE u.tenant = c.tenant AND u.id = c.user)";
+pub(crate) const CONV: &str =
+    "c.conv, c.id, c.part, c.agent, c.user, c.last_seq, c.queue_start, c.last_at, c.epoch, c.holder, c.expires_at,
+    c.ttl, c.head, (SELECT u.timezone FROM users u WHERE u.tenant = c.tenant AND u.id = c.user),
+    (SELECT records FROM partitions p WHERE p.part = c.part), (SELECT is_full_text FROM partitions p WHERE p.part = c.part),
+    (SELECT has_met FROM partitions p WHERE p.part = c.part)";
 
 impl Conv {
     pub(crate) fn read(row: &SqliteRow, tenant: i64, tenant_id: TenantId) -> Result<Self> {
@@ -243,16 +254,14 @@ impl Conv {
             ttl: row.maybe_int(11)?,
             head: row.maybe_int(12)?,
             zone: row.maybe_text(13)?,
+            records: row.count(14)?,
+            is_full_text: row.flag(15)?,
+            has_met: row.flag(16)?,
         })
     }
 
     /// The conversation, if it is there; nobody has checked who may see it.
-    pub(crate) async fn find(
-        conn: &mut SqliteConnection,
-        tenant: i64,
-        tenant_id: TenantId,
-        id: ConversationId,
-    ) -> Result<Option<Self>> {
+    pub(crate) async fn find(conn: &mut SqliteConnection, tenant: i64, tenant_id: TenantId, id: ConversationId) -> Result<Option<Self>> {
         let sql = format!("SELECT {CONV} FROM conversations c WHERE c.tenant = ? AND c.id = ?");
         let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(tenant).bind(id.blob()).fetch_optional(conn).await?;
         row.map(|r| Self::read(&r, tenant, tenant_id)).transpose()
@@ -265,8 +274,8 @@ impl Conv {
     }
 
     /// Writes back what a job has changed of it.
-    pub(crate) async fn save(&self, tx: &mut Tx) -> Result<()> {
-        sqlx::query(
+    pub(crate) fn save(&self, tx: &mut Tx) {
+        tx.later(
             "UPDATE conversations SET last_seq = ?, queue_start = ?, last_at = ?, epoch = ?, holder = ?, expires_at = ?, ttl = ?,
              head = ? WHERE conv = ?",
         )
@@ -278,10 +287,7 @@ impl Conv {
         .bind(self.expires_at)
         .bind(self.ttl)
         .bind(self.head)
-        .bind(self.conv)
-        .execute(&mut tx.conn)
-        .await?;
-        Ok(())
+        .bind(self.conv);
     }
 
     /// Whose memory its messages are.
@@ -307,8 +313,8 @@ pub(crate) async fn render_anew(tx: &mut Tx, tenant: i64, owner: Owner) -> Resul
     let whose = match owner {
         Owner::Tenant => "SELECT conv FROM conversations WHERE tenant = ?1",
         Owner::Team { .. } => {
-            "SELECT c.conv FROM team_members m JOIN conversations c ON c.tenant = ?1 AND c.user = m.user
-             JOIN agent_teams g ON g.tenant = ?1 AND g.agent = c.agent AND g.team = m.team WHERE m.tenant = ?1 AND m.team = ?2"
+            "SELECT c.conv FROM team_members m CROSS JOIN conversations c ON c.tenant = ?1 AND c.user = m.user
+             CROSS JOIN agent_teams g ON g.tenant = ?1 AND g.agent = c.agent AND g.team = m.team WHERE m.tenant = ?1 AND m.team = ?2"
         }
         Owner::User { .. } => "SELECT conv FROM conversations WHERE tenant = ?1 AND user = ?2",
         Owner::Agent { .. } => "SELECT conv FROM conversations WHERE tenant = ?1 AND agent = ?2",

@@ -12,8 +12,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use sid_store::StoreError;
 use sid_types::{Clock, RunId, TenantId, Timestamp};
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{Connection, Executor};
+use sqlx::sqlite::{SqliteArguments, SqliteConnection};
+use sqlx::{Arguments, Connection, Encode, Executor, Sqlite, Type};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{Fault, Result, STORE, unavailable};
@@ -45,9 +45,32 @@ pub(crate) struct Tx {
     pub(crate) now: Timestamp,
     pub(crate) full_text_from: u64,
     after: Vec<After>,
-    next_rid: i64,
+    last: Last,
+    /// Statements whose outcome nobody waits for, sent together: each trip to SQLite's thread costs more than a small statement.
+    later_sql: String,
+    later_arguments: SqliteArguments,
     /// How many jobs of this transaction came before.
-    batch: u64,
+    pub(crate) batch: u64,
+}
+
+/// The last numbers that were given out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Last {
+    pub(crate) rid: i64,
+    pub(crate) run: i64,
+}
+
+/// With so many arguments statements are not kept waiting any longer.
+const MOST_ARGUMENTS: usize = 400;
+
+/// A statement that waits; binds in order of its `?`.
+pub(crate) struct Later<'t>(&'t mut SqliteArguments);
+
+impl Later<'_> {
+    pub(crate) fn bind<'v, T: Encode<'v, Sqlite> + Type<Sqlite>>(self, value: T) -> Self {
+        self.0.add(value).expect("numbers, texts and blobs can be bound");
+        self
+    }
 }
 
 /// Kinds of records, in the low bits of a `rid`.
@@ -63,15 +86,50 @@ impl Tx {
         self.after.push(after);
     }
 
-    #[cfg(test)]
-    fn batch(&self) -> u64 {
-        self.batch
-    }
-
     /// A number that no record has had. Numbers of jobs that failed are never used.
     pub(crate) fn rid(&mut self, kind: Kind) -> i64 {
-        self.next_rid += 1;
-        (self.next_rid << 2) | kind as i64
+        self.last.rid = ((self.last.rid >> 2) + 1) << 2 | kind as i64;
+        self.last.rid
+    }
+
+    /// A number past those that this job may still give out.
+    pub(crate) const fn rid_horizon(&self) -> i64 {
+        self.last.rid + (4_096 << 2)
+    }
+
+    /// A number that no run has had: runs are ordered by it.
+    pub(crate) fn run_number(&mut self) -> i64 {
+        self.last.run += 1;
+        self.last.run
+    }
+
+    /// Adds a statement to those that are sent together, in order, at the end of the job or at the next [`flush`](Self::flush). It must
+    /// not be read from before that.
+    pub(crate) fn later(&mut self, sql: &str) -> Later<'_> {
+        self.later_sql.push_str(sql);
+        self.later_sql.push_str(";\n");
+        Later(&mut self.later_arguments)
+    }
+
+    /// Sends what waits.
+    pub(crate) async fn flush(&mut self) -> Result<()> {
+        if !self.later_sql.is_empty() {
+            let (sql, arguments) = (std::mem::take(&mut self.later_sql), std::mem::take(&mut self.later_arguments));
+            sqlx::query_with(sqlx::AssertSqlSafe(sql), arguments).execute(&mut self.conn).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends what waits if it is much.
+    pub(crate) async fn relieve(&mut self) -> Result<()> {
+        if self.later_arguments.len() > MOST_ARGUMENTS { self.flush().await } else { Ok(()) }
+    }
+
+    fn begin(&mut self, now: Timestamp, batch: usize) {
+        (self.now, self.batch) = (now, batch as u64);
+        self.after.clear();
+        self.later_sql.clear();
+        self.later_arguments = SqliteArguments::default();
     }
 }
 
@@ -129,7 +187,12 @@ where
     fn run<'t>(&'t mut self, tx: &'t mut Tx) -> BoxFuture<'t, Result<(), Broken>> {
         async move {
             let Some(work) = self.work.take() else { return Err(Broken(None)) };
-            let outcome = match AssertUnwindSafe(async { work(tx).await }).catch_unwind().await {
+            let whole = async {
+                let value = work(tx).await?;
+                tx.flush().await?;
+                Ok(value)
+            };
+            let outcome = match AssertUnwindSafe(whole).catch_unwind().await {
                 Ok(outcome) => outcome,
                 Err(_) => Err(unavailable("a write panicked; nothing of it was kept").into()),
             };
@@ -185,20 +248,35 @@ pub(crate) struct Grouping {
 }
 
 impl Writer {
-    /// Starts the writer's task. It ends, and drops `keep`, when every handle is gone and the queue is empty.
+    /// Starts the writer's thread. It ends, and drops `keep`, when every handle is gone and the queue is empty.
     pub(crate) fn start<K: Send + 'static>(
         conn: SqliteConnection,
         clock: Arc<dyn Clock>,
         grouping: Grouping,
         full_text_from: u64,
-        last_rid: i64,
+        last: Last,
         aftermath: Arc<dyn Aftermath>,
         keep: K,
-    ) -> Self {
+    ) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::unbounded_channel();
-        let tx = Tx { conn, now: clock.now(), full_text_from, after: Vec::new(), next_rid: last_rid >> 2, batch: 0 };
-        tokio::spawn(work(tx, queue, clock, grouping, aftermath, keep));
-        Self { jobs }
+        let tx = Tx {
+            conn,
+            now: clock.now(),
+            full_text_from,
+            after: Vec::new(),
+            last,
+            later_sql: String::new(),
+            later_arguments: SqliteArguments::default(),
+            batch: 0,
+        };
+        // A thread of its own, which is woken by each answer of SQLite's thread: half the price of waking a task of the runtime.
+        let runtime = tokio::runtime::Handle::current();
+        let run = move || {
+            let _timers = runtime.enter();
+            futures::executor::block_on(work(tx, queue, clock, grouping, aftermath, keep));
+        };
+        std::thread::Builder::new().name("sid-writer".into()).spawn(run)?;
+        Ok(Self { jobs })
     }
 
     pub(crate) fn downgrade(&self) -> WeakWriter {
@@ -228,7 +306,7 @@ async fn work<K>(
 ) {
     while let Some(first) = queue.recv().await {
         if !grouping.window.is_zero() {
-            tokio::time::sleep(grouping.window).await;
+            std::thread::sleep(grouping.window);
         }
         batch(&mut tx, first, &mut queue, &*clock, grouping.most, &*aftermath).await;
     }
@@ -256,9 +334,7 @@ async fn batch(
     let mut has_savepoint = false;
     while let Some(mut job) = next {
         if failure.is_none() {
-            tx.now = clock.now();
-            tx.after.clear();
-            tx.batch = done.len() as u64;
+            tx.begin(clock.now(), done.len());
             match job.run(tx).await {
                 Ok(()) => after.append(&mut tx.after),
                 Err(Broken(cause)) => {

@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 
 use common::{Home, accept, finish, now, open, open_at, turn};
 use sid_store::{
-    ArchivalStore, Chunk, EmbeddingIndex, EraseTarget, Eraser, GenerationId, MemorySearch, NewVectors, Order, QueryVector, RecallStore,
-    RecordId, SearchQuery, StateStore, TimeRange,
+    ArchivalStore, BlockStore, Chunk, Directory, EmbeddingIndex, EraseTarget, Eraser, GenerationId, MemorySearch, NewVectors, Order,
+    QueryVector, RecallStore, RecordId, SearchQuery, StateStore, TimeRange,
 };
 use sid_store_sqlite::{SqliteConfig, SqliteStore};
-use sid_types::{NewMessage, NewPassage, Owner, PassageId, Provenance, Seq};
+use sid_types::{NewMessage, NewPassage, Owner, PassageId, Provenance, Seq, User, UserId};
 
 /// Everyday words, different in each message and never rare.
 fn chatter(i: usize) -> String {
-    const WORDS: [&str; 12] = ["weather", "garden", "train", "coffee", "music", "window", "river", "friend", "letter", "winter", "bread", "story"];
+    const WORDS: [&str; 12] =
+        ["weather", "garden", "train", "coffee", "music", "window", "river", "friend", "letter", "winter", "bread", "story"];
     format!("{} {} and {} again", WORDS[i % 12], WORDS[(i / 3) % 12], WORDS[(i / 7) % 12])
 }
 
@@ -81,7 +82,8 @@ async fn a_detail_older_than_memory_is_found() {
     let mut query = SearchQuery::new("Zebulon");
     query.within = Some(TimeRange { from: now() - jiff::SignedDuration::from_hours(24), to: now() });
     assert!(!finds(&store, &home, &query, "Zebulon").await);
-    query.within = Some(TimeRange { from: now() - jiff::SignedDuration::from_mins(600_000), to: now() - jiff::SignedDuration::from_mins(599_800) });
+    query.within =
+        Some(TimeRange { from: now() - jiff::SignedDuration::from_mins(600_000), to: now() - jiff::SignedDuration::from_mins(599_800) });
     assert!(finds(&store, &home, &query, "Zebulon").await);
     query.in_prompt = Some((home.conversation.id, Seq(50)));
     assert!(!finds(&store, &home, &query, "Zebulon").await);
@@ -211,6 +213,23 @@ async fn a_turn_costs_the_same_after_200_000_messages() {
     }
     // Unoptimised: the bench has the figures.
     assert!(median(times.clone()) < Duration::from_millis(1_500), "{times:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_costs_the_same_in_a_large_tenant() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open(SqliteConfig { synchronous_full: false, ..SqliteConfig::new(folder.path()) }).await.expect("it opens");
+    let home = Home::build(&store).await;
+    let alone = next_turn(&store, &home).await;
+    for i in 0..2_000 {
+        let user = User { id: UserId::new(), handle: format!("user{i}"), display_name: "U".into(), timezone: None, created_at: now() };
+        let user = store.create_user(&home.scope, user).await.expect("a user").id;
+        let blocks = store.blocks(&home.scope, Owner::Pair { agent: home.agent, user }).await.expect("blocks");
+        assert_eq!(blocks.len(), 2);
+    }
+    let home = Home { conversation: common::open_conversation(&store, &home.scope, home.agent, home.user).await, ..home };
+    let among_many = next_turn(&store, &home).await;
+    assert!(among_many < alone * 3 + Duration::from_millis(1), "{alone:?} alone, {among_many:?} among 2,000 others");
 }
 
 #[tokio::test]

@@ -194,7 +194,7 @@ impl<'a> RunEvents<'a> {
     pub(super) async fn start(client: &'a Client, conversation: &str, text: &str) -> Result<Self, CliError> {
         // The key makes it safe to send again when nobody knows whether the first time arrived.
         let request = Request::post(&["conversations", conversation, "messages"])
-            .header("idempotency-key", Uuid::new_v4().to_string())
+            .header("idempotency-key", Uuid::now_v7().to_string())
             .header("accept", "text/event-stream")
             .json(json!({"text": text, "stream": true}));
         let mut tries = 0;

@@ -3,17 +3,25 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
+use super::rank::promote;
 use super::words::{all_words, is_stop_word};
 use super::{Candidates, RankQuery, Ranked, render_excerpt};
 
 /// So many of the best hits are read for names.
 const READ: usize = 4;
 /// A hit is read if it scores at least this share of the best.
-const NEAR_BEST: f32 = 0.5;
+const NEAR_BEST: f32 = 0.65;
 /// Most words of a second query.
 const MOST_WORDS: usize = 6;
 /// What a second-hop score counts against one of the first hop.
 const SECOND_HOP: f32 = 0.6;
+/// Hits that score at least this share of the second search's best are followed up: so many of them, every fourth hit one.
+const FOLLOWED_SHARE: f32 = 0.75;
+const FOLLOWED: usize = 3;
+const FOLLOWED_STEP: usize = 4;
+/// Capitalised in English, and no names.
+const CALENDAR: &str = "monday tuesday wednesday thursday friday saturday sunday january february march april may june july august september \
+october november december";
 
 /// The text of a second search: names, then rare words, that stand in the best hits but not in the query. `None` if they have none.
 ///
@@ -24,7 +32,7 @@ pub fn second_hop_query<K: Copy + Eq + Hash>(
     candidates: &Candidates<'_, K>,
     ranked: &[Ranked<K>],
 ) -> Option<String> {
-    let mut known: HashSet<String> = all_words(query.text).into_iter().map(|w| w.stem).collect();
+    let mut known: HashSet<String> = [query.text, CALENDAR].into_iter().flat_map(all_words).map(|w| w.stem).collect();
     for c in &candidates.items {
         known.extend(c.speaker.into_iter().flat_map(all_words).map(|w| w.stem));
     }
@@ -107,12 +115,16 @@ fn names(text: &str) -> Vec<String> {
     out
 }
 
-/// Puts the hits of both searches into one order. A record that both have found keeps its first score and gains a part of the second.
+/// Puts the hits of both searches into one order. A record that both have found keeps its score, or gets a share of the second if that
+/// is more. What only the second has found gets that share. The best three of the second search stand among the first hits all the same:
+/// often nothing but the name leads to them.
 ///
 /// [`Ranked::index`] of hits that only the second search has found counts its candidates; [`Ranked::hop`] tells which.
 #[must_use]
 pub fn merge_hops<K: Copy + Eq + Hash>(first: Vec<Ranked<K>>, second: Vec<Ranked<K>>) -> Vec<Ranked<K>> {
     let mut merged = first;
+    let strong = second.first().map_or(0.0, |best| best.score * FOLLOWED_SHARE);
+    let followed: Vec<K> = second.iter().take_while(|r| r.score >= strong).map(|r| r.id).collect();
     let places: HashMap<K, usize> = merged.iter().enumerate().map(|(i, r)| (r.id, i)).collect();
     for mut hit in second {
         let gain = SECOND_HOP * hit.score.max(0.0);
@@ -132,6 +144,9 @@ pub fn merge_hops<K: Copy + Eq + Hash>(first: Vec<Ranked<K>>, second: Vec<Ranked
         }
     }
     merged.sort_by(|a, b| b.score.total_cmp(&a.score));
+    let deep: Vec<K> = merged.iter().skip(FOLLOWED_STEP).map(|r| r.id).collect();
+    let followed: Vec<K> = followed.into_iter().filter(|id| deep.contains(id)).take(FOLLOWED).collect();
+    promote(&mut merged, &followed, FOLLOWED_STEP, "followed");
     merged
 }
 

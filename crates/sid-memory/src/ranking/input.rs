@@ -16,13 +16,16 @@ pub struct RankQuery<'a> {
     pub limit: usize,
     /// Texts up to this size come back whole; of longer ones, the best part of this size. Default [`EXCERPT_BYTES`](super::EXCERPT_BYTES).
     pub excerpt_bytes: usize,
+    /// For automatic recall, where nobody phrases a question for a search: "order me a sandwich" should bring up the love of pickles.
+    /// Every third hit is then the next best by meaning alone, whatever words, names and dates say. Default false.
+    pub associative: bool,
 }
 
 impl<'a> RankQuery<'a> {
     /// A query with the usual limits.
     #[must_use]
     pub const fn new(text: &'a str, now: Option<Zoned>) -> Self {
-        Self { text, now, limit: 50, excerpt_bytes: super::EXCERPT_BYTES }
+        Self { text, now, limit: 50, excerpt_bytes: super::EXCERPT_BYTES, associative: false }
     }
 }
 

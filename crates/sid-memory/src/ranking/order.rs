@@ -77,11 +77,12 @@ fn shared(a: &[u64], b: &[u64]) -> usize {
     count
 }
 
-/// Changes the scores of the best (`scores` is in order, best first) and answers them.
+/// Changes the scores of the best; `scores` is in order, best first.
 ///
-/// - Of texts that say the same, the newest gets the best score among them, and the others lose some.
+/// - Of texts that say the same, the newest gets the best score among them, and the others lose some (only with `drop_duplicates`,
+///   which is for the first time that a list is settled).
 /// - Of two versions with other values (numbers, names), the newer one scores at least as much as the older one.
-pub(super) fn settle(said: &[Said], scores: &mut [f32]) {
+pub(super) fn settle(said: &[Said], scores: &mut [f32], drop_duplicates: bool) {
     let n = said.len().min(scores.len()).min(COMPARED);
     let mut is_duplicate = vec![false; n];
     for a in 0..n {
@@ -95,11 +96,13 @@ pub(super) fn settle(said: &[Said], scores: &mut [f32]) {
             let likeness = said[a].likeness(&said[b]);
             let (newer, older) = if said[a].at >= said[b].at { (a, b) } else { (b, a) };
             if likeness >= DUPLICATE && said[a].values == said[b].values {
-                scores[newer] = scores[newer].max(scores[older]);
-                scores[older] -= DUPLICATE_LOSS;
+                if drop_duplicates {
+                    scores[newer] = scores[newer].max(scores[older]);
+                    scores[older] -= DUPLICATE_LOSS;
+                }
                 is_duplicate[older] = true;
-            } else if likeness >= VERSION && said[a].values != said[b].values {
-                scores[newer] = scores[newer].max(scores[older] + 1e-4);
+            } else if newer == b && likeness >= VERSION && said[a].values != said[b].values {
+                scores[b] = scores[b].max(scores[a] + 1e-4);
             }
         }
     }
@@ -113,7 +116,7 @@ mod tests {
         let said: Vec<Said> =
             texts.iter().enumerate().map(|(i, t)| Said::new(t, Timestamp::from_second(i as i64).expect("in range"), 0)).collect();
         let mut scores = scores.to_vec();
-        settle(&said, &mut scores);
+        settle(&said, &mut scores, true);
         scores
     }
 

@@ -21,6 +21,11 @@ const NO_NEIGHBOUR: f32 = -0.2;
 /// Signals are read off this much of a text's beginning.
 const HEAD_BYTES: usize = 600;
 
+/// The parts of a score that have nothing to do with words, names and dates.
+const MEANING: [&str; 6] = ["dense", "length", "role", "question", "self", "instruction"];
+/// So many hits at most are promoted for their meaning.
+const MEANT: usize = 6;
+
 /// A candidate in its place.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ranked<K> {
@@ -51,9 +56,9 @@ pub fn rank<K: Copy + Eq + Hash>(query: &RankQuery<'_>, candidates: &Candidates<
 #[must_use]
 pub fn rank_with<K: Copy + Eq + Hash>(weights: &Weights, query: &RankQuery<'_>, candidates: &Candidates<'_, K>) -> Vec<Ranked<K>> {
     let items = &candidates.items;
-    let asked = Asked::new(weights, query, candidates);
     let by_id: HashMap<K, usize> = items.iter().enumerate().map(|(i, c)| (c.id, i)).collect();
     let coverage = Coverage::of(query.text, items, &by_id);
+    let asked = Asked::new(weights, query, candidates);
     let topical: Vec<f32> = items.iter().map(|c| asked.topical(c, candidates).iter().map(|p| p.1).sum()).collect();
     let mut ranked: Vec<Ranked<K>> = items
         .iter()
@@ -74,7 +79,11 @@ pub fn rank_with<K: Copy + Eq + Hash>(weights: &Weights, query: &RankQuery<'_>, 
         .collect();
     let newest_first = |r: &Ranked<K>| std::cmp::Reverse((items[r.index].at, items[r.index].place.map_or(0, |p| p.1.0)));
     ranked.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| newest_first(a).cmp(&newest_first(b))));
-    settle_versions(&mut ranked, items);
+    settle_versions(&mut ranked, items, true);
+    if query.associative {
+        promote_by_meaning(&mut ranked);
+        settle_versions(&mut ranked, items, false);
+    }
     ranked.truncate(query.limit);
     for r in &mut ranked {
         let c = &items[r.index];
@@ -83,14 +92,44 @@ pub fn rank_with<K: Copy + Eq + Hash>(weights: &Weights, query: &RankQuery<'_>, 
     ranked
 }
 
-fn settle_versions<K>(ranked: &mut [Ranked<K>], items: &[Candidate<'_, K>]) {
+/// Makes every third hit the next best by meaning, down to the [`MEANT`]th of those.
+fn promote_by_meaning<K: Copy + Eq + Hash>(ranked: &mut [Ranked<K>]) {
+    let meaning = |r: &Ranked<K>| r.parts.iter().filter(|(name, _)| MEANING.contains(name)).map(|(_, value)| value).sum::<f32>();
+    // Records without a vector mean nothing yet, and what was said again later stays where it was put.
+    let may_rise = |r: &Ranked<K>| {
+        let part = |name: &str| r.parts.iter().find(|p| p.0 == name).map(|p| p.1);
+        part("dense").is_some() && part("version").is_none_or(|v| v >= 0.0)
+    };
+    let mut meant: Vec<(f32, K)> = ranked.iter().filter(|r| may_rise(r)).map(|r| (meaning(r), r.id)).collect();
+    meant.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let meant: Vec<K> = meant.into_iter().take(MEANT).map(|(_, id)| id).collect();
+    promote(ranked, &meant, 3, "meaning");
+}
+
+/// Sees to it that the first of `ids` is the third hit at the latest, and each further one at most `step` places behind. Their scores rise
+/// to just below that of the hit before them.
+pub(super) fn promote<K: Copy + Eq>(ranked: &mut [Ranked<K>], ids: &[K], step: usize, part: &'static str) {
+    for (i, id) in ids.iter().enumerate() {
+        let place = step * i + 2;
+        let Some(from) = ranked.iter().position(|r| r.id == *id) else { continue };
+        if from > place {
+            let score = ranked[place - 1].score - 1e-4;
+            let promoted = &mut ranked[from];
+            promoted.parts.push((part, score - promoted.score));
+            promoted.score = score;
+            ranked[place..=from].rotate_right(1);
+        }
+    }
+}
+
+fn settle_versions<K>(ranked: &mut [Ranked<K>], items: &[Candidate<'_, K>], drop_duplicates: bool) {
     let said: Vec<Said> = ranked
         .iter()
         .take(super::order::COMPARED)
         .map(|r| Said::new(items[r.index].text, items[r.index].at, items[r.index].place.map_or(0, |p| p.1.0)))
         .collect();
     let mut scores: Vec<f32> = ranked.iter().map(|r| r.score).collect();
-    settle(&said, &mut scores);
+    settle(&said, &mut scores, drop_duplicates);
     for (r, score) in ranked.iter_mut().zip(scores) {
         if score != r.score {
             r.parts.push(("version", score - r.score));

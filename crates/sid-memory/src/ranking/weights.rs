@@ -47,7 +47,7 @@ impl Default for Weights {
             pair: 0.1,
             length: 0.1,
             speaker: 0.8,
-            time: 0.7,
+            time: 0.5,
             neighbour: 0.45,
             user: 0.5,
             question: 0.5,

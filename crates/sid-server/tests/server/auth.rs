@@ -140,7 +140,7 @@ async fn foreign_ids_answer_like_random_ones() {
         let Some(kind) = path.strip_prefix("/api/v1/").and_then(|p| p.split('/').next()) else { continue };
         let has_own_id = path.contains("{id}") && things.iter().any(|(k, _)| *k == kind);
         let has_body_ids = matches!(path.as_str(), "/api/v1/conversations" | "/api/v1/search" | "/api/v1/passages" | "/api/v1/blocks");
-        if !has_own_id && !(has_body_ids && method == Method::POST) {
+        if !(has_own_id || has_body_ids && method == Method::POST) {
             continue;
         }
         let fill = |of: &[(&str, String)]| {

@@ -54,7 +54,8 @@ async fn erase(tx: &mut Tx, viewer: Viewer, target: EraseTarget) -> Result<Recei
 
 async fn erase_user(tx: &mut Tx, viewer: &Viewer, user: UserId, receipt: &mut Receipt) -> Result<()> {
     erase_conversations(tx, viewer, "SELECT id FROM conversations WHERE tenant = ? AND user = ?", user.blob(), receipt).await?;
-    let whose = "SELECT part, kind, a, b FROM partitions WHERE tenant = ?1 AND ((kind = 2 AND a = ?2) OR (kind = 4 AND b = ?2))";
+    let whose = "SELECT part, kind, a, b FROM partitions WHERE tenant = ?1 AND kind = 2 AND a = ?2
+                 UNION ALL SELECT part, kind, a, b FROM partitions INDEXED BY partitions_by_user WHERE tenant = ?1 AND kind = 4 AND b = ?2";
     erase_owners(tx, viewer, whose, user.blob(), receipt).await?;
     let mut principal = vec![b'u'];
     principal.extend(user.blob());
@@ -157,6 +158,7 @@ async fn erase_runs(tx: &mut Tx, conv: &Conv, receipt: &mut Receipt) -> Result<(
     }
     sqlx::query(
         "DELETE FROM events WHERE tenant = ?1 AND run IN (SELECT run FROM runs WHERE tenant = ?1 AND conv = ?2);
+         DELETE FROM waiting_messages WHERE run IN (SELECT run FROM runs WHERE tenant = ?1 AND conv = ?2);
          DELETE FROM steps WHERE tenant = ?1 AND run IN (SELECT run FROM runs WHERE tenant = ?1 AND conv = ?2);
          DELETE FROM idempotency WHERE tenant = ?1 AND run IN (SELECT id FROM runs WHERE tenant = ?1 AND conv = ?2);
          DELETE FROM runs WHERE tenant = ?1 AND conv = ?2",
@@ -213,7 +215,7 @@ async fn erase_partition(tx: &mut Tx, viewer: &Viewer, partition: &Partition, re
     let row = sqlx::query(sqlx::AssertSqlSafe(format!(
         "SELECT (SELECT count(*) FROM passages WHERE part = ?1), (SELECT count(*) FROM diary WHERE part = ?1),
             (SELECT count(*) FROM vectors WHERE rid IN ({RECORDS}) AND length(vector) > 0),
-            (SELECT count(*) FROM block_versions v JOIN blocks b ON b.block = v.block AND b.tenant = v.tenant
+            (SELECT count(*) FROM blocks b CROSS JOIN block_versions v ON v.tenant = b.tenant AND v.block = b.block
                 WHERE b.tenant = ?2 AND b.part = ?1)"
     )))
     .bind(partition.part)
@@ -227,7 +229,7 @@ async fn erase_partition(tx: &mut Tx, viewer: &Viewer, partition: &Partition, re
     // Turns of other agents may have been shown this owner's blocks through links.
     sqlx::query(
         "UPDATE conversation_heads SET prefix = NULL WHERE prefix IS NOT NULL AND conv IN (
-            SELECT c.conv FROM blocks b JOIN block_links l ON l.block = b.block JOIN conversations c ON c.tenant = l.tenant AND c.agent = l.agent
+            SELECT c.conv FROM blocks b CROSS JOIN block_links l ON l.block = b.block CROSS JOIN conversations c ON c.tenant = l.tenant AND c.agent = l.agent
             WHERE b.tenant = ?1 AND b.part = ?2)",
     )
     .bind(viewer.tenant)

@@ -47,11 +47,13 @@ async fn erase_page(tx: &mut Tx, conv: &Conv, level: DiaryLevel, start: i64, rec
     receipt.diary_entries += 1;
     receipt.vectors += forget_record(tx, conv.part, row.int(0)?, RecordId::Diary(row.id(1)?)).await?;
     // Whether anything is left to tell is looked at when everything is gone.
-    touch(tx, conv.tenant, conv.part, level, start, tx.now).await
+    touch(tx, conv.tenant, conv.part, level, start, tx.now);
+    Ok(())
 }
 
 /// Takes away the marks of periods that have nothing left to tell.
 pub(super) async fn look_again(tx: &mut Tx, conv: &Conv) -> Result<()> {
+    tx.flush().await?;
     let zone = owner_zone(&mut tx.conn, conv.tenant, conv.owner()).await?;
     let rows = sqlx::query("SELECT start FROM diary_dirty WHERE tenant = ? AND part = ? AND level = 0")
         .bind(conv.tenant)

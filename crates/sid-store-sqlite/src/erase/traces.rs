@@ -16,7 +16,7 @@ use crate::writer::Tx;
 pub(super) async fn redact_quotes(tx: &mut Tx, conv: &Conv) -> Result<u64> {
     let sql = format!(
         "SELECT {}, c.id, m.rid FROM messages m JOIN conversations c ON c.conv = m.conv WHERE m.conv <> ?2 AND m.rid IN (
-            SELECT q.quoting FROM messages e JOIN quotes q ON q.tenant = e.tenant AND q.quoted = e.id WHERE e.tenant = ?1 AND e.conv = ?2)",
+            SELECT q.quoting FROM messages e CROSS JOIN quotes q ON q.tenant = e.tenant AND q.quoted = e.id WHERE e.tenant = ?1 AND e.conv = ?2)",
         messages::COLUMNS
     );
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(conv.tenant).bind(conv.conv).fetch_all(&mut tx.conn).await?;
@@ -38,12 +38,13 @@ async fn redact(tx: &mut Tx, conv: &Conv, message: &mut Message, rid: i64) -> Re
     let Body::Tool { text, quotes, .. } = &mut message.body else { return Ok(()) };
     REDACTED.clone_into(text);
     let marks: Vec<String> = quotes.iter().map(|id| id.uuid().simple().to_string()).collect();
-    let gone = sqlx::query("SELECT m.id FROM json_each(?) j CROSS JOIN messages m ON m.tenant = ? AND m.id = unhex(j.value) WHERE m.conv = ?")
-        .bind(to_json(&marks)?)
-        .bind(conv.tenant)
-        .bind(conv.conv)
-        .fetch_all(&mut tx.conn)
-        .await?;
+    let gone =
+        sqlx::query("SELECT m.id FROM json_each(?) j CROSS JOIN messages m ON m.tenant = ? AND m.id = unhex(j.value) WHERE m.conv = ?")
+            .bind(to_json(&marks)?)
+            .bind(conv.tenant)
+            .bind(conv.conv)
+            .fetch_all(&mut tx.conn)
+            .await?;
     let gone: HashSet<MessageId> = gone.iter().map(|row| row.id(0)).collect::<Result<_>>()?;
     quotes.retain(|id| !gone.contains(id));
     sqlx::query("UPDATE messages SET text = ?, extra = ? WHERE rid = ?")
@@ -59,7 +60,7 @@ async fn redact(tx: &mut Tx, conv: &Conv, message: &mut Message, rid: i64) -> Re
 async fn redact_event(tx: &mut Tx, tenant: i64, message: &Message) -> Result<()> {
     let Some(run) = message.run else { return Ok(()) };
     let rows = sqlx::query(
-        "SELECT e.run, e.seq, e.body FROM runs r JOIN events e ON e.tenant = r.tenant AND e.run = r.run
+        "SELECT e.run, e.seq, e.body FROM runs r CROSS JOIN events e ON e.tenant = r.tenant AND e.run = r.run
          WHERE r.tenant = ? AND r.id = ? AND instr(e.body, ?) > 0",
     )
     .bind(tenant)
@@ -87,7 +88,7 @@ async fn redact_event(tx: &mut Tx, tenant: i64, message: &Message) -> Result<()>
 /// What the runs of all conversations of the same agent and user were shown: any of it may quote what is erased. Events keep their
 /// numbers.
 pub(super) async fn forget_pair(tx: &mut Tx, conv: &Conv) -> Result<()> {
-    const RUNS: &str = "SELECT r.run FROM conversations c JOIN runs r ON r.tenant = c.tenant AND r.conv = c.conv WHERE c.tenant = ?1 AND c.part = ?2";
+    const RUNS: &str = "SELECT r.run FROM conversations c CROSS JOIN runs r ON r.tenant = c.tenant AND r.conv = c.conv WHERE c.tenant = ?1 AND c.part = ?2";
     sqlx::query(sqlx::AssertSqlSafe(format!(
         "UPDATE steps SET doc = json_set(doc, '$.tail', NULL, '$.recalled', json('[]')) WHERE tenant = ?1 AND run IN ({RUNS});
          UPDATE events SET body = json_set(body, '$.items', json('[]'))

@@ -4,7 +4,7 @@ use sid_store::{Accept, Accepted, IdempotencyKey, OnBusy, StoreError};
 use sid_types::{Principal, Role, Run, RunStatus, Usage};
 
 use crate::codec::{Columns, Id, nanos, status_number, to_json};
-use crate::error::{Fault, Result, missing};
+use crate::error::{Result, missing};
 use crate::journal::{Journal, grant, ttl_nanos};
 use crate::messages;
 use crate::visibility::{Conv, Viewer};
@@ -14,6 +14,14 @@ use crate::writer::Tx;
 const KEY_LIFE: i64 = 24 * 3_600 * 1_000_000_000;
 
 pub(super) async fn accept(tx: &mut Tx, viewer: Viewer, accept: Accept) -> Result<Accepted> {
+    let first = accept.messages.first().map(|m| m.id);
+    write(tx, viewer, accept).await.map_err(|fault| match first {
+        Some(first) if fault.is_unique_violation() => messages::there_already(first).into(),
+        _ => fault,
+    })
+}
+
+async fn write(tx: &mut Tx, viewer: Viewer, accept: Accept) -> Result<Accepted> {
     let mut conv = Conv::get(&mut tx.conn, &viewer, accept.conversation).await?;
     if let Some(replayed) = accepted_before(tx, &viewer, &conv, &accept).await? {
         return Ok(replayed);
@@ -41,7 +49,7 @@ pub(super) async fn accept(tx: &mut Tx, viewer: Viewer, accept: Accept) -> Resul
         }
     }
     if let (OnBusy::Interrupt, Some(head)) = (accept.on_busy, conv.head) {
-        sqlx::query("UPDATE runs SET cancel = 1 WHERE run = ? AND status = 1").bind(head).execute(&mut tx.conn).await?;
+        tx.later("UPDATE runs SET cancel = 1 WHERE run = ? AND status = 1").bind(head);
     }
 
     let run = Run {
@@ -62,20 +70,20 @@ pub(super) async fn accept(tx: &mut Tx, viewer: Viewer, accept: Accept) -> Resul
         ended_at: None,
     };
     let waiting = if claim_for.is_some() { None } else { Some(to_json(&accept.messages)?) };
-    let number = insert(tx, &conv, &run, waiting).await?;
+    let number = insert(tx, &conv, &run, waiting)?;
+    // Ids that are placed at once meet those that wait here, and those that were placed at their own table's rule.
+    messages::reserve(tx, conv.tenant, number, &accept.messages);
     let mut lease = None;
     if let Some((worker, ttl)) = claim_for {
-        let first = accept.messages[0].id;
-        messages::place(tx, &mut conv, Some(run.id), accept.messages).await.map_err(|fault| match fault {
-            f if f.is_unique_violation() => messages::there_already(first).into(),
-            other => other,
-        })?;
+        messages::unreserve(tx, number);
+        messages::place(tx, &mut conv, Some(run.id), accept.messages).await?;
         lease = Some(grant(tx, &mut conv, run.id, worker, ttl_nanos(ttl)));
     }
     if was_idle {
         conv.head = Some(number);
-        conv.save(tx).await?;
+        conv.save(tx);
     }
+    tx.flush().await?;
     Ok(Accepted { run, replayed: false, lease })
 }
 
@@ -141,12 +149,14 @@ fn principal(viewer: &Viewer) -> Vec<u8> {
     out
 }
 
-async fn insert(tx: &mut Tx, conv: &Conv, run: &Run, waiting: Option<String>) -> Result<i64> {
+fn insert(tx: &mut Tx, conv: &Conv, run: &Run, waiting: Option<String>) -> Result<i64> {
     let stimulus: Vec<u8> = run.stimulus.iter().flat_map(|id| id.blob()).collect();
-    let row = sqlx::query(
-        "INSERT INTO runs (tenant, id, conv, status, limits, usage, stimulus, waiting, created_at, started_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    let number = tx.run_number();
+    tx.later(
+        "INSERT INTO runs (run, tenant, id, conv, status, limits, usage, stimulus, waiting, created_at, started_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
+    .bind(number)
     .bind(conv.tenant)
     .bind(run.id.blob())
     .bind(conv.conv)
@@ -156,9 +166,6 @@ async fn insert(tx: &mut Tx, conv: &Conv, run: &Run, waiting: Option<String>) ->
     .bind(stimulus)
     .bind(waiting)
     .bind(nanos(run.created_at))
-    .bind(run.started_at.map(nanos))
-    .execute(&mut tx.conn)
-    .await
-    .map_err(Fault::Sql)?;
-    Ok(row.last_insert_rowid())
+    .bind(run.started_at.map(nanos));
+    Ok(number)
 }

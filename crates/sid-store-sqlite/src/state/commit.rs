@@ -14,6 +14,13 @@ use crate::visibility::{Conv, Viewer};
 use crate::writer::Tx;
 
 pub(super) async fn commit(tx: &mut Tx, viewer: Viewer, lease: Lease, commit: Commit) -> Result<Committed> {
+    write(tx, viewer, lease, commit).await.map_err(|fault| match fault {
+        f if f.is_unique_violation() => Fault::Store(StoreError::Invalid("a message of this commit is there already".into())),
+        other => other,
+    })
+}
+
+async fn write(tx: &mut Tx, viewer: Viewer, lease: Lease, commit: Commit) -> Result<Committed> {
     let Some(Held { mut conv, head, is_held }) = Held::find(&mut tx.conn, viewer.tenant, &lease).await? else {
         return Err(fenced(&lease, None).into());
     };
@@ -52,14 +59,15 @@ pub(super) async fn commit(tx: &mut Tx, viewer: Viewer, lease: Lease, commit: Co
     if let Some((reason, error)) = finish {
         let holder = conv.holder.zip(conv.ttl);
         journal.end(tx, &mut conv, reason, error).await?;
-        journal.save(tx).await?;
+        journal.save(tx)?;
         if let (Some((worker, ttl)), true) = (holder, conv.head.is_some()) {
             committed.next = take(tx, &mut conv, worker, ttl).await?;
         }
     } else {
-        journal.save(tx).await?;
+        journal.save(tx)?;
     }
-    conv.save(tx).await?;
+    conv.save(tx);
+    tx.flush().await?;
     Ok(committed)
 }
 
@@ -90,11 +98,7 @@ async fn apply(
 ) -> Result<()> {
     match effect {
         Effect::Append(new) => {
-            let placed = messages::place(tx, conv, Some(lease.run), new).await.map_err(|fault| match fault {
-                f if f.is_unique_violation() => Fault::Store(StoreError::Invalid("a message of this commit is there already".into())),
-                other => other,
-            })?;
-            committed.messages.extend(placed);
+            committed.messages.extend(messages::place(tx, conv, Some(lease.run), new).await?);
         }
         Effect::Plan(planned) => plan(&mut journal.calls, planned)?,
         Effect::StartCall(token) => mark(&mut journal.calls, token, CallState::Started)?,
@@ -107,19 +111,15 @@ async fn apply(
             archival::put(tx, viewer, passage).await?;
         }
         Effect::SetPrefix(prefix) => {
-            sqlx::query("UPDATE conversation_heads SET prefix = ? WHERE conv = ?")
-                .bind(prefix)
-                .bind(conv.conv)
-                .execute(&mut tx.conn)
-                .await?;
+            tx.later("UPDATE conversation_heads SET prefix = ? WHERE conv = ?").bind(prefix).bind(conv.conv);
         }
-        Effect::PageOut(page_out) => page_out_of(tx, conv, page_out).await?,
-        Effect::RecordStep(step) => record(tx, conv, journal, &step).await?,
+        Effect::PageOut(page_out) => page_out_of(tx, conv, page_out)?,
+        Effect::RecordStep(step) => record(tx, conv, journal, &step)?,
         Effect::Events(events) => {
             if events.iter().any(|e| matches!(e, EventBody::Done { .. })) {
                 return Err(StoreError::Invalid("the last event comes with `Effect::Finish`".into()).into());
             }
-            journal.log(tx, conv, events).await?;
+            journal.log(tx, conv, events)?;
         }
         // `Finish` is kept for the end; what the contract may get later is refused rather than lost.
         other => return Err(StoreError::Invalid(format!("this store does not know the effect {other:?}: upgrade it")).into()),
@@ -145,30 +145,24 @@ fn mark(calls: &mut [PlannedCall], token: Uuid, state: CallState) -> Result<()> 
     Ok(())
 }
 
-async fn page_out_of(tx: &mut Tx, conv: &mut Conv, page_out: PageOut) -> Result<()> {
+fn page_out_of(tx: &mut Tx, conv: &mut Conv, page_out: PageOut) -> Result<()> {
     let (start, end) = (conv.queue_start, Seq(conv.last_seq).next().0);
     let asked = page_out.queue_start.0;
     if asked < start || asked > end {
         return Err(StoreError::Invalid(format!("the queue cannot start at {asked}: it moves on in {start}..={end}")).into());
     }
     conv.queue_start = asked;
-    sqlx::query("UPDATE conversation_heads SET summary = ? WHERE conv = ?")
-        .bind(to_json(&page_out.summary)?)
-        .bind(conv.conv)
-        .execute(&mut tx.conn)
-        .await?;
+    tx.later("UPDATE conversation_heads SET summary = ? WHERE conv = ?").bind(to_json(&page_out.summary)?).bind(conv.conv);
     Ok(())
 }
 
-async fn record(tx: &mut Tx, conv: &Conv, journal: &mut Journal, step: &Step) -> Result<()> {
+fn record(tx: &mut Tx, conv: &Conv, journal: &mut Journal, step: &Step) -> Result<()> {
     journal.run.steps += 1;
     journal.run.usage += step.usage;
-    sqlx::query("INSERT OR REPLACE INTO steps (tenant, run, number, doc) VALUES (?, ?, ?, ?)")
+    tx.later("INSERT OR REPLACE INTO steps (tenant, run, number, doc) VALUES (?, ?, ?, ?)")
         .bind(conv.tenant)
         .bind(journal.number)
         .bind(i64::from(step.number))
-        .bind(to_json(step)?)
-        .execute(&mut tx.conn)
-        .await?;
+        .bind(to_json(step)?);
     Ok(())
 }

@@ -2,55 +2,74 @@
 
 use futures::FutureExt;
 use sid_store::{Lease, Loaded, StoreError};
-use sid_types::{AgentId, CallState, Conversation, Message, RunId, Seq, Team, Timestamp, User, UserId};
-use sqlx::sqlite::SqliteConnection;
+use sid_types::{Agent, CallState, Message, Team, User};
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::backend::SqliteStore;
 use crate::blocks;
 use crate::codec::{Columns, Id};
-use crate::directory;
-use crate::error::{Fault, Result, missing};
-use crate::journal::Held;
+use crate::directory::{self, AGENT, USER};
+use crate::error::{Result, missing};
+use crate::journal::{AFTER_CONV, Held, RUN, fenced};
 use crate::messages;
-use crate::visibility::{Conv, Viewer};
+use crate::visibility::{CONV, Conv, Viewer};
+
+/// Everything that is one row: the conversation, its head run, agent and user, and when the user last said something apart from this run
+/// (messages without words do not count).
+async fn row(conn: &mut SqliteConnection, tenant: i64, lease: &Lease) -> Result<SqliteRow> {
+    let sql = format!(
+        "SELECT {CONV}, c.app_key, c.created_at, h.summary, h.prefix, {RUN}, {AGENT}, {USER},
+            (SELECT m.at FROM messages m WHERE m.part = c.part AND m.role = 0 AND m.run IS NOT ?3 AND c.user IS NOT NULL
+                ORDER BY m.at DESC LIMIT 1)
+         FROM conversations c JOIN conversation_heads h ON h.conv = c.conv LEFT JOIN runs r ON r.run = c.head
+         LEFT JOIN agents a ON a.tenant = c.tenant AND a.id = c.agent LEFT JOIN users u ON u.tenant = c.tenant AND u.id = c.user
+         WHERE c.tenant = ?1 AND c.id = ?2"
+    );
+    let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(tenant).bind(lease.conversation.blob()).bind(lease.run.blob());
+    Ok(query.fetch_optional(conn).await?.ok_or(fenced(lease, None))?)
+}
+
+/// Where the columns of [`row`] begin.
+const RUN_AT: usize = AFTER_CONV + 4;
+const AGENT_AT: usize = RUN_AT + 18;
+const USER_AT: usize = AGENT_AT + 5;
+const CONTACT_AT: usize = USER_AT + 5;
 
 pub(super) async fn load(store: &SqliteStore, lease: &Lease) -> Result<Loaded, StoreError> {
     let viewer = store.viewer(&lease.scope).await?;
     let mut conn = store.reader().await?;
-    let (conv, journal) = Held::get(&mut conn, viewer.tenant, lease).await?;
-    if let Some(user) = conv.user
-        && !blocks::have_met(&mut conn, conv.part).await?
-    {
+    let row = row(&mut conn, viewer.tenant, lease).await?;
+    let Held { conv, head, is_held } = Held::read(&row, viewer.tenant, lease, RUN_AT)?;
+    let Some(journal) = head.filter(|_| is_held) else { return Err(fenced(lease, Some(conv.epoch))) };
+    if let (Some(user), false) = (conv.user, conv.has_met) {
         let agent = conv.agent;
         store.write(move |tx| async move { blocks::meet(tx, viewer.tenant, agent, user).await }.boxed()).await?;
     }
+    let agent = if row.maybe_int(AGENT_AT + 3)?.is_some() { directory::agent_at(&row, AGENT_AT)? } else { return Err(missing("agent")) };
+    let user = if row.maybe_int(USER_AT + 4)?.is_some() { Some(directory::user_at(&row, USER_AT)?) } else { None };
     let mut open_calls = journal.calls;
     open_calls.retain(|c| c.state != CallState::Done);
-    let user = match conv.user {
-        Some(user) => directory::find_user(&mut conn, viewer.tenant, user).await?,
-        None => None,
-    };
     Ok(Loaded {
-        agent: directory::find_agent(&mut conn, viewer.tenant, conv.agent).await?.ok_or(missing("agent"))?,
-        teams: turn_teams(&mut conn, &viewer, conv.agent, user.as_ref()).await?,
-        conversation: conversation(&mut conn, &conv).await?,
+        conversation: directory::conversation(&row, &conv)?,
+        last_contact: row.maybe_time(CONTACT_AT)?,
+        teams: turn_teams(&mut conn, &viewer, &agent, user.as_ref()).await?,
         queue: queue(&mut conn, &conv).await?,
         blocks: blocks::of_turn(&mut conn, &viewer, conv.agent, conv.user).await?,
-        last_contact: last_contact(&mut conn, &conv, conv.user, lease.run).await?,
         run: journal.run,
+        agent,
         user,
         open_calls,
     })
 }
 
-async fn turn_teams(conn: &mut SqliteConnection, viewer: &Viewer, agent: AgentId, user: Option<&User>) -> Result<Vec<Team>> {
-    let Some(user) = user else { return Ok(Vec::new()) };
+async fn turn_teams(conn: &mut SqliteConnection, viewer: &Viewer, agent: &Agent, user: Option<&User>) -> Result<Vec<Team>> {
+    let Some(user) = user.filter(|_| !agent.teams.is_empty()) else { return Ok(Vec::new()) };
     let rows = sqlx::query(
         "SELECT t.id, t.name, t.created_at FROM team_members m
-         JOIN agent_teams g ON g.tenant = m.tenant AND g.agent = ? AND g.team = m.team
-         JOIN teams t ON t.tenant = m.tenant AND t.id = m.team WHERE m.tenant = ? AND m.user = ? ORDER BY t.id",
+         CROSS JOIN agent_teams g ON g.tenant = m.tenant AND g.agent = ? AND g.team = m.team
+         CROSS JOIN teams t ON t.tenant = m.tenant AND t.id = m.team WHERE m.tenant = ? AND m.user = ? ORDER BY t.id",
     )
-    .bind(agent.blob())
+    .bind(agent.id.blob())
     .bind(viewer.tenant)
     .bind(user.id.blob())
     .fetch_all(conn)
@@ -58,31 +77,9 @@ async fn turn_teams(conn: &mut SqliteConnection, viewer: &Viewer, agent: AgentId
     rows.iter().map(directory::team).collect()
 }
 
-async fn conversation(conn: &mut SqliteConnection, conv: &Conv) -> Result<Conversation> {
-    Ok(directory::find_conversation(conn, conv).await?.ok_or(missing("conversation"))?)
-}
-
 async fn queue(conn: &mut SqliteConnection, conv: &Conv) -> Result<Vec<Message>> {
     let sql = format!("SELECT {} FROM messages m WHERE m.tenant = ? AND m.conv = ? AND m.seq >= ? ORDER BY m.seq", messages::COLUMNS);
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(conv.tenant)
-        .bind(conv.conv)
-        .bind(Seq(conv.queue_start).0 as i64)
-        .fetch_all(conn)
-        .await?;
+    let rows =
+        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(conv.tenant).bind(conv.conv).bind(conv.queue_start as i64).fetch_all(conn).await?;
     rows.iter().map(|row| messages::read(row, conv.id)).collect()
-}
-
-/// When the human last said something to this agent, apart from this run. Messages without words do not count.
-async fn last_contact(conn: &mut SqliteConnection, conv: &Conv, user: Option<UserId>, run: RunId) -> Result<Option<Timestamp>> {
-    if user.is_none() {
-        return Ok(None);
-    }
-    let row = sqlx::query("SELECT at FROM messages WHERE part = ? AND role = 0 AND run IS NOT ? ORDER BY at DESC LIMIT 1")
-        .bind(conv.part)
-        .bind(run.blob())
-        .fetch_optional(conn)
-        .await
-        .map_err(Fault::Sql)?;
-    row.map(|r| r.time(0)).transpose()
 }

@@ -59,7 +59,8 @@ impl StateStore for SqliteStore {
             async move {
                 let (mut conv, _) = Held::get(&mut tx.conn, tenant, &lease).await?;
                 (conv.holder, conv.expires_at, conv.ttl) = (None, None, None);
-                conv.save(tx).await
+                conv.save(tx);
+                Ok(())
             }
             .boxed()
         })
@@ -168,11 +169,8 @@ async fn claim(tx: &mut Tx, worker: WorkerId, want: usize, ttl: Duration) -> Res
             "SELECT {CONV}, c.tenant, t.id FROM conversations c JOIN tenants t ON t.tenant = c.tenant
              WHERE c.head IS NOT NULL AND (c.expires_at IS NULL OR c.expires_at <= ?) ORDER BY c.head LIMIT ?"
         );
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(nanos(tx.now))
-            .bind((want - leases.len()) as i64)
-            .fetch_all(&mut tx.conn)
-            .await?;
+        let rows =
+            sqlx::query(sqlx::AssertSqlSafe(sql)).bind(nanos(tx.now)).bind((want - leases.len()) as i64).fetch_all(&mut tx.conn).await?;
         if rows.is_empty() {
             break;
         }
@@ -180,8 +178,9 @@ async fn claim(tx: &mut Tx, worker: WorkerId, want: usize, ttl: Duration) -> Res
             let at = crate::journal::AFTER_CONV;
             let mut conv = Conv::read(&row, row.int(at)?, row.id(at + 1)?)?;
             leases.extend(take(tx, &mut conv, worker, ttl_nanos(ttl)).await?);
-            conv.save(tx).await?;
+            conv.save(tx);
         }
+        tx.flush().await?;
         if ttl.is_zero() {
             break;
         }

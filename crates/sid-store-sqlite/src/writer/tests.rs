@@ -28,7 +28,7 @@ async fn write(store: &SqliteStore, name: String, end: End, ids: Arc<AtomicU64>)
     store
         .write(move |tx| {
             async move {
-                ids.fetch_max(tx.batch(), Ordering::Relaxed);
+                ids.fetch_max(tx.batch, Ordering::Relaxed);
                 sqlx::query("INSERT INTO tenants (id, name, created_at) VALUES (?, ?, 0)")
                     .bind(name.as_bytes().to_vec())
                     .bind(name)

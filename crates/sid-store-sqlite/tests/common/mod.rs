@@ -66,10 +66,8 @@ pub(crate) async fn accept(store: &SqliteStore, scope: &Scope, conversation: Con
 }
 
 pub(crate) async fn finish(store: &SqliteStore, lease: &Lease, answer: &str) -> Result<Committed, StoreError> {
-    let effects = vec![
-        Effect::Append(vec![NewMessage::assistant(answer, now())]),
-        Effect::Finish { reason: StopReason::EndTurn, error: None },
-    ];
+    let effects =
+        vec![Effect::Append(vec![NewMessage::assistant(answer, now())]), Effect::Finish { reason: StopReason::EndTurn, error: None }];
     store.commit(lease, Commit { number: 1, effects }).await
 }
 

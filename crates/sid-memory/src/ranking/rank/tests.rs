@@ -219,6 +219,42 @@ fn a_second_hop_follows_names() {
 }
 
 #[test]
+fn what_only_a_name_leads_to_is_not_buried() {
+    // Twenty middling hits that the second search does not find.
+    let middling: Vec<Candidate<'_, u32>> = (100..120).map(|i| Candidate { at: at(i64::from(i)), ..said(i, "my day was long") }).collect();
+    let query = RankQuery::new("What could I give my niece?", None);
+    let strong = Channels { bm25: 1.0, context_bm25: 1.0, dense: 1.0 };
+    let mut items = vec![Candidate { channels: strong, ..said(1, "My niece Saoirse visits us.") }];
+    items.extend(middling);
+    let second =
+        found(vec![Candidate { channels: Channels { dense: 0.0, ..strong }, role: None, ..said(3, "Saoirse is mad about axolotls.") }]);
+    let merged = merge_hops(rank(&query, &found(items)), rank(&RankQuery::new("Saoirse", None), &second));
+    let place = merged.iter().position(|h| h.id == 3).expect("merged");
+    assert!(place <= 2, "{place}");
+    for hit in &merged {
+        let sum: f32 = hit.parts.iter().map(|p| p.1).sum();
+        assert!((sum - hit.score).abs() < 1e-4, "{:?} is not {}", hit.parts, hit.score);
+    }
+}
+
+#[test]
+fn automatic_recall_brings_what_is_meant_without_the_words() {
+    // Noise that shares an idle word; the preference shares nothing but its meaning.
+    let noise: Vec<String> = (10..30).map(|i| format!("the order of number {i}")).collect();
+    let channels = Channels { bm25: 1.0, context_bm25: 0.9, dense: 0.6 };
+    let mut items: Vec<Candidate<'_, u32>> =
+        (10..30).zip(&noise).map(|(i, text)| Candidate { at: at(i64::from(i)), channels, ..said(i, text) }).collect();
+    items.push(Candidate { channels: Channels { bm25: 0.0, context_bm25: 0.0, dense: 1.0 }, ..said(1, "I love pickles") });
+    let question = "Please order me a sandwich.";
+    let place = |query: &RankQuery<'_>| rank(query, &found(items.clone())).iter().position(|h| h.id == 1).expect("ranked");
+    let plain = RankQuery::new(question, None);
+    let associative = RankQuery { associative: true, ..plain.clone() };
+    assert_eq!((place(&plain), place(&associative)), (20, 2));
+    let scores: Vec<f32> = rank(&associative, &found(items.clone())).iter().map(|h| h.score).collect();
+    assert!(scores.is_sorted_by(|a, b| a >= b), "scores keep the order");
+}
+
+#[test]
 fn no_second_hop_without_a_name_or_a_rare_word() {
     let query = RankQuery::new("What does Ann like?", None);
     let first = found(vec![Candidate { speaker: Some("Ann"), ..said(1, "I like it") }]);

@@ -1,20 +1,27 @@
 //! `Directory`: tenants, keys, users, teams, agents, conversations.
 
+mod conversations;
+mod rows;
+
 use async_trait::async_trait;
 use futures::FutureExt;
 use sid_store::{Directory, NewConversation, Page, PageRequest, StoreError};
 use sid_types::{
-    Agent, AgentId, AgentSpec, ApiKey, Conversation, ConversationId, KeyId, KeyRole, OperatorScope, Owner, Principal, RecursiveSummary,
-    Scope, Seq, Team, TeamId, Tenant, TenantId, User, UserId,
+    Agent, AgentId, AgentSpec, ApiKey, Conversation, ConversationId, KeyId, KeyRole, OperatorScope, Owner, Principal, Scope, Team, TeamId,
+    Tenant, TenantId, User, UserId,
 };
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::sqlite::SqliteRow;
 
 use crate::backend::SqliteStore;
 use crate::codec::{Columns, Id, nanos, to_json};
 use crate::error::{Fault, Result, missing};
 use crate::paging::Cursor;
-use crate::visibility::{CONV, Conv, Partition, Viewer, render_anew};
+use crate::visibility::{Conv, render_anew};
 use crate::writer::Tx;
+
+pub(crate) use conversations::conversation;
+pub(crate) use rows::{AGENT, USER, agent_at, find_agent, find_user, team, user_at};
+use rows::{agent, find_team, key, set_teams, user};
 
 #[async_trait]
 impl Directory for SqliteStore {
@@ -245,12 +252,8 @@ impl Directory for SqliteStore {
             "SELECT {USER} FROM team_members m JOIN users u ON u.tenant = m.tenant AND u.id = m.user
              WHERE m.tenant = ? AND m.team = ? ORDER BY u.handle"
         );
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(viewer.tenant)
-            .bind(team.blob())
-            .fetch_all(&mut *conn)
-            .await
-            .map_err(Fault::Sql)?;
+        let rows =
+            sqlx::query(sqlx::AssertSqlSafe(sql)).bind(viewer.tenant).bind(team.blob()).fetch_all(&mut *conn).await.map_err(Fault::Sql)?;
         Ok(rows.iter().map(user).collect::<Result<_>>()?)
     }
 
@@ -265,8 +268,7 @@ impl Directory for SqliteStore {
                 } else {
                     "DELETE FROM team_members WHERE tenant = ? AND user = ? AND team = ?"
                 };
-                let changed =
-                    sqlx::query(sql).bind(viewer.tenant).bind(user.blob()).bind(team.blob()).execute(&mut tx.conn).await?;
+                let changed = sqlx::query(sql).bind(viewer.tenant).bind(user.blob()).bind(team.blob()).execute(&mut tx.conn).await?;
                 if changed.rows_affected() > 0 {
                     render_anew(tx, viewer.tenant, Owner::User { user }).await?;
                 }
@@ -378,14 +380,14 @@ impl Directory for SqliteStore {
 
     async fn open_conversation(&self, scope: &Scope, id: ConversationId, new: NewConversation) -> Result<(Conversation, bool), StoreError> {
         let viewer = self.viewer(scope).await?;
-        self.write(move |tx| open_conversation(tx, viewer, id, new).boxed()).await
+        self.write(move |tx| conversations::open(tx, viewer, id, new).boxed()).await
     }
 
     async fn conversation(&self, scope: &Scope, conversation: ConversationId) -> Result<Conversation, StoreError> {
         let viewer = self.viewer(scope).await?;
         let mut conn = self.reader().await?;
         let conv = Conv::get(&mut conn, &viewer, conversation).await?;
-        find_conversation(&mut conn, &conv).await?.ok_or(missing("conversation"))
+        conversations::find(&mut conn, &conv).await?.ok_or(missing("conversation"))
     }
 
     async fn conversations(
@@ -395,51 +397,7 @@ impl Directory for SqliteStore {
         user: Option<UserId>,
         page: PageRequest,
     ) -> Result<Page<Conversation>, StoreError> {
-        let viewer = self.viewer(scope).await?;
-        if viewer.tenant < 0 {
-            return Err(missing("tenant"));
-        }
-        let cursor = Cursor::descending::<ConversationId>(&page)?;
-        // What the scope sees, as further filters.
-        let (scope_agent, scope_user, with_alone) = match scope.principal() {
-            Principal::Tenant { .. } => (None, None, false),
-            Principal::User { user } => (None, Some(user), false),
-            Principal::Turn { agent, user } => (Some(agent), user, true),
-        };
-        let is_foreign = |asked: Option<AgentId>| asked.is_some() && scope_agent.is_some() && asked != scope_agent;
-        if is_foreign(agent) {
-            return Ok(Page { items: Vec::new(), next: None });
-        }
-        let agent = agent.or(scope_agent);
-        // One equality that an index serves where there is one; the rest filters.
-        let by = match (agent, user.or(scope_user.filter(|_| !with_alone))) {
-            (Some(_), _) => "AND c.agent = ?2",
-            (None, Some(_)) => "AND c.user = ?3",
-            (None, None) => "",
-        };
-        let sql = format!(
-            "SELECT {CONV}, c.app_key, c.created_at, h.summary, h.prefix FROM conversations c JOIN conversation_heads h ON h.conv = c.conv
-             WHERE c.tenant = ?1 {by} AND (c.created_at, c.id) < (?4, ?5) AND (?3 IS NULL OR c.user = ?3)
-             AND (?6 IS NULL OR c.user = ?6 OR (?7 AND c.user IS NULL)) AND (NOT ?8 OR c.user IS NULL)
-             ORDER BY c.created_at DESC, c.id DESC LIMIT ?9"
-        );
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(viewer.tenant)
-            .bind(agent.map(Id::blob))
-            .bind(user.or(scope_user.filter(|_| !with_alone)).map(Id::blob))
-            .bind(cursor.at)
-            .bind(cursor.id.clone())
-            .bind(scope_user.map(Id::blob))
-            .bind(with_alone)
-            // A turn without a human sees conversations without a human only.
-            .bind(with_alone && scope_user.is_none())
-            .bind(cursor.fetch())
-            .fetch_all(&mut *self.reader().await?)
-            .await
-            .map_err(Fault::Sql)?;
-        let read = |row: &SqliteRow| conversation(row, &Conv::read(row, viewer.tenant, viewer.tenant_id())?);
-        let conversations: Vec<Conversation> = rows.iter().map(read).collect::<Result<_>>()?;
-        Ok(cursor.page(conversations, |c| (c.created_at, c.id)))
+        conversations::list(self, scope, agent, user, &page).await
     }
 }
 
@@ -478,165 +436,6 @@ async fn put_key(tx: &mut Tx, key: ApiKey) -> Result<()> {
     .await
     .map_err(|e| taken(e, "key", &key.name))?;
     Ok(())
-}
-
-async fn open_conversation(tx: &mut Tx, viewer: Viewer, id: ConversationId, new: NewConversation) -> Result<(Conversation, bool)> {
-    let scope = viewer.scope;
-    let NewConversation { agent, user, key } = new;
-    find_agent(&mut tx.conn, viewer.tenant, agent).await?.filter(|a| sees_agent(&scope, a.id)).ok_or(missing("agent"))?;
-    let may = match user {
-        None => !matches!(scope.principal(), Principal::User { .. }),
-        Some(user) => sees_user(&scope, user) && find_user(&mut tx.conn, viewer.tenant, user).await?.is_some(),
-    };
-    if !may || matches!(scope.principal(), Principal::Turn { user: human, .. } if human != user) {
-        return Err(missing("user").into());
-    }
-    // The order of the columns of the index matters less than that every one is named.
-    let sql = format!(
-        "SELECT {CONV}, c.app_key, c.created_at, h.summary, h.prefix FROM conversations c JOIN conversation_heads h ON h.conv = c.conv
-         WHERE c.tenant = ?1 AND c.id = ?2
-         UNION ALL SELECT {CONV}, c.app_key, c.created_at, h.summary, h.prefix FROM conversations c
-         JOIN conversation_heads h ON h.conv = c.conv
-         WHERE c.tenant = ?1 AND c.agent = ?3 AND ifnull(c.user, x'') = ?4 AND c.app_key = ?5 AND c.app_key IS NOT NULL LIMIT 1"
-    );
-    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(viewer.tenant)
-        .bind(id.blob())
-        .bind(agent.blob())
-        .bind(user.map(Id::blob).unwrap_or_default())
-        .bind(key.as_deref())
-        .fetch_optional(&mut tx.conn)
-        .await?;
-    if let Some(row) = row {
-        let known = conversation(&row, &Conv::read(&row, viewer.tenant, viewer.tenant_id())?)?;
-        let is_repetition = known.agent == agent && known.user == user && known.key == key;
-        return if is_repetition {
-            Ok((known, false))
-        } else {
-            Err(StoreError::Exists { what: "conversation", name: id.to_string() }.into())
-        };
-    }
-    let part = Partition::open(tx, viewer.tenant, Owner::of_conversation(agent, user)).await?.part;
-    let conversation = Conversation {
-        id,
-        agent,
-        user,
-        key,
-        last_seq: Seq(0),
-        queue_start: Seq(1),
-        summary: RecursiveSummary::default(),
-        prefix: None,
-        created_at: tx.now,
-        last_at: None,
-    };
-    let row = sqlx::query("INSERT INTO conversations (tenant, id, part, agent, user, app_key, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)")
-        .bind(viewer.tenant)
-        .bind(id.blob())
-        .bind(part)
-        .bind(agent.blob())
-        .bind(user.map(Id::blob))
-        .bind(conversation.key.as_deref())
-        .bind(nanos(tx.now))
-        .execute(&mut tx.conn)
-        .await?;
-    sqlx::query("INSERT INTO conversation_heads (conv, summary) VALUES (?, ?)")
-        .bind(row.last_insert_rowid())
-        .bind(to_json(&conversation.summary)?)
-        .execute(&mut tx.conn)
-        .await?;
-    Ok((conversation, true))
-}
-
-/// A conversation from a row of [`CONV`], `app_key`, `created_at`, `summary`, `prefix`.
-fn conversation(row: &SqliteRow, conv: &Conv) -> Result<Conversation> {
-    let at = crate::journal::AFTER_CONV;
-    Ok(Conversation {
-        id: conv.id,
-        agent: conv.agent,
-        user: conv.user,
-        key: row.maybe_text(at)?,
-        last_seq: Seq(conv.last_seq),
-        queue_start: Seq(conv.queue_start),
-        summary: row.json(at + 2)?,
-        prefix: row.maybe_text(at + 3)?,
-        created_at: row.time(at + 1)?,
-        last_at: conv.last_at.map(crate::codec::time),
-    })
-}
-
-/// All of a conversation that was found before.
-pub(crate) async fn find_conversation(conn: &mut SqliteConnection, conv: &Conv) -> Result<Option<Conversation>> {
-    let sql = format!(
-        "SELECT {CONV}, c.app_key, c.created_at, h.summary, h.prefix FROM conversations c JOIN conversation_heads h ON h.conv = c.conv
-         WHERE c.conv = ?"
-    );
-    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(conv.conv).fetch_optional(conn).await?;
-    row.map(|r| conversation(&r, &Conv::read(&r, conv.tenant, conv.tenant_id)?)).transpose()
-}
-
-const USER: &str = "u.id, u.handle, u.display_name, u.timezone, u.created_at";
-
-fn user(row: &SqliteRow) -> Result<User> {
-    Ok(User { id: row.id(0)?, handle: row.text(1)?, display_name: row.text(2)?, timezone: row.maybe_text(3)?, created_at: row.time(4)? })
-}
-
-pub(crate) async fn find_user(conn: &mut SqliteConnection, tenant: i64, id: UserId) -> Result<Option<User>> {
-    let sql = format!("SELECT {USER} FROM users u WHERE u.tenant = ? AND u.id = ?");
-    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(tenant).bind(id.blob()).fetch_optional(conn).await?;
-    row.as_ref().map(user).transpose()
-}
-
-/// A team from a row of `id, name, created_at`.
-pub(crate) fn team(row: &SqliteRow) -> Result<Team> {
-    Ok(Team { id: row.id(0)?, name: row.text(1)?, created_at: row.time(2)? })
-}
-
-async fn find_team(conn: &mut SqliteConnection, tenant: i64, id: TeamId) -> Result<Option<Team>> {
-    let row = sqlx::query("SELECT id, name, created_at FROM teams WHERE tenant = ? AND id = ?")
-        .bind(tenant)
-        .bind(id.blob())
-        .fetch_optional(conn)
-        .await?;
-    row.as_ref().map(team).transpose()
-}
-
-const AGENT: &str = "a.id, a.spec, a.teams, a.created_at, a.updated_at";
-
-fn agent(row: &SqliteRow) -> Result<Agent> {
-    Ok(Agent { id: row.id(0)?, spec: row.json(1)?, teams: row.json(2)?, created_at: row.time(3)?, updated_at: row.time(4)? })
-}
-
-pub(crate) async fn find_agent(conn: &mut SqliteConnection, tenant: i64, id: AgentId) -> Result<Option<Agent>> {
-    let sql = format!("SELECT {AGENT} FROM agents a WHERE a.tenant = ? AND a.id = ?");
-    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(tenant).bind(id.blob()).fetch_optional(conn).await?;
-    row.as_ref().map(agent).transpose()
-}
-
-/// Teams that the agent may read, as rows. Errors: `NotFound` (team).
-async fn set_teams(tx: &mut Tx, tenant: i64, agent: &Agent) -> Result<()> {
-    sqlx::query("DELETE FROM agent_teams WHERE tenant = ? AND agent = ?").bind(tenant).bind(agent.id.blob()).execute(&mut tx.conn).await?;
-    for team in &agent.teams {
-        find_team(&mut tx.conn, tenant, *team).await?.ok_or(missing("team"))?;
-        sqlx::query("INSERT OR IGNORE INTO agent_teams (tenant, agent, team) VALUES (?, ?, ?)")
-            .bind(tenant)
-            .bind(agent.id.blob())
-            .bind(team.blob())
-            .execute(&mut tx.conn)
-            .await?;
-    }
-    Ok(())
-}
-
-fn key(row: &SqliteRow) -> Result<ApiKey> {
-    Ok(ApiKey {
-        id: row.id(0)?,
-        name: row.text(1)?,
-        role: row.json(2)?,
-        hash: row.text(3)?,
-        created_at: row.time(4)?,
-        expires_at: row.maybe_time(5)?,
-        revoked_at: row.maybe_time(6)?,
-    })
 }
 
 fn sees_user(scope: &Scope, user: UserId) -> bool {
