@@ -42,19 +42,19 @@ pub(crate) async fn drive(engine: Engine, lease: Lease) {
                 None
             }
         };
-        if engine.is_draining() {
-            if let Some(lease) = next.take() {
-                let _ = engine.inner.store.release(&lease).await;
-            }
+        if engine.is_draining()
+            && let Some(lease) = next.take()
+        {
+            let _ = engine.inner.store.release(&lease).await;
         }
     }
 }
 
 async fn tell_waiters(inner: &Inner, lease: &Lease) {
-    if inner.active.has_waiters(lease.run) {
-        if let Ok(run) = inner.store.run(&lease.scope, lease.run).await {
-            inner.active.finished(&run);
-        }
+    if inner.active.has_waiters(lease.run)
+        && let Ok(run) = inner.store.run(&lease.scope, lease.run).await
+    {
+        inner.active.finished(&run);
     }
 }
 
@@ -93,7 +93,7 @@ async fn run_one(inner: &Arc<Inner>, lease: &Lease, stop: &CancellationToken) ->
     };
     let mut turn = TurnPreparation::new(inner.clone(), lease.scope, model.clone(), &loaded);
     let mut machine = RunMachine::new(loaded, said_at, clock_now, model.counter.clone());
-    machine.event(EventBody::Started { attempt: lease.epoch });
+    machine.event(EventBody::Started { epoch: lease.epoch });
     let mut next_lease = None;
     let mut has_failed = false;
     let reason = loop {
@@ -277,7 +277,7 @@ async fn stream_reply(
                 deltas.reasoning.clear();
                 if deltas.last_flush.is_some() {
                     // Said again, a start makes the deltas after the last one void.
-                    inner.store.append_events(lease, vec![EventBody::Started { attempt: lease.epoch }]).await?;
+                    inner.store.append_events(lease, vec![EventBody::Started { epoch: lease.epoch }]).await?;
                 }
             }
             Some(Ok(ChatEvent::Done(reply))) => {

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use sid_llm::ChatRequest;
 use sid_memory::{Budget, EvictionPlan, FifoQueue, HeadSize, Item, MESSAGE_OVERHEAD, Pressure, SummaryTask, View, count_bytes, fit_specs, plan_eviction, plan_half, pressure, render, spec_tokens, valid_view};
 use sid_store::Loaded;
+use tracing::debug;
 use sid_types::{Body, EventBody, MessageId, Owner, RecursiveSummary, Scope, Tokens, ToolSpec};
 
 use crate::compaction::Ahead;
-use crate::context::RecalledView;
 use crate::engine::Inner;
 use crate::machine::{RunMachine, StepFacts};
 use crate::prompt::{PrefixParts, assemble, render_prefix};
 use crate::tail::{Tail, clock_line};
+use crate::recall::Reminder;
 use crate::{CoreError, ModelEntry, diary, recall};
 
 /// Most times that a run shrinks its window because the engine says that it is smaller than was thought.
@@ -20,6 +21,11 @@ const MAX_SHRINKS: u32 = 4;
 
 /// Most tokens of recalled snippets in any window: small models lose the thread in more.
 const MOST_RECALLED: Tokens = Tokens(2_400);
+
+/// From this share of a prompt's room on the engine is asked for the exact size, if it can say.
+const EXACT_FROM: (u32, u32) = (9, 10);
+/// Most times that a prompt is made anew because the engine counts more than was estimated.
+const MAX_RECOUNTS: u32 = 3;
 
 /// A request with what is known about it.
 pub(crate) struct Prepared {
@@ -36,7 +42,7 @@ pub(crate) struct PreparedView {
     pub(crate) tools: Vec<ToolSpec>,
     pub(crate) view: View,
     pub(crate) tail: Tail,
-    pub(crate) recalled: Vec<RecalledView>,
+    pub(crate) recalled: Vec<Reminder>,
     pub(crate) messages: Vec<sid_llm::ChatMessage>,
     pub(crate) counted: Tokens,
 }
@@ -51,7 +57,7 @@ pub(crate) struct TurnPreparation {
     specs: Vec<ToolSpec>,
     zone: jiff::tz::TimeZone,
     /// What was recalled for the stimulus: once per run, so that the steps of a run share their prefix.
-    recalled: Option<Vec<RecalledView>>,
+    recalled: Option<Vec<Reminder>>,
     shrinks: u32,
 }
 
@@ -96,10 +102,34 @@ impl TurnPreparation {
 
     /// Pages out where needed, renders the prefix where needed, recalls at the first step, and assembles.
     pub(crate) async fn prepare(&mut self, machine: &mut RunMachine) -> Result<Prepared, CoreError> {
-        let made = self.make(machine).await?;
+        let mut made = self.make(machine).await?;
+        let mut request = self.request(machine, &made);
+        let mut counted = made.counted;
+        for _ in 0..MAX_RECOUNTS {
+            if made.counted < made.budget.prompt().share(EXACT_FROM.0, EXACT_FROM.1) {
+                break;
+            }
+            match self.model.chat.count_prompt(&request).await {
+                Ok(Some(exact)) => {
+                    self.model.counter.learn(made.counted, exact);
+                    counted = exact;
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    debug!(%error, "the engine could not count the prompt; the estimate stands");
+                    break;
+                }
+            }
+            if counted <= made.budget.prompt() {
+                break;
+            }
+            made = self.make(machine).await?;
+            request = self.request(machine, &made);
+            counted = made.counted;
+        }
         machine.event(EventBody::Recalled {
-            items: made.recalled.iter().map(|r| (r.id.clone(), r.score, r.text.clone())).collect(),
-            prompt_tokens: made.counted.0,
+            items: made.recalled.iter().map(|r| r.shown.clone()).collect(),
+            prompt_tokens: counted.0,
             window_tokens: self.window.0,
         });
         let first = made.view.messages.iter().find_map(|m| m.seq).map_or(0, |s| s.0);
@@ -107,17 +137,20 @@ impl TurnPreparation {
         let facts = StepFacts {
             tail: Some(made.tail.render()),
             queue: (first, last),
-            recalled: made.recalled.iter().map(|r| (r.id.clone(), r.score)).collect(),
+            recalled: made.recalled.iter().map(|r| (r.shown.id.clone(), r.shown.score)).collect(),
             ..StepFacts::default()
         };
-        let request = ChatRequest {
-            messages: made.messages,
-            tools: made.tools,
+        Ok(Prepared { request, facts, counted })
+    }
+
+    fn request(&self, machine: &RunMachine, made: &PreparedView) -> ChatRequest {
+        ChatRequest {
+            messages: made.messages.clone(),
+            tools: made.tools.clone(),
             max_tokens: made.budget.answer,
             temperature: machine.state().agent.spec.temperature,
             json_schema: None,
-        };
-        Ok(Prepared { request, facts, counted: made.counted })
+        }
     }
 
     /// The prompt of the present state, part by part.
@@ -228,13 +261,13 @@ impl TurnPreparation {
         Ok(())
     }
 
-    fn tail(&self, machine: &RunMachine, prefix: &str, recalled: &[RecalledView], has_pressure: bool) -> Tail {
+    fn tail(&self, machine: &RunMachine, prefix: &str, recalled: &[Reminder], has_pressure: bool) -> Tail {
         let state = machine.state();
-        let mut by_time: Vec<&RecalledView> = recalled.iter().collect();
+        let mut by_time: Vec<&Reminder> = recalled.iter().collect();
         by_time.sort_by_key(|r| r.order);
         Tail {
             clock: clock_line(machine.now(), state.user.as_ref().and_then(|u| u.timezone.as_deref()), state.last_contact),
-            recalled: by_time.into_iter().map(|r| r.text.clone()).collect(),
+            recalled: by_time.into_iter().map(|r| r.shown.text.clone()).collect(),
             changed_blocks: state
                 .blocks
                 .iter()

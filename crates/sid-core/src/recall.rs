@@ -8,11 +8,10 @@ use sid_llm::EmbedInput;
 use sid_memory::Count;
 use sid_memory::ranking::{Candidates, RankQuery, Ranked, Snippet, merge_hops, named_times, plan_recall, rank, second_hop_query, snippet};
 use sid_store::{Channels, GenerationId, QueryVector, Record, RecordId, SearchQuery, TimeRange};
-use sid_types::{Body, Owner, Scope, Tokens};
+use sid_types::{Body, Owner, Recollection, Scope, Tokens};
 use tracing::warn;
 
 use crate::CoreError;
-use crate::context::RecalledView;
 use crate::engine::Inner;
 use crate::machine::RunMachine;
 
@@ -22,6 +21,14 @@ const QUERY_BYTES: usize = 1_200;
 const TURN_HITS: usize = 100;
 /// Size of a turn's excerpts: short, so that many memories fit; a fact is a sentence, and the tools read on.
 const TURN_EXCERPT_BYTES: usize = 200;
+
+/// A memory that a turn is reminded of.
+#[derive(Debug, Clone)]
+pub(crate) struct Reminder {
+    pub(crate) shown: Recollection,
+    /// Its place among the reminders by time, oldest first.
+    pub(crate) order: usize,
+}
 
 /// A ranked record.
 pub(crate) struct Hit {
@@ -113,7 +120,7 @@ pub(crate) async fn for_turn(
     machine: &RunMachine,
     cap: Tokens,
     count: &Count<'_>,
-) -> Result<Vec<RecalledView>, CoreError> {
+) -> Result<Vec<Reminder>, CoreError> {
     let state = machine.state();
     let run = machine.run_id();
     let said: Vec<&str> = state
@@ -137,12 +144,15 @@ pub(crate) async fn for_turn(
     lines.sort_by_key(|(_, (i, _))| *i);
     Ok(lines
         .into_iter()
-        .map(|(order, (i, text))| RecalledView {
-            id: hits[i].record.id().to_string(),
-            score: hits[i].score,
-            why: hits[i].why.clone(),
-            text,
-            order,
+        .map(|(order, (i, text))| {
+            let hit = &hits[i];
+            let why = hit.why.iter().filter(|(_, value)| value.abs() >= 0.001).map(|(name, value)| (name.clone(), short(*value))).collect();
+            Reminder { shown: Recollection { id: hit.record.id().to_string(), score: short(hit.score), why, text }, order }
         })
         .collect())
+}
+
+/// To three decimals: enough for people, and short in the event log.
+fn short(value: f32) -> f32 {
+    (value * 1_000.0).round() / 1_000.0
 }

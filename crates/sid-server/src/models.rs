@@ -254,6 +254,11 @@ impl ChatModel for LiveModel {
         let model = self.current.read().clone();
         model.chat(request).await
     }
+
+    async fn count_prompt(&self, request: &ChatRequest) -> Result<Option<Tokens>, LlmError> {
+        let model = self.current.read().clone();
+        model.count_prompt(request).await
+    }
 }
 
 #[cfg(test)]

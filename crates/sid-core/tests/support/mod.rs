@@ -110,6 +110,7 @@ impl House {
         Self::open_with(model, EngineConfig { poll: Duration::from_millis(20), ..EngineConfig::default() }).await
     }
 
+    #[expect(clippy::disallowed_methods, reason = "tests make their own scopes")]
     pub async fn open_with(model: Arc<Scripted>, config: EngineConfig) -> Self {
         let store = Arc::new(InProcess::default());
         let tenant_row = store.create_tenant(&OperatorScope::grant(), "acme").await.expect("a tenant");

@@ -12,9 +12,8 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::conversations::WhyJson;
 use super::names::{Names, check_text};
-use super::wire::{List, OwnerJson, limit_of, parse_id, role_name};
+use super::wire::{List, OwnerJson, WhyJson, limit_of, parse_id, role_name};
 use crate::App;
 use crate::auth::Caller;
 use crate::error::ApiError;
