@@ -107,13 +107,14 @@ fn promote_by_meaning<K: Copy + Eq + Hash>(ranked: &mut [Ranked<K>]) {
 }
 
 /// Sees to it that the first of `ids` is the third hit at the latest, and each further one at most `step` places behind. Their scores rise
-/// to just below that of the hit before them.
+/// to just below that of the hit before them, or to that of the hit behind them if that is more; a stable sort keeps their places.
 pub(super) fn promote<K: Copy + Eq>(ranked: &mut [Ranked<K>], ids: &[K], step: usize, part: &'static str) {
     for (i, id) in ids.iter().enumerate() {
         let place = step * i + 2;
         let Some(from) = ranked.iter().position(|r| r.id == *id) else { continue };
         if from > place {
-            let score = ranked[place - 1].score - 1e-4;
+            // Not below what it overtakes: those before it may be as good as those behind it.
+            let score = (ranked[place - 1].score - 1e-4).max(ranked[place].score);
             let promoted = &mut ranked[from];
             promoted.parts.push((part, score - promoted.score));
             promoted.score = score;
