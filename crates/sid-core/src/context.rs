@@ -7,8 +7,8 @@ use sid_llm::ChatMessage;
 use sid_memory::{Budget, View, valid_view};
 use sid_store::{Loaded, Order};
 use sid_types::{
-    Conversation, ConversationId, EventBody, NewMessage, Owner, Recollection, Run, RunId, RunLimits, RunStatus, Scope, Seq, Step, Tokens, ToolSpec,
-    Usage,
+    Conversation, ConversationId, EventBody, NewMessage, Owner, Recollection, Run, RunId, RunLimits, RunStatus, Scope, Seq, Step, Tokens,
+    ToolSpec, Usage,
 };
 
 use crate::engine::Inner;

@@ -116,7 +116,13 @@ impl Engine {
     ///
     /// Panics: never; the memory tools' names and schemas are fixed and fit the registry.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, models: Models, embedder: Option<Arc<dyn Embedder>>, clock: Arc<dyn Clock>, config: EngineConfig) -> Self {
+    pub fn new(
+        store: Arc<dyn Store>,
+        models: Models,
+        embedder: Option<Arc<dyn Embedder>>,
+        clock: Arc<dyn Clock>,
+        config: EngineConfig,
+    ) -> Self {
         Self::builder(store, models, embedder, clock, config).build().expect("the memory tools register in an empty registry")
     }
 

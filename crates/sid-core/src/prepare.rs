@@ -3,17 +3,20 @@
 use std::sync::Arc;
 
 use sid_llm::ChatRequest;
-use sid_memory::{Budget, EvictionPlan, FifoQueue, HeadSize, Item, MESSAGE_OVERHEAD, Pressure, SummaryTask, View, count_bytes, fit_specs, plan_eviction, plan_half, pressure, render, spec_tokens, valid_view};
+use sid_memory::{
+    Budget, EvictionPlan, FifoQueue, HeadSize, Item, MESSAGE_OVERHEAD, Pressure, SummaryTask, View, count_bytes, fit_specs, plan_eviction,
+    plan_half, pressure, render, spec_tokens, valid_view,
+};
 use sid_store::Loaded;
-use tracing::debug;
 use sid_types::{Body, EventBody, MessageId, Owner, RecursiveSummary, Scope, Tokens, ToolSpec};
+use tracing::debug;
 
 use crate::compaction::Ahead;
 use crate::engine::Inner;
 use crate::machine::{RunMachine, StepFacts};
 use crate::prompt::{PrefixParts, assemble, render_prefix};
-use crate::tail::{Tail, clock_line};
 use crate::recall::Reminder;
+use crate::tail::{Tail, clock_line};
 use crate::{CoreError, ModelEntry, diary, recall};
 
 /// Most times that a run shrinks its window because the engine says that it is smaller than was thought.

@@ -71,8 +71,13 @@ pub(crate) async fn for_turn(
     query.in_prompt = Some((state.conversation.id, state.conversation.queue_start));
     let zone = sid_memory::render::zone(state.user.as_ref().and_then(|u| u.timezone.as_deref()).unwrap_or("UTC"));
     let now = machine.now().to_zoned(zone.clone());
-    let options =
-        RecallOptions { now: Some(now), limit: TURN_HITS, excerpt_bytes: TURN_EXCERPT_BYTES, associative: true, ..RecallOptions::default() };
+    let options = RecallOptions {
+        now: Some(now),
+        limit: TURN_HITS,
+        excerpt_bytes: TURN_EXCERPT_BYTES,
+        associative: true,
+        ..RecallOptions::default()
+    };
     let hits = find(inner, scope, query, &options).await?.hits;
     let snippets: Vec<Snippet> = hits.iter().map(RecallHit::snippet).collect();
     let plan = plan_recall(&snippets, cap.0, &zone, |text| count(text).0);
@@ -83,8 +88,12 @@ pub(crate) async fn for_turn(
         .into_iter()
         .map(|(order, (i, text))| {
             let hit = &hits[i];
-            let why =
-                hit.parts.iter().filter(|(_, value)| value.abs() >= 0.001).map(|(name, value)| ((*name).to_owned(), short(*value))).collect();
+            let why = hit
+                .parts
+                .iter()
+                .filter(|(_, value)| value.abs() >= 0.001)
+                .map(|(name, value)| ((*name).to_owned(), short(*value)))
+                .collect();
             Reminder { shown: Recollection { id: hit.found.record.id().to_string(), score: short(hit.score), why, text }, order }
         })
         .collect())

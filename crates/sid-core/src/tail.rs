@@ -83,9 +83,24 @@ mod tests {
     #[test]
     fn clock_lines() {
         check("2025-05-20T09:00:00Z", None, None, "It is Tuesday, 2025-05-20 09:00 (UTC).");
-        check("2025-05-20T09:00:00Z", Some("2025-05-20T08:30:00Z"), Some("Europe/Berlin"), "It is Tuesday, 2025-05-20 11:00 (Europe/Berlin).");
-        check("2025-05-20T09:00:00Z", Some("2025-05-11T09:00:00Z"), None, "It is Tuesday, 2025-05-20 09:00 (UTC). The user last wrote 9 days ago.");
-        check("2025-05-20T09:00:00Z", Some("2025-02-11T09:00:00Z"), None, "It is Tuesday, 2025-05-20 09:00 (UTC). The user last wrote 3 months ago.");
+        check(
+            "2025-05-20T09:00:00Z",
+            Some("2025-05-20T08:30:00Z"),
+            Some("Europe/Berlin"),
+            "It is Tuesday, 2025-05-20 11:00 (Europe/Berlin).",
+        );
+        check(
+            "2025-05-20T09:00:00Z",
+            Some("2025-05-11T09:00:00Z"),
+            None,
+            "It is Tuesday, 2025-05-20 09:00 (UTC). The user last wrote 9 days ago.",
+        );
+        check(
+            "2025-05-20T09:00:00Z",
+            Some("2025-02-11T09:00:00Z"),
+            None,
+            "It is Tuesday, 2025-05-20 09:00 (UTC). The user last wrote 3 months ago.",
+        );
         check("2025-05-20T09:00:00Z", Some("2025-05-21T09:00:00Z"), Some("Not/AZone"), "It is Tuesday, 2025-05-20 09:00 (Not/AZone).");
     }
 }

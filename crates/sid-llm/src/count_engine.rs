@@ -14,7 +14,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The tokens of a prompt as the engine would see it.
 ///
 /// Errors: those of the endpoint; [`LlmError::Interrupted`] when the answer has no count.
-pub(crate) async fn count_prompt(endpoint: &Endpoint, model: &str, profile: &ModelProfile, request: &ChatRequest) -> Result<Tokens, LlmError> {
+pub(crate) async fn count_prompt(
+    endpoint: &Endpoint,
+    model: &str,
+    profile: &ModelProfile,
+    request: &ChatRequest,
+) -> Result<Tokens, LlmError> {
     let mut body = Map::new();
     body.insert("model".into(), model.into());
     body.insert("messages".into(), openai_messages(&request.messages, profile));
@@ -22,9 +27,7 @@ pub(crate) async fn count_prompt(endpoint: &Endpoint, model: &str, profile: &Mod
         let tools: Value = request
             .tools
             .iter()
-            .map(
-                |t| json!({"type": "function", "function": {"name": t.name, "description": t.description, "parameters": t.parameters}}),
-            )
+            .map(|t| json!({"type": "function", "function": {"name": t.name, "description": t.description, "parameters": t.parameters}}))
             .collect();
         body.insert("tools".into(), tools);
     }

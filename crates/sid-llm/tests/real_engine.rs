@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use sid_llm::{
-    ChatMessage, ChatModel as _, ChatRequest, LadderPolicy, ModelConfig, ModelExt as _, OpenAiConfig, ProfileOverrides,
-    Rung, complete, discover, probe,
+    ChatMessage, ChatModel as _, ChatRequest, LadderPolicy, ModelConfig, ModelExt as _, OpenAiConfig, ProfileOverrides, Rung, complete,
+    discover, probe,
 };
 use sid_types::{Tokens, ToolSpec};
 

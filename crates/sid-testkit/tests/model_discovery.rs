@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use sid_llm::{
-    ChatMessage, ChatModel as _, ChatRequest, EmbedInput, Embedder as _, Engine, HashEmbedder, LlmError, ModelConfig, ModelProfile,
-    Ollama, OllamaConfig, OpenAiCompatible, OpenAiConfig, OpenAiEmbedder, OpenAiEmbedderConfig, ProfileOverrides, Rung, complete, discover,
-    probe,
+    ChatMessage, ChatModel as _, ChatRequest, EmbedInput, Embedder as _, Engine, HashEmbedder, LlmError, ModelConfig, ModelProfile, Ollama,
+    OllamaConfig, OpenAiCompatible, OpenAiConfig, OpenAiEmbedder, OpenAiEmbedderConfig, ProfileOverrides, Rung, complete, discover, probe,
 };
 use sid_testkit::model_server::{Flavour, ModelServer, ServerOptions};
 use sid_types::Tokens;

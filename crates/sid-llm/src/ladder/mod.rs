@@ -10,8 +10,8 @@ use async_stream::try_stream;
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use parking_lot::Mutex;
-use tokio::time::Instant;
 use sid_types::Tokens;
+use tokio::time::Instant;
 
 use crate::salvage::{Context, Piece, Scanner};
 use crate::{ChatEvent, ChatModel, ChatReply, ChatRequest, ChatStream, Finish, LlmError, ModelInfo, Rung, assemble};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
-use tokio::sync::Semaphore;
 use sid_types::Tokens;
+use tokio::sync::Semaphore;
 
 use crate::{ChatModel, ChatRequest, ChatStream, LlmError, ModelInfo};
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_stream::try_stream;
 use async_trait::async_trait;
 use futures::StreamExt as _;
-use tokio::time::{Instant, timeout_at};
 use sid_types::Tokens;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{ChatEvent, ChatModel, ChatRequest, ChatStream, LlmError, ModelInfo, TimeoutStage};
 

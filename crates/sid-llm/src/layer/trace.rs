@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use futures::{Stream, StreamExt as _};
+use sid_types::Tokens;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
-use sid_types::Tokens;
 
 use crate::{ChatEvent, ChatModel, ChatRequest, ChatStream, LlmError, ModelInfo};
 

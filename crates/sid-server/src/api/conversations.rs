@@ -247,11 +247,7 @@ async fn get_context(
             .into_iter()
             .map(|s| SegmentJson { name: s.name, tokens: s.tokens.0, cap: s.cap.map(|c| c.0), text: s.text })
             .collect(),
-        recalled: view
-            .recalled
-            .into_iter()
-            .map(Into::into)
-            .collect(),
+        recalled: view.recalled.into_iter().map(Into::into).collect(),
         messages: view.messages.iter().map(|m| json(serde_json::to_value(m))).collect(),
         tools: view.tools.iter().map(|t| json(serde_json::to_value(t))).collect(),
     }))

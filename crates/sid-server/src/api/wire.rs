@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sid_store::{PageRequest, StoreError};
 use sid_types::{
-    AgentId, Body, ConversationId, Event, EventBody, Message, MessageId, Owner, Provenance, Recollection, Run, RunId, RunLimits, RunStatus, Step,
-    StopReason, TeamId, Timestamp, ToolCall, Usage, UserId,
+    AgentId, Body, ConversationId, Event, EventBody, Message, MessageId, Owner, Provenance, Recollection, Run, RunId, RunLimits, RunStatus,
+    Step, StopReason, TeamId, Timestamp, ToolCall, Usage, UserId,
 };
 use utoipa::{IntoParams, ToSchema};
 
@@ -515,11 +515,9 @@ impl From<Event> for EventJson {
     fn from(e: Event) -> Self {
         let body = match e.body {
             EventBody::Started { epoch } => EventBodyJson::Started { epoch },
-            EventBody::Recalled { items, prompt_tokens, window_tokens } => EventBodyJson::Recalled {
-                items: items.into_iter().map(Into::into).collect(),
-                prompt_tokens,
-                window_tokens,
-            },
+            EventBody::Recalled { items, prompt_tokens, window_tokens } => {
+                EventBodyJson::Recalled { items: items.into_iter().map(Into::into).collect(), prompt_tokens, window_tokens }
+            }
             EventBody::TextDelta { text } => EventBodyJson::TextDelta { text },
             EventBody::ReasoningDelta { text } => EventBodyJson::ReasoningDelta { text },
             EventBody::ToolCall { call } => EventBodyJson::ToolCall { call: call.into() },
