@@ -230,7 +230,7 @@ impl Engine {
         Ok(run)
     }
 
-    /// The same search that a turn makes, within what the scope sees.
+    /// The ranking that a turn recalls by, within what the scope sees.
     pub async fn search(&self, scope: &Scope, request: &SearchRequest) -> Result<SearchResponse, CoreError> {
         if !request.wait_for_index.is_zero() {
             self.index(scope, request.wait_for_index).await?;

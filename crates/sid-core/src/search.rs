@@ -1,4 +1,4 @@
-//! Search for people and for the API: the same recall that a turn makes.
+//! Search for people and for the API: the ranking of a turn's recall, without its associations.
 
 use std::sync::Arc;
 
@@ -110,7 +110,8 @@ pub(crate) async fn search(inner: &Arc<Inner>, scope: &Scope, request: &SearchRe
     };
     let zone = sid_memory::render::zone(timezone.as_deref().unwrap_or("UTC"));
     let now = request.now.unwrap_or_else(|| inner.clock.now()).to_zoned(zone);
-    let options = RecallOptions { now: Some(now), limit: k, ..RecallOptions::default() };
+    // Whoever asks a question wants its answers, not what they bring to mind.
+    let options = RecallOptions { now: Some(now), limit: k, follow: false, ..RecallOptions::default() };
     let found = recall::find(inner, scope, query, &options).await?;
     Ok(SearchResponse { hits: found.hits.into_iter().map(shown).collect(), searched: found.searched })
 }
