@@ -30,6 +30,9 @@ const EXACT_FROM: (u32, u32) = (9, 10);
 /// Most times that a prompt is made anew because the engine counts more than was estimated.
 const MAX_RECOUNTS: u32 = 3;
 
+/// Most bytes of a changed block that the tail shows. More than a block may have; halved until the prompt fits.
+const MOST_OF_A_BLOCK: usize = 1 << 20;
+
 /// A request with what is known about it.
 pub(crate) struct Prepared {
     pub(crate) request: ChatRequest,
@@ -182,14 +185,21 @@ impl TurnPreparation {
         let has_pressure = pressure(&queue, &fitted) >= Pressure::Warning && !tools.is_empty();
         let system_anywhere = self.model.chat.info().profile.system_anywhere;
 
+        let prefix_size = count(&prefix);
+        let mut shown_of_blocks = MOST_OF_A_BLOCK;
         // The caps make the whole fit; a count that moved since the prefix was rendered is paid for by the tail.
         loop {
-            let tail = self.tail(machine, &prefix, &recalled, has_pressure);
-            let tail_text = tail.render();
-            let counted = count(&prefix) + tools_size + view.tokens + count(&tail_text) + MESSAGE_OVERHEAD + MESSAGE_OVERHEAD;
+            let mut tail = self.tail(machine, &prefix, &recalled, has_pressure);
+            tail.cut_blocks(shown_of_blocks);
+            let counted = prefix_size + tools_size + view.tokens + tail.tokens(&count) + MESSAGE_OVERHEAD + MESSAGE_OVERHEAD;
             if counted > budget.prompt() && !recalled.is_empty() {
                 // Best first: the last one is the one that is missed least.
                 recalled.pop();
+                continue;
+            }
+            if counted > budget.prompt() && shown_of_blocks > 0 {
+                // Much was written into core memory since the prefix was rendered: its beginnings are shown.
+                shown_of_blocks /= 2;
                 continue;
             }
             if counted > self.window {
@@ -199,7 +209,7 @@ impl TurnPreparation {
                     Budget::MIN_WINDOW
                 )));
             }
-            let messages = assemble(&prefix, &view, &tail_text, system_anywhere);
+            let messages = assemble(&prefix, &view, &tail.render(), system_anywhere);
             return Ok(PreparedView { budget: fitted, prefix, tools, view, tail, recalled, messages, counted });
         }
     }
