@@ -13,8 +13,8 @@ use crate::CoreError;
 use crate::engine::Inner;
 use crate::machine::RunMachine;
 
-/// Hits that a turn looks at; far more than fit its budget.
-const TURN_HITS: usize = 100;
+/// Hits that a turn looks at, and candidates per channel; as many as fit the largest budget.
+const TURN_HITS: usize = 60;
 /// Size of a turn's excerpts: short, so that many memories fit; a fact is a sentence, and the tools read on.
 const TURN_EXCERPT_BYTES: usize = 200;
 
@@ -68,6 +68,7 @@ pub(crate) async fn for_turn(
     if query.text.trim().is_empty() {
         return Ok(Vec::new());
     }
+    query.per_channel = TURN_HITS;
     query.in_prompt = Some((state.conversation.id, state.conversation.queue_start));
     let zone = sid_memory::render::zone(state.user.as_ref().and_then(|u| u.timezone.as_deref()).unwrap_or("UTC"));
     let now = machine.now().to_zoned(zone.clone());

@@ -13,6 +13,9 @@ use crate::ranking::{Candidates, EXCERPT_BYTES, RankQuery, Ranked, Snippet, merg
 /// Only the beginning of a long query is searched for: its words would fit everything.
 const QUERY_BYTES: usize = 1_200;
 
+/// Candidates per channel of the second search: only its best few are followed.
+const FOLLOWED_PER_CHANNEL: usize = 20;
+
 /// How to recall.
 #[derive(Debug, Clone)]
 pub struct RecallOptions {
@@ -105,7 +108,7 @@ pub async fn recall(
     let next = options.follow.then(|| second_hop_query(&asked, &candidates, &ranked)).flatten();
     let mut records: HashMap<RecordId, Candidate> = HashMap::new();
     if let Some(next) = next {
-        let again = SearchQuery { text: next.clone(), vector: None, named_times: Vec::new(), ..query };
+        let again = SearchQuery { text: next.clone(), vector: None, named_times: Vec::new(), per_channel: FOLLOWED_PER_CHANNEL, ..query };
         let second = search.search(scope, &again).await?;
         let hits = rank(&RankQuery { text: &next, now: None, associative: false, ..asked }, &Candidates::from(&second));
         ranked = merge_hops(ranked, hits);

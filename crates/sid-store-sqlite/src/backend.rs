@@ -90,6 +90,8 @@ impl SqliteStore {
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(10))
             .statement_cache_capacity(256)
+            // Rows come in one batch: waking the other thread for each costs more than reading it.
+            .row_buffer_size(512)
             .pragma("temp_store", "memory")
             .disable_statement_logging();
         let synchronous = if config.synchronous_full { SqliteSynchronous::Full } else { SqliteSynchronous::Normal };
