@@ -65,6 +65,8 @@ pub(crate) struct TurnPreparation {
     /// What was recalled for the stimulus: once per run, so that the steps of a run share their prefix.
     recalled: Option<Vec<Reminder>>,
     shrinks: u32,
+    /// The queue was filling up when the last prompt was made.
+    is_filling: bool,
 }
 
 impl TurnPreparation {
@@ -73,7 +75,7 @@ impl TurnPreparation {
         let window = spec.context_window.map_or(model.window(), |own| own.min(model.window()));
         let specs = inner.tools.specs(spec.tools.as_deref());
         let zone = render::zone(loaded.user.as_ref().and_then(|u| u.timezone.as_deref()).unwrap_or("UTC"));
-        Self { max_output: spec.max_output, inner, scope, model, window, specs, zone, recalled: None, shrinks: 0 }
+        Self { max_output: spec.max_output, inner, scope, model, window, specs, zone, recalled: None, shrinks: 0, is_filling: false }
     }
 
     pub(crate) fn budget(&self) -> Budget {
@@ -182,7 +184,8 @@ impl TurnPreparation {
         let mut recalled = self.recalled.clone().unwrap_or_default();
         let view = valid_view(&queue, &fitted, &count);
         let prefix = machine.state().conversation.prefix.clone().unwrap_or_default();
-        let has_pressure = pressure(&queue, &fitted) >= Pressure::Warning && !tools.is_empty();
+        self.is_filling = pressure(&queue, &fitted) >= Pressure::Warning;
+        let has_pressure = self.is_filling && !tools.is_empty();
         let system_anywhere = self.model.chat.info().profile.system_anywhere;
 
         let prefix_size = count(&prefix);
@@ -294,15 +297,15 @@ impl TurnPreparation {
 
     /// What to prepare a summary from, when the queue is filling up.
     pub(crate) fn ahead(&self, state: Loaded) -> Option<Ahead> {
+        if !self.is_filling {
+            return None;
+        }
         let budget = self.budget();
         let counter = self.model.counter.clone();
         let count = move |text: &str| counter.count(text);
         let prefix = state.conversation.prefix.as_deref().map_or(Tokens(0), &count);
         let fitted = budget.fitted(&HeadSize { instructions: prefix, ..HeadSize::default() });
         let mut queue = FifoQueue::load(&state.queue, &[], self.zone.clone(), &count);
-        if pressure(&queue, &fitted) < Pressure::Warning {
-            return None;
-        }
         let plan = plan_half(&queue, &fitted)?;
         let evicted: Vec<Item> = queue.page_out(&plan, &count);
         Some(Ahead {

@@ -9,8 +9,8 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use crate::codec::{Columns, from_hex, to_json};
 use crate::embedding::{Generation, from_bytes};
 use crate::error::Result;
-use crate::partitions::Shelf;
 use crate::messages::{self, Packed};
+use crate::partitions::Shelf;
 use crate::writer::Kind;
 use crate::{archival, diary};
 
@@ -73,7 +73,8 @@ pub(crate) async fn named(conn: &mut SqliteConnection, tenant: i64, ids: &[Recor
         if of_table.is_empty() {
             continue;
         }
-        let sql = format!("SELECT json_group_array(x.rid) FROM json_each(?) j CROSS JOIN {table} x ON x.tenant = ? AND x.id = unhex(j.value)");
+        let sql =
+            format!("SELECT json_group_array(x.rid) FROM json_each(?) j CROSS JOIN {table} x ON x.tenant = ? AND x.id = unhex(j.value)");
         let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(to_json(&of_table)?).bind(tenant).fetch_one(&mut *conn).await?;
         rids.extend(row.json::<Vec<i64>>(0)?);
     }

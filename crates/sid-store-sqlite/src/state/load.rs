@@ -82,7 +82,6 @@ async fn queue(conn: &mut SqliteConnection, conv: &Conv) -> Result<Vec<Message>>
         "SELECT json_group_array({}) FROM (SELECT * FROM messages WHERE tenant = ? AND conv = ? AND seq >= ? ORDER BY seq) m",
         messages::PACKED
     );
-    let row =
-        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(conv.tenant).bind(conv.conv).bind(conv.queue_start as i64).fetch_one(conn).await?;
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(conv.tenant).bind(conv.conv).bind(conv.queue_start as i64).fetch_one(conn).await?;
     messages::unpack(&row, conv.id)
 }
