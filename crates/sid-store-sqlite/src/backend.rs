@@ -24,7 +24,7 @@ use crate::full_text;
 use crate::partitions::Partitions;
 use crate::schema;
 use crate::visibility::Viewer;
-use crate::writer::{After, Aftermath, Grouping, Last, Tx, Writer};
+use crate::writer::{After, Aftermath, Grouping, Last, Tx, WeakWriter, Writer};
 
 /// The database's file in the data folder.
 const FILE: &str = "sid.db";
@@ -276,22 +276,33 @@ impl SqliteStore {
         let writer = self.0.writer.downgrade();
         tokio::spawn(async move {
             while let Some(part) = parts.recv().await {
-                loop {
-                    let Some(writer) = writer.upgrade() else { return };
-                    match writer.write(move |tx| full_text::fill(tx, part).boxed()).await {
-                        Ok(true) => {}
-                        Ok(false) => break,
-                        Err(error) => {
-                            tracing::warn!(%error, part, "the full-text index could not be extended; the next start tries again");
-                            break;
-                        }
-                    }
-                    drop(writer);
-                    tokio::task::yield_now().await;
+                let filled = in_steps(&writer, move |tx, _| full_text::fill(tx, part).boxed()).await;
+                let tidied = match filled {
+                    Ok(()) => in_steps(&writer, move |tx, step| full_text::tidy(tx, step == 0).boxed()).await,
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = tidied {
+                    tracing::warn!(%error, part, "the full-text index could not be extended; the next start tries again");
                 }
             }
         });
     }
+}
+
+/// Does background work in small transactions, until `step` answers that there is no more, or the store is closed.
+async fn in_steps<F>(writer: &WeakWriter, step: F) -> Result<(), StoreError>
+where
+    F: for<'t> Fn(&'t mut Tx, usize) -> BoxFuture<'t, Result<bool>> + Copy + Send + 'static,
+{
+    for number in 0.. {
+        let Some(writer) = writer.upgrade() else { break };
+        if !writer.write(move |tx| step(tx, number)).await? {
+            break;
+        }
+        drop(writer);
+        tokio::task::yield_now().await;
+    }
+    Ok(())
 }
 
 /// Takes the data folder for this process.
