@@ -15,7 +15,7 @@ const B_CONTEXT: f32 = 0.6;
 const TAIL_CHARS: usize = 400;
 /// Of a longer posting list only the newest part is walked, so that a word that is everywhere cannot make a search slow.
 /// What is left out are weak scores: such a word tells documents hardly apart.
-pub(super) const LONGEST_WALK: usize = 20_000;
+pub(super) const LONGEST_WALK: usize = 5_000;
 
 #[derive(Debug, Clone, Copy)]
 struct Posting {
