@@ -25,8 +25,9 @@ const MAX_SHRINKS: u32 = 4;
 /// Most tokens of recalled snippets in any window: small models lose the thread in more.
 const MOST_RECALLED: Tokens = Tokens(2_400);
 
-/// From this share of a prompt's room on the engine is asked for the exact size, if it can say.
-const EXACT_FROM: (u32, u32) = (9, 10);
+/// From this share of a prompt's room on the engine is asked for the exact size, if it can say: an estimate that is a third too low is
+/// noticed in time.
+const EXACT_FROM: (u32, u32) = (3, 4);
 /// Most times that a prompt is made anew because the engine counts more than was estimated.
 const MAX_RECOUNTS: u32 = 3;
 

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -46,6 +47,20 @@ async fn a_block_edit_is_in_the_next_prompt_and_has_a_source() {
     let roles: Vec<_> = house.messages().await.iter().map(|m| m.body.role()).collect();
     use sid_types::Role::{Assistant, Tool, User};
     assert_eq!(roles, [User, Assistant, Tool, Assistant, User, Assistant]);
+}
+
+/// A counter that is off by a quarter does not cost the answer its room where the engine can count.
+#[tokio::test]
+async fn nearly_full_prompts_are_counted_by_the_engine() {
+    let house = House::open(Arc::new(Scripted { exact_percent: Some(125), ..Scripted::unshared(1_500, vec![]) })).await;
+    for i in 0..40 {
+        house.say(&format!("Message {i}, in which nothing of any use is said, as it goes with most messages of most days.")).await;
+    }
+    let requests = house.model.requests.lock();
+    assert_eq!(requests.len(), 40);
+    let sizes: Vec<u32> = requests.iter().map(|r| house.model.exact(r).expect("it counts").0 + r.max_tokens.0).collect();
+    assert!(sizes.iter().all(|size| *size <= 1_500), "{sizes:?}");
+    assert!(sizes.iter().any(|size| *size > 1_200), "the window is used: {sizes:?}");
 }
 
 /// Each fault of a model ends in its documented state, and the next message works.

@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use sid_core::{Engine, EngineConfig, ModelEntry, Models, Submit};
 use sid_llm::{
-    BadArguments, ByteCounter, ChatEvent, ChatMessage, ChatModel, ChatReply, ChatRequest, ChatStream, Finish, LlmError, ModelInfo,
-    ModelProfile, ReplyCall, Rung,
+    BadArguments, ByteCounter, CalibratedCounter, ChatEvent, ChatMessage, ChatModel, ChatReply, ChatRequest, ChatStream, Finish, LlmError,
+    ModelInfo, ModelProfile, ReplyCall, Rung, TokenCounter as _,
 };
 use sid_store::{Directory, InProcess, NewConversation, OnBusy, Order, RecallStore};
 use sid_types::*;
@@ -36,11 +36,35 @@ pub struct Scripted {
     pub requests: Mutex<Vec<ChatRequest>>,
     pub window: Tokens,
     pub system_anywhere: bool,
+    /// The engine's own tokenizer makes so many tokens of a hundred of the counter's; `None` = it cannot be asked.
+    pub exact_percent: Option<u32>,
 }
 
 impl Scripted {
     pub fn new(window: u32, script: Vec<Say>) -> Arc<Self> {
-        Arc::new(Self { script: Mutex::new(script.into()), requests: Mutex::default(), window: Tokens(window), system_anywhere: false })
+        Arc::new(Self::unshared(window, script))
+    }
+
+    pub fn unshared(window: u32, script: Vec<Say>) -> Self {
+        Self {
+            script: Mutex::new(script.into()),
+            requests: Mutex::default(),
+            window: Tokens(window),
+            system_anywhere: false,
+            exact_percent: None,
+        }
+    }
+
+    /// A prompt's size as this engine's tokenizer would have it.
+    pub fn exact(&self, request: &ChatRequest) -> Option<Tokens> {
+        let tools = request.tools.iter().map(|t| serde_json::to_string(t).unwrap_or_default());
+        let texts = request.messages.iter().map(|m| match m {
+            ChatMessage::System { text } | ChatMessage::User { text } => text.clone(),
+            ChatMessage::Assistant { text, tool_calls } => format!("{text}{}", serde_json::to_string(tool_calls).unwrap_or_default()),
+            ChatMessage::Tool { text, .. } => text.clone(),
+        });
+        let counted: u32 = tools.chain(texts).map(|text| ByteCounter.count(&text).0).sum();
+        self.exact_percent.map(|percent| Tokens(counted * percent / 100))
     }
 
     pub fn last(&self) -> ChatRequest {
@@ -58,6 +82,10 @@ impl ChatModel for Scripted {
     fn info(&self) -> ModelInfo {
         let profile = ModelProfile { context_window: Some(self.window), system_anywhere: self.system_anywhere, ..ModelProfile::default() };
         ModelInfo { model: "scripted".into(), profile }
+    }
+
+    async fn count_prompt(&self, request: &ChatRequest) -> Result<Option<Tokens>, LlmError> {
+        Ok(self.exact(request))
     }
 
     async fn chat(&self, request: ChatRequest) -> Result<ChatStream, LlmError> {
@@ -122,7 +150,12 @@ impl House {
         let scope = Scope::grant(tenant_row.id, Principal::User { user: user.id });
         let new = NewConversation { agent: agent.id, user: Some(user.id), key: Some("talk".into()) };
         let (conversation, _) = store.open_conversation(&scope, ConversationId::new(), new).await.expect("a conversation");
-        let entry = ModelEntry { chat: model.clone(), counter: Arc::new(ByteCounter), fallback_window: Tokens(8_192), summarizer: None };
+        let entry = ModelEntry {
+            chat: model.clone(),
+            counter: Arc::new(CalibratedCounter::new(ByteCounter)),
+            fallback_window: Tokens(8_192),
+            summarizer: None,
+        };
         let engine = Engine::new(store.clone(), Models::new().with("m", entry), None, Arc::new(SystemClock), config);
         engine.start();
         Self { store, model, engine, tenant, scope, user, agent, conversation }
