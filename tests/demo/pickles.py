@@ -67,9 +67,7 @@ class Story:
         """One turn, streamed as it comes; gives the prompt that was sent."""
         out()
         out(bold(f"{self.now:%a %d %b %Y, %H:%M}") + f"   Chad: {wrapped(text, ' ' * 4).strip()}")
-        # The same recall that the turn is about to make, with what each signal adds: `sid context --next` shows it too.
         path = f"/conversations/{self.conversation}"
-        why = {r["id"]: r["why"] for r in self.api.get(f"{path}/context", which="next", text=text)["recalled"]}
         began, first, column = time.time(), None, 0
         for _, name, event in self.api.events(f"{path}/messages", {"text": text, "at": self.now.strftime("%Y-%m-%dT%H:%M:%SZ"), "stream": True}, timeout=300):
             if name == "page_out":
@@ -78,7 +76,7 @@ class Story:
                 used, window = event["prompt_tokens"], event["window_tokens"]
                 out(f"    prompt {used:,} of {window:,} tokens {cyan(bar(used, window))}  {len(event['items'])} recalled")
                 for item in event["items"][:SHOWN]:
-                    out(dim(f"      {item['score']:.2f} ({because(why.get(item['id'], []))})  {' '.join(item['snippet'].split())[:100]}"))
+                    out(dim(f"      {item['score']:.2f} ({because(item['why'])})  {' '.join(item['text'].split())[:100]}"))
             elif name == "text_delta":
                 if first is None:
                     first = time.time() - began
