@@ -190,7 +190,9 @@ impl PgStore {
 
 /// Connections carry no settings of their own: poolers know how to keep those that every driver sends.
 fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
-    let parsed: Result<PgConnectOptions, sqlx::Error> = url.parse();
+    let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
+    let parsed: Result<PgConnectOptions, sqlx::Error> =
+        if is_postgres { url.parse() } else { Err(sqlx::Error::Configuration("another scheme".into())) };
     let options = parsed.map_err(|error| {
         // The URL itself is not told: it carries a password.
         StoreError::Invalid(format!("this is not the URL of a Postgres database ({error}): write postgres://user:password@host:5432/database"))

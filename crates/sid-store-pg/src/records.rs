@@ -14,6 +14,7 @@ use crate::partitions::{Changes, Row, Shelf};
 use crate::recall::MESSAGE;
 use crate::rows::MessageRow;
 use crate::tx::Tx;
+use crate::visibility::Partition;
 use crate::{archival, diary};
 
 /// Rows between two moments at which other tasks get their turn.
@@ -38,9 +39,10 @@ fn row(kind: usize, row: &PgRow) -> Result<Row> {
     Ok(Row { rid: row.int(0)?, id, said, at: row.time(3)?, speaker, text: row.text(2)? })
 }
 
-/// Reads a partition into memory: its newest `capacity` records of the transaction's snapshot, whose version is `upto`.
-pub(crate) async fn load(tx: &mut Tx, part: i64, upto: i64, capacity: usize) -> Result<Shelf> {
-    let lowest = lowest(tx, part, capacity).await?;
+/// Reads a partition, as the transaction's snapshot has it, into memory: its newest `capacity` records.
+pub(crate) async fn load(tx: &mut Tx, partition: &Partition, capacity: usize) -> Result<Shelf> {
+    let Partition { part, version: upto, .. } = *partition;
+    let lowest = if partition.records > capacity as u64 { lowest(tx, part, capacity).await? } else { 0 };
     let mut shelf = Shelf::new(lowest);
     let mut count = 0;
     for (kind, sql) in [MESSAGES, PASSAGES, PAGES].into_iter().enumerate() {
@@ -59,13 +61,8 @@ pub(crate) async fn load(tx: &mut Tx, part: i64, upto: i64, capacity: usize) -> 
     Ok(shelf)
 }
 
-/// From which record on a partition fits into memory; 0 = all of it.
+/// From which record on a partition that is too large fits into memory.
 async fn lowest(tx: &mut Tx, part: i64, capacity: usize) -> Result<i64> {
-    let query = tx.query("SELECT records FROM sid.partitions WHERE tenant = $1 AND part = $2").bind(tx.tenant).bind(part);
-    let records = query.fetch_optional(tx.conn()).await?;
-    if records.map_or(Ok(0), |row| row.count(0))? <= capacity as u64 {
-        return Ok(0);
-    }
     let query = tx.query(
         "SELECT rid FROM (
             (SELECT rid FROM sid.messages WHERE tenant = $1 AND part = $2 AND rid IS NOT NULL ORDER BY rid DESC LIMIT $3)

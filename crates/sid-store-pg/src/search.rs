@@ -191,7 +191,7 @@ async fn refresh(store: &PgStore, tx: &mut Tx, partition: &Partition, entry: Arc
             return Ok(if missing.is_some() { Ready::Ahead } else { Ready::Yes(Arc::clone(&entry)) });
         }
         if seen < reload_from {
-            let mut shelf = records::load(tx, part, version, store.partitions().capacity).await?;
+            let mut shelf = records::load(tx, partition, store.partitions().capacity).await?;
             if let Some((name, number)) = asked {
                 shelf.generations.insert(name.clone(), *number);
                 for (rid, chunks) in records::vectors(tx, part, *number, -1, version).await? {

@@ -16,13 +16,12 @@
 //! ```
 
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
 
 /// The cluster's own user: a superuser, for migrations and for looking behind the store's back.
 pub const ADMIN: &str = "sid_admin";
@@ -40,9 +39,6 @@ pub struct Database {
     cluster: &'static Cluster,
     name: String,
 }
-
-/// How long things may take that take seconds.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Cluster {
     /// The cluster of this machine and version, started if it is not running.
@@ -84,7 +80,7 @@ impl Cluster {
         let template = format!("template_{name}_{build:x}");
         let is_there = || !self.sql("postgres", &format!("SELECT 1 FROM pg_database WHERE datname = '{template}' AND datistemplate")).is_empty();
         if !is_there() {
-            let _lock = Lock::take(&self.home).expect("the cluster's lock can be had");
+            let _lock = lock(&self.home).expect("the cluster's lock can be had");
             if !is_there() {
                 let _ = self.sql("postgres", &format!("DROP DATABASE IF EXISTS {template} WITH (FORCE)"));
                 let _ = self.sql("postgres", &format!("CREATE DATABASE {template}"));
@@ -115,8 +111,7 @@ impl Cluster {
     }
 
     fn start(found: &Path, home: PathBuf, me: u32) -> io::Result<Self> {
-        fs::create_dir_all(&home)?;
-        let _lock = Lock::take(&home)?;
+        let _lock = lock(&home)?;
         // Named before the look: the watcher ends no cluster that has a living user.
         fs::create_dir_all(home.join("users"))?;
         fs::write(home.join("users").join(std::process::id().to_string()), "")?;
@@ -150,7 +145,8 @@ impl Cluster {
         succeeded("initdb", &as_server(initdb).output()?)?;
         let settings = format!(
             "-k {} -c listen_addresses= -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=200 \
-             -c shared_buffers=64MB -c autovacuum=off -c max_wal_size=256MB -c wal_level=minimal -c max_wal_senders=0",
+             -c shared_buffers=64MB -c autovacuum=off -c max_wal_size=256MB -c wal_level=minimal -c max_wal_senders=0 \
+             -c log_min_duration_statement=2000 -c log_lock_waits=on -c log_checkpoints=off",
             cluster.home.display()
         );
         let mut pg_ctl = cluster.command("pg_ctl");
@@ -181,11 +177,12 @@ while :; do
         if kill -0 "$pid" 2>/dev/null; then quiet=0; else rm -f "$user"; fi
     done
     [ "$quiet" -ge 6 ] || continue
-    mkdir lock 2>/dev/null || continue
-    if [ -n "$(ls users)" ]; then rmdir lock; quiet=0; continue; fi
+    # Out of everybody's way first; whoever has just come in finds it again.
+    mv "$1" "$1.ending" 2>/dev/null || exit 0
+    if [ -n "$(ls users)" ]; then mv "$1.ending" "$1"; quiet=0; continue; fi
     kill -QUIT "$(head -n 1 data/postmaster.pid)" 2>/dev/null
     sleep 1
-    cd / && rm -rf "$1"
+    cd / && rm -rf "$1.ending"
     exit 0
 done
 "#;
@@ -228,38 +225,12 @@ impl Drop for Database {
     }
 }
 
-/// Taken while the cluster is started, ended, or given a template.
-struct Lock(PathBuf);
-
-impl Lock {
-    fn take(home: &Path) -> io::Result<Self> {
-        let (path, begun) = (home.join("lock"), Instant::now());
-        loop {
-            match fs::create_dir(&path) {
-                Ok(()) => return Ok(Self(path)),
-                // The cluster was just removed: make its folder anew.
-                Err(error) if error.kind() == ErrorKind::NotFound => fs::create_dir_all(home)?,
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                    // Whoever held it so long was killed.
-                    let age = fs::metadata(&path).and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
-                    if age.is_some_and(|age| age > PATIENCE / 2) {
-                        let _ = fs::remove_dir(&path);
-                    }
-                    if begun.elapsed() > PATIENCE {
-                        return Err(io::Error::other(format!("{} is taken", path.display())));
-                    }
-                    std::thread::sleep(Duration::from_millis(20));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.0);
-    }
+/// Taken while the cluster is started or given a template. A file beside its folder: it stays when that goes, and is free again when whoever
+/// holds it dies.
+fn lock(home: &Path) -> io::Result<fs::File> {
+    let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(home.with_extension("lock"))?;
+    file.lock()?;
+    Ok(file)
 }
 
 /// The folder with `postgres` and `initdb` in it.
