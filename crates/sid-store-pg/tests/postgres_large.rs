@@ -95,9 +95,10 @@ async fn a_detail_older_than_memory_is_found_and_forgotten() {
     // Replaced and erased records leave no trace in the lists.
     store.upsert(&home.scope, vec![keep("a sober plan")]).await.expect("replaced");
     assert!(!finds(&store, &home, &SearchQuery::new("quixotic"), "quixotic").await);
-    store.erase(&home.scope, EraseTarget::Conversation(home.talk.id)).await.expect("erased");
     let stale = "SELECT count(*) FROM sid.postings w, unnest(w.rids) r WHERE NOT EXISTS (SELECT FROM sid.messages m WHERE m.rid = r)
         AND NOT EXISTS (SELECT FROM sid.passages p WHERE p.rid = r)";
+    assert_eq!(database.sql(stale), "0");
+    store.erase(&home.scope, EraseTarget::Conversation(home.talk.id)).await.expect("erased");
     assert_eq!(database.sql(stale), "0");
     assert!(!finds(&store, &home, &SearchQuery::new("Zebulon"), "Zebulon").await);
     until_found(&store, &home, "Hastings").await;
