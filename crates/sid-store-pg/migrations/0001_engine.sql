@@ -203,11 +203,11 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     DELETE FROM sid.api_keys k WHERE k.tenant = nullif(current_setting('sid.tenant', true), '')::uuid AND k.user_id = p_user
 $$;
 
--- The oldest rows of the outbox that are older than every transaction under way, so that none is passed by.
-CREATE FUNCTION sid.read_outbox(p_after bigint, p_limit bigint)
+-- The oldest rows of the outbox. Whoever has dealt with them drops them, so none that was committed late is passed by.
+CREATE FUNCTION sid.read_outbox(p_limit bigint)
 RETURNS TABLE (o_id bigint, o_tenant uuid, o_topic text, o_part bigint, o_subject uuid, o_at timestamptz)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT x.id, x.tenant, x.topic, x.part, x.subject, x.at FROM sid.outbox x WHERE x.id > p_after ORDER BY x.id LIMIT p_limit
+    SELECT x.id, x.tenant, x.topic, x.part, x.subject, x.at FROM sid.outbox x ORDER BY x.id LIMIT p_limit
 $$;
 
 CREATE FUNCTION sid.drop_outbox(p_ids bigint[]) RETURNS bigint

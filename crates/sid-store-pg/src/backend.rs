@@ -195,7 +195,9 @@ fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
         if is_postgres { url.parse() } else { Err(sqlx::Error::Configuration("another scheme".into())) };
     let options = parsed.map_err(|error| {
         // The URL itself is not told: it carries a password.
-        StoreError::Invalid(format!("this is not the URL of a Postgres database ({error}): write postgres://user:password@host:5432/database"))
+        StoreError::Invalid(format!(
+            "this is not the URL of a Postgres database ({error}): write postgres://user:password@host:5432/database"
+        ))
     })?;
     Ok(options.extra_float_digits(None).application_name("sid").disable_statement_logging())
 }

@@ -14,7 +14,8 @@ use crate::tx::Tx;
 use crate::visibility::{Partition, Viewer, render_anew};
 
 /// A block as [`BlockRow`] reads it.
-const BLOCK: &str = "SELECT row_to_json(x)::text FROM (SELECT b.id, o.kind, o.a, o.b, b.label, b.description, b.value, b.limit_chars, b.version,
+const BLOCK: &str =
+    "SELECT row_to_json(x)::text FROM (SELECT b.id, o.kind, o.a, o.b, b.label, b.description, b.value, b.limit_chars, b.version,
     b.updated_at FROM sid.blocks b JOIN sid.partitions o ON o.tenant = b.tenant AND o.part = b.part";
 
 pub(crate) async fn find(tx: &mut Tx, id: BlockId, is_written: bool) -> Result<Option<Block>> {

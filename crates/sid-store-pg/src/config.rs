@@ -69,6 +69,9 @@ impl PgConfig {
 impl std::fmt::Debug for PgConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The URL carries a password.
-        f.debug_struct("PgConfig").field("connections", &self.connections).field("prepared_statements", &self.prepared_statements).finish_non_exhaustive()
+        f.debug_struct("PgConfig")
+            .field("connections", &self.connections)
+            .field("prepared_statements", &self.prepared_statements)
+            .finish_non_exhaustive()
     }
 }

@@ -200,8 +200,7 @@ async fn put(store: &PgStore, tx: &mut Tx, viewer: &Viewer, mut entry: DiaryEntr
     if known.count(0)? < sources.len() as u64 {
         return Err(missing("conversation").into());
     }
-    let query =
-        tx.query("DELETE FROM sid.diary WHERE tenant = $1 AND part = $2 AND level = $3 AND start = $4 RETURNING rid, id, text");
+    let query = tx.query("DELETE FROM sid.diary WHERE tenant = $1 AND part = $2 AND level = $3 AND start = $4 RETURNING rid, id, text");
     let query = query.bind(tx.tenant).bind(part).bind(level_number(entry.level)).bind(Day(entry.start));
     if let Some(row) = query.fetch_optional(tx.conn()).await? {
         forget_record(store, tx, part, row.int(0)?, RecordId::Diary(row.id(1)?), &row.text(2)?).await?;
@@ -218,8 +217,7 @@ async fn put(store: &PgStore, tx: &mut Tx, viewer: &Viewer, mut entry: DiaryEntr
         .execute(tx.conn())
         .await
         .map_err(|e| directory::taken(e, "diary page", &entry.id.to_string()))?;
-    let query =
-        tx.query("DELETE FROM sid.diary_dirty WHERE tenant = $1 AND part = $2 AND level = $3 AND start = $4 AND touched_at <= $5");
+    let query = tx.query("DELETE FROM sid.diary_dirty WHERE tenant = $1 AND part = $2 AND level = $3 AND start = $4 AND touched_at <= $5");
     let query = query.bind(tx.tenant).bind(part).bind(level_number(entry.level)).bind(Day(entry.start));
     query.bind(At(entry.written_at)).execute(tx.conn()).await?;
     mark_above(tx, part, entry.level, entry.start, entry.written_at).await

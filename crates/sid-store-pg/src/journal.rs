@@ -11,7 +11,8 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use sid_store::{Lease, StoreError};
 use sid_types::{
-    Body, ConversationId, Event, EventBody, Message, NewMessage, Run, RunId, RunStatus, Seq, Step, StopReason, TenantId, Timestamp, WorkerId,
+    Body, ConversationId, Event, EventBody, Message, NewMessage, Run, RunId, RunStatus, Seq, Step, StopReason, TenantId, Timestamp,
+    WorkerId,
 };
 use uuid::Uuid;
 

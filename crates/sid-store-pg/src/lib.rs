@@ -14,6 +14,7 @@ mod erase;
 mod error;
 mod events;
 mod journal;
+mod outbox;
 mod paging;
 mod partitions;
 mod recall;
@@ -28,3 +29,4 @@ mod words;
 
 pub use backend::PgStore;
 pub use config::PgConfig;
+pub use outbox::Outboxed;

@@ -84,7 +84,8 @@ async fn append(
         return Err(StoreError::Busy.into());
     }
     // A queue that holds a turn keeps it: only a queue of nothing but imports is paged out whole.
-    let query = tx.query("SELECT 1 FROM sid.messages WHERE tenant = $1 AND part = $2 AND conv = $3 AND seq >= $4 AND run IS NOT NULL LIMIT 1");
+    let query =
+        tx.query("SELECT 1 FROM sid.messages WHERE tenant = $1 AND part = $2 AND conv = $3 AND seq >= $4 AND run IS NOT NULL LIMIT 1");
     let query = query.bind(tx.tenant).bind(draft.conv.part).bind(conversation.uuid()).bind(draft.conv.queue_start as i64);
     let has_runs = query.fetch_optional(tx.conn()).await?.is_some();
     let fresh: Vec<NewMessage> = messages.into_iter().filter(|m| seen.insert(m.id.uuid())).collect();

@@ -193,26 +193,23 @@ pub(crate) async fn numbered(tx: &mut Tx, part: i64, rids: &[i64]) -> Result<Vec
     let of = |kind: i64| rids.iter().copied().filter(|rid| rid & 3 == kind).collect::<Vec<i64>>();
     let messages = of(0);
     if !messages.is_empty() {
-        let query = tx.query_of(format!("SELECT {MESSAGE}, m.rid FROM sid.messages m WHERE m.tenant = $1 AND m.part = $2 AND m.rid = ANY ($3)"));
+        let query =
+            tx.query_of(format!("SELECT {MESSAGE}, m.rid FROM sid.messages m WHERE m.tenant = $1 AND m.part = $2 AND m.rid = ANY ($3)"));
         for row in query.bind(tx.tenant).bind(part).bind(messages).fetch_all(tx.conn()).await? {
             found.push((row.int(1)?, Record::Message(row.json::<MessageRow>(0)?.message()?)));
         }
     }
     let passages = of(1);
     if !passages.is_empty() {
-        let sql = format!(
-            "SELECT {} FROM {} WHERE p.tenant = $1 AND p.part = $2 AND p.rid = ANY ($3)",
-            archival::COLUMNS,
-            archival::TABLES
-        );
+        let sql =
+            format!("SELECT {} FROM {} WHERE p.tenant = $1 AND p.part = $2 AND p.rid = ANY ($3)", archival::COLUMNS, archival::TABLES);
         for row in tx.query_of(sql).bind(tx.tenant).bind(part).bind(passages).fetch_all(tx.conn()).await? {
             found.push((row.int(9)?, Record::Passage(archival::read(&row)?)));
         }
     }
     let pages = of(2);
     if !pages.is_empty() {
-        let sql =
-            format!("SELECT {} FROM {} WHERE d.tenant = $1 AND d.part = $2 AND d.rid = ANY ($3)", diary::COLUMNS, diary::TABLES);
+        let sql = format!("SELECT {} FROM {} WHERE d.tenant = $1 AND d.part = $2 AND d.rid = ANY ($3)", diary::COLUMNS, diary::TABLES);
         for row in tx.query_of(sql).bind(tx.tenant).bind(part).bind(pages).fetch_all(tx.conn()).await? {
             found.push((row.int(10)?, Record::Diary(diary::read(&row)?)));
         }

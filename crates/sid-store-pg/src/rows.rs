@@ -1,12 +1,12 @@
 //! Rows as the journal's functions tell them: JSON, by the names of the columns.
 
+use serde::Serialize;
 use serde::{Deserialize, Deserializer};
 use sid_store::StoreError;
 use sid_types::{
     Agent, AgentId, Block, BlockAccess, BlockId, Body, Conversation, ConversationId, Message, MessageId, NewMessage, Owner, PlannedCall,
     Principal, Run, RunId, Scope, Seq, Team, TeamId, TenantId, Timestamp, Tokens, ToolCall, User, UserId, WorkerId,
 };
-use serde::Serialize;
 use uuid::Uuid;
 
 use crate::codec::{Id, clean, from_word, original, status, to_json};

@@ -136,7 +136,9 @@ fn newer(found: u32, known: u32) -> StoreError {
 fn opening(error: sqlx::Error) -> StoreError {
     match code(&error).as_deref() {
         Some("3D000") => StoreError::Invalid(format!("there is no such database ({error}): check the URL, or create it")),
-        Some("28000" | "28P01") => StoreError::Invalid(format!("the server refused this user ({error}): check user and password in the URL")),
+        Some("28000" | "28P01") => {
+            StoreError::Invalid(format!("the server refused this user ({error}): check user and password in the URL"))
+        }
         _ => match error {
             error @ (sqlx::Error::Configuration(_) | sqlx::Error::Tls(_)) => {
                 StoreError::Invalid(format!("the database cannot be reached as the URL says ({error})"))

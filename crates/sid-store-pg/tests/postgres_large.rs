@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{Home, config, database, finish, now};
-use sid_store::{
-    ArchivalStore, EraseTarget, Eraser, MemorySearch, Order, RecallStore, SearchQuery, StateStore, TimeRange,
-};
+use sid_store::{ArchivalStore, EraseTarget, Eraser, MemorySearch, Order, RecallStore, SearchQuery, StateStore, TimeRange};
 use sid_store_pg::{PgConfig, PgStore};
 use sid_testkit::postgres::Database;
 use sid_types::{ConversationId, ManualClock, NewMessage, NewPassage, Owner, PassageId, Provenance, Seq};
@@ -66,7 +64,8 @@ async fn a_detail_older_than_memory_is_found_and_forgotten() {
     import(&store, &home, second.id, 3_000..5_000, |i| if i == 3_100 { "Hastings is where we met".to_owned() } else { chatter(i) }).await;
     let passage = PassageId::new();
     let pair = Owner::Pair { agent: home.agent, user: home.user };
-    let keep = |text: &str| NewPassage { id: passage, owner: pair, text: text.into(), tags: vec![], at: now(), provenance: Provenance::default() };
+    let keep =
+        |text: &str| NewPassage { id: passage, owner: pair, text: text.into(), tags: vec![], at: now(), provenance: Provenance::default() };
     store.upsert(&home.scope, vec![keep("a quixotic plan")]).await.expect("stored");
     import(&store, &home, second.id, 5_000..7_000, chatter).await;
 

@@ -47,10 +47,7 @@ async fn opening_says_what_is_wrong() {
     assert!(refusal(PgConfig::new("http://somewhere")).await.contains("not the URL of a Postgres database"));
     assert!(refusal(PgConfig::new(cluster.url(SERVER, "not_there"))).await.contains("no such database"));
     assert!(refusal(PgConfig::new(cluster.url("nobody_of_this_name", "postgres"))).await.contains("check user and password"));
-    let silent = PgConfig {
-        acquire_timeout: std::time::Duration::from_millis(300),
-        ..PgConfig::new("postgres://x@%2Fnot%2Fthere/sid")
-    };
+    let silent = PgConfig { acquire_timeout: std::time::Duration::from_millis(300), ..PgConfig::new("postgres://x@%2Fnot%2Fthere/sid") };
     assert!(matches!(PgStore::open(silent).await, Err(StoreError::Unavailable { .. })));
 }
 

@@ -8,13 +8,11 @@ use std::time::Duration;
 
 use common::{Home, TTL, config, database, finish, now, open};
 use sid_store::{
-    Accept, ArchivalStore, Chunk, Commit, Effect, EmbeddingIndex, EraseTarget, Eraser, EventLog, GenerationId, IdempotencyKey, MemorySearch,
-    NewVectors, Order, QueryVector, RecallStore, SearchQuery, StateStore, StoreError,
+    Accept, ArchivalStore, Chunk, Commit, Effect, EmbeddingIndex, EraseTarget, Eraser, EventLog, GenerationId, IdempotencyKey,
+    MemorySearch, NewVectors, Order, QueryVector, RecallStore, SearchQuery, StateStore, StoreError,
 };
 use sid_store_pg::{PgConfig, PgStore};
-use sid_types::{
-    EventBody, ManualClock, NewMessage, NewPassage, Owner, PassageId, Provenance, RunId, Scope, StopReason, WorkerId,
-};
+use sid_types::{EventBody, ManualClock, NewMessage, NewPassage, Owner, PassageId, Provenance, RunId, Scope, StopReason, WorkerId};
 use sqlx::{Connection, Row};
 
 fn passage(id: PassageId, text: &str) -> NewPassage {
@@ -70,9 +68,11 @@ async fn what_one_writes_the_other_finds_at_once() {
     assert!(texts(&b, scope, &near).await.contains("gherkins are sour"));
     assert!(b.pending(&generation, 10).await.expect("listed").is_empty());
 
+    a.upsert(scope, vec![passage(PassageId::new(), "brine is salty")]).await.expect("stored");
+    assert!(find(&b, scope, "brine").await.contains("brine is salty"));
     assert_eq!(a.delete(scope, &[kept]).await.expect("deleted"), 1);
     assert!(find(&b, scope, "sour").await.is_empty() && !texts(&b, scope, &near).await.contains("gherkins are sour"));
-    assert_eq!(b.search(scope, &SearchQuery::new("pickles")).await.expect("a search").searched, 2, "nothing dead is looked at");
+    assert_eq!(b.search(scope, &SearchQuery::new("pickles")).await.expect("a search").searched, 3, "nothing dead is looked at");
     b.erase(scope, EraseTarget::Conversation(home.talk.id)).await.expect("erased");
     assert!(find(&a, scope, "pickles").await.is_empty() && find(&b, scope, "pickles").await.is_empty());
 }
@@ -301,4 +301,28 @@ async fn a_slow_transactions_record_is_embedded_too() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     panic!("the mark does not move on");
+}
+
+/// What the outbox tells is written with the change, and stays until it was dealt with.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_outbox_tells_of_changes() {
+    let database = database().await;
+    let clock = Arc::new(ManualClock::new(now()));
+    let telling = PgConfig { outbox: true, ..config(&database) };
+    let store = PgStore::open_with_test_clock(telling, clock).await.expect("opens");
+    let home = Home::build(&store, "ours").await;
+    home.turn(&store, "hello", "hi").await;
+    let kept = PassageId::new();
+    store.upsert(&home.scope, vec![passage(kept, "pickles")]).await.expect("stored");
+    store.delete(&home.scope, &[kept]).await.expect("deleted");
+    // What is refused is not told.
+    store.upsert(&home.scope, vec![passage(kept, "pickles"), passage(PassageId::new(), " ")]).await.expect_err("refused");
+    store.erase(&home.scope, EraseTarget::Conversation(home.talk.id)).await.expect("erased");
+    let told = store.read_outbox(10).await.expect("read");
+    let topics: Vec<&str> = told.iter().map(|t| t.topic.as_str()).collect();
+    assert_eq!(topics, ["run.done", "record.gone", "conversation.gone"]);
+    assert!(told.iter().all(|t| t.tenant == home.scope.tenant() && t.at == now()));
+    assert_eq!((told[1].subject, told[2].subject), (kept.uuid(), home.talk.id.uuid()));
+    assert_eq!(store.drop_outbox(&[told[0].id, told[1].id]).await.expect("dropped"), 2);
+    assert_eq!(store.read_outbox(10).await.expect("read"), told[2..]);
 }

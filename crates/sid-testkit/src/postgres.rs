@@ -78,14 +78,18 @@ impl Cluster {
         let build = std::env::current_exe().and_then(fs::metadata).and_then(|m| m.modified()).ok();
         let build = build.and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok()).map_or(0, |d| d.as_nanos() & 0xffff_ffff);
         let template = format!("template_{name}_{build:x}");
-        let is_there = || !self.sql("postgres", &format!("SELECT 1 FROM pg_database WHERE datname = '{template}' AND datistemplate")).is_empty();
+        let is_there =
+            || !self.sql("postgres", &format!("SELECT 1 FROM pg_database WHERE datname = '{template}' AND datistemplate")).is_empty();
         if !is_there() {
             let _lock = lock(&self.home).expect("the cluster's lock can be had");
             if !is_there() {
                 let _ = self.sql("postgres", &format!("DROP DATABASE IF EXISTS {template} WITH (FORCE)"));
                 let _ = self.sql("postgres", &format!("CREATE DATABASE {template}"));
                 prepare(self.url(ADMIN, &template)).await;
-                let _ = self.sql("postgres", &format!("UPDATE pg_database SET datistemplate = true, datallowconn = false WHERE datname = '{template}'"));
+                let _ = self.sql(
+                    "postgres",
+                    &format!("UPDATE pg_database SET datistemplate = true, datallowconn = false WHERE datname = '{template}'"),
+                );
             }
         }
         let name = format!("test_{}", uuid::Uuid::now_v7().simple());

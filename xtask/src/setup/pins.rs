@@ -84,7 +84,11 @@ pub(crate) fn wheels() -> Result<[Wheel; 5]> {
                 abi: "abi3",
                 sha256: "c54e7d13520ecc989c63dc99d55de3065e2f343a91f43f053d16b5e62077c261",
             },
-            Build { platform: "manylinux_2_28_x86_64", abi: "cp312", sha256: "4cfb6276750a05a142135c077a9ed7e30d439ce2bb38f29f0db3fb958cc6d1a9" },
+            Build {
+                platform: "manylinux_2_28_x86_64",
+                abi: "cp312",
+                sha256: "4cfb6276750a05a142135c077a9ed7e30d439ce2bb38f29f0db3fb958cc6d1a9",
+            },
         ),
         ("linux", "aarch64") => (
             Build {
@@ -99,7 +103,11 @@ pub(crate) fn wheels() -> Result<[Wheel; 5]> {
                 abi: "abi3",
                 sha256: "e2a3e79e775515de4ad197e667f874070446ef9ac9cf2044bc9866bc4c72289e",
             },
-            Build { platform: "manylinux_2_28_aarch64", abi: "cp312", sha256: "f02b1423ac75dd7e9b2448551e9d20e3a878e174f1904703ec454a5d85db51e2" },
+            Build {
+                platform: "manylinux_2_28_aarch64",
+                abi: "cp312",
+                sha256: "f02b1423ac75dd7e9b2448551e9d20e3a878e174f1904703ec454a5d85db51e2",
+            },
         ),
         ("macos", "aarch64") => (
             Build {
@@ -114,7 +122,11 @@ pub(crate) fn wheels() -> Result<[Wheel; 5]> {
                 abi: "abi3",
                 sha256: "4ecda27a308b2403aa13c9d04b270befab95edc556c24ed00b2f8a98bd7f6781",
             },
-            Build { platform: "macosx_11_0_arm64", abi: "cp312", sha256: "78f8cfc12ad3b08567cf23565fe44cd69fa4f6cba9ed39852a439ae116b6cd49" },
+            Build {
+                platform: "macosx_11_0_arm64",
+                abi: "cp312",
+                sha256: "78f8cfc12ad3b08567cf23565fe44cd69fa4f6cba9ed39852a439ae116b6cd49",
+            },
         ),
         // 1.23.2 is the last ONNX Runtime for Intel Macs.
         ("macos", "x86_64") => (
@@ -130,7 +142,11 @@ pub(crate) fn wheels() -> Result<[Wheel; 5]> {
                 abi: "abi3",
                 sha256: "1f2a08052bb653659bcf1bedbbaf86b97f41dd46aa2763d596d7f27c5d89a689",
             },
-            Build { platform: "macosx_10_13_x86_64", abi: "cp312", sha256: "dfadcf5e55040635f35f7d97157e22e4ee046a7a9fe0d41fb66b6a2808e11419" },
+            Build {
+                platform: "macosx_10_13_x86_64",
+                abi: "cp312",
+                sha256: "dfadcf5e55040635f35f7d97157e22e4ee046a7a9fe0d41fb66b6a2808e11419",
+            },
         ),
         (os, arch) => {
             bail!("no wheels are pinned for {os} on {arch}; set ORT_DYLIB_PATH and SID_EMBED_DIR by hand, or use another embedder")

@@ -19,8 +19,8 @@ use crate::rows::Conv;
 use crate::tx::Tx;
 use crate::visibility::render_anew;
 
-pub(crate) use rows::{find_agent, find_user};
 use rows::{AGENT, USER, agent, documents, find_team, set_teams, team, user};
+pub(crate) use rows::{find_agent, find_user};
 
 #[async_trait]
 impl Directory for PgStore {
@@ -184,8 +184,7 @@ impl Directory for PgStore {
             check_name("agent", &spec.name)?;
             let changed = Agent { id: agent, spec, teams, created_at: known.created_at, updated_at: tx.now };
             let (spec, teams) = documents(&changed)?;
-            let query =
-                tx.query("UPDATE sid.agents SET name = $3, spec = $4, teams = $5, updated_at = $6 WHERE tenant = $1 AND id = $2");
+            let query = tx.query("UPDATE sid.agents SET name = $3, spec = $4, teams = $5, updated_at = $6 WHERE tenant = $1 AND id = $2");
             let query = query.bind(tx.tenant).bind(agent.uuid()).bind(clean(&changed.spec.name).into_owned());
             let query = query.bind(spec).bind(teams).bind(At(tx.now));
             query.execute(tx.conn()).await.map_err(|e| taken(e, "agent", &changed.spec.name))?;
@@ -256,8 +255,7 @@ async fn create_user(tx: &mut Tx, mut user: User) -> Result<User> {
         return Ok(known);
     }
     user.created_at = kept(user.created_at);
-    let query =
-        tx.query("INSERT INTO sid.users (tenant, id, handle, display_name, timezone, created_at) VALUES ($1, $2, $3, $4, $5, $6)");
+    let query = tx.query("INSERT INTO sid.users (tenant, id, handle, display_name, timezone, created_at) VALUES ($1, $2, $3, $4, $5, $6)");
     query
         .bind(tx.tenant)
         .bind(user.id.uuid())
@@ -287,9 +285,8 @@ async fn create_agent(tx: &mut Tx, agent: Agent) -> Result<Agent> {
         return Ok(known);
     }
     let (spec, teams) = documents(&agent)?;
-    let query = tx.query(
-        "INSERT INTO sid.agents (tenant, id, name, spec, teams, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $6)",
-    );
+    let query =
+        tx.query("INSERT INTO sid.agents (tenant, id, name, spec, teams, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $6)");
     query
         .bind(tx.tenant)
         .bind(agent.id.uuid())

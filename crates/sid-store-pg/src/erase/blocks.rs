@@ -26,8 +26,9 @@ pub(super) async fn take_back(tx: &mut Tx, conversation: ConversationId) -> Resu
 /// text is a conflict. An edit that no longer fits is passed over. A version that set an earlier value again (undo) sets what is left
 /// of that value.
 async fn replay(tx: &mut Tx, block: &Block, conversation: ConversationId) -> Result<u64> {
-    let query =
-        tx.query("SELECT version, edit, value_after, provenance, at FROM sid.block_versions WHERE tenant = $1 AND block = $2 ORDER BY version");
+    let query = tx.query(
+        "SELECT version, edit, value_after, provenance, at FROM sid.block_versions WHERE tenant = $1 AND block = $2 ORDER BY version",
+    );
     let rows = query.bind(tx.tenant).bind(block.id.uuid()).fetch_all(tx.conn()).await?;
     let mut history: Vec<BlockVersion> = rows.iter().map(|r| version(r, block.id)).collect::<Result<_>>()?;
     let is_erased = |v: &BlockVersion| v.provenance.conversation == Some(conversation);
@@ -52,17 +53,14 @@ async fn replay(tx: &mut Tx, block: &Block, conversation: ConversationId) -> Res
     query.bind(tx.tenant).bind(block.id.uuid()).bind(conversation.uuid()).execute(tx.conn()).await?;
     if history.iter().all(is_erased) {
         // A block that was made in the conversation goes with it.
-        for sql in [
-            "DELETE FROM sid.block_links WHERE tenant = $1 AND block = $2",
-            "DELETE FROM sid.blocks WHERE tenant = $1 AND id = $2",
-        ] {
+        for sql in ["DELETE FROM sid.block_links WHERE tenant = $1 AND block = $2", "DELETE FROM sid.blocks WHERE tenant = $1 AND id = $2"]
+        {
             tx.query(sql).bind(tx.tenant).bind(block.id.uuid()).execute(tx.conn()).await?;
         }
         return Ok(removed);
     }
     for version in history.iter().filter(|v| !is_erased(v)) {
-        let query =
-            tx.query("UPDATE sid.block_versions SET edit = $4, value_after = $5 WHERE tenant = $1 AND block = $2 AND version = $3");
+        let query = tx.query("UPDATE sid.block_versions SET edit = $4, value_after = $5 WHERE tenant = $1 AND block = $2 AND version = $3");
         let query = query.bind(tx.tenant).bind(block.id.uuid()).bind(version.version as i64);
         query.bind(to_json(&version.edit)?).bind(clean(&version.value_after).into_owned()).execute(tx.conn()).await?;
     }

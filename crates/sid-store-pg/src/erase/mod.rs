@@ -78,10 +78,9 @@ impl Work<'_> {
         let whose = "SELECT part FROM sid.partitions WHERE tenant = $1 AND kind = 2 AND a = $2
                      UNION ALL SELECT part FROM sid.partitions WHERE tenant = $1 AND kind = 4 AND b = $2";
         self.erase_owners(tx, whose, user.uuid()).await?;
-        for sql in [
-            "DELETE FROM sid.team_members WHERE tenant = $1 AND user_id = $2",
-            "DELETE FROM sid.users WHERE tenant = $1 AND id = $2",
-        ] {
+        for sql in
+            ["DELETE FROM sid.team_members WHERE tenant = $1 AND user_id = $2", "DELETE FROM sid.users WHERE tenant = $1 AND id = $2"]
+        {
             tx.query(sql).bind(tx.tenant).bind(user.uuid()).execute(tx.conn()).await?;
         }
         let query = tx.query("DELETE FROM sid.idempotency WHERE tenant = $1 AND principal = $2");

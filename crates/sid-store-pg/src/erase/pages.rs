@@ -33,8 +33,7 @@ pub(super) async fn erase_telling(store: &PgStore, tx: &mut Tx, conv: &Conv, rec
 }
 
 async fn erase_page(store: &PgStore, tx: &mut Tx, conv: &Conv, level: DiaryLevel, start: Date, receipt: &mut Receipt) -> Result<()> {
-    let query =
-        tx.query("DELETE FROM sid.diary WHERE tenant = $1 AND part = $2 AND level = $3 AND start = $4 RETURNING rid, id, text");
+    let query = tx.query("DELETE FROM sid.diary WHERE tenant = $1 AND part = $2 AND level = $3 AND start = $4 RETURNING rid, id, text");
     let query = query.bind(tx.tenant).bind(conv.part).bind(level_number(level)).bind(Day(start));
     let Some(row) = query.fetch_optional(tx.conn()).await? else { return Ok(()) };
     receipt.diary_entries += 1;

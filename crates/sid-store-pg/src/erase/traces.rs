@@ -51,9 +51,8 @@ async fn redact(tx: &mut Tx, conv: &Conv, message: &mut Message, part: i64) -> R
 /// The event that told of a message, as the message is now.
 async fn redact_event(tx: &mut Tx, message: &Message) -> Result<()> {
     let Some(run) = message.run else { return Ok(()) };
-    let query = tx.query(
-        "SELECT seq, body FROM sid.events WHERE tenant = $1 AND run = $2 AND kind = 'message' AND position($3 IN body) > 0",
-    );
+    let query =
+        tx.query("SELECT seq, body FROM sid.events WHERE tenant = $1 AND run = $2 AND kind = 'message' AND position($3 IN body) > 0");
     for row in query.bind(tx.tenant).bind(run.uuid()).bind(message.id.to_string()).fetch_all(tx.conn()).await? {
         if let EventBody::Message { message: told } = row.json(1)?
             && told.id == message.id

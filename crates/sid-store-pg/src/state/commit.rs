@@ -80,7 +80,11 @@ async fn decide(store: &PgStore, lease: &Lease, mut peek: Peek, commit: Commit, 
     if (1..=journal.run.commits).contains(&commit.number) {
         // The answer to a commit may get lost, and with it the news that the lease has ended.
         let is_own = is_held || journal.commit_epoch == lease.epoch;
-        return if is_own { Ok(Decision::Repeated(repeated(&draft, head.as_ref(), lease))) } else { Err(fenced(lease, Some(epoch)).into()) };
+        return if is_own {
+            Ok(Decision::Repeated(repeated(&draft, head.as_ref(), lease)))
+        } else {
+            Err(fenced(lease, Some(epoch)).into())
+        };
     }
     if !is_held {
         return Err(fenced(lease, Some(epoch)).into());
@@ -125,14 +129,9 @@ async fn decide(store: &PgStore, lease: &Lease, mut peek: Peek, commit: Commit, 
 fn repeated(draft: &Draft, head: Option<&Journal>, lease: &Lease) -> Committed {
     let conv = &draft.conv;
     let next = match (conv.holder, conv.expires_at, head) {
-        (Some(worker), Some(expires_at), Some(head)) if worker == lease.worker && conv.epoch == lease.epoch + 1 => Some(Lease {
-            scope: conv.turn_scope(),
-            conversation: conv.id,
-            run: head.run.id,
-            worker,
-            epoch: conv.epoch,
-            expires_at,
-        }),
+        (Some(worker), Some(expires_at), Some(head)) if worker == lease.worker && conv.epoch == lease.epoch + 1 => {
+            Some(Lease { scope: conv.turn_scope(), conversation: conv.id, run: head.run.id, worker, epoch: conv.epoch, expires_at })
+        }
         _ => None,
     };
     Committed { messages: Vec::new(), next }

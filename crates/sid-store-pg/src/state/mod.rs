@@ -59,9 +59,8 @@ impl StateStore for PgStore {
     async fn runs(&self, scope: &Scope, conversation: ConversationId, most: usize) -> Result<Vec<Run>, StoreError> {
         let mut tx = self.read(scope.tenant()).await?;
         let conv = Conv::get(&mut tx, &self.viewer(scope), conversation).await?;
-        let query = tx.query(
-            "SELECT row_to_json(r)::text FROM sid.runs r WHERE r.tenant = $1 AND r.conv = $2 ORDER BY r.number DESC LIMIT $3",
-        );
+        let query =
+            tx.query("SELECT row_to_json(r)::text FROM sid.runs r WHERE r.tenant = $1 AND r.conv = $2 ORDER BY r.number DESC LIMIT $3");
         let query = query.bind(tx.tenant).bind(conv.id.uuid()).bind(limit(most));
         let rows = query.fetch_all(tx.conn()).await.map_err(crate::error::Fault::Sql)?;
         let runs: Result<Vec<Run>> = rows.iter().map(|row| Ok(row.json::<RunRow>(0)?.journal(conv.agent)?.run)).collect();
@@ -74,10 +73,8 @@ impl StateStore for PgStore {
         let query = tx.query("SELECT doc, tail, recalled FROM sid.steps WHERE tenant = $1 AND run = $2 ORDER BY number");
         let query = query.bind(tx.tenant).bind(run.uuid());
         let rows = query.fetch_all(tx.conn()).await.map_err(crate::error::Fault::Sql)?;
-        let steps: Result<Vec<Step>> = rows
-            .iter()
-            .map(|row| Ok(Step { tail: row.maybe_text(1)?, recalled: row.json(2)?, ..row.json(0)? }))
-            .collect();
+        let steps: Result<Vec<Step>> =
+            rows.iter().map(|row| Ok(Step { tail: row.maybe_text(1)?, recalled: row.json(2)?, ..row.json(0)? })).collect();
         Ok(steps?)
     }
 

@@ -25,9 +25,7 @@ pub(crate) async fn database() -> Database {
             // Roles belong to the cluster: the second template finds them there.
             let _ = cluster.sql(
                 "postgres",
-                &format!(
-                    "DO $$ BEGIN CREATE ROLE {SERVER} LOGIN IN ROLE sid_app; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
-                ),
+                &format!("DO $$ BEGIN CREATE ROLE {SERVER} LOGIN IN ROLE sid_app; EXCEPTION WHEN duplicate_object THEN NULL; END $$"),
             );
         })
         .await
@@ -36,7 +34,13 @@ pub(crate) async fn database() -> Database {
 pub(crate) fn config(database: &Database) -> PgConfig {
     // Patient: the machine that runs the tests may be busy.
     let patience = Duration::from_secs(180);
-    PgConfig { connections: 4, acquire_timeout: patience, statement_timeout: patience, lock_timeout: patience, ..PgConfig::new(database.url(SERVER)) }
+    PgConfig {
+        connections: 4,
+        acquire_timeout: patience,
+        statement_timeout: patience,
+        lock_timeout: patience,
+        ..PgConfig::new(database.url(SERVER))
+    }
 }
 
 pub(crate) async fn open(database: &Database, clock: &Arc<ManualClock>) -> PgStore {
