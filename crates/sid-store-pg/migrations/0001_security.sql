@@ -26,10 +26,13 @@ CREATE FUNCTION sid.now() RETURNS timestamptz LANGUAGE sql VOLATILE AS $$
     SELECT coalesce(nullif(current_setting('sid.now', true), '')::timestamptz, clock_timestamp())
 $$;
 
--- Enters a tenant for the rest of the transaction.
+-- Enters a tenant for the rest of the transaction. Nobody waits for a lock for ever; who has set a limit keeps it.
 CREATE FUNCTION sid.enter(p_tenant uuid, p_now text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM set_config('sid.tenant', p_tenant::text, true), set_config('sid.now', coalesce(p_now, ''), true);
+    IF current_setting('lock_timeout') = '0' THEN
+        PERFORM set_config('lock_timeout', '2s', true);
+    END IF;
 END $$;
 
 GRANT USAGE ON SCHEMA sid TO sid_app, sid_engine;

@@ -11,7 +11,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use uuid::Uuid;
 
 use crate::config::PgConfig;
-use crate::error::{Result, missing};
+use crate::error::{Result, missing, unavailable};
 use crate::events::Watchers;
 use crate::partitions::Partitions;
 use crate::schema;
@@ -149,6 +149,16 @@ impl PgStore {
     /// A call of one of the database's functions that is its own transaction: one round trip.
     pub(crate) fn call(&self, sql: &'static str) -> Statement {
         sqlx::query(sql).persistent(self.0.config.prepared_statements)
+    }
+
+    /// Runs a call that is its own transaction, and gives it up when no answer comes: the server may be gone without a word.
+    pub(crate) async fn timely<T>(&self, call: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T> {
+        let config = &self.0.config;
+        let patience = config.acquire_timeout + config.statement_timeout * 2;
+        match tokio::time::timeout(patience, call).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(unavailable(format!("no answer in {patience:?}")).into()),
+        }
     }
 
     pub(crate) const fn viewer(&self, scope: &Scope) -> Viewer {

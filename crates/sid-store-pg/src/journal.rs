@@ -6,9 +6,8 @@
 
 use std::collections::VecDeque;
 
-use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use sid_store::{Lease, StoreError};
 use sid_types::{
     Body, ConversationId, Event, EventBody, Message, NewMessage, Run, RunId, RunStatus, Seq, Step, StopReason, TenantId, Timestamp,
@@ -19,6 +18,9 @@ use uuid::Uuid;
 use crate::backend::PgStore;
 use crate::codec::{Columns, Id, kept, role_number, status_number, to_json, word};
 use crate::error::{Fault, Result, damaged};
+use crate::payload::{
+    ConvWrite, EventWrite, MessageWrite, NewRun, OutboxWrite, Payload, PlaceWrite, QuoteWrite, RunWrite, StepWrite, UsedWrite,
+};
 use crate::rows::{Conv, Journal, RunRow, extra, list, told};
 use crate::tx::Tx;
 
@@ -80,7 +82,7 @@ impl PgStore {
             .bind(is_locked);
         let row = match tx {
             Some(tx) => query.fetch_one(tx.conn()).await?,
-            None => query.fetch_one(self.pool()).await?,
+            None => self.timely(query.fetch_one(self.pool())).await?,
         };
         row.json(0)
     }
@@ -97,7 +99,7 @@ impl PgStore {
             .bind(payload);
         let row = match tx {
             Some(tx) => query.fetch_one(tx.conn()).await?,
-            None => query.fetch_one(self.pool()).await?,
+            None => self.timely(query.fetch_one(self.pool())).await?,
         };
         let is_written = row.flag(0)?;
         if is_written {
@@ -108,142 +110,6 @@ impl PgStore {
         }
         Ok(is_written)
     }
-}
-
-/// What will be written.
-#[derive(Default, Serialize)]
-struct Payload {
-    at: Timestamp,
-    conv: Option<ConvWrite>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    new_run: Option<NewRun>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    used: Option<UsedWrite>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cancel: Option<Uuid>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    runs: Vec<RunWrite>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    ids: Vec<PlaceWrite>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    placed: Vec<PlaceWrite>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    messages: Vec<MessageWrite>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    quotes: Vec<QuoteWrite>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    days: Vec<Date>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    steps: Vec<StepWrite>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    events: Vec<EventWrite>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    summary: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    prefix: Option<Option<String>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    outbox: Vec<OutboxWrite>,
-}
-
-#[derive(Serialize)]
-struct ConvWrite {
-    id: Uuid,
-    part: i64,
-    rev: i64,
-    last_seq: u64,
-    queue_start: u64,
-    last_at: Option<Timestamp>,
-    head: Option<Uuid>,
-    head_no: Option<i64>,
-    /// Whether the four that follow are written: renewals must not be undone by a commit that knows nothing of them.
-    lease: bool,
-    epoch: u64,
-    holder: Option<Uuid>,
-    expires_at: Option<Timestamp>,
-    ttl_us: Option<i64>,
-}
-
-#[derive(Serialize)]
-struct NewRun {
-    id: Uuid,
-    status: i16,
-    limits: String,
-    usage: String,
-    stimulus: Vec<Uuid>,
-    waiting: Option<String>,
-}
-
-#[derive(Serialize)]
-struct UsedWrite {
-    principal: String,
-    key: String,
-    fingerprint: String,
-    run: Uuid,
-}
-
-#[derive(Serialize)]
-struct RunWrite {
-    id: Uuid,
-    status: i16,
-    stop_reason: Option<String>,
-    error: Option<String>,
-    steps: u32,
-    usage: String,
-    commits: u64,
-    commit_epoch: u64,
-    calls: Option<String>,
-    events: u64,
-    started_at: Option<Timestamp>,
-    ended_at: Option<Timestamp>,
-}
-
-#[derive(Serialize)]
-struct PlaceWrite {
-    id: Uuid,
-    seq: Option<u64>,
-}
-
-#[derive(Serialize)]
-struct MessageWrite {
-    seq: u64,
-    id: Uuid,
-    searchable: bool,
-    run: Option<Uuid>,
-    role: i16,
-    text: String,
-    extra: Option<String>,
-    speaker: Option<String>,
-    at: Timestamp,
-    tokens: Option<u32>,
-}
-
-#[derive(Serialize)]
-struct QuoteWrite {
-    quoted: Uuid,
-    quoting: Uuid,
-}
-
-#[derive(Serialize)]
-struct StepWrite {
-    run: Uuid,
-    number: u32,
-    doc: String,
-    tail: Option<String>,
-    recalled: String,
-}
-
-#[derive(Serialize)]
-struct EventWrite {
-    run: Uuid,
-    seq: u64,
-    kind: &'static str,
-    body: String,
-}
-
-#[derive(Serialize)]
-struct OutboxWrite {
-    topic: &'static str,
-    subject: Uuid,
 }
 
 /// Where messages come from that get their places.

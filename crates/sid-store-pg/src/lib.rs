@@ -17,6 +17,7 @@ mod journal;
 mod outbox;
 mod paging;
 mod partitions;
+mod payload;
 mod recall;
 mod records;
 mod rows;

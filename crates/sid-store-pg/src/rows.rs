@@ -1,7 +1,6 @@
 //! Rows as the journal's functions tell them: JSON, by the names of the columns.
 
-use serde::Serialize;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use sid_store::StoreError;
 use sid_types::{
     Agent, AgentId, Block, BlockAccess, BlockId, Body, Conversation, ConversationId, Message, MessageId, NewMessage, Owner, PlannedCall,

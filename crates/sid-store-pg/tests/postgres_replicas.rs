@@ -326,3 +326,43 @@ async fn the_outbox_tells_of_changes() {
     assert_eq!(store.drop_outbox(&[told[0].id, told[1].id]).await.expect("dropped"), 2);
     assert_eq!(store.read_outbox(10).await.expect("read"), told[2..]);
 }
+
+/// A commit and a renewal at the same moment: the lease is as long as the renewal has said.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_undoes_no_renewal() {
+    let database = database().await;
+    let clock = Arc::new(ManualClock::new(now()));
+    let store = open(&database, &clock).await;
+    let home = Home::build(&store, "ours").await;
+    let lease = home.begin(&store, "hello").await;
+    let seconds = "SELECT extract(epoch FROM expires_at)::bigint FROM sid.conversations";
+    for number in 1..=60 {
+        clock.advance(jiff::SignedDuration::from_secs(1));
+        let effects = vec![Effect::Events(vec![EventBody::TextDelta { text: "x".into() }])];
+        let renewal = async {
+            // At another moment of the commit each time.
+            tokio::time::sleep(Duration::from_micros(number * 60)).await;
+            store.renew(std::slice::from_ref(&lease), TTL).await
+        };
+        let (committed, renewed) = tokio::join!(store.commit(&lease, Commit { number, effects }), renewal);
+        committed.expect("held");
+        let until = renewed.expect("held")[0].expires_at;
+        assert_eq!(database.sql(seconds), until.as_second().to_string(), "after commit {number}");
+    }
+}
+
+/// A row that somebody else holds for too long is waited for in vain, but not for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_for_a_lock_for_ever() {
+    let database = database().await;
+    let hasty = PgConfig { lock_timeout: Duration::from_millis(300), ..config(&database) };
+    let store = PgStore::open(hasty).await.expect("opens");
+    let home = Home::build(&store, "ours").await;
+    let mut conn = sqlx::PgConnection::connect(&database.url(sid_testkit::postgres::ADMIN)).await.expect("connects");
+    let mut tx = conn.begin().await.expect("begins");
+    sqlx::query("SELECT 1 FROM sid.conversations FOR UPDATE").execute(&mut *tx).await.expect("locked");
+    let refused = store.accept(&home.scope, home.stimulus("hello")).await.expect_err("locked");
+    assert!(refused.is_transient(), "{refused:?}");
+    tx.rollback().await.expect("given back");
+    home.turn(&store, "hello", "hi").await;
+}

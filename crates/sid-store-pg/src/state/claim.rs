@@ -52,15 +52,14 @@ pub(super) async fn claim(store: &PgStore, worker: WorkerId, want: usize, ttl: D
 
 async fn grant(store: &PgStore, worker: WorkerId, want: usize, ttl: Duration) -> Result<Vec<Granted>> {
     let after = *store.claimed_at().lock();
-    let rows = store
+    let call = store
         .call("SELECT o_tenant, o_conv, o_agent, o_user, o_run, o_status, o_epoch, o_expires FROM sid.claim($1, $2, $3, $4, $5)")
         .bind(store.clock())
         .bind(worker.uuid())
         .bind(i32::try_from(want).unwrap_or(1_000).min(1_000))
         .bind(ttl_micros(ttl))
-        .bind(after)
-        .fetch_all(store.pool())
-        .await?;
+        .bind(after);
+    let rows = store.timely(call.fetch_all(store.pool())).await?;
     let mut granted = Vec::with_capacity(rows.len());
     for row in &rows {
         let tenant: TenantId = row.id(0)?;

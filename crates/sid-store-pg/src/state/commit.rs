@@ -39,13 +39,17 @@ pub(super) async fn commit(store: &PgStore, lease: &Lease, commit: Commit) -> Re
         }
     }
     // Somebody accepted or cancelled meanwhile, or there is more to look at.
-    loop {
+    for _ in 0..COLLISIONS {
         match commit_locked(store, lease, &question, commit.clone()).await.map_err(taken) {
             Err(fault) if fault.is_collision() => {}
             answer => return answer,
         }
     }
+    commit_locked(store, lease, &question, commit).await.map_err(taken)
 }
+
+/// How often a commit that met another transaction in an unlucky order tries again at once.
+const COLLISIONS: usize = 3;
 
 async fn commit_locked(store: &PgStore, lease: &Lease, question: &Question, commit: Commit) -> Result<Committed> {
     let mut tx = store.begin(lease.scope.tenant()).await?;

@@ -40,14 +40,13 @@ pub(super) async fn load(store: &PgStore, lease: &Lease) -> Result<Loaded> {
 }
 
 async fn tell(store: &PgStore, lease: &Lease) -> Result<Told> {
-    let row = store
+    let call = store
         .call("SELECT sid.load($1, $2, $3, $4)")
         .bind(lease.scope.tenant().uuid())
         .bind(store.clock())
         .bind(lease.conversation.uuid())
-        .bind(lease.run.uuid())
-        .fetch_one(store.pool())
-        .await?;
+        .bind(lease.run.uuid());
+    let row = store.timely(call.fetch_one(store.pool())).await?;
     let told: Option<String> = row.maybe_text(0)?;
     if told.is_none() {
         return Err(fenced(lease, None).into());

@@ -41,7 +41,8 @@ impl StateStore for PgStore {
             draft.release();
             Ok(Some((draft, ())))
         };
-        Ok(write(self, lease, release).await?.unwrap_or(()))
+        write(self, lease, release).await?;
+        Ok(())
     }
 
     async fn load(&self, lease: &Lease) -> Result<Loaded, StoreError> {
@@ -100,16 +101,14 @@ impl StateStore for PgStore {
     }
 
     async fn is_cancel_requested(&self, lease: &Lease) -> Result<bool, StoreError> {
-        let row = self
+        let call = self
             .call("SELECT asked, epoch FROM sid.cancel_asked($1, $2, $3, $4, $5)")
             .bind(lease.scope.tenant().uuid())
             .bind(self.clock())
             .bind(lease.conversation.uuid())
             .bind(lease.run.uuid())
-            .bind(i64::try_from(lease.epoch).unwrap_or(i64::MAX))
-            .fetch_one(self.pool())
-            .await
-            .map_err(crate::error::Fault::Sql)?;
+            .bind(i64::try_from(lease.epoch).unwrap_or(i64::MAX));
+        let row = self.timely(call.fetch_one(self.pool())).await?;
         let epoch = row.maybe_int(1)?.and_then(|e| u64::try_from(e).ok());
         let asked: Option<bool> = sqlx::Row::try_get_unchecked(&row, 0).map_err(crate::error::Fault::Sql)?;
         asked.ok_or_else(|| fenced(lease, epoch))
@@ -171,16 +170,15 @@ async fn renew(store: &PgStore, leases: &[Lease], ttl: Duration) -> Result<Vec<L
     }
     let ids = |of: fn(&Lease) -> Uuid| leases.iter().map(of).collect::<Vec<Uuid>>();
     let epochs: Vec<i64> = leases.iter().map(|l| i64::try_from(l.epoch).unwrap_or(i64::MAX)).collect();
-    let rows = store
+    let call = store
         .call("SELECT o_conv, o_expires, o_epoch FROM sid.renew($1, $2, $3, $4, $5, $6)")
         .bind(store.clock())
         .bind(ttl_micros(ttl))
         .bind(ids(|l| l.scope.tenant().uuid()))
         .bind(ids(|l| l.conversation.uuid()))
         .bind(ids(|l| l.run.uuid()))
-        .bind(epochs)
-        .fetch_all(store.pool())
-        .await?;
+        .bind(epochs);
+    let rows = store.timely(call.fetch_all(store.pool())).await?;
     let mut until = HashMap::with_capacity(rows.len());
     for row in &rows {
         until.insert((row.id::<ConversationId>(0)?, row.count(2)?), row.time(1)?);
