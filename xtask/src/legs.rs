@@ -1,9 +1,10 @@
 //! The legs of `cargo xtask test`: each runs one kind of test and says how it went.
 
+use std::io::BufRead as _;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::setup::{self, Group, Parts};
 use crate::table::{Counts, Row, State};
@@ -146,11 +147,40 @@ fn examples(_: &Parts) -> Result<proc::Teed> {
     names.retain(|n| !n.ends_with("_server") && !n.ends_with("_bench"));
     names.sort();
     for name in &names {
-        let went = proc::tee(&mut Command::new(dirs::target().join("release").join("examples").join(name)))?;
+        let went = if name == "own_binary" { own_binary()? } else { proc::tee(&mut Command::new(example(name)))? };
         let (passed, failed) = if went.success { (1, 0) } else { (0, 1) };
         all.text.push_str(&format!("test result: {passed} passed; {failed} failed; 0 ignored\n"));
         all.success &= went.success;
     }
+    Ok(all)
+}
+
+fn example(name: &str) -> PathBuf {
+    dirs::target().join("release").join("examples").join(name)
+}
+
+/// A chat with the agent in its own binary, over a scripted model; the second start knows what the first was told.
+fn own_binary() -> Result<proc::Teed> {
+    const ANSWER: &str = "Extra pickles, right?";
+    let folder = dirs::target().join("own-binary");
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder)?;
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port().to_string();
+    let mut model = Command::new(example("model_server")).args(["--port", &port, "--text", ANSWER]).stdout(Stdio::piped()).spawn()?;
+    // It prints a line when it listens.
+    let _ = std::io::BufReader::new(model.stdout.take().context("a pipe")?).read_line(&mut String::new());
+    let mut all = proc::Teed { success: true, text: String::new() };
+    for said in ["I love pickles.\n\n", "Order me a sandwich.\n"] {
+        let input = folder.join("said");
+        std::fs::write(&input, said)?;
+        let mut chat = Command::new(example("own_binary"));
+        chat.args([format!("http://127.0.0.1:{port}"), "scripted".into()]).current_dir(&folder);
+        let went = proc::tee_reading(&mut chat, std::fs::File::open(&input)?.into())?;
+        all.success &= went.success && went.text.contains(ANSWER);
+        all.text.push_str(&went.text);
+    }
+    model.kill()?;
+    model.wait()?;
     Ok(all)
 }
 

@@ -85,9 +85,14 @@ impl Teed {
 
 /// Runs it, shows what it prints as it prints it, and keeps it as well.
 pub(crate) fn tee(command: &mut Command) -> Result<Teed> {
+    tee_reading(command, Stdio::null())
+}
+
+/// [`tee`] with something to read.
+pub(crate) fn tee_reading(command: &mut Command, input: Stdio) -> Result<Teed> {
     println!("    $ {}", shown(command));
     let mut child = command
-        .stdin(Stdio::null())
+        .stdin(input)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

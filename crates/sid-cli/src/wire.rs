@@ -1,13 +1,13 @@
 //! The API's answers, as far as tables and texts for people need them. `--json` prints answers as they came.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 macro_rules! answers {
     ($($(#[$doc:meta])* $name:ident { $($field:ident: $ty:ty,)* })*) => {$(
         $(#[$doc])*
         // Missing fields are empty: an older or newer server's answer is shown as well as it can be.
-        #[derive(Debug, Clone, Default, Deserialize)]
+        #[derive(Debug, Clone, Default, Serialize, Deserialize)]
         #[serde(default)]
         #[allow(missing_docs, reason = "the fields are those of docs/api.md")]
         pub struct $name { $(pub $field: $ty,)* }

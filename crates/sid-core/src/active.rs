@@ -21,11 +21,20 @@ pub(crate) struct ActiveRuns {
 }
 
 impl ActiveRuns {
-    /// Enters a run; the token ends its model call.
+    /// Enters a run; the token ends its model call. Again under the same lease changes nothing.
     pub(crate) fn enter(&self, lease: &Lease) -> CancellationToken {
+        let mut runs = self.runs.lock();
+        if let Some(active) = runs.get(&lease.run).filter(|a| a.lease.epoch == lease.epoch) {
+            return active.stop.clone();
+        }
         let stop = CancellationToken::new();
-        self.runs.lock().insert(lease.run, Active { lease: lease.clone(), stop: stop.clone() });
+        runs.insert(lease.run, Active { lease: lease.clone(), stop: stop.clone() });
         stop
+    }
+
+    /// Whether the run is under way here: it has not ended, or whoever waits for its end is still to be told.
+    pub(crate) fn contains(&self, run: RunId) -> bool {
+        self.runs.lock().contains_key(&run)
     }
 
     /// Takes a run out.

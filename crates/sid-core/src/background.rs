@@ -36,8 +36,9 @@ pub(crate) async fn poll(engine: Engine) {
 pub(crate) async fn renew(engine: Engine) {
     let inner = &engine.inner;
     let period = inner.config.lease_ttl / 3;
-    while !engine.is_draining() || inner.active.len() > 0 {
-        tokio::time::sleep(period.min(Duration::from_secs(5))).await;
+    let is_over = || engine.is_draining() && inner.active.len() == 0;
+    while !is_over() {
+        nap(period.min(Duration::from_secs(5)), is_over).await;
         let leases = inner.active.leases();
         if leases.is_empty() {
             continue;
@@ -139,10 +140,15 @@ pub(crate) async fn diary(engine: Engine) {
     }
 }
 
-/// Sleeps in short naps, so that a drain is noticed soon.
+/// Sleeps until a drain begins at most.
 async fn sleep(engine: &Engine, duration: Duration) {
+    nap(duration, || engine.is_draining()).await;
+}
+
+/// Sleeps in short naps, so that it is soon noticed that there is nothing more to do.
+async fn nap(duration: Duration, is_over: impl Fn() -> bool) {
     let end = tokio::time::Instant::now() + duration;
-    while !engine.is_draining() && tokio::time::Instant::now() < end {
+    while !is_over() && tokio::time::Instant::now() < end {
         tokio::time::sleep_until(end.min(tokio::time::Instant::now() + Duration::from_millis(250))).await;
     }
 }

@@ -7,8 +7,8 @@ use sid_llm::ChatMessage;
 use sid_memory::{Budget, View, valid_view};
 use sid_store::{Loaded, Order};
 use sid_types::{
-    Conversation, ConversationId, EventBody, NewMessage, Owner, Run, RunId, RunLimits, RunStatus, Scope, Seq, Step, Tokens, ToolSpec,
-    Usage,
+    Conversation, ConversationId, EventBody, NewMessage, Owner, Recollection, Run, RunId, RunLimits, RunStatus, Scope, Seq, Step, Tokens,
+    ToolSpec, Usage,
 };
 
 use crate::engine::Inner;
@@ -42,22 +42,6 @@ pub struct SegmentView {
     pub text: String,
 }
 
-/// A memory that automatic recall found.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct RecalledView {
-    /// Message, passage or diary id.
-    pub id: String,
-    /// The fused score.
-    pub score: f32,
-    /// What each signal added to it.
-    pub why: Vec<(String, f32)>,
-    /// As it stands in the prompt; empty if only the id is known.
-    pub text: String,
-    /// Its place among the recalled by time, oldest first.
-    #[serde(skip)]
-    pub order: usize,
-}
-
 /// A prompt, part by part.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PromptView {
@@ -74,7 +58,7 @@ pub struct PromptView {
     /// The segments, in the order of the prompt.
     pub segments: Vec<SegmentView>,
     /// What was recalled, best first.
-    pub recalled: Vec<RecalledView>,
+    pub recalled: Vec<Recollection>,
     /// The messages as they are sent.
     pub messages: Vec<ChatMessage>,
     /// The tools as they are sent.
@@ -115,7 +99,7 @@ async fn next(inner: &Arc<Inner>, scope: &Scope, conversation: Conversation, tex
         prompt_tokens: made.counted,
         reserved: made.budget.answer,
         segments: segments(&made.prefix, &made.tools, &made.view, &tail, &made.budget, &model),
-        recalled: made.recalled,
+        recalled: made.recalled.into_iter().map(|r| r.shown).collect(),
         messages: made.messages,
         tools: made.tools,
     })
@@ -158,12 +142,7 @@ async fn last(inner: &Arc<Inner>, scope: &Scope, conversation: Conversation) -> 
         prompt_tokens: Tokens(u32::try_from(step.usage.prompt_tokens).unwrap_or(u32::MAX)),
         reserved: budget.answer,
         segments: segments(&prefix, &tools, &view, &tail, &budget, &model),
-        recalled: recalled
-            .unwrap_or_default()
-            .into_iter()
-            .enumerate()
-            .map(|(order, (id, score, text))| RecalledView { id, score, why: Vec::new(), text, order })
-            .collect(),
+        recalled: recalled.unwrap_or_default(),
         messages,
         tools,
     })

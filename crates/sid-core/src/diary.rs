@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
-use sid_memory::{Count, ModelSummarizer, SummarizeError, Summarizer as _, SummaryTask, day_task, diary_segment, message_ranges, render, upper_task};
+use sid_memory::{
+    Count, ModelSummarizer, SummarizeError, Summarizer as _, SummaryTask, day_task, diary_segment, message_ranges, render, upper_task,
+};
 
 use sid_store::{DiaryQuery, DiaryWork, StoreError};
 use sid_types::{DiaryEntry, DiaryLevel, Owner, Principal, Scope, SummaryId, Timestamp, Tokens};
@@ -51,7 +53,8 @@ pub(crate) async fn write_page(inner: &Arc<Inner>, work: &DiaryWork) -> Result<(
             (Some(day_task(work.start, &messages, &zone)), message_ranges(&messages))
         }
         level => {
-            let query = DiaryQuery { level: level.below(), from: Some(level.start_of(work.start)), to: Some(level.end_of(work.start)), limit: 31 };
+            let query =
+                DiaryQuery { level: level.below(), from: Some(level.start_of(work.start)), to: Some(level.end_of(work.start)), limit: 31 };
             let pages = inner.store.diary(&work.scope, work.owner, &query).await?;
             (upper_task(level, work.start, &pages), Vec::new())
         }

@@ -42,19 +42,19 @@ pub(crate) async fn drive(engine: Engine, lease: Lease) {
                 None
             }
         };
-        if engine.is_draining() {
-            if let Some(lease) = next.take() {
-                let _ = engine.inner.store.release(&lease).await;
-            }
+        if engine.is_draining()
+            && let Some(lease) = next.take()
+        {
+            let _ = engine.inner.store.release(&lease).await;
         }
     }
 }
 
 async fn tell_waiters(inner: &Inner, lease: &Lease) {
-    if inner.active.has_waiters(lease.run) {
-        if let Ok(run) = inner.store.run(&lease.scope, lease.run).await {
-            inner.active.finished(&run);
-        }
+    if inner.active.has_waiters(lease.run)
+        && let Ok(run) = inner.store.run(&lease.scope, lease.run).await
+    {
+        inner.active.finished(&run);
     }
 }
 
@@ -93,7 +93,7 @@ async fn run_one(inner: &Arc<Inner>, lease: &Lease, stop: &CancellationToken) ->
     };
     let mut turn = TurnPreparation::new(inner.clone(), lease.scope, model.clone(), &loaded);
     let mut machine = RunMachine::new(loaded, said_at, clock_now, model.counter.clone());
-    machine.event(EventBody::Started { attempt: lease.epoch });
+    machine.event(EventBody::Started { epoch: lease.epoch });
     let mut next_lease = None;
     let mut has_failed = false;
     let reason = loop {
@@ -105,13 +105,11 @@ async fn run_one(inner: &Arc<Inner>, lease: &Lease, stop: &CancellationToken) ->
             machine.cancel();
         }
         match machine.next(inner.clock.now()) {
-            Next::CallModel => {
-                match turn.prepare(&mut machine).await {
-                    Ok(prepared) => call_model(inner, lease, &model, &mut machine, &mut turn, prepared, stop).await?,
-                    Err(CoreError::Store(error)) => return Err(error.into()),
-                    Err(error) => machine.fail(StopReason::WindowTooSmall, error.to_string()),
-                }
-            }
+            Next::CallModel => match turn.prepare(&mut machine).await {
+                Ok(prepared) => call_model(inner, lease, &model, &mut machine, &mut turn, prepared, stop).await?,
+                Err(CoreError::Store(error)) => return Err(error.into()),
+                Err(error) => machine.fail(StopReason::WindowTooSmall, error.to_string()),
+            },
             Next::CallTools(calls) => {
                 let outcomes = call_tools(inner, lease, &mut machine, &turn, calls).await?;
                 machine.on_outcomes(outcomes);
@@ -277,7 +275,7 @@ async fn stream_reply(
                 deltas.reasoning.clear();
                 if deltas.last_flush.is_some() {
                     // Said again, a start makes the deltas after the last one void.
-                    inner.store.append_events(lease, vec![EventBody::Started { attempt: lease.epoch }]).await?;
+                    inner.store.append_events(lease, vec![EventBody::Started { epoch: lease.epoch }]).await?;
                 }
             }
             Some(Ok(ChatEvent::Done(reply))) => {
@@ -343,7 +341,8 @@ async fn call_tools(
     calls: Vec<ToCall>,
 ) -> Result<Vec<ToolOutcome>, CoreError> {
     let leaves_the_house = |call: &&ToCall| {
-        matches!(inner.tools.effect(&call.planned.call.name), Some(EffectClass::External { .. })) && call.planned.state == CallState::Planned
+        matches!(inner.tools.effect(&call.planned.call.name), Some(EffectClass::External { .. }))
+            && call.planned.state == CallState::Planned
     };
     let starting: Vec<uuid::Uuid> = calls.iter().filter(leaves_the_house).map(|c| c.planned.token).collect();
     if !starting.is_empty() {
@@ -368,7 +367,9 @@ async fn call_tools(
         context.token = call.planned.token;
         let is_idempotent = !matches!(inner.tools.effect(name), Some(EffectClass::External { idempotent: false }));
         let outcome = if call.outcome_unknown && !is_idempotent {
-            ToolOutcome::error("Outcome unknown: the call was under way when the server stopped. It may or may not have happened; do not repeat it unasked.")
+            ToolOutcome::error(
+                "Outcome unknown: the call was under way when the server stopped. It may or may not have happened; do not repeat it unasked.",
+            )
         } else if let Some(bad) = &call.bad_arguments {
             ToolOutcome::error(format!("The arguments of `{name}` could not be read: {}. Call it again with a JSON object.", bad.problem))
         } else {

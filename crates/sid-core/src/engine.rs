@@ -116,7 +116,13 @@ impl Engine {
     ///
     /// Panics: never; the memory tools' names and schemas are fixed and fit the registry.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, models: Models, embedder: Option<Arc<dyn Embedder>>, clock: Arc<dyn Clock>, config: EngineConfig) -> Self {
+    pub fn new(
+        store: Arc<dyn Store>,
+        models: Models,
+        embedder: Option<Arc<dyn Embedder>>,
+        clock: Arc<dyn Clock>,
+        config: EngineConfig,
+    ) -> Self {
         Self::builder(store, models, embedder, clock, config).build().expect("the memory tools register in an empty registry")
     }
 
@@ -189,13 +195,31 @@ impl Engine {
 
     /// Works on a claimed conversation until nothing waits in it.
     pub(crate) fn spawn_run(&self, lease: Lease) {
-        let engine = self.clone();
-        self.inner.tasks.spawn(driver::drive(engine, lease));
+        // Entered before its task begins, so that whoever waits for it need not look at the store.
+        self.inner.active.enter(&lease);
+        self.inner.tasks.spawn(driver::drive(self.clone(), lease));
     }
 
     /// Waits until the run has ended, at most `limit`; answers it as it is then.
     pub async fn wait(&self, scope: &Scope, run: RunId, limit: Duration) -> Result<Run, CoreError> {
+        self.wait_until(scope, run, tokio::time::Instant::now() + limit).await
+    }
+
+    /// [`wait`](Self::wait) for what `scope` has just submitted.
+    pub async fn end_of(&self, scope: &Scope, submitted: &Submitted, limit: Duration) -> Result<Run, CoreError> {
+        let run = submitted.run.id;
         let deadline = tokio::time::Instant::now() + limit;
+        // The scope has been checked, and a run that is under way here has not ended: no look at the store is needed.
+        let ended_here = self.inner.active.subscribe(run);
+        if self.inner.active.contains(run)
+            && let Ok(Ok(run)) = tokio::time::timeout(limit.min(Duration::from_secs(1)), ended_here).await
+        {
+            return Ok(run);
+        }
+        self.wait_until(scope, run, deadline).await
+    }
+
+    async fn wait_until(&self, scope: &Scope, run: RunId, deadline: tokio::time::Instant) -> Result<Run, CoreError> {
         loop {
             // Subscribed before the look at the store, so that an end in between is not missed.
             let ended_here = self.inner.active.subscribe(run);
@@ -224,7 +248,7 @@ impl Engine {
         Ok(run)
     }
 
-    /// The same search that a turn makes, within what the scope sees.
+    /// The ranking that a turn recalls by, within what the scope sees.
     pub async fn search(&self, scope: &Scope, request: &SearchRequest) -> Result<SearchResponse, CoreError> {
         if !request.wait_for_index.is_zero() {
             self.index(scope, request.wait_for_index).await?;

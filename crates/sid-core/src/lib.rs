@@ -20,7 +20,7 @@ mod search;
 mod tail;
 
 pub use config::EngineConfig;
-pub use context::{ContextOf, PromptView, RecalledView, SegmentView};
+pub use context::{ContextOf, PromptView, SegmentView};
 pub use engine::{Engine, EngineBuilder, IndexReport, Submit, Submitted};
 pub use error::CoreError;
 pub use machine::{Next, RunMachine, StepFacts, ToCall};

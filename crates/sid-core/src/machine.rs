@@ -11,8 +11,8 @@ use sid_llm::{BadArguments, ChatReply, LlmError, TokenCounter};
 use sid_store::{BlockEdit, Commit, Committed, Effect, Loaded, PageOut, StoreError};
 use sid_tools::ToolOutcome;
 use sid_types::{
-    Block, Body, CallState, EventBody, Message, NewMessage, PlannedCall, Provenance, RecursiveSummary, RunId, Seq, Step, StepId, StopReason,
-    Timestamp, ToolCall, Usage,
+    Block, Body, CallState, EventBody, Message, NewMessage, PlannedCall, Provenance, RecursiveSummary, RunId, Seq, Step, StepId,
+    StopReason, Timestamp, ToolCall, Usage,
 };
 
 /// What the driver is to do.
@@ -474,4 +474,3 @@ impl RunMachine {
         self.state.run.id
     }
 }
-

@@ -7,8 +7,6 @@ use parking_lot::Mutex;
 use sid_llm::TokenCounter;
 use sid_types::Tokens;
 
-/// Shorter texts are counted faster than they are looked up.
-const WORTH_IT: usize = 48;
 /// Entries of 16 bytes; beyond it the table starts anew.
 const MOST_KEPT: usize = 65_536;
 
@@ -28,9 +26,6 @@ impl<C: TokenCounter> MemoCounter<C> {
 
 impl<C: TokenCounter> TokenCounter for MemoCounter<C> {
     fn count(&self, text: &str) -> Tokens {
-        if text.len() < WORTH_IT {
-            return self.inner.count(text);
-        }
         // 64 bits over at most 65,536 texts: a collision is less likely than a broken disk, and costs a wrong estimate.
         let key = self.hasher.hash_one(text);
         if let Some(tokens) = self.known.lock().get(&key) {

@@ -3,15 +3,19 @@
 use std::sync::Arc;
 
 use sid_llm::ChatRequest;
-use sid_memory::{Budget, EvictionPlan, FifoQueue, HeadSize, Item, MESSAGE_OVERHEAD, Pressure, SummaryTask, View, count_bytes, fit_specs, plan_eviction, plan_half, pressure, render, spec_tokens, valid_view};
+use sid_memory::{
+    Budget, EvictionPlan, FifoQueue, HeadSize, Item, MESSAGE_OVERHEAD, Pressure, SummaryTask, View, count_bytes, fit_specs, plan_eviction,
+    plan_half, pressure, render, spec_tokens, valid_view,
+};
 use sid_store::Loaded;
 use sid_types::{Body, EventBody, MessageId, Owner, RecursiveSummary, Scope, Tokens, ToolSpec};
+use tracing::debug;
 
 use crate::compaction::Ahead;
-use crate::context::RecalledView;
 use crate::engine::Inner;
 use crate::machine::{RunMachine, StepFacts};
 use crate::prompt::{PrefixParts, assemble, render_prefix};
+use crate::recall::Reminder;
 use crate::tail::{Tail, clock_line};
 use crate::{CoreError, ModelEntry, diary, recall};
 
@@ -20,6 +24,14 @@ const MAX_SHRINKS: u32 = 4;
 
 /// Most tokens of recalled snippets in any window: small models lose the thread in more.
 const MOST_RECALLED: Tokens = Tokens(2_400);
+
+/// From this share of a prompt's room on the engine is asked for the exact size, if it can say.
+const EXACT_FROM: (u32, u32) = (9, 10);
+/// Most times that a prompt is made anew because the engine counts more than was estimated.
+const MAX_RECOUNTS: u32 = 3;
+
+/// Most bytes of a changed block that the tail shows. More than a block may have; halved until the prompt fits.
+const MOST_OF_A_BLOCK: usize = 1 << 20;
 
 /// A request with what is known about it.
 pub(crate) struct Prepared {
@@ -36,7 +48,7 @@ pub(crate) struct PreparedView {
     pub(crate) tools: Vec<ToolSpec>,
     pub(crate) view: View,
     pub(crate) tail: Tail,
-    pub(crate) recalled: Vec<RecalledView>,
+    pub(crate) recalled: Vec<Reminder>,
     pub(crate) messages: Vec<sid_llm::ChatMessage>,
     pub(crate) counted: Tokens,
 }
@@ -51,8 +63,10 @@ pub(crate) struct TurnPreparation {
     specs: Vec<ToolSpec>,
     zone: jiff::tz::TimeZone,
     /// What was recalled for the stimulus: once per run, so that the steps of a run share their prefix.
-    recalled: Option<Vec<RecalledView>>,
+    recalled: Option<Vec<Reminder>>,
     shrinks: u32,
+    /// The queue was filling up when the last prompt was made.
+    is_filling: bool,
 }
 
 impl TurnPreparation {
@@ -61,7 +75,7 @@ impl TurnPreparation {
         let window = spec.context_window.map_or(model.window(), |own| own.min(model.window()));
         let specs = inner.tools.specs(spec.tools.as_deref());
         let zone = render::zone(loaded.user.as_ref().and_then(|u| u.timezone.as_deref()).unwrap_or("UTC"));
-        Self { max_output: spec.max_output, inner, scope, model, window, specs, zone, recalled: None, shrinks: 0 }
+        Self { max_output: spec.max_output, inner, scope, model, window, specs, zone, recalled: None, shrinks: 0, is_filling: false }
     }
 
     pub(crate) fn budget(&self) -> Budget {
@@ -96,10 +110,34 @@ impl TurnPreparation {
 
     /// Pages out where needed, renders the prefix where needed, recalls at the first step, and assembles.
     pub(crate) async fn prepare(&mut self, machine: &mut RunMachine) -> Result<Prepared, CoreError> {
-        let made = self.make(machine).await?;
+        let mut made = self.make(machine).await?;
+        let mut request = self.request(machine, &made);
+        let mut counted = made.counted;
+        for _ in 0..MAX_RECOUNTS {
+            if made.counted < made.budget.prompt().share(EXACT_FROM.0, EXACT_FROM.1) {
+                break;
+            }
+            match self.model.chat.count_prompt(&request).await {
+                Ok(Some(exact)) => {
+                    self.model.counter.learn(made.counted, exact);
+                    counted = exact;
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    debug!(%error, "the engine could not count the prompt; the estimate stands");
+                    break;
+                }
+            }
+            if counted <= made.budget.prompt() {
+                break;
+            }
+            made = self.make(machine).await?;
+            request = self.request(machine, &made);
+            counted = made.counted;
+        }
         machine.event(EventBody::Recalled {
-            items: made.recalled.iter().map(|r| (r.id.clone(), r.score, r.text.clone())).collect(),
-            prompt_tokens: made.counted.0,
+            items: made.recalled.iter().map(|r| r.shown.clone()).collect(),
+            prompt_tokens: counted.0,
             window_tokens: self.window.0,
         });
         let first = made.view.messages.iter().find_map(|m| m.seq).map_or(0, |s| s.0);
@@ -107,17 +145,20 @@ impl TurnPreparation {
         let facts = StepFacts {
             tail: Some(made.tail.render()),
             queue: (first, last),
-            recalled: made.recalled.iter().map(|r| (r.id.clone(), r.score)).collect(),
+            recalled: made.recalled.iter().map(|r| (r.shown.id.clone(), r.shown.score)).collect(),
             ..StepFacts::default()
         };
-        let request = ChatRequest {
-            messages: made.messages,
-            tools: made.tools,
+        Ok(Prepared { request, facts, counted })
+    }
+
+    fn request(&self, machine: &RunMachine, made: &PreparedView) -> ChatRequest {
+        ChatRequest {
+            messages: made.messages.clone(),
+            tools: made.tools.clone(),
             max_tokens: made.budget.answer,
             temperature: machine.state().agent.spec.temperature,
             json_schema: None,
-        };
-        Ok(Prepared { request, facts, counted: made.counted })
+        }
     }
 
     /// The prompt of the present state, part by part.
@@ -143,17 +184,25 @@ impl TurnPreparation {
         let mut recalled = self.recalled.clone().unwrap_or_default();
         let view = valid_view(&queue, &fitted, &count);
         let prefix = machine.state().conversation.prefix.clone().unwrap_or_default();
-        let has_pressure = pressure(&queue, &fitted) >= Pressure::Warning && !tools.is_empty();
+        self.is_filling = pressure(&queue, &fitted) >= Pressure::Warning;
+        let has_pressure = self.is_filling && !tools.is_empty();
         let system_anywhere = self.model.chat.info().profile.system_anywhere;
 
+        let prefix_size = count(&prefix);
+        let mut shown_of_blocks = MOST_OF_A_BLOCK;
         // The caps make the whole fit; a count that moved since the prefix was rendered is paid for by the tail.
         loop {
-            let tail = self.tail(machine, &prefix, &recalled, has_pressure);
-            let tail_text = tail.render();
-            let counted = count(&prefix) + tools_size + view.tokens + count(&tail_text) + MESSAGE_OVERHEAD + MESSAGE_OVERHEAD;
+            let mut tail = self.tail(machine, &prefix, &recalled, has_pressure);
+            tail.cut_blocks(shown_of_blocks);
+            let counted = prefix_size + tools_size + view.tokens + tail.tokens(&count) + MESSAGE_OVERHEAD + MESSAGE_OVERHEAD;
             if counted > budget.prompt() && !recalled.is_empty() {
                 // Best first: the last one is the one that is missed least.
                 recalled.pop();
+                continue;
+            }
+            if counted > budget.prompt() && shown_of_blocks > 0 {
+                // Much was written into core memory since the prefix was rendered: its beginnings are shown.
+                shown_of_blocks /= 2;
                 continue;
             }
             if counted > self.window {
@@ -163,7 +212,7 @@ impl TurnPreparation {
                     Budget::MIN_WINDOW
                 )));
             }
-            let messages = assemble(&prefix, &view, &tail_text, system_anywhere);
+            let messages = assemble(&prefix, &view, &tail.render(), system_anywhere);
             return Ok(PreparedView { budget: fitted, prefix, tools, view, tail, recalled, messages, counted });
         }
     }
@@ -228,13 +277,13 @@ impl TurnPreparation {
         Ok(())
     }
 
-    fn tail(&self, machine: &RunMachine, prefix: &str, recalled: &[RecalledView], has_pressure: bool) -> Tail {
+    fn tail(&self, machine: &RunMachine, prefix: &str, recalled: &[Reminder], has_pressure: bool) -> Tail {
         let state = machine.state();
-        let mut by_time: Vec<&RecalledView> = recalled.iter().collect();
+        let mut by_time: Vec<&Reminder> = recalled.iter().collect();
         by_time.sort_by_key(|r| r.order);
         Tail {
             clock: clock_line(machine.now(), state.user.as_ref().and_then(|u| u.timezone.as_deref()), state.last_contact),
-            recalled: by_time.into_iter().map(|r| r.text.clone()).collect(),
+            recalled: by_time.into_iter().map(|r| r.shown.text.clone()).collect(),
             changed_blocks: state
                 .blocks
                 .iter()
@@ -248,15 +297,15 @@ impl TurnPreparation {
 
     /// What to prepare a summary from, when the queue is filling up.
     pub(crate) fn ahead(&self, state: Loaded) -> Option<Ahead> {
+        if !self.is_filling {
+            return None;
+        }
         let budget = self.budget();
         let counter = self.model.counter.clone();
         let count = move |text: &str| counter.count(text);
         let prefix = state.conversation.prefix.as_deref().map_or(Tokens(0), &count);
         let fitted = budget.fitted(&HeadSize { instructions: prefix, ..HeadSize::default() });
         let mut queue = FifoQueue::load(&state.queue, &[], self.zone.clone(), &count);
-        if pressure(&queue, &fitted) < Pressure::Warning {
-            return None;
-        }
         let plan = plan_half(&queue, &fitted)?;
         let evicted: Vec<Item> = queue.page_out(&plan, &count);
         Some(Ahead {

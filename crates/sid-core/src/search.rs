@@ -1,16 +1,17 @@
-//! Search for people and for the API: the same recall that a turn makes.
+//! Search for people and for the API: the ranking of a turn's recall, without its associations.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sid_memory::ranking::{EXCERPT_BYTES, render_excerpt};
+use sid_memory::ranking::render_excerpt;
+use sid_memory::recall::{RecallHit, RecallOptions};
 use sid_store::{Channels, Record, RecordId, RecordKinds, SearchQuery, TimeRange};
 use sid_types::{ConversationId, Owner, Role, Scope, Seq};
 
 use crate::CoreError;
 use crate::engine::Inner;
-use crate::recall::{self, Hit};
+use crate::recall;
 
 /// What to look for.
 #[derive(Debug, Clone)]
@@ -109,27 +110,30 @@ pub(crate) async fn search(inner: &Arc<Inner>, scope: &Scope, request: &SearchRe
     };
     let zone = sid_memory::render::zone(timezone.as_deref().unwrap_or("UTC"));
     let now = request.now.unwrap_or_else(|| inner.clock.now()).to_zoned(zone);
-    let (hits, searched) = recall::find(inner, scope, query, &now, k, EXCERPT_BYTES, false).await?;
-    Ok(SearchResponse { hits: hits.into_iter().map(shown).collect(), searched })
+    // Whoever asks a question wants its answers, not what they bring to mind.
+    let options = RecallOptions { now: Some(now), limit: k, follow: false, ..RecallOptions::default() };
+    let found = recall::find(inner, scope, query, &options).await?;
+    Ok(SearchResponse { hits: found.hits.into_iter().map(shown).collect(), searched: found.searched })
 }
 
-fn shown(hit: Hit) -> SearchHit {
-    let message = match &hit.record {
+fn shown(hit: RecallHit) -> SearchHit {
+    let record = hit.found.record;
+    let message = match &record {
         Record::Message(m) => Some(m),
         Record::Passage(_) | Record::Diary(_) => None,
     };
     SearchHit {
-        id: hit.record.id(),
-        text: hit.record.text().to_owned(),
-        excerpt: render_excerpt(hit.record.text(), &hit.excerpt),
-        at: hit.record.at(),
+        id: record.id(),
+        text: record.text().to_owned(),
+        excerpt: render_excerpt(record.text(), &hit.excerpt),
+        at: record.at(),
         speaker: message.map(|m| m.speaker.clone().unwrap_or_else(|| sid_memory::render::role_name(m.body.role()).to_owned())),
         role: message.map(|m| m.body.role()),
         score: hit.score,
-        channels: hit.channels,
-        why: hit.why,
+        channels: hit.found.channels,
+        why: hit.parts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
         conversation: message.map(|m| m.conversation),
         seq: message.map(|m| m.seq),
-        owner: hit.owner,
+        owner: hit.found.owner,
     }
 }

@@ -2,10 +2,13 @@
 //!
 //! Time, gap, recalled snippets, changed blocks and memory pressure change every turn; standing last, they leave the prefix alone.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use sid_memory::Count;
+use sid_types::Tokens;
 
 /// What the tail says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,24 +27,37 @@ impl Tail {
     /// The text as the model sees it.
     #[must_use]
     pub fn render(&self) -> String {
-        let mut out = format!("<context>\n{}\n", self.clock);
+        self.lines().join("\n")
+    }
+
+    /// Cuts each changed block's value to so many bytes.
+    pub(crate) fn cut_blocks(&mut self, most: usize) {
+        for (_, value) in self.changed_blocks.iter_mut().filter(|(_, value)| value.len() > most) {
+            value.truncate(value.floor_char_boundary(most));
+            value.push_str(" (cut: too long for this window)");
+        }
+    }
+
+    /// Its size, counted line by line: most of the recalled lines have been counted before.
+    #[must_use]
+    pub fn tokens(&self, count: &Count<'_>) -> Tokens {
+        let line_break = count("\n");
+        self.lines().iter().map(|line| count(line) + line_break).sum()
+    }
+
+    fn lines(&self) -> Vec<Cow<'_, str>> {
+        let mut lines: Vec<Cow<'_, str>> = vec!["<context>".into(), self.clock.as_str().into()];
         if !self.changed_blocks.is_empty() {
-            out.push_str("Core memory has changed:\n");
-            for (label, value) in &self.changed_blocks {
-                let _ = writeln!(out, "<{label}>\n{value}\n</{label}>");
-            }
+            lines.push("Core memory has changed:".into());
+            lines.extend(self.changed_blocks.iter().map(|(label, value)| format!("<{label}>\n{value}\n</{label}>").into()));
         }
         if !self.recalled.is_empty() {
-            out.push_str("From your memory (oldest first; newer facts replace older ones):\n");
-            for snippet in &self.recalled {
-                let _ = writeln!(out, "{snippet}");
-            }
+            lines.push("From your memory (oldest first; newer facts replace older ones):".into());
+            lines.extend(self.recalled.iter().map(|snippet| snippet.as_str().into()));
         }
-        if let Some(warning) = &self.warning {
-            let _ = writeln!(out, "{warning}");
-        }
-        out.push_str("</context>");
-        out
+        lines.extend(self.warning.iter().map(|warning| warning.as_str().into()));
+        lines.push("</context>".into());
+        lines
     }
 }
 
@@ -83,9 +99,24 @@ mod tests {
     #[test]
     fn clock_lines() {
         check("2025-05-20T09:00:00Z", None, None, "It is Tuesday, 2025-05-20 09:00 (UTC).");
-        check("2025-05-20T09:00:00Z", Some("2025-05-20T08:30:00Z"), Some("Europe/Berlin"), "It is Tuesday, 2025-05-20 11:00 (Europe/Berlin).");
-        check("2025-05-20T09:00:00Z", Some("2025-05-11T09:00:00Z"), None, "It is Tuesday, 2025-05-20 09:00 (UTC). The user last wrote 9 days ago.");
-        check("2025-05-20T09:00:00Z", Some("2025-02-11T09:00:00Z"), None, "It is Tuesday, 2025-05-20 09:00 (UTC). The user last wrote 3 months ago.");
+        check(
+            "2025-05-20T09:00:00Z",
+            Some("2025-05-20T08:30:00Z"),
+            Some("Europe/Berlin"),
+            "It is Tuesday, 2025-05-20 11:00 (Europe/Berlin).",
+        );
+        check(
+            "2025-05-20T09:00:00Z",
+            Some("2025-05-11T09:00:00Z"),
+            None,
+            "It is Tuesday, 2025-05-20 09:00 (UTC). The user last wrote 9 days ago.",
+        );
+        check(
+            "2025-05-20T09:00:00Z",
+            Some("2025-02-11T09:00:00Z"),
+            None,
+            "It is Tuesday, 2025-05-20 09:00 (UTC). The user last wrote 3 months ago.",
+        );
         check("2025-05-20T09:00:00Z", Some("2025-05-21T09:00:00Z"), Some("Not/AZone"), "It is Tuesday, 2025-05-20 09:00 (Not/AZone).");
     }
 }

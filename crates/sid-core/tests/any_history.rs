@@ -167,7 +167,8 @@ fn the_checkers_fail_on_planted_bugs() {
     ] {
         assert!(!problems(&request(bad.clone()), Tokens(1_000)).is_empty(), "{bad:?}");
     }
-    let message = |seq| sid_types::NewMessage::user("x", sid_types::Timestamp::UNIX_EPOCH).placed(sid_types::ConversationId::new(), Seq(seq), None);
+    let message =
+        |seq| sid_types::NewMessage::user("x", sid_types::Timestamp::UNIX_EPOCH).placed(sid_types::ConversationId::new(), Seq(seq), None);
     assert_eq!(gaps(&[message(1), message(2)]), None);
     assert_eq!(gaps(&[message(1), message(3)]), Some(Seq(3)));
 }

@@ -23,7 +23,9 @@ async fn a_plain_turn_is_answered_recorded_and_told() {
     assert!(events.iter().enumerate().all(|(i, e)| e.seq == i as u64 + 1), "event numbers are dense");
     let request = house.model.last();
     assert!(system_text(&request).contains("talking with Ann"));
-    assert!(matches!(request.messages.last(), Some(ChatMessage::User { text }) if text.ends_with("Hi there") && text.starts_with("<context>")));
+    assert!(
+        matches!(request.messages.last(), Some(ChatMessage::User { text }) if text.ends_with("Hi there") && text.starts_with("<context>"))
+    );
     assert_eq!(request.tools.len(), 6);
 }
 
@@ -179,7 +181,8 @@ async fn between_page_outs_each_prompt_begins_with_the_one_before() {
     for i in 0..60 {
         let run = house.say(&format!("Message number {i} about the garden, the weather and what the neighbours said on day {i}.")).await;
         let request = house.model.last();
-        let total: Tokens = Tokens(request.messages.iter().map(|m| serde_json::to_string(m).map_or(0, |s| s.len() as u32)).sum::<u32>() / 4);
+        let total: Tokens =
+            Tokens(request.messages.iter().map(|m| serde_json::to_string(m).map_or(0, |s| s.len() as u32)).sum::<u32>() / 4);
         assert!(total.0 < 2_000 + 400, "turn {i}: {total}");
         let events = house.store.events(&house.scope, run.id, 0, 100).await.expect("events");
         let paged = events.iter().any(|e| matches!(e.body, EventBody::PageOut { .. }));
@@ -201,13 +204,18 @@ async fn what_left_the_queue_is_recalled_when_it_matters() {
     let house = House::open(Scripted::new(2_000, vec![])).await;
     house.say_at("My serial number is WX-5567-Q for the e-bike.", at("2025-03-03T09:00:00Z")).await;
     for i in 0..60 {
-        house.say_at(&format!("Small talk {i} on soup, trains, curtains and other things of no weight at all."), at("2025-03-10T09:00:00Z")).await;
+        house
+            .say_at(&format!("Small talk {i} on soup, trains, curtains and other things of no weight at all."), at("2025-03-10T09:00:00Z"))
+            .await;
     }
     house.say_at("The police want the serial number of my e-bike.", at("2025-05-20T09:00:00Z")).await;
     let request = house.model.last();
     let Some(ChatMessage::User { text }) = request.messages.last() else { panic!("ends with the user") };
     assert!(text.contains("[2025-03-03 Mon] user: My serial number is WX-5567-Q"), "{text}");
-    assert!(text.contains("It is Tuesday, 2025-05-20 09:00 (UTC). The user last wrote 2 months ago.") || text.contains("71 days ago"), "{text}");
+    assert!(
+        text.contains("It is Tuesday, 2025-05-20 09:00 (UTC). The user last wrote 2 months ago.") || text.contains("71 days ago"),
+        "{text}"
+    );
     let run = house.store.runs(&house.scope, house.conversation.id, 1).await.expect("runs").remove(0);
     let step = house.store.steps(&house.scope, run.id).await.expect("steps").remove(0);
     assert!(!step.recalled.is_empty() && step.tail.is_some_and(|t| t.contains("WX-5567-Q")));

@@ -141,6 +141,15 @@ pub trait ChatModel: Send + Sync {
 
     /// Answers a prompt. The stream does its work as it is polled; dropping it ends the call.
     async fn chat(&self, request: ChatRequest) -> Result<ChatStream, LlmError>;
+
+    /// The size of the prompt by the serving engine's own tokenizer, chat template and all. A round trip, meant for prompts that are
+    /// nearly full. Default: `None`, for engines that cannot say.
+    ///
+    /// Errors: those of the endpoint; [`LlmError::Interrupted`] when its answer has no count.
+    async fn count_prompt(&self, request: &ChatRequest) -> Result<Option<Tokens>, LlmError> {
+        let _ = request;
+        Ok(None)
+    }
 }
 
 /// Folds a stream into its answer.

@@ -76,4 +76,8 @@ impl ChatModel for AnyModel {
     async fn chat(&self, request: crate::ChatRequest) -> Result<crate::ChatStream, LlmError> {
         self.0.chat(request).await
     }
+
+    async fn count_prompt(&self, request: &crate::ChatRequest) -> Result<Option<sid_types::Tokens>, crate::LlmError> {
+        self.0.count_prompt(request).await
+    }
 }

@@ -7,61 +7,44 @@ use sid_types::Tokens;
 
 use crate::http::Endpoint;
 use crate::provider::openai_messages;
-use crate::{ChatRequest, Engine, LlmError, ModelProfile, OpenAiConfig};
+use crate::{ChatRequest, Engine, LlmError, ModelProfile};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Counts prompts exactly, chat template and all. A round trip: meant for prompts that are nearly full.
-#[derive(Debug, Clone)]
-pub struct EngineCounter {
-    endpoint: Endpoint,
-    model: String,
-    profile: ModelProfile,
+/// The tokens of a prompt as the engine would see it.
+///
+/// Errors: those of the endpoint; [`LlmError::Interrupted`] when the answer has no count.
+pub(crate) async fn count_prompt(
+    endpoint: &Endpoint,
+    model: &str,
+    profile: &ModelProfile,
+    request: &ChatRequest,
+) -> Result<Tokens, LlmError> {
+    let mut body = Map::new();
+    body.insert("model".into(), model.into());
+    body.insert("messages".into(), openai_messages(&request.messages, profile));
+    if !request.tools.is_empty() {
+        let tools: Value = request
+            .tools
+            .iter()
+            .map(|t| json!({"type": "function", "function": {"name": t.name, "description": t.description, "parameters": t.parameters}}))
+            .collect();
+        body.insert("tools".into(), tools);
+    }
+    let body = Value::Object(body);
+    let count = if profile.engine == Engine::LlamaCpp {
+        let prompt = ask(endpoint, "/apply-template", &body).await?;
+        let prompt = prompt.get("prompt").and_then(Value::as_str).ok_or_else(no_count)?;
+        let tokens = ask(endpoint, "/tokenize", &json!({"content": prompt, "add_special": true, "parse_special": true})).await?;
+        tokens.get("tokens").and_then(Value::as_array).map(|t| t.len() as u64)
+    } else {
+        ask(endpoint, "/tokenize", &body).await?.get("count").and_then(Value::as_u64)
+    };
+    count.and_then(|c| u32::try_from(c).ok()).map(Tokens).ok_or_else(no_count)
 }
 
-impl EngineCounter {
-    /// A counter for a model whose profile says `counts_tokens`; `None` for others.
-    ///
-    /// Errors: [`LlmError::Config`].
-    pub fn new(config: &OpenAiConfig, profile: &ModelProfile) -> Result<Option<Self>, LlmError> {
-        if !profile.counts_tokens {
-            return Ok(None);
-        }
-        Ok(Some(Self { endpoint: config.endpoint()?, model: config.model.clone(), profile: profile.clone() }))
-    }
-
-    /// The tokens of a prompt as the engine would see it.
-    ///
-    /// Errors: those of the endpoint; [`LlmError::Interrupted`] when the answer has no count.
-    pub async fn count_prompt(&self, request: &ChatRequest) -> Result<Tokens, LlmError> {
-        let mut body = Map::new();
-        body.insert("model".into(), self.model.as_str().into());
-        body.insert("messages".into(), openai_messages(&request.messages, &self.profile));
-        if !request.tools.is_empty() {
-            let tools: Value = request
-                .tools
-                .iter()
-                .map(
-                    |t| json!({"type": "function", "function": {"name": t.name, "description": t.description, "parameters": t.parameters}}),
-                )
-                .collect();
-            body.insert("tools".into(), tools);
-        }
-        let body = Value::Object(body);
-        let count = if self.profile.engine == Engine::LlamaCpp {
-            let prompt = self.ask("/apply-template", &body).await?;
-            let prompt = prompt.get("prompt").and_then(Value::as_str).ok_or_else(no_count)?;
-            let tokens = self.ask("/tokenize", &json!({"content": prompt, "add_special": true, "parse_special": true})).await?;
-            tokens.get("tokens").and_then(Value::as_array).map(|t| t.len() as u64)
-        } else {
-            self.ask("/tokenize", &body).await?.get("count").and_then(Value::as_u64)
-        };
-        count.and_then(|c| u32::try_from(c).ok()).map(Tokens).ok_or_else(no_count)
-    }
-
-    async fn ask(&self, path: &str, body: &Value) -> Result<Value, LlmError> {
-        self.endpoint.json(&self.endpoint.unversioned(path), Some(body), PATIENCE).await
-    }
+async fn ask(endpoint: &Endpoint, path: &str, body: &Value) -> Result<Value, LlmError> {
+    endpoint.json(&endpoint.unversioned(path), Some(body), PATIENCE).await
 }
 
 fn no_count() -> LlmError {

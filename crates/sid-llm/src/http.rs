@@ -113,7 +113,13 @@ impl Endpoint {
         }
         let retry_after = retry_after(response.headers());
         let body = read_bounded(response, MAX_ERROR_BODY).await.unwrap_or_default();
-        Err(refusal::of_status(status, retry_after, &String::from_utf8_lossy(&body)))
+        Err(match refusal::of_status(status, retry_after, &String::from_utf8_lossy(&body)) {
+            // Mostly a wrong `base_url`, so say where that led.
+            LlmError::Refused { status: status @ (404 | 405), detail } => {
+                LlmError::Refused { status, detail: format!("{} answers: {detail}", redact(url)) }
+            }
+            error => error,
+        })
     }
 
     /// A small JSON answer, within `limit`.

@@ -49,7 +49,6 @@ pub use chat::{
 pub use connect::{AnyModel, ModelConfig};
 pub use count::{ByteCounter, CalibratedCounter, LargerOf, TokenCounter};
 #[cfg(feature = "openai")]
-pub use count_engine::EngineCounter;
 #[cfg(any(feature = "openai", feature = "ollama"))]
 pub use discover::discover;
 pub use embed::{EmbedInput, Embedder, EmbeddingGeneration};

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use sid_llm::{
-    ChatMessage, ChatModel as _, ChatRequest, EngineCounter, LadderPolicy, ModelConfig, ModelExt as _, OpenAiConfig, ProfileOverrides,
-    Rung, complete, discover, probe,
+    ChatMessage, ChatModel as _, ChatRequest, LadderPolicy, ModelConfig, ModelExt as _, OpenAiConfig, ProfileOverrides, Rung, complete,
+    discover, probe,
 };
 use sid_types::{Tokens, ToolSpec};
 
@@ -48,8 +48,8 @@ async fn speaks_counts_and_obeys_schemas() {
     eprintln!("plain: {plain:?}");
     assert!(!plain.is_empty());
     let reported = plain.usage.expect("usage is reported").prompt_tokens;
-    if let Some(counter) = EngineCounter::new(&config, &profile).expect("a good configuration") {
-        let counted = u64::from(counter.count_prompt(&request()).await.expect("a count").0);
+    if let Some(counted) = model.count_prompt(&request()).await.expect("an answer") {
+        let counted = u64::from(counted.0);
         eprintln!("counted {counted}, reported {reported}");
         assert!(counted.abs_diff(reported) <= 2, "counted {counted}, reported {reported}");
     }

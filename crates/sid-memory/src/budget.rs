@@ -111,11 +111,11 @@ impl Budget {
         let w = window.0;
         let margin = (w / 50).clamp(8.min(w), 2_048);
         let least_prompt = MIN_INSTRUCTIONS + MIN_BLOCKS + MIN_SUMMARY + MIN_RECALL + MIN_TAIL + MIN_QUEUE;
-        let answer = match max_output {
-            Some(Tokens(n)) => n.max(1).min(w / 2),
-            None => (w / 8).clamp(MIN_ANSWER, 4_096),
+        let (answer, least_answer) = match max_output {
+            Some(Tokens(n)) => (n.max(1).min(w / 2), n.max(1).min(w / 8)),
+            None => ((w / 8).clamp(MIN_ANSWER, 4_096), w / 8),
         };
-        let answer = answer.min(w.saturating_sub(margin).saturating_sub(least_prompt)).max((w / 8).min(MIN_ANSWER));
+        let answer = answer.min(w.saturating_sub(margin).saturating_sub(least_prompt)).max(least_answer.min(MIN_ANSWER));
         let prompt = w.saturating_sub(answer).saturating_sub(margin);
         let share =
             |percent: u64, low: u32, high: u32| u32::try_from(u64::from(prompt) * percent / 100).unwrap_or(u32::MAX).clamp(low, high);

@@ -4,11 +4,17 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use jiff::Zoned;
-use sid_llm::{EmbedInput, Embedder};
+use sid_llm::{EmbedInput, Embedder, LlmError};
 use sid_store::{Candidate, GenerationId, MemorySearch, QueryVector, RecordId, SearchQuery, StoreError};
 use sid_types::Scope;
 
-use crate::ranking::{Candidates, RankQuery, Ranked, Snippet, merge_hops, named_times, rank, second_hop_query, snippet};
+use crate::ranking::{Candidates, EXCERPT_BYTES, RankQuery, Ranked, Snippet, merge_hops, named_times, rank, second_hop_query, snippet};
+
+/// Only the beginning of a long query is searched for: its words would fit everything.
+const QUERY_BYTES: usize = 1_200;
+
+/// Candidates per channel of the second search: only its best few are followed.
+const FOLLOWED_PER_CHANNEL: usize = 20;
 
 /// How to recall.
 #[derive(Debug, Clone)]
@@ -19,11 +25,15 @@ pub struct RecallOptions {
     pub limit: usize,
     /// Whether to search a second time for the names that the first search has found. Default true. Costs a lexical search.
     pub follow: bool,
+    /// See [`RankQuery::excerpt_bytes`].
+    pub excerpt_bytes: usize,
+    /// See [`RankQuery::associative`]. Default false.
+    pub associative: bool,
 }
 
 impl Default for RecallOptions {
     fn default() -> Self {
-        Self { now: None, limit: 50, follow: true }
+        Self { now: None, limit: 50, follow: true, excerpt_bytes: EXCERPT_BYTES, associative: false }
     }
 }
 
@@ -72,10 +82,12 @@ pub async fn recall(
     mut query: SearchQuery,
     options: &RecallOptions,
 ) -> Result<Recalled, StoreError> {
+    query.text.truncate(query.text.floor_char_boundary(QUERY_BYTES));
     if query.vector.is_none()
         && let Some(embedder) = embedder
     {
-        query.vector = vector(embedder, &query.text).await;
+        // An embedder that fails costs the dense channel and nothing else.
+        query.vector = query_vector(embedder, &query.text).await.ok().flatten();
     }
     query.named_times = named_times(&query.text, options.now.as_ref()).into_iter().map(|t| t.told().into()).collect();
     let found = match search.search(scope, &query).await {
@@ -85,15 +97,20 @@ pub async fn recall(
     };
     let (searched, compared_vectors) = (found.searched, query.vector.is_some());
     let text = query.text.clone();
-    let asked = RankQuery { limit: options.limit, ..RankQuery::new(&text, options.now.clone()) };
+    let asked = RankQuery {
+        limit: options.limit,
+        excerpt_bytes: options.excerpt_bytes,
+        associative: options.associative,
+        ..RankQuery::new(&text, options.now.clone())
+    };
     let candidates = Candidates::from(&found);
     let mut ranked = rank(&asked, &candidates);
     let next = options.follow.then(|| second_hop_query(&asked, &candidates, &ranked)).flatten();
     let mut records: HashMap<RecordId, Candidate> = HashMap::new();
     if let Some(next) = next {
-        let again = SearchQuery { text: next.clone(), vector: None, named_times: Vec::new(), ..query };
+        let again = SearchQuery { text: next.clone(), vector: None, named_times: Vec::new(), per_channel: FOLLOWED_PER_CHANNEL, ..query };
         let second = search.search(scope, &again).await?;
-        let hits = rank(&RankQuery { text: &next, now: None, ..asked }, &Candidates::from(&second));
+        let hits = rank(&RankQuery { text: &next, now: None, associative: false, ..asked }, &Candidates::from(&second));
         ranked = merge_hops(ranked, hits);
         ranked.truncate(options.limit);
         records.extend(second.items.into_iter().map(|c| (c.record.id(), c)));
@@ -109,8 +126,12 @@ fn hit(ranked: Ranked<RecordId>, records: &mut HashMap<RecordId, Candidate>) -> 
     Some(RecallHit { found, score: ranked.score, parts: ranked.parts, excerpt: ranked.excerpt, hop: ranked.hop })
 }
 
-/// The query's vector; `None` when the embedder fails: words alone still find most things.
-async fn vector(embedder: &dyn Embedder, text: &str) -> Option<QueryVector> {
-    let values = embedder.embed(EmbedInput::Query, &[text.to_owned()]).await.ok()?.pop()?;
-    Some(QueryVector { generation: GenerationId(embedder.generation().id), values })
+/// The vector of a query's beginning, as far as it is searched for; `None` for a text without words. Errors: the embedder's.
+pub async fn query_vector(embedder: &dyn Embedder, text: &str) -> Result<Option<QueryVector>, LlmError> {
+    let text = &text[..text.floor_char_boundary(QUERY_BYTES)];
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    let values = embedder.embed(EmbedInput::Query, &[text.to_owned()]).await?.pop();
+    Ok(values.map(|values| QueryVector { generation: GenerationId(embedder.generation().id), values }))
 }

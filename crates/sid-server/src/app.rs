@@ -172,6 +172,7 @@ impl App {
             // Idle background workers end by themselves; nobody has to wait for their next look at the clock.
             () = self.no_runs() => {}
         }
+        self.backend().settle().await;
         self.closing().cancel();
     }
 

@@ -31,6 +31,15 @@ impl Backend {
         &self.store
     }
 
+    /// Called at the end of a drain: what is in the write-ahead log goes into the database's file.
+    pub(crate) async fn settle(&self) {
+        if let Some((store, _)) = &self.embedded
+            && let Err(e) = store.checkpoint().await
+        {
+            tracing::warn!("the write-ahead log stays as it is until the next start: {e}");
+        }
+    }
+
     /// An online copy in a file that goes away with the answer; `None` = this store has none.
     pub(crate) async fn backup(&self) -> Result<Option<Copy>, StoreError> {
         let Some((store, folder)) = &self.embedded else { return Ok(None) };

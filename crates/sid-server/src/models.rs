@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::RwLock;
-use sid_core::{ModelEntry, Models};
+use sid_core::{MemoCounter, ModelEntry, Models};
 use sid_llm::{
     ByteCounter, CalibratedCounter, ChatModel, ChatRequest, ChatStream, LargerOf, LlmError, ModelConfig, ModelExt as _, ModelInfo,
     ModelProfile, OllamaConfig, OpenAiConfig, ProfileOverrides, RetryPolicy, Rung, TiktokenCounter, Timeouts, TokenCounter, Vocabulary,
@@ -92,9 +92,11 @@ impl ModelDirectory {
 fn counter(tokenizer: Tokenizer) -> Arc<dyn TokenCounter> {
     match tokenizer {
         Tokenizer::Bytes => Arc::new(CalibratedCounter::new(ByteCounter)),
-        Tokenizer::Auto => Arc::new(CalibratedCounter::new(LargerOf(TiktokenCounter::new(Vocabulary::Cl100k), ByteCounter))),
-        Tokenizer::Cl100k => Arc::new(CalibratedCounter::new(TiktokenCounter::new(Vocabulary::Cl100k))),
-        Tokenizer::O200k => Arc::new(CalibratedCounter::new(TiktokenCounter::new(Vocabulary::O200k))),
+        Tokenizer::Auto => {
+            Arc::new(CalibratedCounter::new(MemoCounter::new(LargerOf(TiktokenCounter::new(Vocabulary::Cl100k), ByteCounter))))
+        }
+        Tokenizer::Cl100k => Arc::new(CalibratedCounter::new(MemoCounter::new(TiktokenCounter::new(Vocabulary::Cl100k)))),
+        Tokenizer::O200k => Arc::new(CalibratedCounter::new(MemoCounter::new(TiktokenCounter::new(Vocabulary::O200k)))),
     }
 }
 
@@ -253,6 +255,11 @@ impl ChatModel for LiveModel {
         }
         let model = self.current.read().clone();
         model.chat(request).await
+    }
+
+    async fn count_prompt(&self, request: &ChatRequest) -> Result<Option<Tokens>, LlmError> {
+        let model = self.current.read().clone();
+        model.count_prompt(request).await
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sid_core::Submit;
+use sid_core::{Submit, Submitted};
 use sid_store::StoreError;
 use sid_types::{Message, Role, Run, Scope, Seq};
 
@@ -12,14 +12,13 @@ use crate::error::ApiError;
 /// A run that was accepted. It goes on whether anybody waits or not.
 pub(crate) struct Turn {
     pub(crate) scope: Scope,
-    /// As it was when it was accepted.
-    pub(crate) run: Run,
+    pub(crate) submitted: Submitted,
 }
 
 /// Accepts a stimulus. After `Ok`, it is stored and will be answered.
 pub(crate) async fn submit(app: &App, scope: Scope, submit: Submit) -> Result<Turn, ApiError> {
     let submitted = app.engine().submit(&scope, submit).await?;
-    Ok(Turn { scope, run: submitted.run })
+    Ok(Turn { scope, submitted })
 }
 
 impl Turn {
@@ -27,8 +26,8 @@ impl Turn {
     pub(crate) async fn end(self, app: &App) -> Result<Run, ApiError> {
         let limit = Duration::from_millis(app.config().server.wait_limit_ms);
         tokio::select! {
-            run = app.engine().wait(&self.scope, self.run.id, limit) => Ok(run?),
-            () = app.closing().cancelled() => Ok(app.store().run(&self.scope, self.run.id).await?),
+            run = app.engine().end_of(&self.scope, &self.submitted, limit) => Ok(run?),
+            () = app.closing().cancelled() => Ok(app.store().run(&self.scope, self.submitted.run.id).await?),
         }
     }
 }
@@ -36,7 +35,17 @@ impl Turn {
 /// All messages of a run, in order: what was said, tool results, the answer.
 pub(crate) async fn messages_of(app: &App, scope: &Scope, run: &Run) -> Result<Vec<Message>, StoreError> {
     const PAGE: usize = 100;
+    const SHORT: usize = 8;
     let Some(first) = run.stimulus.first() else { return Ok(Vec::new()) };
+    // Mostly the conversation ends with a short run, and it is this one.
+    let mut end = app.store().page(scope, run.conversation, None, sid_store::Order::Descending, SHORT).await?;
+    if let Some(start) = end.iter().position(|m| m.id == *first)
+        && end.first().is_some_and(|m| m.run == Some(run.id))
+    {
+        end.truncate(start + 1);
+        end.reverse();
+        return Ok(end);
+    }
     let first = match app.store().message(scope, *first).await {
         Ok(message) => message,
         // It waits with the run, and has no place yet.

@@ -142,7 +142,7 @@ async fn finish(store: &SqliteStore, lease: &Lease, text: String) -> Outcome {
     let effects = vec![
         Effect::Append(vec![NewMessage::assistant(text, at)]),
         Effect::RecordStep(Box::new(step)),
-        Effect::Events(vec![EventBody::Started { attempt: 1 }, EventBody::Step { number: 1, usage, rung: "native".into() }]),
+        Effect::Events(vec![EventBody::Started { epoch: 1 }, EventBody::Step { number: 1, usage, rung: "native".into() }]),
         Effect::Finish { reason: StopReason::EndTurn, error: None },
     ];
     store.commit(lease, Commit { number: 1, effects }).await?;

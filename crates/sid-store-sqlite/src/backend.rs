@@ -24,7 +24,7 @@ use crate::full_text;
 use crate::partitions::Partitions;
 use crate::schema;
 use crate::visibility::Viewer;
-use crate::writer::{After, Aftermath, Grouping, Last, Tx, Writer};
+use crate::writer::{After, Aftermath, Grouping, Last, Tx, WeakWriter, Writer};
 
 /// The database's file in the data folder.
 const FILE: &str = "sid.db";
@@ -80,8 +80,8 @@ impl std::fmt::Debug for SqliteStore {
 impl SqliteStore {
     /// Opens the data folder, or makes it. Needs a tokio runtime, in which the writer's task runs. Tells the time by `clock` alone.
     ///
-    /// Errors: `Invalid` when the folder is in use by another process, cannot be written, or was written by a newer version; `Corrupt`
-    /// when the file is not a database or not Sid's; `Full`.
+    /// Errors: `Unavailable` when the folder is in use by another process; `Invalid` when it cannot be written, or was written by a newer
+    /// version; `Corrupt` when the file is not a database or not Sid's; `Full`.
     pub async fn open(config: SqliteConfig, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         let lock = lock(&config.path).await?;
         let file = config.path.join(FILE);
@@ -90,6 +90,8 @@ impl SqliteStore {
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(10))
             .statement_cache_capacity(256)
+            // Rows come in one batch: waking the other thread for each costs more than reading it.
+            .row_buffer_size(512)
             .pragma("temp_store", "memory")
             .disable_statement_logging();
         let synchronous = if config.synchronous_full { SqliteSynchronous::Full } else { SqliteSynchronous::Normal };
@@ -111,6 +113,7 @@ impl SqliteStore {
             let limit = format!("PRAGMA max_page_count = {pages}");
             sqlx::query(sqlx::AssertSqlSafe(limit)).execute(&mut conn).await.map_err(Fault::Sql)?;
         }
+        release_dead_leases(&mut conn).await?;
         let last = last_numbers(&mut conn).await?;
         let unfinished = full_text::unfinished(&mut conn).await?;
 
@@ -154,6 +157,19 @@ impl SqliteStore {
             // An error is the end: the sender is gone with the writer.
             while ended.changed().await.is_ok() {}
         }
+    }
+
+    /// Brings what has been committed from the write-ahead log into the database's file, and empties the log. Nothing depends on it; a
+    /// folder that is left alone for long, or copied by hand, is one file then.
+    pub async fn checkpoint(&self) -> Result<(), StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(self.0.config.path.join(FILE))
+            .busy_timeout(Duration::from_secs(2))
+            .disable_statement_logging();
+        let mut conn = options.connect().await.map_err(Fault::Sql)?;
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut conn).await.map_err(Fault::Sql)?;
+        sqlx::Connection::close(conn).await.map_err(Fault::Sql)?;
+        Ok(())
     }
 
     /// Copies the whole store to a new file `to`, while it serves: one consistent snapshot, checked, and ready to be put into an empty
@@ -260,22 +276,33 @@ impl SqliteStore {
         let writer = self.0.writer.downgrade();
         tokio::spawn(async move {
             while let Some(part) = parts.recv().await {
-                loop {
-                    let Some(writer) = writer.upgrade() else { return };
-                    match writer.write(move |tx| full_text::fill(tx, part).boxed()).await {
-                        Ok(true) => {}
-                        Ok(false) => break,
-                        Err(error) => {
-                            tracing::warn!(%error, part, "the full-text index could not be extended; the next start tries again");
-                            break;
-                        }
-                    }
-                    drop(writer);
-                    tokio::task::yield_now().await;
+                let filled = in_steps(&writer, move |tx, _| full_text::fill(tx, part).boxed()).await;
+                let tidied = match filled {
+                    Ok(()) => in_steps(&writer, move |tx, step| full_text::tidy(tx, step == 0).boxed()).await,
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = tidied {
+                    tracing::warn!(%error, part, "the full-text index could not be extended; the next start tries again");
                 }
             }
         });
     }
+}
+
+/// Does background work in small transactions, until `step` answers that there is no more, or the store is closed.
+async fn in_steps<F>(writer: &WeakWriter, step: F) -> Result<(), StoreError>
+where
+    F: for<'t> Fn(&'t mut Tx, usize) -> BoxFuture<'t, Result<bool>> + Copy + Send + 'static,
+{
+    for number in 0.. {
+        let Some(writer) = writer.upgrade() else { break };
+        if !writer.write(move |tx| step(tx, number)).await? {
+            break;
+        }
+        drop(writer);
+        tokio::task::yield_now().await;
+    }
+    Ok(())
 }
 
 /// Takes the data folder for this process.
@@ -290,7 +317,7 @@ async fn lock(path: &Path) -> Result<File, StoreError> {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) if tokio::time::Instant::now() < until => tokio::time::sleep(Duration::from_millis(10)).await,
             Err(TryLockError::WouldBlock) => {
-                return Err(StoreError::Invalid(format!(
+                return Err(unavailable(format!(
                     "the data folder {folder} is in use by another sid process; stop it, talk to its server instead, or choose another folder"
                 )));
             }
@@ -323,6 +350,12 @@ fn opening(path: &Path, error: sqlx::Error) -> StoreError {
         Some(11 | 26) => damaged(format!("{} is not a database that SQLite can read ({error})", file.display())),
         _ => Fault::Sql(error).into(),
     }
+}
+
+/// The folder serves one process, so whoever held a lease before is gone: its work may be taken up at once.
+async fn release_dead_leases(conn: &mut SqliteConnection) -> Result<()> {
+    sqlx::query("UPDATE conversations SET expires_at = 0 WHERE head IS NOT NULL AND holder IS NOT NULL").execute(conn).await?;
+    Ok(())
 }
 
 async fn last_numbers(conn: &mut SqliteConnection) -> Result<Last> {

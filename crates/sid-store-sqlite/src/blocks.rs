@@ -327,7 +327,7 @@ pub(crate) async fn edit_in_turn(tx: &mut Tx, viewer: &Viewer, agent: AgentId, u
 
 /// What a turn may do with a block, if it sees it at all.
 ///
-/// Pairs write their own blocks and read the others that they see. A link to the agent raises that to what it says, and shows blocks of
+/// Pairs write their own blocks, an agent alone the agent's; both read the others that they see. A link to the agent raises that to what it says, and shows blocks of
 /// *other* agents; but what belongs to a user or a team is never shown to a turn of somebody else.
 async fn turn_access(
     conn: &mut SqliteConnection,
@@ -346,6 +346,7 @@ async fn turn_access(
     let turn = Viewer { tenant: viewer.tenant, scope: viewer.scope.turn(agent, user) };
     Ok(match row.block.owner {
         Owner::Pair { agent: a, user: u } if a == agent && Some(u) == user => Some(BlockAccess::Write),
+        Owner::Agent { agent: a } if a == agent && user.is_none() => Some(BlockAccess::Write),
         Owner::Pair { user: u, .. } => linked.filter(|_| Some(u) == user),
         Owner::Agent { agent: a } if a != agent => linked,
         Owner::User { user: u } if Some(u) != user => None,
@@ -376,7 +377,7 @@ pub(crate) async fn of_turn(conn: &mut SqliteConnection, viewer: &Viewer, agent:
     for row in &rows {
         let mut block = Row::read(row)?.block;
         let linked = row.maybe_int(11)?.map(access);
-        let is_own = user.is_some_and(|user| block.owner == Owner::Pair { agent, user });
+        let is_own = block.owner == Owner::of_conversation(agent, user);
         block.access = if is_own { BlockAccess::Write } else { linked.unwrap_or(BlockAccess::Read) };
         blocks.push(block);
     }

@@ -93,6 +93,11 @@ fn uuid(bytes: &[u8]) -> Result<Uuid> {
     Uuid::from_slice(bytes).map_err(|_| Fault::Store(damaged("an id has not 16 bytes")))
 }
 
+/// An id as SQLite's `hex` writes it.
+pub(crate) fn from_hex<T: Id>(text: &str) -> Result<T> {
+    Uuid::try_parse(text).map(T::of).map_err(|_| Fault::Store(damaged("an id has not 16 bytes")))
+}
+
 /// A document column.
 pub(crate) fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<String> {
     Ok(serde_json::to_string(value)?)

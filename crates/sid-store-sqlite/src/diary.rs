@@ -7,17 +7,17 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use sid_store::{DiaryQuery, DiaryStore, DiaryWork, Record, RecordId, StoreError};
+use sid_store::{DiaryQuery, DiaryStore, DiaryWork, MOST_OF_A_DAY, Record, RecordId, StoreError};
 use sid_types::{DiaryEntry, DiaryLevel, KeyId, Message, Owner, Principal, Scope, TenantId, Timestamp};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::archival::forget_record;
 use crate::backend::SqliteStore;
-use crate::codec::{Columns, Id, date, days, level, level_number, nanos, to_json};
+use crate::codec::{Columns, Id, date, days, from_hex, level, level_number, nanos, to_json};
 use crate::directory;
 use crate::error::{Fault, Result, missing};
 use crate::full_text;
-use crate::messages::{self, count, touch, zone};
+use crate::messages::{self, Packed, count, touch, zone};
 use crate::partitions::IndexChange;
 use crate::visibility::{Partition, Viewer, owner, turn_scope};
 use crate::writer::{After, Kind, Tx};
@@ -85,18 +85,21 @@ impl DiaryStore for SqliteStore {
         let zone = owner_zone(&mut conn, viewer.tenant, owner).await?;
         let (from, to) = day_range(day, &zone);
         let sql = format!(
-            "SELECT {}, c.id FROM messages m JOIN conversations c ON c.conv = m.conv WHERE m.part = ? AND m.at >= ? AND m.at < ?
-             ORDER BY m.at, c.id, m.seq",
-            messages::COLUMNS
+            "SELECT json_group_array(json_array({}, hex(m.conversation))) FROM (
+                SELECT m.*, c.id AS conversation FROM messages m JOIN conversations c ON c.conv = m.conv
+                WHERE m.part = ? AND m.at >= ? AND m.at < ? ORDER BY m.at DESC, c.id DESC, m.seq DESC LIMIT {MOST_OF_A_DAY}) m",
+            messages::PACKED
         );
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(partition.part)
             .bind(from)
             .bind(to)
-            .fetch_all(&mut *conn)
+            .fetch_one(&mut *conn)
             .await
             .map_err(Fault::Sql)?;
-        let told: Result<Vec<Message>> = rows.iter().map(|row| messages::read(row, row.id(9)?)).collect();
+        let newest_first: Vec<(Packed, String)> = row.json(0)?;
+        let told: Result<Vec<Message>> =
+            newest_first.into_iter().rev().map(|(packed, conversation)| packed.message(from_hex(&conversation)?)).collect();
         Ok(told?)
     }
 

@@ -104,6 +104,21 @@ pub(crate) async fn fill(tx: &mut Tx, part: i64) -> Result<bool> {
     Ok(!is_done)
 }
 
+/// Pages that one step of tidying writes.
+const TIDY_PAGES: i64 = 64;
+
+/// Merges parts of the index, which many small transactions leave in many segments: each word of a search looks into each of them.
+/// Answers whether there is more to do.
+pub(crate) async fn tidy(tx: &mut Tx, is_first: bool) -> Result<bool> {
+    let changes = async |conn: &mut SqliteConnection| sqlx::query("SELECT total_changes()").fetch_one(conn).await?.int(0);
+    let before = changes(&mut tx.conn).await?;
+    // Negative: from now on everything is to become one segment.
+    let pages = if is_first { -TIDY_PAGES } else { TIDY_PAGES };
+    sqlx::query("INSERT INTO full_text (full_text, rank) VALUES ('merge', ?)").bind(pages).execute(&mut tx.conn).await?;
+    // The statement itself counts as one.
+    Ok(changes(&mut tx.conn).await? - before > 1)
+}
+
 /// Partitions that are being brought over, after a restart.
 pub(crate) async fn unfinished(conn: &mut SqliteConnection) -> Result<Vec<i64>> {
     let rows = sqlx::query("SELECT part FROM partitions WHERE filled_to < fill_end").fetch_all(conn).await?;

@@ -33,20 +33,22 @@ impl RecallStore for SqliteStore {
         let mut conn = self.reader().await?;
         let conv = Conv::get(&mut conn, &viewer, conversation).await?;
         let (rule, from) = match order {
-            Order::Ascending => ("m.seq > ? ORDER BY m.seq", from.map_or(0, |s| s.0)),
-            Order::Descending => ("m.seq < ? ORDER BY m.seq DESC", from.map_or(u64::MAX, |s| s.0)),
+            Order::Ascending => ("seq > ? ORDER BY seq", from.map_or(0, |s| s.0)),
+            Order::Descending => ("seq < ? ORDER BY seq DESC", from.map_or(u64::MAX, |s| s.0)),
         };
-        let sql = format!("SELECT {} FROM messages m WHERE m.tenant = ? AND m.conv = ? AND {rule} LIMIT ?", messages::COLUMNS);
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        let sql = format!(
+            "SELECT json_group_array({}) FROM (SELECT * FROM messages WHERE tenant = ? AND conv = ? AND {rule} LIMIT ?) m",
+            messages::PACKED
+        );
+        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(viewer.tenant)
             .bind(conv.conv)
             .bind(i64::try_from(from).unwrap_or(i64::MAX))
             .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-            .fetch_all(&mut *conn)
+            .fetch_one(&mut *conn)
             .await
             .map_err(Fault::Sql)?;
-        let messages: Result<Vec<Message>> = rows.iter().map(|row| messages::read(row, conversation)).collect();
-        Ok(messages?)
+        Ok(messages::unpack(&row, conversation)?)
     }
 
     async fn message(&self, scope: &Scope, message: MessageId) -> Result<Message, StoreError> {

@@ -6,11 +6,13 @@ use sid_store::{Chunk, GenerationId, Record, RecordId};
 use sid_types::{MessageId, PassageId, SummaryId};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
-use crate::codec::{Columns, to_json};
+use crate::codec::{Columns, from_hex, to_json};
 use crate::embedding::{Generation, from_bytes};
 use crate::error::Result;
+use crate::messages::{self, Packed};
 use crate::partitions::Shelf;
-use crate::{archival, diary, messages};
+use crate::writer::Kind;
+use crate::{archival, diary};
 
 /// Rows between two moments at which other tasks get their turn.
 const POLITE: usize = 64;
@@ -18,38 +20,43 @@ const POLITE: usize = 64;
 /// The records with these numbers that are still there, with their numbers, in order of number.
 pub(crate) async fn numbered(conn: &mut SqliteConnection, rids: &[i64]) -> Result<Vec<(i64, Record)>> {
     let mut found = Vec::with_capacity(rids.len());
+    let of_kind = |kind: Kind| rids.iter().copied().filter(|rid| rid & 3 == kind as i64).collect::<Vec<i64>>();
+    let messages = of_kind(Kind::Message);
+    if !messages.is_empty() {
+        let sql = format!(
+            "SELECT json_group_array(json_array({}, hex(c.id), m.rid)) FROM json_each(?) j CROSS JOIN messages m ON m.rid = j.value
+             JOIN conversations c ON c.conv = m.conv",
+            messages::PACKED
+        );
+        let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(to_json(&messages)?).fetch_one(&mut *conn).await?;
+        for (packed, conversation, rid) in row.json::<Vec<(Packed, String, i64)>>(0)? {
+            found.push((rid, Record::Message(packed.message(from_hex(&conversation)?)?)));
+        }
+    }
     for (kind, sql) in [
         (
-            0,
-            format!(
-                "SELECT {}, c.id, m.rid FROM json_each(?) j CROSS JOIN messages m ON m.rid = j.value JOIN conversations c ON c.conv = m.conv",
-                messages::COLUMNS
-            ),
-        ),
-        (
-            1,
+            Kind::Passage,
             format!(
                 "SELECT {} FROM json_each(?) j CROSS JOIN passages p ON p.rid = j.value JOIN partitions o ON o.part = p.part",
                 archival::COLUMNS
             ),
         ),
         (
-            2,
+            Kind::Diary,
             format!(
                 "SELECT {} FROM json_each(?) j CROSS JOIN diary d ON d.rid = j.value JOIN partitions o ON o.part = d.part",
                 diary::COLUMNS
             ),
         ),
     ] {
-        let of_kind: Vec<i64> = rids.iter().copied().filter(|rid| rid & 3 == kind).collect();
-        if of_kind.is_empty() {
+        let asked = of_kind(kind);
+        if asked.is_empty() {
             continue;
         }
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(to_json(&of_kind)?).fetch_all(&mut *conn).await?;
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(to_json(&asked)?).fetch_all(&mut *conn).await?;
         for row in &rows {
             found.push(match kind {
-                0 => (row.int(10)?, Record::Message(messages::read(row, row.id(9)?)?)),
-                1 => (row.int(9)?, Record::Passage(archival::read(row)?)),
+                Kind::Passage => (row.int(9)?, Record::Passage(archival::read(row)?)),
                 _ => (row.int(10)?, Record::Diary(diary::read(row)?)),
             });
         }
@@ -66,11 +73,10 @@ pub(crate) async fn named(conn: &mut SqliteConnection, tenant: i64, ids: &[Recor
         if of_table.is_empty() {
             continue;
         }
-        let sql = format!("SELECT x.rid FROM json_each(?) j CROSS JOIN {table} x ON x.tenant = ? AND x.id = unhex(j.value)");
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(to_json(&of_table)?).bind(tenant).fetch_all(&mut *conn).await?;
-        for row in &rows {
-            rids.push(row.int(0)?);
-        }
+        let sql =
+            format!("SELECT json_group_array(x.rid) FROM json_each(?) j CROSS JOIN {table} x ON x.tenant = ? AND x.id = unhex(j.value)");
+        let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(to_json(&of_table)?).bind(tenant).fetch_one(&mut *conn).await?;
+        rids.extend(row.json::<Vec<i64>>(0)?);
     }
     numbered(conn, &rids).await
 }

@@ -35,7 +35,7 @@ async fn execute(path: &Path, sql: &'static str) {
 async fn a_folder_serves_one_process() {
     let folder = tempfile::tempdir().expect("a folder");
     let first = open_at(folder.path()).await;
-    check(&failure(folder.path()).await, "SID-STORE-INVALID", &["in use by another sid process", &folder.path().display().to_string()]);
+    check(&failure(folder.path()).await, "SID-STORE-UNAVAILABLE", &["in use by another sid process", &folder.path().display().to_string()]);
     first.close().await;
     open_at(folder.path()).await;
 }
@@ -46,7 +46,7 @@ async fn a_clone_keeps_the_folder() {
     let first = open_at(folder.path()).await;
     let clone = first.clone();
     first.close().await;
-    check(&failure(folder.path()).await, "SID-STORE-INVALID", &["in use"]);
+    check(&failure(folder.path()).await, "SID-STORE-UNAVAILABLE", &["in use"]);
     assert!(clone.tenants(&OperatorScope::grant()).await.expect("it serves").is_empty());
 }
 
@@ -142,4 +142,17 @@ async fn opening_again_is_quick() {
     times.sort();
     // Far below the 150 ms of the whole server, even unoptimised on a busy machine.
     assert!(times[2].as_millis() < 150, "{times:?}");
+}
+
+#[tokio::test]
+async fn a_checkpoint_leaves_an_empty_log() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open_at(folder.path()).await;
+    let home = Home::build(&store).await;
+    turn(&store, &home, "said", "answered").await.expect("a turn");
+    let log = || fs::metadata(folder.path().join("sid.db-wal")).map_or(0, |m| m.len());
+    assert!(log() > 0, "the log holds what was written");
+    store.checkpoint().await.expect("done");
+    assert_eq!(log(), 0);
+    turn(&store, &home, "said", "it goes on").await.expect("a turn");
 }

@@ -32,6 +32,9 @@ pub struct DiaryWork {
     pub start: Date,
 }
 
+/// Most messages of one day that a page is made from.
+pub const MOST_OF_A_DAY: usize = 2_000;
+
 /// Keeps the diary and knows what is missing.
 #[async_trait]
 pub trait DiaryStore: Send + Sync {
@@ -43,7 +46,8 @@ pub trait DiaryStore: Send + Sync {
     /// while a page below it is due. The engine's own call.
     async fn diary_work(&self, now: sid_types::Timestamp, limit: usize) -> Result<Vec<DiaryWork>, StoreError>;
 
-    /// Messages (user's and assistant's) that one day's page is made from, in order of time.
+    /// Messages (user's and assistant's) that one day's page is made from, in order of time: all of the day, and of a day that has more
+    /// the last [`MOST_OF_A_DAY`].
     async fn day_messages(&self, scope: &Scope, owner: Owner, day: Date) -> Result<Vec<sid_types::Message>, StoreError>;
 
     /// Writes a page, in place of an older one for the same period. Errors: `NotFound` (owner; or a conversation that the page was made

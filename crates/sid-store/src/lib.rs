@@ -84,7 +84,7 @@ mod state;
 mod store;
 
 pub use blocks::{BlockStore, BlockWrite, NewBlock};
-pub use diary::{DiaryQuery, DiaryStore, DiaryWork};
+pub use diary::{DiaryQuery, DiaryStore, DiaryWork, MOST_OF_A_DAY};
 pub use directory::{ConversationKey, Directory, NewConversation, Page, PageRequest};
 pub use embedding::{Chunk, EmbedJob, EmbeddingIndex, GenerationId, IndexStatus, NewVectors};
 pub use erase::{EraseTarget, Eraser, Receipt};

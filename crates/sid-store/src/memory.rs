@@ -49,7 +49,7 @@ pub trait ArchivalStore: Send + Sync {
     /// Stores passages; one whose id is there already is replaced. All or none.
     ///
     /// Who may write: a tenant principal any owner of its tenant; a user principal `User` (itself), `Pair` (itself) and the teams
-    /// it is in; a turn `Pair`, and nothing else. Anything else is `NotFound`, as if the owner did not exist.
+    /// it is in; a turn its conversation's owner (`Pair`, or `Agent` where the agent is alone), and nothing else. Anything else is `NotFound`, as if the owner did not exist.
     async fn upsert(&self, scope: &Scope, passages: Vec<NewPassage>) -> Result<Vec<Passage>, StoreError>;
 
     /// Passages of one owner, newest first.

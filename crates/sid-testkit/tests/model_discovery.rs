@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use sid_llm::{
-    ChatMessage, ChatModel as _, ChatRequest, EmbedInput, Embedder as _, Engine, EngineCounter, HashEmbedder, LlmError, ModelConfig,
-    ModelProfile, Ollama, OllamaConfig, OpenAiConfig, OpenAiEmbedder, OpenAiEmbedderConfig, ProfileOverrides, Rung, complete, discover,
-    probe,
+    ChatMessage, ChatModel as _, ChatRequest, EmbedInput, Embedder as _, Engine, HashEmbedder, LlmError, ModelConfig, ModelProfile, Ollama,
+    OllamaConfig, OpenAiCompatible, OpenAiConfig, OpenAiEmbedder, OpenAiEmbedderConfig, ProfileOverrides, Rung, complete, discover, probe,
 };
 use sid_testkit::model_server::{Flavour, ModelServer, ServerOptions};
 use sid_types::Tokens;
@@ -94,14 +93,13 @@ async fn the_engine_counts_a_whole_prompt() {
     };
     for flavour in [Flavour::Vllm, Flavour::LlamaCpp] {
         let engine = server(ServerOptions { flavour, ..ServerOptions::default() }).await;
-        let config = OpenAiConfig::new(engine.base_url(), "scripted");
         let profile = discover(&openai(&engine)).await.expect("answers");
-        let counter = EngineCounter::new(&config, &profile).expect("good").expect("it counts");
-        let count = counter.count_prompt(&request).await.expect("a count").0;
+        let model = openai(&engine).connect(profile).expect("good");
+        let count = model.count_prompt(&request).await.expect("an answer").expect("a count").0;
         assert!((200..=240).contains(&count), "{flavour:?}: {count}");
     }
-    let config = OpenAiConfig::new("http://localhost:1", "scripted");
-    assert!(EngineCounter::new(&config, &ModelProfile::default()).expect("good").is_none());
+    let silent = OpenAiCompatible::new(OpenAiConfig::new("http://localhost:1", "scripted")).expect("good");
+    assert_eq!(silent.count_prompt(&request).await.expect("it is not asked"), None);
 }
 
 #[tokio::test]

@@ -45,6 +45,7 @@ pub struct ToolContext {
 impl ToolContext {
     /// A context outside any conversation, for loops of one's own and for tests: an own tenant, no blocks, 2,000 tokens per result.
     #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "a new tenant of its own: there is nothing that this scope could see")]
     pub fn detached(now: Timestamp) -> Self {
         let scope = Scope::grant(sid_types::TenantId::new(), sid_types::Principal::Turn { agent: sid_types::AgentId::new(), user: None });
         Self {

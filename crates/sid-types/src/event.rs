@@ -19,19 +19,33 @@ pub struct Event {
     pub at: Timestamp,
 }
 
+/// A memory that a turn was reminded of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recollection {
+    /// Message, passage or diary id.
+    pub id: String,
+    /// The fused score.
+    pub score: f32,
+    /// What each signal added to it.
+    pub why: Vec<(String, f32)>,
+    /// As it stands in the prompt.
+    pub text: String,
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum EventBody {
-    /// A worker took the run up; `attempt` counts from 1. Text deltas of an earlier attempt's unfinished step are void.
+    /// A worker took the run up, or asked the model anew. Said a second time in a run, text deltas of the step that was under way
+    /// are void.
     Started {
-        /// Which attempt.
-        attempt: u64,
+        /// Epoch of the worker's lease.
+        epoch: u64,
     },
     /// What was recalled for this turn, in short form, for people who ask why.
     Recalled {
-        /// Text of the tail's snippets: `(id, score, snippet)`.
-        items: Vec<(String, f32, String)>,
+        /// The tail's snippets, best first.
+        items: Vec<Recollection>,
         /// Tokens of the prompt and of the window.
         prompt_tokens: u32,
         /// The window.

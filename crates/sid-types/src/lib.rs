@@ -32,7 +32,7 @@ mod unit;
 
 pub use block::{Block, BlockAccess, BlockOp, BlockVersion, Provenance};
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use event::{Event, EventBody};
+pub use event::{Event, EventBody, Recollection};
 pub use id::{
     AgentId, BlockId, ConversationId, IdError, KeyId, MessageId, PassageId, RunId, StepId, SummaryId, TeamId, TenantId, UserId, WorkerId,
 };

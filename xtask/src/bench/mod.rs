@@ -11,7 +11,7 @@ use crate::args::Args;
 
 pub(crate) const HELP: &str = "\
 Usage: cargo xtask bench memory [--only scenarios|locomo|beam] [--scenario ID] [--limit N] [--verbose]
-       cargo xtask bench turn [--quick]
+       cargo xtask bench turn [--quick] [--only PART]
 
 memory   runs the measuring stick (../shared/bench, or SID_BENCH_DIR) against a fresh release server with
          MiniLM through tests/memory/shim.py: the scenarios at the full window and at 40 % of it, LoCoMo
@@ -21,7 +21,8 @@ memory   runs the measuring stick (../shared/bench, or SID_BENCH_DIR) against a 
            --limit      questions per conversation
            --verbose    every scenario, with what failed
 turn     latency, CPU, throughput, memory and start-up of one server with an instant model (docs/performance.md)
-           --quick      a tenth of everything";
+           --quick      a tenth of everything
+           --only       start, sequential, concurrent, prefix, search or history";
 
 pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
     match args.word().as_deref() {

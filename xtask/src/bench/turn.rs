@@ -13,6 +13,7 @@ use crate::{dirs, proc, test};
 
 pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
     let quick = args.flag("--quick");
+    let only = args.value("--only")?;
     args.finish()?;
     let parts = setup::ensure(&[Group::Embed])?;
     test::build_server()?;
@@ -22,6 +23,9 @@ pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
     bench.arg("--minilm").arg(&parts["minilm"]).arg("--onnxruntime").arg(&parts["onnxruntime"]);
     if quick {
         bench.arg("--quick");
+    }
+    if let Some(part) = only {
+        bench.arg("--only").arg(part);
     }
     proc::run(&mut bench)?;
     Ok(ExitCode::SUCCESS)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sid_llm::SseParser;
 use uuid::Uuid;
@@ -35,20 +35,8 @@ pub struct Event {
     pub raw: Value,
 }
 
-/// A memory that was recalled, in short.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub struct RecalledItem {
-    /// Its id.
-    pub id: String,
-    /// Its score.
-    pub score: f64,
-    /// Its beginning.
-    pub snippet: String,
-}
-
 /// Tokens that were used.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Usage {
     /// Of the prompts.
@@ -65,10 +53,10 @@ pub struct Usage {
 #[allow(missing_docs, reason = "the fields are those of docs/api.md")]
 pub enum EventKind {
     Started {
-        attempt: u64,
+        epoch: u64,
     },
     Recalled {
-        items: Vec<RecalledItem>,
+        items: Vec<crate::wire::Recalled>,
         prompt_tokens: u64,
         window_tokens: u64,
     },
@@ -105,7 +93,7 @@ pub enum EventKind {
 }
 
 /// A tool call.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Call {
     /// The tool.

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub use events::{Call, Event, EventKind, RecalledItem, RunEvents, Usage};
+pub use events::{Call, Event, EventKind, RunEvents, Usage};
 pub(crate) use http::install_tls;
 pub use request::Request;
 

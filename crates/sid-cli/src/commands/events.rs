@@ -63,11 +63,10 @@ fn clock(at: &str) -> String {
 fn describe(kind: &EventKind, out: &Output) -> String {
     let paint = out.paint;
     match kind {
-        EventKind::Started { attempt: 1 } => paint.bold("started"),
-        EventKind::Started { attempt } => format!("{} for the {attempt}th time; text since the last step is void", paint.bold("started")),
+        EventKind::Started { epoch } => format!("{} under lease epoch {epoch}", paint.bold("started")),
         EventKind::Recalled { items, prompt_tokens, window_tokens } => {
             let (prompt, window) = (thousands(*prompt_tokens), thousands(*window_tokens));
-            let best = items.first().map(|i| format!("; best: {}", one_line(&i.snippet))).unwrap_or_default();
+            let best = items.first().map(|i| format!("; best: {}", one_line(&i.text))).unwrap_or_default();
             format!("{} {} memories; prompt {prompt} of {window} tokens{best}", paint.bold("recalled"), items.len())
         }
         EventKind::TextDelta { text } => format!("{} {}", paint.bold("text"), one_line(text)),

@@ -45,7 +45,7 @@ async fn flaky(State(tries): State<Arc<AtomicUsize>>, headers: HeaderMap) -> Res
     }
     let seq = after + 1;
     let body = match seq {
-        1 => json!({"event": "started", "attempt": 1}),
+        1 => json!({"event": "started", "epoch": 1}),
         2 => json!({"event": "text_delta", "text": "hello"}),
         _ => {
             json!({"event": "done", "status": "completed", "stop_reason": "end_turn", "error": null, "usage": {"prompt_tokens": 1, "completion_tokens": 1}})

@@ -106,7 +106,7 @@ async fn a_folder_in_use_says_so() {
     let mut answer = String::new();
     BufReader::new(chat.stdout.as_mut().unwrap()).read_line(&mut answer).await.unwrap();
     assert_eq!(answer, "Understood.\n");
-    let err = alone.sid(&["agent", "list"]).await.fails(1);
+    let err = alone.sid(&["agent", "list"]).await.fails(3);
     assert!(err.contains("in use by another sid process"), "{err}");
     drop(stdin);
     assert_eq!(end(chat).await.code, 0);

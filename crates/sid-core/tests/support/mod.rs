@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use sid_core::{Engine, EngineConfig, ModelEntry, Models, Submit};
 use sid_llm::{
-    BadArguments, ByteCounter, ChatEvent, ChatMessage, ChatModel, ChatReply, ChatRequest, ChatStream, Finish, LlmError, ModelInfo, ModelProfile,
-    ReplyCall, Rung,
+    BadArguments, ByteCounter, ChatEvent, ChatMessage, ChatModel, ChatReply, ChatRequest, ChatStream, Finish, LlmError, ModelInfo,
+    ModelProfile, ReplyCall, Rung,
 };
 use sid_store::{Directory, InProcess, NewConversation, OnBusy, Order, RecallStore};
 use sid_types::*;
@@ -110,17 +110,13 @@ impl House {
         Self::open_with(model, EngineConfig { poll: Duration::from_millis(20), ..EngineConfig::default() }).await
     }
 
+    #[expect(clippy::disallowed_methods, reason = "tests make their own scopes")]
     pub async fn open_with(model: Arc<Scripted>, config: EngineConfig) -> Self {
         let store = Arc::new(InProcess::default());
         let tenant_row = store.create_tenant(&OperatorScope::grant(), "acme").await.expect("a tenant");
         let tenant = Scope::grant(tenant_row.id, Principal::Tenant { key: KeyId::new() });
-        let user = User {
-            id: UserId::new(),
-            handle: "ann".into(),
-            display_name: "Ann".into(),
-            timezone: None,
-            created_at: Timestamp::UNIX_EPOCH,
-        };
+        let user =
+            User { id: UserId::new(), handle: "ann".into(), display_name: "Ann".into(), timezone: None, created_at: Timestamp::UNIX_EPOCH };
         let user = store.create_user(&tenant, user).await.expect("a user");
         let agent = store.create_agent(&tenant, AgentId::new(), AgentSpec::new("helper", "m"), vec![]).await.expect("an agent");
         let scope = Scope::grant(tenant_row.id, Principal::User { user: user.id });

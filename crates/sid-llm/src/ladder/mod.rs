@@ -10,6 +10,7 @@ use async_stream::try_stream;
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use parking_lot::Mutex;
+use sid_types::Tokens;
 use tokio::time::Instant;
 
 use crate::salvage::{Context, Piece, Scanner};
@@ -182,6 +183,14 @@ impl<M: ChatModel> ChatModel for ToolLadder<M> {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// As the present rung would ask.
+    async fn count_prompt(&self, request: &ChatRequest) -> Result<Option<Tokens>, LlmError> {
+        if request.tools.is_empty() && !prompt::mentions_tools(&request.messages) {
+            return self.inner.count_prompt(request).await;
+        }
+        self.inner.count_prompt(&prompt::render(request, self.rung())).await
     }
 }
 

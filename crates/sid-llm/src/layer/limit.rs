@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
+use sid_types::Tokens;
 use tokio::sync::Semaphore;
 
 use crate::{ChatModel, ChatRequest, ChatStream, LlmError, ModelInfo};
@@ -37,5 +38,9 @@ impl<M: ChatModel> ChatModel for ConcurrencyLimit<M> {
             event
         });
         Ok(held.boxed())
+    }
+
+    async fn count_prompt(&self, request: &ChatRequest) -> Result<Option<Tokens>, LlmError> {
+        self.inner.count_prompt(request).await
     }
 }

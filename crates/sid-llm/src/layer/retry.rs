@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_stream::try_stream;
 use async_trait::async_trait;
 use futures::StreamExt as _;
+use sid_types::Tokens;
 
 use crate::{ChatEvent, ChatModel, ChatRequest, ChatStream, LlmError, ModelInfo, TimeoutStage};
 
@@ -135,6 +136,10 @@ impl<M: ChatModel + 'static> ChatModel for Retry<M> {
             }
         };
         Ok(stream.boxed())
+    }
+
+    async fn count_prompt(&self, request: &ChatRequest) -> Result<Option<Tokens>, LlmError> {
+        self.inner.count_prompt(request).await
     }
 }
 

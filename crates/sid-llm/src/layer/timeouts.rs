@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_stream::try_stream;
 use async_trait::async_trait;
 use futures::StreamExt as _;
+use sid_types::Tokens;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{ChatEvent, ChatModel, ChatRequest, ChatStream, LlmError, ModelInfo, TimeoutStage};
@@ -81,5 +82,9 @@ impl<M: ChatModel> ChatModel for WithTimeouts<M> {
             }
         };
         Ok(stream.boxed())
+    }
+
+    async fn count_prompt(&self, request: &ChatRequest) -> Result<Option<Tokens>, LlmError> {
+        self.inner.count_prompt(request).await
     }
 }

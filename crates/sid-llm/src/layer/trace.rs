@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use futures::{Stream, StreamExt as _};
+use sid_types::Tokens;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
@@ -63,6 +64,10 @@ impl<M: ChatModel> ChatModel for Traced<M> {
                 Err(error)
             }
         }
+    }
+
+    async fn count_prompt(&self, request: &ChatRequest) -> Result<Option<Tokens>, LlmError> {
+        self.inner.count_prompt(request).await
     }
 }
 

@@ -7,11 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use sid_types::Tokens;
 
 use super::receive::{Wire, receive};
 use super::{body, redacted};
 use crate::http::{self, Endpoint, Settings};
-use crate::{Assembler, AssemblerOptions, ChatModel, ChatRequest, ChatStream, LlmError, ModelInfo, ModelProfile};
+use crate::{Assembler, AssemblerOptions, ChatModel, ChatRequest, ChatStream, LlmError, ModelInfo, ModelProfile, count_engine};
 
 /// How to reach a model by the OpenAI chat API.
 #[derive(Clone, PartialEq, Deserialize)]
@@ -123,5 +124,13 @@ impl ChatModel for OpenAiCompatible {
         let options = AssemblerOptions { max_output_bytes: config.max_output_bytes, id_seed: rand::random() };
         let assembler = Assembler::new(Arc::new(request), options);
         Ok(receive(http::bytes(response), assembler, Wire::OpenAi, config.max_output_bytes))
+    }
+
+    /// vLLM and llama.cpp have a tokenizer to ask.
+    async fn count_prompt(&self, request: &ChatRequest) -> Result<Option<Tokens>, LlmError> {
+        if !self.profile.counts_tokens {
+            return Ok(None);
+        }
+        count_engine::count_prompt(&self.endpoint, &self.config.model, &self.profile, request).await.map(Some)
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct Said {
     at: (Timestamp, u64),
     /// Hashes of its content words, sorted.
     words: Vec<u64>,
+    /// One bit for each of them.
+    marks: u128,
     /// Of its numbers and names, which are what changes when a value changes.
     values: Vec<u64>,
 }
@@ -29,7 +31,7 @@ impl Said {
     /// `seq` breaks ties between records of the same moment. Only the beginning of long texts is compared.
     pub(super) fn new(text: &str, at: Timestamp, seq: u64) -> Self {
         let text = &text[..super::sentences::floor_border(text, 600)];
-        let mut said = Self { at: (at, seq), words: Vec::new(), values: Vec::new() };
+        let mut said = Self { at: (at, seq), words: Vec::new(), marks: 0, values: Vec::new() };
         let mut starts_sentence = true;
         for word in all_words(text) {
             let raw = &text[word.start..word.end];
@@ -42,6 +44,7 @@ impl Said {
             }
             if !is_stop_word(&word.stem) {
                 said.words.push(hash);
+                said.marks |= 1 << (hash % 128);
             }
         }
         for hashes in [&mut said.words, &mut said.values] {
@@ -51,7 +54,14 @@ impl Said {
         said
     }
 
+    /// Shared words as a share of all words of both; 0 where a glance at the marks tells that it is below [`VERSION`].
     fn likeness(&self, other: &Self) -> f32 {
+        // Each mark of one that the other does not have is a word, at least, that they do not share.
+        let unshared = (self.marks & !other.marks).count_ones() as usize;
+        let most = self.words.len() - unshared;
+        if (most as f32) < VERSION * (self.words.len() + other.words.len() - most) as f32 {
+            return 0.0;
+        }
         let shared = shared(&self.words, &other.words) as f32;
         let all = self.words.len() as f32 + other.words.len() as f32 - shared;
         if all > 0.0 { shared / all } else { 0.0 }
@@ -82,7 +92,7 @@ fn shared(a: &[u64], b: &[u64]) -> usize {
 /// - Of texts that say the same, the newest gets the best score among them, and the others lose some (only with `drop_duplicates`,
 ///   which is for the first time that a list is settled).
 /// - Of two versions with other values (numbers, names), the newer one scores at least as much as the older one.
-pub(super) fn settle(said: &[Said], scores: &mut [f32], drop_duplicates: bool) {
+pub(super) fn settle(said: &[&Said], scores: &mut [f32], drop_duplicates: bool) {
     let n = said.len().min(scores.len()).min(COMPARED);
     let mut is_duplicate = vec![false; n];
     for a in 0..n {
@@ -93,7 +103,7 @@ pub(super) fn settle(said: &[Said], scores: &mut [f32], drop_duplicates: bool) {
             if is_duplicate[a] || is_duplicate[b] || said[b].words.len() < 3 {
                 continue;
             }
-            let likeness = said[a].likeness(&said[b]);
+            let likeness = said[a].likeness(said[b]);
             let (newer, older) = if said[a].at >= said[b].at { (a, b) } else { (b, a) };
             if likeness >= DUPLICATE && said[a].values == said[b].values {
                 if drop_duplicates {
@@ -116,7 +126,7 @@ mod tests {
         let said: Vec<Said> =
             texts.iter().enumerate().map(|(i, t)| Said::new(t, Timestamp::from_second(i as i64).expect("in range"), 0)).collect();
         let mut scores = scores.to_vec();
-        settle(&said, &mut scores, true);
+        settle(&said.iter().collect::<Vec<_>>(), &mut scores, true);
         scores
     }
 

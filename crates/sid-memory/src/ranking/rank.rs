@@ -79,10 +79,11 @@ pub fn rank_with<K: Copy + Eq + Hash>(weights: &Weights, query: &RankQuery<'_>, 
         .collect();
     let newest_first = |r: &Ranked<K>| std::cmp::Reverse((items[r.index].at, items[r.index].place.map_or(0, |p| p.1.0)));
     ranked.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| newest_first(a).cmp(&newest_first(b))));
-    settle_versions(&mut ranked, items, true);
+    let mut said = HashMap::new();
+    settle_versions(&mut ranked, items, &mut said, true);
     if query.associative {
         promote_by_meaning(&mut ranked);
-        settle_versions(&mut ranked, items, false);
+        settle_versions(&mut ranked, items, &mut said, false);
     }
     ranked.truncate(query.limit);
     for r in &mut ranked {
@@ -107,13 +108,14 @@ fn promote_by_meaning<K: Copy + Eq + Hash>(ranked: &mut [Ranked<K>]) {
 }
 
 /// Sees to it that the first of `ids` is the third hit at the latest, and each further one at most `step` places behind. Their scores rise
-/// to just below that of the hit before them.
+/// to just below that of the hit before them, or to that of the hit behind them if that is more; a stable sort keeps their places.
 pub(super) fn promote<K: Copy + Eq>(ranked: &mut [Ranked<K>], ids: &[K], step: usize, part: &'static str) {
     for (i, id) in ids.iter().enumerate() {
         let place = step * i + 2;
         let Some(from) = ranked.iter().position(|r| r.id == *id) else { continue };
         if from > place {
-            let score = ranked[place - 1].score - 1e-4;
+            // Not below what it overtakes: those before it may be as good as those behind it.
+            let score = (ranked[place - 1].score - 1e-4).max(ranked[place].score);
             let promoted = &mut ranked[from];
             promoted.parts.push((part, score - promoted.score));
             promoted.score = score;
@@ -122,12 +124,14 @@ pub(super) fn promote<K: Copy + Eq>(ranked: &mut [Ranked<K>], ids: &[K], step: u
     }
 }
 
-fn settle_versions<K>(ranked: &mut [Ranked<K>], items: &[Candidate<'_, K>], drop_duplicates: bool) {
-    let said: Vec<Said> = ranked
-        .iter()
-        .take(super::order::COMPARED)
-        .map(|r| Said::new(items[r.index].text, items[r.index].at, items[r.index].place.map_or(0, |p| p.1.0)))
-        .collect();
+/// `known` remembers the texts as they are compared, by index.
+fn settle_versions<K>(ranked: &mut [Ranked<K>], items: &[Candidate<'_, K>], known: &mut HashMap<usize, Said>, drop_duplicates: bool) {
+    let compared = || ranked.iter().take(super::order::COMPARED).map(|r| r.index);
+    for index in compared() {
+        let c = &items[index];
+        known.entry(index).or_insert_with(|| Said::new(c.text, c.at, c.place.map_or(0, |p| p.1.0)));
+    }
+    let said: Vec<&Said> = compared().map(|index| &known[&index]).collect();
     let mut scores: Vec<f32> = ranked.iter().map(|r| r.score).collect();
     settle(&said, &mut scores, drop_duplicates);
     for (r, score) in ranked.iter_mut().zip(scores) {

@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 
 use super::erase::ReceiptJson;
 use super::names::{Names, check_name};
-use super::wire::{List, Paging, parse_id};
+use super::wire::{List, Paging, RecalledJson, parse_id};
 use crate::App;
 use crate::auth::Caller;
 use crate::error::ApiError;
@@ -201,29 +201,6 @@ struct SegmentJson {
     text: String,
 }
 
-/// What one signal added to a score.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct WhyJson {
-    signal: String,
-    score: f32,
-}
-
-impl From<(String, f32)> for WhyJson {
-    fn from((signal, score): (String, f32)) -> Self {
-        Self { signal, score }
-    }
-}
-
-/// A memory that automatic recall found.
-#[derive(Debug, Serialize, ToSchema)]
-struct RecalledJson {
-    id: String,
-    score: f32,
-    why: Vec<WhyJson>,
-    /// As it stands in the prompt; empty if only the id is known.
-    text: String,
-}
-
 /// A prompt, part by part.
 #[derive(Debug, Serialize, ToSchema)]
 struct ContextJson {
@@ -270,11 +247,7 @@ async fn get_context(
             .into_iter()
             .map(|s| SegmentJson { name: s.name, tokens: s.tokens.0, cap: s.cap.map(|c| c.0), text: s.text })
             .collect(),
-        recalled: view
-            .recalled
-            .into_iter()
-            .map(|r| RecalledJson { id: r.id, score: r.score, why: r.why.into_iter().map(Into::into).collect(), text: r.text })
-            .collect(),
+        recalled: view.recalled.into_iter().map(Into::into).collect(),
         messages: view.messages.iter().map(|m| json(serde_json::to_value(m))).collect(),
         tools: view.tools.iter().map(|t| json(serde_json::to_value(t))).collect(),
     }))

@@ -185,10 +185,10 @@ async fn send_message(
     };
     let turn = turns::submit(&app, scope, submit).await?;
     if value.stream || events::wants_stream(&headers) {
-        return Ok(events::sse(app, scope, turn.run.id, 0));
+        return Ok(events::sse(app, scope, turn.submitted.run.id, 0));
     }
     if !value.wait {
-        return Ok(accepted(turn.run.into()));
+        return Ok(accepted(turn.submitted.run.into()));
     }
     let run = turn.end(&app).await?;
     if !run.status.is_terminal() {

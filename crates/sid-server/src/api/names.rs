@@ -19,7 +19,7 @@ impl<'a> Names<'a> {
     /// An agent's id from its id or `@name`. The id itself is not looked up: the store checks it at its use.
     pub(crate) async fn agent(&self, text: &str) -> Result<AgentId, ApiError> {
         match text.strip_prefix('@') {
-            Some(name) => Ok(self.store.agent_by_name(self.scope, name).await?.id),
+            Some(name) => self.store.agent_by_name(self.scope, name).await.map(|a| a.id).map_err(|e| named(e, "agent", text)),
             None => super::wire::parse_id(text, "agent"),
         }
     }
@@ -27,7 +27,7 @@ impl<'a> Names<'a> {
     /// A user's id from its id or `@handle`.
     pub(crate) async fn user(&self, text: &str) -> Result<UserId, ApiError> {
         match text.strip_prefix('@') {
-            Some(handle) => Ok(self.store.user_by_handle(self.scope, handle).await?.id),
+            Some(handle) => self.store.user_by_handle(self.scope, handle).await.map(|u| u.id).map_err(|e| named(e, "user", text)),
             None => super::wire::parse_id(text, "user"),
         }
     }
@@ -37,11 +37,23 @@ impl<'a> Names<'a> {
         match text.strip_prefix('@') {
             Some(name) => {
                 let teams = self.store.teams(self.scope).await?;
-                teams.iter().find(|t| t.name == name).map(|t| t.id).ok_or_else(|| StoreError::NotFound { what: "team" }.into())
+                let found = teams.iter().find(|t| t.name == name).map(|t| t.id);
+                found.ok_or_else(|| named(StoreError::NotFound { what: "team" }, "team", text))
             }
             None => super::wire::parse_id(text, "team"),
         }
     }
+}
+
+/// A look-up by name that failed: says which name, and where the right ones are.
+fn named(error: StoreError, what: &'static str, text: &str) -> ApiError {
+    let is_missing = matches!(error, StoreError::NotFound { .. });
+    let error = ApiError::from(error);
+    if !is_missing {
+        return error;
+    }
+    let shown: String = text.chars().take(100).collect();
+    error.reworded(format!("this key sees no {what} `{shown}`: GET /api/v1/{what}s lists those that it sees"))
 }
 
 /// Checks a name that people choose: 1 to `max` characters, no control characters, no `@` in front (it would read as a name's mark),

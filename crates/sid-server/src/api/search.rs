@@ -12,9 +12,8 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::conversations::WhyJson;
 use super::names::{Names, check_text};
-use super::wire::{List, OwnerJson, limit_of, parse_id, role_name};
+use super::wire::{List, OwnerJson, WhyJson, limit_of, parse_id, role_name};
 use crate::App;
 use crate::auth::Caller;
 use crate::error::ApiError;
@@ -202,7 +201,7 @@ async fn through(app: &App, caller: &Caller, agent: Option<&str>, user: Option<&
     Ok(scope.turn(agent, user))
 }
 
-/// The same search that a turn makes. A message is found by its words the moment it is stored.
+/// Ranked as a turn's recall is. A message is found by its words the moment it is stored.
 #[utoipa::path(post, path = "/search", tag = "search", request_body = SearchBody, responses((status = 200, description = "What was found, best first", body = SearchAnswer)))]
 async fn search_memory(State(app): State<App>, caller: Caller, body: Json<SearchBody>) -> Result<axum::Json<SearchAnswer>, ApiError> {
     let body = body.value;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sid_store::{PageRequest, StoreError};
 use sid_types::{
-    AgentId, Body, ConversationId, Event, EventBody, Message, MessageId, Owner, Provenance, Run, RunId, RunLimits, RunStatus, Step,
-    StopReason, TeamId, Timestamp, ToolCall, Usage, UserId,
+    AgentId, Body, ConversationId, Event, EventBody, Message, MessageId, Owner, Provenance, Recollection, Run, RunId, RunLimits, RunStatus,
+    Step, StopReason, TeamId, Timestamp, ToolCall, Usage, UserId,
 };
 use utoipa::{IntoParams, ToSchema};
 
@@ -441,12 +441,36 @@ impl From<Step> for StepJson {
     }
 }
 
-/// A recalled memory in short form.
+/// What one signal added to a score.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct RecalledItem {
-    id: String,
+pub(crate) struct WhyJson {
+    signal: String,
     score: f32,
-    snippet: String,
+}
+
+impl From<(String, f32)> for WhyJson {
+    fn from((signal, score): (String, f32)) -> Self {
+        Self { signal, score }
+    }
+}
+
+/// A memory that automatic recall put into the prompt.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RecalledJson {
+    /// Message, passage or diary id.
+    id: String,
+    /// The fused score.
+    score: f32,
+    /// What each signal added to the score.
+    why: Vec<WhyJson>,
+    /// As it stands in the prompt.
+    text: String,
+}
+
+impl From<Recollection> for RecalledJson {
+    fn from(r: Recollection) -> Self {
+        Self { id: r.id, score: r.score, why: r.why.into_iter().map(Into::into).collect(), text: r.text }
+    }
 }
 
 /// One thing that happened in a run.
@@ -466,10 +490,11 @@ pub(crate) struct EventJson {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(crate) enum EventBodyJson {
-    /// A worker took the run up. Text deltas of an earlier attempt's unfinished step are void.
-    Started { attempt: u64 },
+    /// A worker took the run up, or asked the model anew. Said a second time in a run, text deltas of the step that was under way
+    /// are void. `epoch` is that of the worker's lease.
+    Started { epoch: u64 },
     /// What was recalled for this turn.
-    Recalled { items: Vec<RecalledItem>, prompt_tokens: u32, window_tokens: u32 },
+    Recalled { items: Vec<RecalledJson>, prompt_tokens: u32, window_tokens: u32 },
     /// A piece of the answer's text.
     TextDelta { text: String },
     /// A piece of the model's reasoning.
@@ -489,12 +514,10 @@ pub(crate) enum EventBodyJson {
 impl From<Event> for EventJson {
     fn from(e: Event) -> Self {
         let body = match e.body {
-            EventBody::Started { attempt } => EventBodyJson::Started { attempt },
-            EventBody::Recalled { items, prompt_tokens, window_tokens } => EventBodyJson::Recalled {
-                items: items.into_iter().map(|(id, score, snippet)| RecalledItem { id, score, snippet }).collect(),
-                prompt_tokens,
-                window_tokens,
-            },
+            EventBody::Started { epoch } => EventBodyJson::Started { epoch },
+            EventBody::Recalled { items, prompt_tokens, window_tokens } => {
+                EventBodyJson::Recalled { items: items.into_iter().map(Into::into).collect(), prompt_tokens, window_tokens }
+            }
             EventBody::TextDelta { text } => EventBodyJson::TextDelta { text },
             EventBody::ReasoningDelta { text } => EventBodyJson::ReasoningDelta { text },
             EventBody::ToolCall { call } => EventBodyJson::ToolCall { call: call.into() },

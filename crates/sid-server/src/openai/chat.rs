@@ -166,7 +166,7 @@ async fn chat_completions(
         on_busy: OnBusy::Queue,
     };
     let turn = turns::submit(&app, scope, submit).await?;
-    let run = turn.run.id;
+    let run = turn.submitted.run.id;
     if request.stream.unwrap_or(false) {
         let with_usage = request.stream_options.and_then(|o| o.include_usage).unwrap_or(false);
         let chunks = stream::Chunks::new(completion_id(run), agent.spec.name, now.as_second(), with_usage);

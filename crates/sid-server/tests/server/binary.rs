@@ -76,7 +76,7 @@ fn it_prints_the_first_key_serves_and_ends_on_sigterm() {
     std::io::Read::read_to_string(&mut stream, &mut answer).expect("read");
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"default\""), "{answer}");
     // While it runs, the folder is its own.
-    check_refused(&run(&["key", "create", "--data", &data]), "SID-STORE-INVALID", "in use");
+    check_refused(&run(&["key", "create", "--data", &data]), "SID-STORE-UNAVAILABLE", "in use");
     assert!(Command::new("kill").args(["-TERM", &server.id().to_string()]).status().expect("kill").success());
     assert!(server.wait().expect("ends").success());
     let made = run(&["key", "create", "--data", &data]);

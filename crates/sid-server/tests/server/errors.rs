@@ -33,7 +33,7 @@ async fn every_refusal_is_a_problem_with_a_code() {
     check(Method::GET, "/api/v1/users?limit=0", vec![], 400, "SID-API-BAD-REQUEST", "1 to 1000").await;
     check(Method::GET, "/api/v1/users/%FF", vec![], 400, "SID-API-BAD-REQUEST", "path").await;
     check(Method::GET, "/api/v1/users/nonsense", vec![], 404, "SID-STORE-NOT-FOUND", "user not found").await;
-    check(Method::GET, "/api/v1/agents/@nobody", vec![], 404, "SID-STORE-NOT-FOUND", "agent not found").await;
+    check(Method::GET, "/api/v1/agents/@nobody", vec![], 404, "SID-STORE-NOT-FOUND", "no agent `@nobody`").await;
     check(Method::POST, "/api/v1/agents", br#"{"name": "a", "model": "gpt"}"#.to_vec(), 422, "SID-CORE-UNKNOWN-MODEL", "[models.gpt]")
         .await;
     check(Method::POST, "/api/v1/users", br#"{"handle": "a", "timezone": "Mars"}"#.to_vec(), 400, "SID-API-BAD-REQUEST", "Europe/Berlin")

@@ -118,7 +118,7 @@ pub(super) async fn forget_named(tx: &mut Tx, tenant: i64, gone: &[RecordId]) ->
             .await?;
         for row in &rows {
             if let EventBody::Recalled { mut items, prompt_tokens, window_tokens } = row.json(2)? {
-                items.retain(|(shown, ..)| *shown != id.to_string());
+                items.retain(|shown| shown.id != id.to_string());
                 let body = EventBody::Recalled { items, prompt_tokens, window_tokens };
                 sqlx::query("UPDATE events SET body = ? WHERE tenant = ? AND run = ? AND seq = ?")
                     .bind(to_json(&body)?)

@@ -78,8 +78,10 @@ async fn turn_teams(conn: &mut SqliteConnection, viewer: &Viewer, agent: &Agent,
 }
 
 async fn queue(conn: &mut SqliteConnection, conv: &Conv) -> Result<Vec<Message>> {
-    let sql = format!("SELECT {} FROM messages m WHERE m.tenant = ? AND m.conv = ? AND m.seq >= ? ORDER BY m.seq", messages::COLUMNS);
-    let rows =
-        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(conv.tenant).bind(conv.conv).bind(conv.queue_start as i64).fetch_all(conn).await?;
-    rows.iter().map(|row| messages::read(row, conv.id)).collect()
+    let sql = format!(
+        "SELECT json_group_array({}) FROM (SELECT * FROM messages WHERE tenant = ? AND conv = ? AND seq >= ? ORDER BY seq) m",
+        messages::PACKED
+    );
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(conv.tenant).bind(conv.conv).bind(conv.queue_start as i64).fetch_one(conn).await?;
+    messages::unpack(&row, conv.id)
 }

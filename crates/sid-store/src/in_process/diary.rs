@@ -9,7 +9,7 @@ use sid_types::{DiaryEntry, DiaryLevel, Message, Owner, Principal, Scope, Timest
 
 use super::room::{Placed, Room};
 use super::{InProcess, missing};
-use crate::{DiaryQuery, DiaryStore, DiaryWork, RecordId, StoreError};
+use crate::{DiaryQuery, DiaryStore, DiaryWork, MOST_OF_A_DAY, RecordId, StoreError};
 
 #[async_trait]
 impl DiaryStore for InProcess {
@@ -55,6 +55,7 @@ impl DiaryStore for InProcess {
         let told = room.told(owner).filter(|(date, _)| *date == day);
         let mut messages: Vec<Message> = told.map(|(_, placed)| placed.message.clone()).collect();
         messages.sort_by_key(|m| (m.at, m.conversation, m.seq));
+        messages.drain(..messages.len().saturating_sub(MOST_OF_A_DAY));
         Ok(messages)
     }
 

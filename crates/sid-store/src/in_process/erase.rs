@@ -239,7 +239,7 @@ impl Journal {
         }
         for event in &mut self.events {
             match &mut event.body {
-                EventBody::Recalled { items, .. } => items.retain(|(id, ..)| !all && !gone.contains(id)),
+                EventBody::Recalled { items, .. } => items.retain(|shown| !all && !gone.contains(&shown.id)),
                 EventBody::Message { message } => {
                     if let Some(now) = redacted.get(&message.id) {
                         message.body.clone_from(&now.body);

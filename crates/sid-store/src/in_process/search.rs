@@ -7,7 +7,7 @@ use sid_types::{Owner, Scope};
 
 use super::InProcess;
 use super::room::Room;
-use crate::index::{search_together, Document, IndexHits, PartitionIndex, merge};
+use crate::index::{Document, IndexHits, PartitionIndex, merge, search_together};
 use crate::{Candidate, Candidates, Capability, MemorySearch, Record, RecordId, SearchQuery, StoreError};
 
 /// The searchable records of one owner.
@@ -34,12 +34,19 @@ impl MemorySearch for InProcess {
             return Err(StoreError::Invalid(format!("the generation has {dimensions} dimensions, the query's vector {found}")));
         }
         let Ok(room) = state.room(scope, "tenant") else { return Ok(Candidates::default()) };
-        let visible: Vec<_> = room.shelves.iter().filter(|(owner, _)| {
-            let is_asked = query.owners.as_ref().is_none_or(|owners| owners.contains(owner));
-            is_asked && room.sees(scope, **owner)
-        }).collect();
-        let parts: Vec<(Owner, IndexHits)> =
-            search_together(visible.iter().map(|(_, shelf)| &shelf.index), query).into_iter().zip(&visible).map(|(hits, (owner, _))| (**owner, hits)).collect();
+        let visible: Vec<_> = room
+            .shelves
+            .iter()
+            .filter(|(owner, _)| {
+                let is_asked = query.owners.as_ref().is_none_or(|owners| owners.contains(owner));
+                is_asked && room.sees(scope, **owner)
+            })
+            .collect();
+        let parts: Vec<(Owner, IndexHits)> = search_together(visible.iter().map(|(_, shelf)| &shelf.index), query)
+            .into_iter()
+            .zip(&visible)
+            .map(|(hits, (owner, _))| (**owner, hits))
+            .collect();
         let found = merge(parts);
         let candidate = |(owner, hit): (Owner, crate::index::IndexHit)| {
             let record = room.record(hit.id)?.1;

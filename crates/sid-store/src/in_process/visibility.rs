@@ -45,6 +45,7 @@ impl Room {
             (Principal::User { user: me }, Owner::User { user } | Owner::Pair { user, .. }) => me == user,
             (Principal::User { user }, Owner::Team { team }) => self.members.contains(&(team, user)),
             (Principal::Turn { agent: me, user: human }, Owner::Pair { agent, user }) => me == agent && human == Some(user),
+            (Principal::Turn { agent: me, user: None }, Owner::Agent { agent }) => me == agent,
             _ => false,
         };
         may && self.exists(owner)
@@ -52,12 +53,13 @@ impl Room {
 
     /// What a turn may do with a block, if it sees it at all.
     ///
-    /// Pairs write their own blocks and read the others that they see. A link to the agent raises that to what it says, and shows
+    /// Pairs write their own blocks, an agent alone the agent's; both read the others that they see. A link to the agent raises that to what it says, and shows
     /// blocks of *other* agents; but what belongs to a user or a team is never shown to a turn of somebody else.
     pub(super) fn turn_access(&self, agent: AgentId, user: Option<UserId>, row: &BlockRow) -> Option<BlockAccess> {
         let linked = self.link(row.block.id, agent);
         match row.block.owner {
             Owner::Pair { agent: a, user: u } if a == agent && Some(u) == user => Some(BlockAccess::Write),
+            Owner::Agent { agent: a } if a == agent && user.is_none() => Some(BlockAccess::Write),
             Owner::Pair { user: u, .. } => linked.filter(|_| Some(u) == user),
             Owner::Agent { agent: a } if a != agent => linked,
             Owner::User { user: u } if Some(u) != user => None,

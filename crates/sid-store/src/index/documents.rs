@@ -154,27 +154,17 @@ impl Documents {
         number
     }
 
-    /// Which documents the query may look at, and how many they are. Dead ones never.
-    pub(super) fn eligible(&self, query: &SearchQuery) -> (Vec<bool>, usize) {
+    /// Which documents the query may look at. Dead ones never.
+    pub(super) fn eligible(&self, query: &SearchQuery) -> Eligible<'_> {
         let number = |c: &ConversationId| self.conversations.get(c).copied().unwrap_or(NONE - 1);
-        let conversation = query.conversation.as_ref().map(number);
-        let in_prompt = query.in_prompt.as_ref().map(|(c, from)| (number(c), from.0));
-        let within = query.within.map(|w| (w.from.as_microsecond(), w.to.as_microsecond()));
-        let mut count = 0;
-        let mask = (0..self.slots())
-            .map(|i| {
-                let (facts, place) = (&self.facts[i], &self.places[i]);
-                let looks = facts.is_alive
-                    && has_kind(query.kinds, self.ids[i])
-                    && conversation.is_none_or(|c| place.conversation == c)
-                    && query.role.is_none_or(|r| facts.role == Some(r))
-                    && within.is_none_or(|(from, to)| from <= facts.at_micros && facts.at_micros < to)
-                    && in_prompt.is_none_or(|(c, from)| place.conversation != c || place.seq < from);
-                count += usize::from(looks);
-                looks
-            })
-            .collect();
-        (mask, count)
+        Eligible {
+            documents: self,
+            kinds: query.kinds,
+            conversation: query.conversation.as_ref().map(number),
+            role: query.role,
+            within: query.within.map(|w| (w.from.as_microsecond(), w.to.as_microsecond())),
+            in_prompt: query.in_prompt.as_ref().map(|(c, from)| (number(c), from.0)),
+        }
     }
 
     /// Drops the dead; answers the new number of each slot (`NONE` for dead ones).
@@ -206,6 +196,49 @@ impl Documents {
     pub(super) fn bytes(&self) -> usize {
         let per_slot = size_of::<RecordId>() + size_of::<Facts>() + size_of::<Place>();
         self.ids.capacity() * per_slot + self.numbers.capacity() * (size_of::<(RecordId, u32)>() + 1) + self.conversations.capacity() * 24
+    }
+}
+
+/// What a query may look at.
+pub(super) struct Eligible<'d> {
+    documents: &'d Documents,
+    kinds: RecordKinds,
+    conversation: Option<u32>,
+    role: Option<Role>,
+    within: Option<(i64, i64)>,
+    in_prompt: Option<(u32, u64)>,
+}
+
+impl Eligible<'_> {
+    pub(super) fn holds(&self, doc: u32) -> bool {
+        let i = doc as usize;
+        let (facts, place) = (&self.documents.facts[i], &self.documents.places[i]);
+        facts.is_alive
+            && has_kind(self.kinds, self.documents.ids[i])
+            && self.conversation.is_none_or(|c| place.conversation == c)
+            && self.role.is_none_or(|r| facts.role == Some(r))
+            && self.within.is_none_or(|(from, to)| from <= facts.at_micros && facts.at_micros < to)
+            && self.in_prompt.is_none_or(|(c, from)| place.conversation != c || place.seq < from)
+    }
+
+    /// By slot.
+    pub(super) fn mask(&self) -> Vec<bool> {
+        (0..self.documents.slots() as u32).map(|doc| self.holds(doc)).collect()
+    }
+
+    /// How many they are. Without filters, which is how turns search, only the messages in the prompt are counted.
+    pub(super) fn count(&self) -> usize {
+        if self.kinds != RecordKinds::ALL || self.conversation.is_some() || self.role.is_some() || self.within.is_some() {
+            return (0..self.documents.slots() as u32).filter(|doc| self.holds(*doc)).count();
+        }
+        let Some((conversation, from)) = self.in_prompt else { return self.documents.alive };
+        let mut hidden = 0;
+        let mut doc = self.documents.last.get(conversation as usize).copied().unwrap_or(NONE);
+        while doc != NONE && self.documents.places[doc as usize].seq >= from {
+            hidden += 1;
+            doc = self.documents.prev(doc);
+        }
+        self.documents.alive - hidden
     }
 }
 

@@ -15,7 +15,7 @@ const B_CONTEXT: f32 = 0.6;
 const TAIL_CHARS: usize = 400;
 /// Of a longer posting list only the newest part is walked, so that a word that is everywhere cannot make a search slow.
 /// What is left out are weak scores: such a word tells documents hardly apart.
-pub(super) const LONGEST_WALK: usize = 20_000;
+pub(super) const LONGEST_WALK: usize = 5_000;
 
 #[derive(Debug, Clone, Copy)]
 struct Posting {
@@ -41,12 +41,17 @@ pub(super) struct Lexical {
     numbers: HashMap<Box<str>, u32>,
     postings: Vec<Vec<Posting>>,
     lengths: Vec<Lengths>,
+    /// Of the living: their own lengths, and the tails that stand before them.
+    own_total: u64,
+    before_total: u64,
 }
 
-/// Both lexical scores of every slot.
+/// Both lexical scores by slot.
 pub(super) struct LexicalScores {
     pub(super) own: Vec<f32>,
     pub(super) context: Vec<f32>,
+    /// The slots that may have a score other than 0, each once. A search costs what its words' lists cost, not what the partition holds.
+    pub(super) touched: Vec<u32>,
 }
 
 /// How many documents there are, and in how many each word of a query stands.
@@ -132,7 +137,7 @@ impl Lexical {
     /// this one.
     pub(super) fn scores(&self, query: &str, documents: &Documents, others: &WordStatistics) -> LexicalScores {
         let slots = self.lengths.len();
-        let mut scores = LexicalScores { own: vec![0.0; slots], context: vec![0.0; slots] };
+        let mut scores = LexicalScores { own: vec![0.0; slots], context: vec![0.0; slots], touched: Vec::new() };
         let asked = self.asked(query);
         if asked.is_empty() {
             return scores;
@@ -164,7 +169,12 @@ impl Lexical {
             for doc in touched.drain(..) {
                 let count = std::mem::take(&mut context_counts[doc as usize]);
                 let length = self.context_length(doc, documents);
-                scores.context[doc as usize] += weight(idf, f32::from(count), norms.context(length));
+                let score = &mut scores.context[doc as usize];
+                if *score == 0.0 {
+                    // Whatever has an own score has one with its context, too.
+                    scores.touched.push(doc);
+                }
+                *score += weight(idf, f32::from(count), norms.context(length));
             }
         }
         scores
@@ -190,15 +200,37 @@ impl Lexical {
     }
 
     fn norms(&self, documents: &Documents) -> Norms {
-        let (mut own, mut context) = (0_u64, 0_u64);
-        for doc in 0..self.lengths.len() as u32 {
-            if documents.is_alive(doc) {
-                own += u64::from(self.lengths[doc as usize].own);
-                context += u64::from(self.context_length(doc, documents));
-            }
-        }
         let alive = documents.alive().max(1) as f64;
-        Norms { own: ((own as f64 / alive).max(1e-9)) as f32, context: ((context as f64 / alive).max(1e-9)) as f32 }
+        let (own, context) = (self.own_total as f64, (self.own_total + self.before_total) as f64);
+        Norms { own: ((own / alive).max(1e-9)) as f32, context: ((context / alive).max(1e-9)) as f32 }
+    }
+
+    /// Takes note that a document has been linked between its neighbours.
+    pub(super) fn linked(&mut self, doc: u32, documents: &Documents) {
+        let (prev, next) = (documents.prev(doc), documents.next(doc));
+        self.own_total += u64::from(self.lengths[doc as usize].own);
+        if prev != NONE {
+            self.before_total += self.tail(prev);
+        }
+        if next != NONE {
+            self.before_total = self.before_total + self.tail(doc) - if prev == NONE { 0 } else { self.tail(prev) };
+        }
+    }
+
+    /// Takes note that a document is about to be taken out from between its neighbours.
+    pub(super) fn unlinked(&mut self, doc: u32, documents: &Documents) {
+        let (prev, next) = (documents.prev(doc), documents.next(doc));
+        self.own_total -= u64::from(self.lengths[doc as usize].own);
+        if prev != NONE {
+            self.before_total -= self.tail(prev);
+        }
+        if next != NONE {
+            self.before_total = self.before_total + if prev == NONE { 0 } else { self.tail(prev) } - self.tail(doc);
+        }
+    }
+
+    fn tail(&self, doc: u32) -> u64 {
+        u64::from(self.lengths[doc as usize].tail)
     }
 
     /// Follows a compaction of the documents.

@@ -6,7 +6,7 @@ use sid_types::ConversationId;
 
 use super::Document;
 use super::dense::{Dense, DenseQuery};
-use super::documents::{Documents, NONE};
+use super::documents::{Documents, Eligible, NONE};
 use super::lexical::{Lexical, LexicalScores, WordStatistics};
 use crate::{ChannelStats, Channels, Chunk, GenerationId, RecordId, SearchQuery};
 
@@ -84,13 +84,15 @@ impl PartitionIndex {
     /// Fastest when messages of a conversation come in order of sequence; any order gives the same index.
     pub fn insert(&mut self, document: &Document<'_>) {
         self.remove(document.id);
-        self.documents.push(document);
+        let doc = self.documents.push(document);
         self.lexical.push(document.named_speaker(), document.text);
+        self.lexical.linked(doc, &self.documents);
     }
 
     /// Takes a record out with its vectors; `false` if it was not there.
     pub fn remove(&mut self, id: RecordId) -> bool {
         let Some(doc) = self.documents.number(id) else { return false };
+        self.lexical.unlinked(doc, &self.documents);
         self.documents.bury(doc);
         for dense in self.dense.values_mut() {
             dense.bury(doc);
@@ -169,19 +171,21 @@ impl PartitionIndex {
     /// [`PartitionIndex::search`] as one of several partitions: `others` are the statistics of the rest of them.
     #[must_use]
     pub fn search_among(&self, query: &SearchQuery, others: &WordStatistics) -> IndexHits {
-        let (eligible, searched) = self.documents.eligible(query);
+        let eligible = self.documents.eligible(query);
+        let searched = eligible.count();
         if searched == 0 || query.per_channel == 0 {
             return IndexHits { searched: searched as u64, ..IndexHits::default() };
         }
         let mut lexical = self.lexical.scores(&query.text, &self.documents, others);
-        let bm25 = shape(&mut lexical.own, &eligible, searched);
-        let context_bm25 = shape(&mut lexical.context, &eligible, searched);
+        lexical.touched.retain(|doc| eligible.holds(*doc));
+        let bm25 = shape(&lexical.own, &lexical.touched, searched);
+        let context_bm25 = shape(&lexical.context, &lexical.touched, searched);
         let dense = self.dense_scores(query, &eligible);
 
         let mut picked = Picked::default();
         let mut best = Vec::new();
         for scores in [&lexical.own, &lexical.context] {
-            best.push(self.best(scores, 0.0, query.per_channel));
+            best.push(best_of(scores, lexical.touched.iter().copied(), 0.0, query.per_channel));
         }
         best.push(dense.best.iter().copied().take(query.per_channel).collect());
         for docs in &best {
@@ -197,7 +201,7 @@ impl PartitionIndex {
         for docs in &best {
             for doc in docs.iter().take(query.per_channel.div_ceil(NEIGHBOUR_SHARE)) {
                 let around = [self.documents.prev(*doc), self.documents.next(*doc)];
-                picked.add(&around.into_iter().filter(|d| *d != NONE && eligible[*d as usize]).collect::<Vec<_>>());
+                picked.add(&around.into_iter().filter(|d| *d != NONE && eligible.holds(*d)).collect::<Vec<_>>());
             }
         }
         let mut items: Vec<IndexHit> = picked.docs.iter().map(|doc| self.hit(*doc, &lexical, &dense)).collect();
@@ -219,19 +223,18 @@ impl PartitionIndex {
         }
     }
 
-    fn dense_scores(&self, query: &SearchQuery, eligible: &[bool]) -> DenseScores<'_> {
+    fn dense_scores(&self, query: &SearchQuery, eligible: &Eligible<'_>) -> DenseScores<'_> {
         let Some((vector, dense)) = query.vector.as_ref().and_then(|v| Some((v, self.dense.get(&v.generation)?))) else {
             return DenseScores::default();
         };
         let asked = DenseQuery::new(&vector.values);
-        let near = dense.scan(&asked, eligible);
+        let near = dense.scan(&asked, &eligible.mask());
         let with_vector: Vec<f32> = near.iter().copied().filter(|s| *s > f32::MIN).collect();
         let embedded = with_vector.len();
         if embedded == 0 {
             return DenseScores::default();
         }
-        let mut best: Vec<(f32, u32)> = self
-            .best(&near, f32::MIN, query.per_channel + RERANK_MARGIN)
+        let mut best: Vec<(f32, u32)> = best_of(&near, 0..near.len() as u32, f32::MIN, query.per_channel + RERANK_MARGIN)
             .into_iter()
             .filter_map(|doc| dense.rerank(&asked, doc).map(|(score, _)| (score, doc)))
             .collect();
@@ -241,29 +244,30 @@ impl PartitionIndex {
         DenseScores { source: Some((dense, asked)), best: best.into_iter().map(|(_, doc)| doc).collect(), near, embedded, stats }
     }
 
-    /// The `count` documents with the highest score above `floor`, best first, the newer first among equals.
-    fn best(&self, scores: &[f32], floor: f32, count: usize) -> Vec<u32> {
-        let mut docs: Vec<u32> = (0..scores.len() as u32).filter(|d| scores[*d as usize] > floor).collect();
-        let order = |a: &u32, b: &u32| scores[*b as usize].total_cmp(&scores[*a as usize]).then(b.cmp(a));
-        if docs.len() > count {
-            docs.select_nth_unstable_by(count, order);
-            docs.truncate(count);
-        }
-        docs.sort_unstable_by(order);
-        docs
-    }
-
-    fn best_of_times(&self, query: &SearchQuery, eligible: &[bool], blend: impl Fn(u32) -> f32) -> Vec<u32> {
+    fn best_of_times(&self, query: &SearchQuery, eligible: &Eligible<'_>, blend: impl Fn(u32) -> f32) -> Vec<u32> {
         let spans: Vec<(i64, i64)> = query.named_times.iter().map(|t| (t.from.as_microsecond(), t.to.as_microsecond())).collect();
-        let scores: Vec<f32> = (0..eligible.len() as u32)
+        let slots = self.documents.slots() as u32;
+        let scores: Vec<f32> = (0..slots)
             .map(|doc| {
                 let at = self.documents.at_micros(doc);
-                let is_named = eligible[doc as usize] && spans.iter().any(|(from, to)| *from <= at && at < *to);
+                let is_named = spans.iter().any(|(from, to)| *from <= at && at < *to) && eligible.holds(doc);
                 if is_named { blend(doc) } else { f32::MIN }
             })
             .collect();
-        self.best(&scores, f32::MIN, query.per_channel)
+        best_of(&scores, 0..slots, f32::MIN, query.per_channel)
     }
+}
+
+/// The `count` of these documents with the highest score above `floor`, best first, the newer first among equals.
+fn best_of(scores: &[f32], docs: impl Iterator<Item = u32>, floor: f32, count: usize) -> Vec<u32> {
+    let mut docs: Vec<u32> = docs.filter(|d| scores[*d as usize] > floor).collect();
+    let order = |a: &u32, b: &u32| scores[*b as usize].total_cmp(&scores[*a as usize]).then(b.cmp(a));
+    if docs.len() > count {
+        docs.select_nth_unstable_by(count, order);
+        docs.truncate(count);
+    }
+    docs.sort_unstable_by(order);
+    docs
 }
 
 /// The dense channel of one search.
@@ -306,15 +310,13 @@ impl Picked {
     }
 }
 
-/// Mean and best of a channel over what may be looked at; the rest is set to 0, so that nothing else is found.
-fn shape(scores: &mut [f32], eligible: &[bool], searched: usize) -> ChannelStats {
+/// Mean and best of a channel over what may be looked at, of which all but `touched` have no score.
+fn shape(scores: &[f32], touched: &[u32], searched: usize) -> ChannelStats {
     let (mut sum, mut max) = (0.0_f64, 0.0_f32);
-    for (score, looks) in scores.iter_mut().zip(eligible) {
-        if !looks {
-            *score = 0.0;
-        }
-        sum += f64::from(*score);
-        max = max.max(*score);
+    for doc in touched {
+        let score = scores[*doc as usize];
+        sum += f64::from(score);
+        max = max.max(score);
     }
     ChannelStats { mean: (sum / searched as f64) as f32, max }
 }

@@ -136,7 +136,7 @@ async fn main() -> anyhow::Result<()> {
         for question in &conversation.questions {
             let mut query = SearchQuery::new(&question.text);
             query.per_channel = DEPTH;
-            let options = RecallOptions { now: question.now.clone(), limit: DEPTH, follow: arguments.follow };
+            let options = RecallOptions { now: question.now.clone(), limit: DEPTH, follow: arguments.follow, ..RecallOptions::default() };
             let started = Instant::now();
             let recalled = recall(&memory, Some(&vectors), &scope, query, &options).await?;
             times.push(started.elapsed().as_secs_f64() * 1_000.0);

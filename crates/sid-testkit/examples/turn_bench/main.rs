@@ -22,10 +22,15 @@ pub(crate) struct Options {
     pub(crate) onnxruntime: Option<PathBuf>,
     /// A tenth of everything: for trying the bench itself.
     pub(crate) quick: bool,
+    /// Only this part.
+    only: Option<String>,
 }
 
+const PARTS: [&str; 6] = ["start", "sequential", "concurrent", "prefix", "search", "history"];
+
 fn options() -> Result<Options> {
-    let mut options = Options { server: PathBuf::from("target/release/sid-server"), minilm: None, onnxruntime: None, quick: false };
+    let mut options =
+        Options { server: PathBuf::from("target/release/sid-server"), minilm: None, onnxruntime: None, quick: false, only: None };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut value = || args.next().with_context(|| format!("{arg} wants a value"));
@@ -34,8 +39,12 @@ fn options() -> Result<Options> {
             "--minilm" => options.minilm = Some(value()?.into()),
             "--onnxruntime" => options.onnxruntime = Some(value()?.into()),
             "--quick" => options.quick = true,
-            other => anyhow::bail!("unknown argument {other}: use --server, --minilm, --onnxruntime, --quick"),
+            "--only" => options.only = Some(value()?),
+            other => anyhow::bail!("unknown argument {other}: use --server, --minilm, --onnxruntime, --quick, --only"),
         }
+    }
+    if let Some(part) = options.only.as_deref().filter(|p| !PARTS.contains(p)) {
+        anyhow::bail!("there is no part {part}: they are {}", PARTS.join(", "));
     }
     Ok(options)
 }
@@ -46,11 +55,18 @@ async fn main() -> Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let options = options()?;
     println!("| figure | goal | measured | how |\n| --- | --- | --- | --- |");
-    measures::start_and_idle(&options).await?;
-    measures::sequential(&options).await?;
-    measures::concurrent(&options).await?;
-    measures::prefix(&options).await?;
-    measures::search(&options).await?;
-    measures::history(&options).await?;
+    for part in PARTS {
+        if options.only.as_deref().is_some_and(|only| only != part) {
+            continue;
+        }
+        match part {
+            "start" => measures::start_and_idle(&options).await?,
+            "sequential" => measures::sequential(&options).await?,
+            "concurrent" => measures::concurrent(&options).await?,
+            "prefix" => measures::prefix(&options).await?,
+            "search" => measures::search(&options).await?,
+            _ => measures::history(&options).await?,
+        }
+    }
     Ok(())
 }

@@ -79,6 +79,18 @@ impl Server {
         Ok(ticks / 100.0)
     }
 
+    /// Waits until background work is done: two seconds with hardly any CPU. Answers how long that took; at most ten minutes.
+    pub(crate) async fn settle(&self) -> Result<Duration> {
+        let began = Instant::now();
+        loop {
+            let before = self.cpu()?;
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            if self.cpu()? - before < 0.06 || began.elapsed() > Duration::from_secs(600) {
+                return Ok(began.elapsed());
+            }
+        }
+    }
+
     /// Resident memory in MB (10^6 bytes).
     pub(crate) fn memory_mb(&self) -> Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;

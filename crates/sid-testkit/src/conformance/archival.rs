@@ -99,7 +99,7 @@ pub async fn writing_has_its_rights(w: World) {
     let (ann, bob) = (Owner::User { user: o.ann.id }, Owner::User { user: o.bob.id });
     let (anns, bobs) = (o.pair(), Owner::Pair { agent: o.agent.id, user: o.bob.id });
     let (agent, team) = (Owner::Agent { agent: o.agent.id }, Owner::Team { team: o.team.id });
-    let tenant = Owner::Tenant;
+    let (other_agent, tenant) = (Owner::Agent { agent: o.other_agent.id }, Owner::Tenant);
     let table: [(&str, sid_types::Scope, &[Owner], &[Owner]); 5] = [
         (
             "tenant",
@@ -110,7 +110,7 @@ pub async fn writing_has_its_rights(w: World) {
         ("ann", o.as_user(&o.ann), &[ann, anns, team], &[bob, bobs, agent, tenant]),
         ("bob", o.as_user(&o.bob), &[bob, bobs], &[ann, anns, team, agent, tenant]),
         ("ann's turn", o.as_turn(&o.agent, Some(&o.ann)), &[anns], &[ann, bob, bobs, agent, team, tenant]),
-        ("a turn with nobody", o.as_turn(&o.agent, None), &[], &[ann, anns, bobs, agent, team, tenant]),
+        ("a turn with nobody", o.as_turn(&o.agent, None), &[agent], &[ann, anns, bobs, other_agent, team, tenant]),
     ];
     for (who, scope, may, may_not) in table {
         for owner in may {

@@ -136,7 +136,8 @@ pub async fn labels_are_unique_per_owner(w: World) {
     assert_eq!(labels, ["hobbies", "human", "persona"]);
 }
 
-/// A turn sees its pair's blocks to write, and those of all owners that it may see to read, ordered by label.
+/// A turn sees the blocks of its pair to write (those of the agent where nobody is with it), and those of all other owners that it may
+/// see to read, ordered by label.
 pub async fn turns_see_shared_blocks(w: World) {
     let o = &w.ours;
     let owners = [
@@ -159,7 +160,7 @@ pub async fn turns_see_shared_blocks(w: World) {
     };
     assert_eq!(seen(w.talk(&o.ann).await).await, ["a-tenant", "b-team", "c-user", "d-agent", "e-pair!", "human!", "persona!"]);
     assert_eq!(seen(w.talk(&o.bob).await).await, ["a-tenant", "d-agent", "human!", "persona!", "x-bob"]);
-    assert_eq!(seen(w.open(o, &o.agent, None).await).await, ["a-tenant", "d-agent"]);
+    assert_eq!(seen(w.open(o, &o.agent, None).await).await, ["a-tenant", "d-agent!"]);
     let others = w.open(o, &o.other_agent, Some(&o.ann)).await;
     assert_eq!(seen(others).await, ["a-tenant", "c-user", "human!", "persona!", "y-other", "z-pair!"]);
 }

@@ -1,7 +1,7 @@
 //! The diary: what is due, what it is made from, what was written.
 
 use jiff::civil::{Date, date};
-use sid_store::{DiaryQuery, DiaryWork, RecordKinds, SearchQuery, StoreError};
+use sid_store::{DiaryQuery, DiaryWork, MOST_OF_A_DAY, RecordKinds, SearchQuery, StoreError};
 use sid_types::{Conversation, DiaryEntry, DiaryLevel, NewMessage, Owner, Seq, SummaryId, Timestamp};
 
 use super::World;
@@ -103,6 +103,22 @@ pub async fn a_day_is_made_from_what_was_said(w: World) {
     w.commit(&lease, vec![sid_store::Effect::Append(messages)]).await;
     let told = w.store.day_messages(&w.ours.scope, w.ours.pair(), date(2026, 3, 2)).await.expect("visible");
     assert_eq!(texts(&told), ["today", "an answer"]);
+}
+
+/// Of a day with more messages than a page is made from, the last ones tell it.
+pub async fn a_long_day_is_told_by_its_end(w: World) {
+    let talk = w.talk(&w.ours.ann).await;
+    let noon: Timestamp = "2026-02-25T12:00:00Z".parse().expect("a time");
+    let messages = (0..MOST_OF_A_DAY + 3)
+        .map(|i| NewMessage::user(format!("message {i}"), noon + std::time::Duration::from_secs(i as u64)))
+        .collect::<Vec<_>>();
+    for part in messages.chunks(500) {
+        w.store.append(&w.ours.scope, talk.id, part.to_vec()).await.expect("imported");
+    }
+    let told = w.store.day_messages(&w.ours.scope, w.ours.pair(), date(2026, 2, 25)).await.expect("visible");
+    assert_eq!(told.len(), MOST_OF_A_DAY);
+    assert_eq!(told[0].body.text(), "message 3");
+    assert!(told.windows(2).all(|pair| pair[0].at < pair[1].at));
 }
 
 /// Weeks are made from days and months from weeks, each once the level below is done.

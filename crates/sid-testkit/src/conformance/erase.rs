@@ -11,7 +11,7 @@ use sid_types::{
 };
 
 use super::World;
-use super::world::{assert_error, call, calling, finish, provenance, result, texts};
+use super::world::{assert_error, call, calling, finish, provenance, recollection, result, texts};
 
 impl World {
     async fn erase(&self, target: EraseTarget) -> Receipt {
@@ -209,9 +209,9 @@ pub async fn what_other_runs_were_shown_is_forgotten(w: World) {
     let (talk, other) = (w.talk(&w.ours.ann).await, w.talk(&w.ours.ann).await);
     let secret = w.turn(&talk, "my secret is rutabaga", "noted").await.remove(0);
     let lease = w.begin(&other, "what was it again?").await;
-    let items = vec![(secret.id.to_string(), 1.0, "my secret is rutabaga".to_owned())];
+    let items = vec![recollection(&secret.id.to_string(), "my secret is rutabaga")];
     let recalled = EventBody::Recalled { items, prompt_tokens: 1, window_tokens: 2 };
-    let events = vec![EventBody::Started { attempt: 1 }, recalled, EventBody::TextDelta { text: "…".into() }];
+    let events = vec![EventBody::Started { epoch: 1 }, recalled, EventBody::TextDelta { text: "…".into() }];
     let step = step(&w, &lease, &[&secret], "recalled: my secret is rutabaga");
     let effects = vec![Effect::Events(events), Effect::RecordStep(Box::new(step)), Effect::SetPrefix(Some("rutabaga".into()))];
     w.commit(&lease, effects).await;

@@ -7,7 +7,7 @@ use sid_store::{Effect, StoreError};
 use sid_types::{EventBody, NewMessage, StopReason};
 
 use super::World;
-use super::world::{assert_error, dense, finish};
+use super::world::{assert_error, dense, finish, recollection};
 
 fn delta(text: &str) -> EventBody {
     EventBody::TextDelta { text: text.into() }
@@ -17,7 +17,7 @@ fn delta(text: &str) -> EventBody {
 pub async fn events_are_dense_and_in_order(w: World) {
     let talk = w.talk(&w.ours.ann).await;
     let lease = w.begin(&talk, "hello").await;
-    let numbered = w.store.append_events(&lease, vec![EventBody::Started { attempt: 1 }, delta("a")]).await.expect("held");
+    let numbered = w.store.append_events(&lease, vec![EventBody::Started { epoch: 1 }, delta("a")]).await.expect("held");
     assert_eq!(numbered.iter().map(|e| e.seq).collect::<Vec<_>>(), dense(2));
     w.commit(&lease, vec![Effect::Events(vec![delta("b")])]).await;
     let numbered = w.store.append_events(&lease, vec![delta("c")]).await.expect("held");
@@ -27,7 +27,7 @@ pub async fn events_are_dense_and_in_order(w: World) {
     assert_eq!(events.iter().map(|e| e.seq).collect::<Vec<_>>(), dense(6));
     assert_eq!(
         events[..5].iter().map(|e| e.body.clone()).collect::<Vec<_>>(),
-        [EventBody::Started { attempt: 1 }, delta("a"), delta("b"), delta("c"), delta("d")]
+        [EventBody::Started { epoch: 1 }, delta("a"), delta("b"), delta("c"), delta("d")]
     );
     assert_eq!(events[5].body.name(), "done");
 }
@@ -56,7 +56,7 @@ pub async fn events_come_back_as_they_were(w: World) {
     let lease = w.begin(&talk, "hello").await;
     let message = w.commit(&lease, vec![Effect::Append(vec![NewMessage::assistant("hi", w.now())])]).await.messages.remove(0);
     let bodies = vec![
-        EventBody::Recalled { items: vec![("msg_1".into(), 0.25, "a snippet".into())], prompt_tokens: 12, window_tokens: 4_096 },
+        EventBody::Recalled { items: vec![recollection("msg_1", "a snippet")], prompt_tokens: 12, window_tokens: 4_096 },
         EventBody::ReasoningDelta { text: "hm\u{0}\u{1F952}".replace('\u{0}', "") },
         EventBody::ToolCall { call: super::world::call("c1", "look") },
         EventBody::Message { message: Box::new(message) },

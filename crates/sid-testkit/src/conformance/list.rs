@@ -155,6 +155,7 @@ macro_rules! __each_store_check {
                 days_are_due_when_they_are_over,
                 days_are_those_of_the_users_zone,
                 a_day_is_made_from_what_was_said,
+                a_long_day_is_told_by_its_end,
                 weeks_follow_days_and_months_follow_weeks,
                 outdated_pages_are_due_again,
                 pages_are_read_by_level_and_span,

@@ -260,6 +260,11 @@ pub(crate) const fn finish(reason: StopReason) -> Effect {
     Effect::Finish { reason, error: None }
 }
 
+/// A memory that a turn was reminded of.
+pub(crate) fn recollection(id: &str, text: &str) -> sid_types::Recollection {
+    sid_types::Recollection { id: id.into(), score: 0.25, why: vec![("lexical".into(), 0.25)], text: text.into() }
+}
+
 pub(crate) fn provenance(channel: &str) -> Provenance {
     Provenance { channel: channel.into(), ..Provenance::default() }
 }

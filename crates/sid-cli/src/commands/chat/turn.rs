@@ -3,11 +3,12 @@
 use serde_json::json;
 
 use super::opening::Place;
-use crate::client::{Event, EventKind, RecalledItem, Request, RunEvents, Usage};
+use crate::client::{Event, EventKind, Request, RunEvents, Usage};
 use crate::error::CliError;
 use crate::output::Output;
 use crate::output::text::{cut, one_line, printable, thousands};
 use crate::session::Session;
+use crate::wire;
 
 /// The code of a run that failed.
 pub(super) const RUN_FAILED: &str = "SID-CLI-RUN-FAILED";
@@ -20,7 +21,7 @@ pub(super) struct Outcome {
     status: String,
     stop_reason: String,
     error: Option<String>,
-    recalled: Vec<RecalledItem>,
+    recalled: Vec<wire::Recalled>,
     prompt_tokens: u64,
     window_tokens: u64,
     usage: Usage,
@@ -44,7 +45,6 @@ impl Outcome {
     }
 
     fn to_json(&self, conversation: &str) -> serde_json::Value {
-        let recalled: Vec<_> = self.recalled.iter().map(|r| json!({"id": r.id, "score": r.score, "snippet": r.snippet})).collect();
         let usage = json!({
             "prompt_tokens": self.usage.prompt_tokens,
             "completion_tokens": self.usage.completion_tokens,
@@ -52,7 +52,7 @@ impl Outcome {
         });
         json!({
             "conversation": conversation, "run": self.run, "status": self.status, "stop_reason": self.stop_reason, "error": self.error,
-            "reply": self.reply, "recalled": recalled, "prompt_tokens": self.prompt_tokens, "window_tokens": self.window_tokens, "usage": usage,
+            "reply": self.reply, "recalled": self.recalled, "prompt_tokens": self.prompt_tokens, "window_tokens": self.window_tokens, "usage": usage,
         })
     }
 }
@@ -111,9 +111,9 @@ impl Page<'_> {
     fn show(&mut self, event: Event) -> Result<(), CliError> {
         let paint = self.out.paint;
         match event.kind {
-            EventKind::Started { attempt } => {
+            EventKind::Started { .. } => {
                 self.outcome.run = event.run;
-                if attempt > 1 && self.is_mid_line {
+                if self.is_mid_line {
                     self.aside("the server began this answer anew")?;
                 }
                 self.has_text = false;

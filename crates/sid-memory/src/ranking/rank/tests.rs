@@ -240,7 +240,7 @@ fn what_only_a_name_leads_to_is_not_buried() {
 #[test]
 fn automatic_recall_brings_what_is_meant_without_the_words() {
     // Noise that shares an idle word; the preference shares nothing but its meaning.
-    let noise: Vec<String> = (10..30).map(|i| format!("the order of number {i}")).collect();
+    let noise: Vec<String> = (10..30).map(|i| format!("the order has item{i} and part{i} from shop{i}")).collect();
     let channels = Channels { bm25: 1.0, context_bm25: 0.9, dense: 0.6 };
     let mut items: Vec<Candidate<'_, u32>> =
         (10..30).zip(&noise).map(|(i, text)| Candidate { at: at(i64::from(i)), channels, ..said(i, text) }).collect();
