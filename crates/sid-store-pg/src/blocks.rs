@@ -301,6 +301,7 @@ async fn turn_access(tx: &mut Tx, viewer: &Viewer, agent: AgentId, user: Option<
     let turn = Viewer { scope: viewer.scope.turn(agent, user) };
     Ok(match block.owner {
         Owner::Pair { agent: a, user: u } if a == agent && Some(u) == user => Some(BlockAccess::Write),
+        Owner::Agent { agent: a } if a == agent && user.is_none() => Some(BlockAccess::Write),
         Owner::Pair { user: u, .. } => linked.filter(|_| Some(u) == user),
         Owner::Agent { agent: a } if a != agent => linked,
         Owner::User { user: u } if Some(u) != user => None,

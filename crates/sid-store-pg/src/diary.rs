@@ -6,7 +6,7 @@
 use async_trait::async_trait;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use sid_store::{DiaryQuery, DiaryStore, DiaryWork, RecordId, StoreError};
+use sid_store::{DiaryQuery, DiaryStore, DiaryWork, MOST_OF_A_DAY, RecordId, StoreError};
 use sid_types::{DiaryEntry, DiaryLevel, KeyId, Message, Owner, Principal, Scope, TenantId, Timestamp};
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
@@ -84,11 +84,11 @@ impl DiaryStore for PgStore {
         let (from, to) = day_range(day, &owner_zone(&mut tx, owner).await?);
         let query = tx.query_of(format!(
             "SELECT {MESSAGE} FROM sid.messages m WHERE m.tenant = $1 AND m.part = $2 AND m.rid IS NOT NULL AND m.at >= $3 AND m.at < $4
-             ORDER BY m.at, m.conv, m.seq"
+             ORDER BY m.at DESC, m.conv DESC, m.seq DESC LIMIT {MOST_OF_A_DAY}"
         ));
         let query = query.bind(tx.tenant).bind(partition.part).bind(from).bind(to);
         let rows = query.fetch_all(tx.conn()).await.map_err(Fault::Sql)?;
-        let told: Result<Vec<Message>> = rows.iter().map(|row| row.json::<MessageRow>(0)?.message()).collect();
+        let told: Result<Vec<Message>> = rows.iter().rev().map(|row| row.json::<MessageRow>(0)?.message()).collect();
         Ok(told?)
     }
 

@@ -95,6 +95,7 @@ impl Viewer {
                 }
             }
             (Principal::Turn { agent: me, user: human }, Owner::Pair { agent, user }) if me == agent && human == Some(user) => {}
+            (Principal::Turn { agent: me, user: None }, Owner::Agent { agent }) if me == agent => {}
             _ => return Ok(false),
         }
         self.exists(tx, owner).await

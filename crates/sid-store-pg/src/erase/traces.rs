@@ -91,7 +91,7 @@ pub(super) async fn forget_named(tx: &mut Tx, gone: &[RecordId]) -> Result<()> {
         let query = tx.query("SELECT run, seq, body FROM sid.events WHERE tenant = $1 AND kind = 'recalled' AND position($2 IN body) > 0");
         for row in query.bind(tx.tenant).bind(name.clone()).fetch_all(tx.conn()).await? {
             if let EventBody::Recalled { mut items, prompt_tokens, window_tokens } = row.json(2)? {
-                items.retain(|(shown, ..)| *shown != name);
+                items.retain(|shown| shown.id != name);
                 rewrite(tx, &row, &EventBody::Recalled { items, prompt_tokens, window_tokens }).await?;
             }
         }

@@ -68,7 +68,7 @@ fn loaded(told: Told, lease: &Lease) -> Result<Loaded> {
     for row in blocks {
         let linked = row.linked();
         let mut block = row.block()?;
-        let is_own = user_id.is_some_and(|user| block.owner == Owner::Pair { agent: agent_id, user });
+        let is_own = block.owner == Owner::of_conversation(agent_id, user_id);
         block.access = if is_own { BlockAccess::Write } else { linked.unwrap_or(BlockAccess::Read) };
         core.push(block);
     }
