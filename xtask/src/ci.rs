@@ -42,7 +42,8 @@ pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
 }
 
 fn clippy(targets: &[&str], lints: &[&str]) -> Command {
-    let mut command = proc::cargo(&["clippy", "--workspace", "--locked", "--profile", PROFILE]);
+    let mut command =
+        proc::cargo(&["clippy", "--workspace", "--locked", "--profile", PROFILE, "--features", "sid-store-pg/postgres-tests"]);
     command.args(targets).args(["--", "-D", "warnings"]).args(lints);
     command
 }

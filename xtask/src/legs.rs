@@ -36,6 +36,13 @@ pub(crate) const LEGS: &[Leg] = &[
         missing: nothing_missing,
         run: |_| proc::tee(&mut tests(&[CONFORMANCE], None)),
     },
+    Leg {
+        name: "postgres",
+        about: "the Postgres store on a throw-away server: contract, row-level security, many processes",
+        needs: &[Group::Postgres],
+        missing: || (!cfg!(unix)).then(|| "the throw-away server needs Unix sockets".into()),
+        run: |_| proc::tee(tests(&[POSTGRES], None).args(["--features", "sid-store-pg/postgres-tests"])),
+    },
     Leg { name: "doc", about: "the examples in the documentation", needs: &[], missing: nothing_missing, run: doctests },
     Leg { name: "examples", about: "the example programs that need nothing else", needs: &[], missing: nothing_missing, run: examples },
     Leg {
@@ -93,6 +100,8 @@ const CONFORMANCE: &str = "conformance*";
 /// Test binaries that say nothing unless they are told where MiniLM, or a real engine, is.
 const MINILM: &str = "minilm*";
 const REAL_ENGINE: &str = "real_engine*";
+/// Test binaries that need a Postgres; built with a feature of their package only.
+const POSTGRES: &str = "postgres_*";
 
 /// Tests of all crates by nextest where it is installed, else by cargo test: these binaries, or all but the special ones.
 ///

@@ -63,6 +63,12 @@ fn sqlite_knows_contracts_only() {
 }
 
 #[test]
+fn postgres_knows_contracts_only() {
+    absent("sid-store-pg", &["reqwest", "axum", "fastembed", "sqlx-sqlite", "sqlx-mysql", "aws-lc-sys", "openssl-sys", "native-tls"]);
+    ours("sid-store-pg", &["sid-types", "sid-store"]);
+}
+
+#[test]
 fn model_contracts_stand_alone() {
     absent("sid-llm", &["sqlx", "axum", "fastembed", "tiktoken-rs"]);
     ours("sid-llm", &["sid-types"]);
@@ -96,7 +102,7 @@ fn the_core_does_no_sql_and_no_http() {
 
 #[test]
 fn only_the_server_and_what_stands_on_it_know_axum() {
-    for package in ["sid-types", "sid-store", "sid-store-sqlite", "sid-llm", "sid-tools", "sid-memory", "sid-core"] {
+    for package in ["sid-types", "sid-store", "sid-store-sqlite", "sid-store-pg", "sid-llm", "sid-tools", "sid-memory", "sid-core"] {
         absent(package, &["axum", "utoipa"]);
     }
     assert!(tree("sid-server", &[]).contains("axum"), "the check itself must be able to see axum");

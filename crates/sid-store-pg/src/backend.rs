@@ -1,0 +1,213 @@
+//! Opening a database: a pool of connections, and checks that say what is wrong.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+use sid_store::StoreError;
+use sid_types::{Clock, Scope, TenantId, Timestamp};
+use sqlx::ConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use uuid::Uuid;
+
+use crate::config::PgConfig;
+use crate::error::{Result, missing, unavailable};
+use crate::events::Watchers;
+use crate::partitions::Partitions;
+use crate::schema;
+use crate::tx::{Opening, Statement, Tx};
+use crate::visibility::Viewer;
+
+/// The production store: a Postgres database, shared by any number of processes. Cheap to clone.
+#[derive(Clone)]
+pub struct PgStore(Arc<Inner>);
+
+struct Inner {
+    config: PgConfig,
+    /// `None`: the database's clock.
+    clock: Option<Arc<dyn Clock>>,
+    pool: PgPool,
+    partitions: Partitions,
+    watchers: Arc<Watchers>,
+    /// Tenants that are known to be there; they never go.
+    tenants: RwLock<HashSet<TenantId>>,
+    /// The tenant that the last claim's look ended at.
+    claimed_at: Mutex<Uuid>,
+}
+
+impl std::fmt::Debug for PgStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PgStore").field("config", &self.0.config).finish_non_exhaustive()
+    }
+}
+
+impl PgStore {
+    /// Opens a database that [`migrate`](Self::migrate) has prepared. Changes nothing in it. All times are the database's.
+    ///
+    /// Errors: `Invalid` (a wrong URL, no schema of Sid's, an older or a newer schema, a role that row-level security does not bind),
+    /// `Unavailable` (no answer).
+    pub async fn open(config: PgConfig) -> Result<Self, StoreError> {
+        Self::with(config, None).await
+    }
+
+    /// [`open`](Self::open) for test suites that own the time: `clock` is told to each transaction and is used in place of the
+    /// database's. Two processes with clocks of their own would take each other's leases: never in production.
+    pub async fn open_with_test_clock(config: PgConfig, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        Self::with(config, Some(clock)).await
+    }
+
+    /// Prepares a database, or brings it to the schema of this version: to be run by its owner, on a direct connection, before the new
+    /// servers start. Running it again changes nothing. Answers the schema's version.
+    ///
+    /// Errors: `Invalid` (a wrong URL, a newer schema, too few rights), `Unavailable`.
+    pub async fn migrate(admin_url: &str) -> Result<u32, StoreError> {
+        schema::migrate(options(admin_url)?).await
+    }
+
+    async fn with(config: PgConfig, clock: Option<Arc<dyn Clock>>) -> Result<Self, StoreError> {
+        let pool = PgPoolOptions::new()
+            .max_connections(config.connections.max(1))
+            .min_connections(0)
+            .acquire_timeout(config.acquire_timeout)
+            .test_before_acquire(false)
+            .connect_lazy_with(options(&config.url)?);
+        schema::check(&pool, config.prepared_statements).await?;
+        let partitions = Partitions::new(config.index_bytes, config.index_capacity);
+        let inner = Inner {
+            config,
+            clock,
+            pool,
+            partitions,
+            watchers: Arc::default(),
+            tenants: RwLock::default(),
+            claimed_at: Mutex::new(Uuid::nil()),
+        };
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// Closes all connections, waiting for calls that are under way.
+    pub async fn close(&self) {
+        self.0.pool.close().await;
+    }
+
+    pub(crate) fn config(&self) -> &PgConfig {
+        &self.0.config
+    }
+
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.0.pool
+    }
+
+    pub(crate) fn partitions(&self) -> &Partitions {
+        &self.0.partitions
+    }
+
+    pub(crate) fn watchers(&self) -> &Arc<Watchers> {
+        &self.0.watchers
+    }
+
+    pub(crate) fn claimed_at(&self) -> &Mutex<Uuid> {
+        &self.0.claimed_at
+    }
+
+    /// The test suite's time, as statements are told it; null = the database's own.
+    pub(crate) fn clock(&self) -> Option<String> {
+        self.0.clock.as_ref().map(|clock| clock.now().to_string())
+    }
+
+    fn opening(&self, is_reading: bool, patience: u32) -> Opening {
+        let config = &self.0.config;
+        Opening {
+            clock: self.0.clock.as_ref().map(|clock| clock.now()),
+            statement_ms: (config.statement_timeout * patience).as_millis(),
+            lock_ms: config.lock_timeout.as_millis(),
+            is_reading,
+            is_persistent: config.prepared_statements,
+        }
+    }
+
+    /// A transaction that writes.
+    pub(crate) async fn begin(&self, tenant: TenantId) -> Result<Tx> {
+        Tx::begin(&self.0.pool, tenant.uuid(), &self.opening(false, 1)).await
+    }
+
+    /// A transaction that writes much.
+    pub(crate) async fn begin_long(&self, tenant: TenantId) -> Result<Tx> {
+        Tx::begin(&self.0.pool, tenant.uuid(), &self.opening(false, 10)).await
+    }
+
+    /// A transaction that reads, all in one snapshot.
+    pub(crate) async fn read(&self, tenant: TenantId) -> Result<Tx> {
+        Tx::begin(&self.0.pool, tenant.uuid(), &self.opening(true, 1)).await
+    }
+
+    /// A transaction that reads much, all in one snapshot.
+    pub(crate) async fn read_long(&self, tenant: TenantId) -> Result<Tx> {
+        Tx::begin(&self.0.pool, tenant.uuid(), &self.opening(true, 10)).await
+    }
+
+    /// A call of one of the database's functions that is its own transaction: one round trip.
+    pub(crate) fn call(&self, sql: &'static str) -> Statement {
+        sqlx::query(sql).persistent(self.0.config.prepared_statements)
+    }
+
+    /// Runs a call that is its own transaction, and gives it up when no answer comes: the server may be gone without a word.
+    pub(crate) async fn timely<T>(&self, call: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T> {
+        let config = &self.0.config;
+        let patience = config.acquire_timeout + config.statement_timeout * 2;
+        match tokio::time::timeout(patience, call).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(unavailable(format!("no answer in {patience:?}")).into()),
+        }
+    }
+
+    pub(crate) const fn viewer(&self, scope: &Scope) -> Viewer {
+        Viewer { scope: *scope }
+    }
+
+    /// Fails with `NotFound` (`what`) if the tenant is not there.
+    pub(crate) async fn check_tenant(&self, tx: &mut Tx, tenant: TenantId, what: &'static str) -> Result<()> {
+        if self.0.tenants.read().contains(&tenant) {
+            return Ok(());
+        }
+        let found = tx.query("SELECT 1 FROM sid.tenants WHERE id = $1").bind(tenant.uuid()).fetch_optional(tx.conn()).await?;
+        if found.is_none() {
+            return Err(missing(what).into());
+        }
+        self.0.tenants.write().insert(tenant);
+        Ok(())
+    }
+
+    /// A writing transaction for those who manage the tenant.
+    pub(crate) async fn administrate(&self, scope: &Scope, what: &'static str) -> Result<(Tx, Viewer)> {
+        if !scope.is_tenant_wide() {
+            return Err(missing(what).into());
+        }
+        let mut tx = self.begin(scope.tenant()).await?;
+        self.check_tenant(&mut tx, scope.tenant(), what).await?;
+        Ok((tx, self.viewer(scope)))
+    }
+
+    /// The store's clock: one round trip, unless a test suite owns the time.
+    pub(crate) async fn now(&self) -> Result<Timestamp> {
+        if let Some(clock) = &self.0.clock {
+            return Ok(clock.now());
+        }
+        let row = self.call("SELECT clock_timestamp()").fetch_one(&self.0.pool).await?;
+        crate::codec::Columns::time(&row, 0)
+    }
+}
+
+/// Connections carry no settings of their own: poolers know how to keep those that every driver sends.
+fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
+    let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
+    let parsed: Result<PgConnectOptions, sqlx::Error> =
+        if is_postgres { url.parse() } else { Err(sqlx::Error::Configuration("another scheme".into())) };
+    let options = parsed.map_err(|error| {
+        // The URL itself is not told: it carries a password.
+        StoreError::Invalid(format!(
+            "this is not the URL of a Postgres database ({error}): write postgres://user:password@host:5432/database"
+        ))
+    })?;
+    Ok(options.extra_float_digits(None).application_name("sid").disable_statement_logging())
+}

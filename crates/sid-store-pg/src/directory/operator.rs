@@ -1,0 +1,73 @@
+//! Tenants and keys: above every tenant, so reached through functions of the schema alone.
+
+use sid_types::{ApiKey, KeyId, KeyRole, Tenant, TenantId};
+
+use super::rows::key;
+use super::{check_name, taken};
+use crate::backend::PgStore;
+use crate::codec::{At, Columns, Id, clean, to_json};
+use crate::error::{Result, missing};
+
+pub(super) async fn create_tenant(store: &PgStore, name: &str) -> Result<Tenant> {
+    check_name("tenant", name)?;
+    let tenant = Tenant { id: TenantId::new(), name: name.to_owned(), created_at: store.now().await? };
+    store
+        .call("SELECT sid.make_tenant($1, $2, $3)")
+        .bind(tenant.id.uuid())
+        .bind(clean(name).into_owned())
+        .bind(At(tenant.created_at))
+        .execute(store.pool())
+        .await
+        .map_err(|e| taken(e, "tenant", name))?;
+    Ok(tenant)
+}
+
+pub(super) async fn tenants(store: &PgStore) -> Result<Vec<Tenant>> {
+    let rows = store.call("SELECT o_id, o_name, o_at FROM sid.all_tenants()").fetch_all(store.pool()).await?;
+    rows.iter().map(|row| Ok(Tenant { id: row.id(0)?, name: row.text(1)?, created_at: row.time(2)? })).collect()
+}
+
+pub(super) async fn put_key(store: &PgStore, key: ApiKey) -> Result<()> {
+    let (tenant, user) = match key.role {
+        KeyRole::Operator => (None, None),
+        KeyRole::Tenant { tenant } => (Some(tenant), None),
+        KeyRole::User { tenant, user } => (Some(tenant), Some(user)),
+    };
+    let row = store
+        .call("SELECT sid.put_key($1, $2, $3, $4, $5, $6, $7, $8, $9)")
+        .bind(key.id.uuid())
+        .bind(clean(&key.hash).into_owned())
+        .bind(clean(&key.name).into_owned())
+        .bind(to_json(&key.role)?)
+        .bind(tenant.map(Id::raw))
+        .bind(user.map(Id::raw))
+        .bind(At(key.created_at))
+        .bind(key.expires_at.map(At))
+        .bind(key.revoked_at.map(At))
+        .fetch_one(store.pool())
+        .await
+        .map_err(|e| taken(e, "key", &key.name))?;
+    if row.flag(0)? { Ok(()) } else { Err(missing("tenant or user of the key").into()) }
+}
+
+const KEY: &str = "SELECT o_id, o_name, o_role, o_hash, o_created, o_expires, o_revoked FROM sid.find_keys($1, $2)";
+
+pub(super) async fn key_by_hash(store: &PgStore, hash: &str) -> Result<Option<ApiKey>> {
+    let row = store.call(KEY).bind(Some(clean(hash).into_owned())).bind(None::<uuid::Uuid>).fetch_optional(store.pool()).await?;
+    row.as_ref().map(key).transpose()
+}
+
+pub(super) async fn keys(store: &PgStore, tenant: Option<TenantId>) -> Result<Vec<ApiKey>> {
+    let rows = store.call(KEY).bind(None::<String>).bind(tenant.map(Id::raw)).fetch_all(store.pool()).await?;
+    rows.iter().map(key).collect()
+}
+
+pub(super) async fn revoke_key(store: &PgStore, id: KeyId) -> Result<ApiKey> {
+    let row = store
+        .call("SELECT o_id, o_name, o_role, o_hash, o_created, o_expires, o_revoked FROM sid.revoke_key($1, $2)")
+        .bind(id.uuid())
+        .bind(At(store.now().await?))
+        .fetch_optional(store.pool())
+        .await?;
+    key(&row.ok_or(missing("key"))?)
+}

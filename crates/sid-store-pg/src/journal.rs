@@ -1,0 +1,411 @@
+//! Writes to a conversation: read once, decided in memory, written once.
+//!
+//! A write reads what it must know with `sid.peek`, decides here without any IO, and hands the outcome to `sid.write`, which refuses it if
+//! the conversation has changed since. So an ordinary write costs two round trips and holds no transaction in between. Who is refused
+//! tries again inside a transaction that has locked the conversation first.
+
+use std::collections::VecDeque;
+
+use jiff::tz::TimeZone;
+use serde::Deserialize;
+use sid_store::{Lease, StoreError};
+use sid_types::{
+    Body, ConversationId, Event, EventBody, Message, NewMessage, Run, RunId, RunStatus, Seq, Step, StopReason, TenantId, Timestamp,
+    WorkerId,
+};
+use uuid::Uuid;
+
+use crate::backend::PgStore;
+use crate::codec::{Columns, Id, kept, role_number, status_number, to_json, word};
+use crate::error::{Fault, Result, damaged};
+use crate::payload::{
+    ConvWrite, EventWrite, MessageWrite, NewRun, OutboxWrite, Payload, PlaceWrite, QuoteWrite, RunWrite, StepWrite, UsedWrite,
+};
+use crate::rows::{Conv, Journal, RunRow, extra, list, told};
+use crate::tx::Tx;
+
+/// What to look for beside the conversation.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Question {
+    /// `None`: the conversation of `run`.
+    pub(crate) conversation: Option<ConversationId>,
+    pub(crate) run: Option<RunId>,
+    /// Which of these messages' ids are taken.
+    pub(crate) ids: Vec<Uuid>,
+    /// Who used which idempotency key.
+    pub(crate) key: Option<(Vec<u8>, String)>,
+}
+
+/// A conversation as it was in one moment.
+#[derive(Deserialize)]
+pub(crate) struct Peek {
+    pub(crate) now: Timestamp,
+    pub(crate) conv: Option<Conv>,
+    /// The oldest run that has not ended.
+    pub(crate) head: Option<RunRow>,
+    /// The first few runs that wait behind it.
+    #[serde(deserialize_with = "list")]
+    pub(crate) queue: Vec<RunRow>,
+    /// How many runs wait in all, a waiting head too.
+    pub(crate) depth: usize,
+    /// The run that was asked for.
+    pub(crate) run: Option<RunRow>,
+    #[serde(deserialize_with = "list")]
+    pub(crate) known: Vec<Uuid>,
+    pub(crate) used: Option<Used>,
+}
+
+/// An idempotency key that was used.
+#[derive(Deserialize)]
+pub(crate) struct Used {
+    pub(crate) fingerprint: String,
+    pub(crate) run: Option<RunRow>,
+}
+
+const PEEK: &str = "SELECT sid.peek($1, $2, $3, $4, $5, $6, $7, $8)";
+
+impl PgStore {
+    /// Looks at a conversation: one round trip. In a transaction it is locked first.
+    pub(crate) async fn peek(&self, tx: Option<&mut Tx>, tenant: TenantId, question: &Question) -> Result<Peek> {
+        let Question { conversation, run, ids, key } = question.clone();
+        let is_locked = tx.is_some();
+        let (principal, key) = key.map_or((None, None), |(p, k)| (Some(p), Some(told(&k))));
+        let query = self
+            .call(PEEK)
+            .bind(tenant.uuid())
+            .bind(tx.as_ref().map_or_else(|| self.clock(), |tx| tx.clock.map(|at| at.to_string())))
+            .bind(conversation.map(Id::raw))
+            .bind(run.map(Id::raw))
+            .bind(ids)
+            .bind(principal)
+            .bind(key)
+            .bind(is_locked);
+        let row = match tx {
+            Some(tx) => query.fetch_one(tx.conn()).await?,
+            None => self.timely(query.fetch_one(self.pool())).await?,
+        };
+        row.json(0)
+    }
+
+    /// Writes a draft: one round trip. `false`: the conversation is not as it was read, and nothing was written.
+    pub(crate) async fn put(&self, tx: Option<&mut Tx>, draft: Draft) -> Result<bool> {
+        let tenant = draft.conv.tenant;
+        let runs: Vec<RunId> = draft.payload.events.iter().map(|e| RunId::from_uuid(e.run)).collect();
+        let payload = to_json(&draft.payload())?;
+        let query = self
+            .call("SELECT sid.write($1, $2, $3::jsonb)")
+            .bind(tenant.uuid())
+            .bind(tx.as_ref().map_or_else(|| self.clock(), |tx| tx.clock.map(|at| at.to_string())))
+            .bind(payload);
+        let row = match tx {
+            Some(tx) => query.fetch_one(tx.conn()).await?,
+            None => self.timely(query.fetch_one(self.pool())).await?,
+        };
+        let is_written = row.flag(0)?;
+        if is_written {
+            // Whoever follows in this process looks at once; in a transaction this is a little early, and the poll makes up for it.
+            for run in runs {
+                self.watchers().wake(tenant, run);
+            }
+        }
+        Ok(is_written)
+    }
+}
+
+/// Where messages come from that get their places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Their ids were taken when their run was accepted.
+    Waiting,
+    /// Their ids are new.
+    New,
+}
+
+/// A conversation as it will be, and what is written on the way there.
+pub(crate) struct Draft {
+    pub(crate) now: Timestamp,
+    pub(crate) conv: Conv,
+    rev: i64,
+    lease_changed: bool,
+    has_outbox: bool,
+    /// Runs that wait behind the head.
+    queue: VecDeque<Journal>,
+    /// Whether more wait than are known here.
+    has_more: bool,
+    payload: Payload,
+}
+
+impl Draft {
+    /// The head's journal comes along, if there is a head.
+    pub(crate) fn new(store: &PgStore, peek: Peek) -> Result<Option<(Self, Option<Journal>)>> {
+        let Some(conv) = peek.conv else { return Ok(None) };
+        let agent = conv.agent;
+        let head = peek.head.map(|row| row.journal(agent)).transpose()?;
+        let queue: VecDeque<Journal> = peek.queue.into_iter().map(|row| row.journal(agent)).collect::<Result<_>>()?;
+        let waiting = queue.len() + usize::from(head.as_ref().is_some_and(|h| h.run.status == RunStatus::Queued));
+        let draft = Self {
+            now: peek.now,
+            rev: conv.rev,
+            conv,
+            lease_changed: false,
+            has_outbox: store.config().outbox,
+            queue,
+            has_more: peek.depth > waiting,
+            payload: Payload { at: peek.now, ..Payload::default() },
+        };
+        Ok(Some((draft, head)))
+    }
+
+    fn payload(mut self) -> Payload {
+        let c = &self.conv;
+        self.payload.conv = Some(ConvWrite {
+            id: c.id.uuid(),
+            part: c.part,
+            rev: self.rev,
+            last_seq: c.last_seq,
+            queue_start: c.queue_start,
+            last_at: c.last_at,
+            head: c.head.map(Id::raw),
+            head_no: c.head_no,
+            lease: self.lease_changed,
+            epoch: c.epoch,
+            holder: c.holder.map(Id::raw),
+            expires_at: c.expires_at,
+            ttl_us: c.ttl_us,
+        });
+        self.payload
+    }
+
+    /// Puts messages at the next places of the conversation.
+    pub(crate) fn place(&mut self, run: Option<RunId>, messages: Vec<NewMessage>, origin: Origin) -> Result<Vec<Message>> {
+        let zone = zone(self.conv.zone.as_deref());
+        let mut placed = Vec::with_capacity(messages.len());
+        for mut new in messages {
+            new.at = kept(new.at);
+            self.conv.last_seq += 1;
+            self.conv.last_at = Some(new.at);
+            let m = new.placed(self.conv.id, Seq(self.conv.last_seq), run);
+            let place = PlaceWrite { id: m.id.uuid(), seq: Some(m.seq.0) };
+            match origin {
+                Origin::Waiting => self.payload.placed.push(place),
+                Origin::New => self.payload.ids.push(place),
+            }
+            let searchable = m.body.is_searchable();
+            if searchable {
+                let day = m.at.to_zoned(zone.clone()).date();
+                if !self.payload.days.contains(&day) {
+                    self.payload.days.push(day);
+                }
+            }
+            if let Body::Tool { quotes, .. } = &m.body {
+                let quoting = m.id.uuid();
+                self.payload.quotes.extend(quotes.iter().map(|quoted| QuoteWrite { quoted: quoted.uuid(), quoting }));
+            }
+            self.payload.messages.push(MessageWrite {
+                seq: m.seq.0,
+                id: m.id.uuid(),
+                searchable,
+                run: m.run.map(Id::raw),
+                role: role_number(m.body.role()),
+                text: told(m.body.text()),
+                extra: extra(&m.body)?,
+                speaker: m.speaker.as_deref().map(told),
+                at: m.at,
+                tokens: m.tokens.map(|t| t.0),
+            });
+            placed.push(m);
+        }
+        Ok(placed)
+    }
+
+    /// Takes ids for messages that wait with a run.
+    pub(crate) fn reserve(&mut self, messages: &[NewMessage]) {
+        self.payload.ids.extend(messages.iter().map(|m| PlaceWrite { id: m.id.uuid(), seq: None }));
+    }
+
+    /// A run that was accepted. Behind others it waits; alone it is the head.
+    pub(crate) fn insert_run(&mut self, run: &Run, waiting: Option<&[NewMessage]>) -> Result<()> {
+        self.payload.new_run = Some(NewRun {
+            id: run.id.uuid(),
+            status: status_number(run.status),
+            limits: to_json(&run.limits)?,
+            usage: to_json(&run.usage)?,
+            stimulus: run.stimulus.iter().map(|id| id.uuid()).collect(),
+            waiting: waiting.map(to_json).transpose()?,
+        });
+        if self.conv.head.is_none() {
+            // Its number is drawn when it is written.
+            (self.conv.head, self.conv.head_no) = (Some(run.id), None);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn use_key(&mut self, principal: &[u8], key: &str, fingerprint: &[u8], run: RunId) {
+        let used = UsedWrite { principal: hex(principal), key: told(key), fingerprint: hex(fingerprint), run: run.uuid() };
+        self.payload.used = Some(used);
+    }
+
+    /// Asks a run to stop.
+    pub(crate) fn cancel(&mut self, run: RunId) {
+        self.payload.cancel = Some(run.uuid());
+    }
+
+    /// Numbers and writes events. The caller saves the journal.
+    pub(crate) fn log(&mut self, journal: &mut Journal, bodies: Vec<EventBody>) -> Result<Vec<Event>> {
+        let mut events = Vec::with_capacity(bodies.len());
+        for body in bodies {
+            journal.events += 1;
+            let (run, seq) = (journal.run.id, journal.events);
+            self.payload.events.push(EventWrite { run: run.uuid(), seq, kind: body.name(), body: to_json(&body)? });
+            events.push(Event { run, seq, body, at: self.now });
+        }
+        Ok(events)
+    }
+
+    pub(crate) fn record(&mut self, journal: &mut Journal, mut step: Step) -> Result<()> {
+        journal.run.steps += 1;
+        journal.run.usage += step.usage;
+        // What erasure takes away stands in columns of its own.
+        let (tail, recalled) = (step.tail.take(), std::mem::take(&mut step.recalled));
+        self.payload.steps.push(StepWrite {
+            run: journal.run.id.uuid(),
+            number: step.number,
+            doc: to_json(&step)?,
+            tail: tail.as_deref().map(told),
+            recalled: to_json(&recalled)?,
+        });
+        Ok(())
+    }
+
+    pub(crate) fn set_prefix(&mut self, prefix: Option<&str>) {
+        self.payload.prefix = Some(prefix.map(told));
+    }
+
+    pub(crate) fn set_summary(&mut self, summary: &sid_types::RecursiveSummary) -> Result<()> {
+        self.payload.summary = Some(to_json(summary)?);
+        Ok(())
+    }
+
+    /// Writes back what has changed of a run.
+    pub(crate) fn save(&mut self, journal: &Journal) -> Result<()> {
+        let run = &journal.run;
+        self.payload.runs.push(RunWrite {
+            id: run.id.uuid(),
+            status: status_number(run.status),
+            stop_reason: run.stop_reason.map(|r| word(&r)).transpose()?,
+            error: run.error.as_deref().map(told),
+            steps: run.steps,
+            usage: to_json(&run.usage)?,
+            commits: run.commits,
+            commit_epoch: journal.commit_epoch,
+            calls: if journal.calls.is_empty() { None } else { Some(to_json(&journal.calls)?) },
+            events: journal.events,
+            started_at: run.started_at,
+            ended_at: run.ended_at,
+        });
+        Ok(())
+    }
+
+    /// Ends the head run: last event, lease released, the next waiting run becomes the head. Saves the journal.
+    pub(crate) fn end(&mut self, journal: &mut Journal, reason: StopReason, error: Option<String>) -> Result<()> {
+        let run = &mut journal.run;
+        run.status = reason.status();
+        run.stop_reason = Some(reason);
+        run.error.clone_from(&error);
+        run.ended_at = Some(self.now);
+        let done = EventBody::Done { status: reason.status(), stop_reason: reason, error, usage: run.usage };
+        self.log(journal, vec![done])?;
+        self.save(journal)?;
+        if self.has_outbox {
+            self.payload.outbox.push(OutboxWrite { topic: "run.done", subject: journal.run.id.uuid() });
+        }
+        self.release();
+        let next = self.queue.front();
+        (self.conv.head, self.conv.head_no) = (next.map(|n| n.run.id), next.map(|n| n.number));
+        Ok(())
+    }
+
+    /// The lease is given back.
+    pub(crate) fn release(&mut self) {
+        (self.conv.holder, self.conv.expires_at, self.conv.ttl_us) = (None, None, None);
+        self.lease_changed = true;
+    }
+
+    /// Hands the run that waits at the head to `worker`. Runs that were cancelled while they waited bring their messages and end here.
+    /// `None` when nothing is left to do, or when nobody here knows what comes next: a later claim finds it.
+    pub(crate) fn take_next(&mut self, worker: WorkerId, ttl_us: i64) -> Result<Option<Lease>> {
+        while let Some(journal) = self.queue.front() {
+            if journal.run.cancel_requested && self.queue.len() == 1 && self.has_more {
+                break;
+            }
+            let Some(mut journal) = self.queue.pop_front() else { break };
+            if self.start(&mut journal)? {
+                return Ok(Some(self.grant(journal.run.id, worker, ttl_us)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first claim of a run: it is running, its messages get their places. `false`: it was cancelled while it waited, and ended here.
+    pub(crate) fn start(&mut self, journal: &mut Journal) -> Result<bool> {
+        journal.run.status = RunStatus::Running;
+        journal.run.started_at = Some(self.now);
+        let waiting = std::mem::take(&mut journal.waiting);
+        self.place(Some(journal.run.id), waiting, Origin::Waiting)?;
+        if journal.run.cancel_requested {
+            self.end(journal, StopReason::Cancelled, None)?;
+            return Ok(false);
+        }
+        self.save(journal)?;
+        Ok(true)
+    }
+
+    /// A new lease of the conversation.
+    pub(crate) fn grant(&mut self, run: RunId, worker: WorkerId, ttl_us: i64) -> Lease {
+        self.lease_changed = true;
+        self.conv.epoch += 1;
+        self.conv.holder = Some(worker);
+        self.conv.ttl_us = Some(ttl_us);
+        let expires_at = self.now.checked_add(jiff::SignedDuration::from_micros(ttl_us)).unwrap_or(Timestamp::MAX);
+        self.conv.expires_at = Some(expires_at);
+        Lease { scope: self.conv.turn_scope(), conversation: self.conv.id, run, worker, epoch: self.conv.epoch, expires_at }
+    }
+
+    /// Whether this very lease holds. The epoch decides, not the clock: a worker that was late, but whom nobody has replaced, goes on.
+    pub(crate) fn holds(&self, lease: &Lease) -> bool {
+        self.conv.holder.is_some() && self.conv.epoch == lease.epoch && self.conv.head == Some(lease.run)
+    }
+}
+
+/// The conversation and run of a lease that holds.
+pub(crate) fn held(store: &PgStore, peek: Peek, lease: &Lease) -> Result<(Draft, Journal)> {
+    match Draft::new(store, peek)? {
+        Some((draft, Some(head))) if draft.holds(lease) => Ok((draft, head)),
+        Some((draft, _)) => Err(fenced(lease, Some(draft.conv.epoch)).into()),
+        None => Err(fenced(lease, None).into()),
+    }
+}
+
+/// The lease does not hold. An ended or erased one has no successor whose epoch could be named.
+pub(crate) fn fenced(lease: &Lease, current: Option<u64>) -> StoreError {
+    StoreError::Fenced { held: lease.epoch, current: current.unwrap_or(0).max(lease.epoch + 1) }
+}
+
+/// The zone in which a user's days are told; UTC without one.
+pub(crate) fn zone(name: Option<&str>) -> TimeZone {
+    name.and_then(|name| TimeZone::get(name).ok()).unwrap_or(TimeZone::UTC)
+}
+
+/// Bytes as JSON carries them.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, b| {
+        let _ = write!(out, "{b:02x}");
+        out
+    })
+}
+
+/// A write that lost its race although it had locked what it writes to: somebody else writes around the lock.
+pub(crate) fn lost() -> Fault {
+    damaged("a locked conversation has changed").into()
+}

@@ -1,0 +1,33 @@
+#![doc = include_str!("../docs.md")]
+#![warn(missing_docs)]
+
+mod archival;
+mod backend;
+mod blocks;
+mod codec;
+mod config;
+mod deep;
+mod diary;
+mod directory;
+mod embedding;
+mod erase;
+mod error;
+mod events;
+mod journal;
+mod outbox;
+mod paging;
+mod partitions;
+mod payload;
+mod recall;
+mod records;
+mod rows;
+mod schema;
+mod search;
+mod state;
+mod tx;
+mod visibility;
+mod words;
+
+pub use backend::PgStore;
+pub use config::PgConfig;
+pub use outbox::Outboxed;

@@ -1,0 +1,149 @@
+//! The schema: embedded migrations, run on purpose and counted in a table.
+
+use sid_store::StoreError;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
+
+use crate::error::{Fault, Result, code};
+
+/// Each step leads to the version that is its place in this list, from 1. Steps that were released are never changed.
+const STEPS: &[&[&str]] = &[&[
+    include_str!("../migrations/0001_tables.sql"),
+    include_str!("../migrations/0001_security.sql"),
+    include_str!("../migrations/0001_journal.sql"),
+    include_str!("../migrations/0001_records.sql"),
+    include_str!("../migrations/0001_engine.sql"),
+]];
+
+/// The oldest server that `hash partitioning`, `xid8` and row-level security are known to work with as they are used here.
+const OLDEST_SERVER: i32 = 150_000;
+
+/// What migrations hold while they run, so that two never do at once: `Sid pg` in ASCII.
+const LOCK: i64 = 0x5369_6420_7067;
+
+/// The schema's version; 0 = there is none.
+async fn version(conn: &mut PgConnection) -> Result<u32> {
+    let row = sqlx::raw_sql("SELECT to_regclass('sid.schema_version') IS NOT NULL").fetch_one(&mut *conn).await?;
+    if !row.try_get::<bool, _>(0)? {
+        return Ok(0);
+    }
+    let row = sqlx::raw_sql("SELECT coalesce(max(version), 0) FROM sid.schema_version").fetch_one(conn).await?;
+    Ok(u32::try_from(row.try_get::<i32, _>(0)?).unwrap_or_default())
+}
+
+/// Brings a database to the version that this program knows; answers it.
+pub(crate) async fn migrate(options: PgConnectOptions) -> Result<u32, StoreError> {
+    let mut conn = options.connect().await.map_err(opening)?;
+    let known = STEPS.len() as u32;
+    let outcome = async {
+        let found = version(&mut conn).await?;
+        if found > known {
+            return Err(newer(found, known).into());
+        }
+        for (i, step) in STEPS.iter().enumerate() {
+            // One transaction each: a step that fails leaves nothing behind. The lock goes with it.
+            let mut tx = conn.begin().await?;
+            sqlx::raw_sql(AssertSqlSafe(format!("SELECT pg_advisory_xact_lock({LOCK}); SET LOCAL lock_timeout = '2s'")))
+                .execute(&mut *tx)
+                .await?;
+            if version(&mut tx).await? > i as u32 {
+                continue;
+            }
+            for sql in *step {
+                sqlx::raw_sql(*sql).execute(&mut *tx).await?;
+            }
+            let note = format!("INSERT INTO sid.schema_version (version) VALUES ({})", i + 1);
+            sqlx::raw_sql(AssertSqlSafe(note)).execute(&mut *tx).await?;
+            tx.commit().await?;
+        }
+        Ok(known)
+    }
+    .await
+    .map_err(|fault: Fault| match fault {
+        Fault::Sql(error) if code(&error).as_deref() == Some("42501") => StoreError::Invalid(format!(
+            "the role may not prepare the database ({error}): migrate as its owner, who may also make roles (CREATEROLE)"
+        )),
+        other => other.into(),
+    });
+    // The answer is known; how the connection ends changes nothing.
+    let _ = conn.close().await;
+    outcome
+}
+
+/// Looks whether this program can work with the database, as this role.
+pub(crate) async fn check(pool: &PgPool, is_persistent: bool) -> Result<(), StoreError> {
+    let mut conn = pool.acquire().await.map_err(opening)?;
+    let known = STEPS.len() as u32;
+    let found = version(&mut conn).await.map_err(|fault| match fault {
+        // The schema is there and nobody has let this role in.
+        Fault::Sql(error) if code(&error).as_deref() == Some("42501") => not_a_member(),
+        other => other.into(),
+    })?;
+    if found == 0 {
+        return Err(StoreError::Invalid("the database has no schema of Sid's: run `sid-server migrate` on it first".into()));
+    }
+    if found > known {
+        return Err(newer(found, known));
+    }
+    if found < known {
+        return Err(StoreError::Invalid(format!(
+            "the database has schema {found}, this version of Sid needs {known}: run `sid-server migrate` before the new servers start"
+        )));
+    }
+    let row = sqlx::query(
+        "SELECT r.rolsuper OR r.rolbypassrls, pg_has_role(r.oid, 'sid_app', 'MEMBER'),
+            EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                WHERE n.nspname = 'sid' AND c.relname = 'messages' AND pg_has_role(r.oid, c.relowner, 'MEMBER')),
+            current_setting('server_version_num')::int, current_setting('server_encoding')
+         FROM pg_roles r WHERE r.rolname = current_user",
+    )
+    .persistent(is_persistent)
+    .fetch_one(&mut *conn)
+    .await
+    .map_err(Fault::Sql)?;
+    let flag = |column| row.try_get::<bool, _>(column).map_err(|e| StoreError::from(Fault::Sql(e)));
+    if flag(0)? || flag(2)? {
+        return Err(StoreError::Invalid(
+            "row-level security would not bind this role (a superuser, BYPASSRLS or the tables' owner): connect as a role that is a member of `sid_app` and nothing more"
+                .into(),
+        ));
+    }
+    if !flag(1)? {
+        return Err(not_a_member());
+    }
+    let server: i32 = row.try_get(3).map_err(|e| StoreError::from(Fault::Sql(e)))?;
+    if server < OLDEST_SERVER {
+        return Err(StoreError::Invalid(format!("the server is Postgres {}: Sid needs 15 or newer", server / 10_000)));
+    }
+    let encoding: String = row.try_get(4).map_err(|e| StoreError::from(Fault::Sql(e)))?;
+    if encoding != "UTF8" {
+        return Err(StoreError::Invalid(format!("the database is encoded in {encoding}: make it anew with ENCODING 'UTF8'")));
+    }
+    Ok(())
+}
+
+fn not_a_member() -> StoreError {
+    StoreError::Invalid("the role may not use Sid's tables: GRANT sid_app TO it".into())
+}
+
+fn newer(found: u32, known: u32) -> StoreError {
+    StoreError::Invalid(format!(
+        "the database was written by a newer Sid (schema {found}, this one knows {known}): upgrade Sid, or restore a backup that was made before"
+    ))
+}
+
+/// What connecting failed with, in words for a person.
+fn opening(error: sqlx::Error) -> StoreError {
+    match code(&error).as_deref() {
+        Some("3D000") => StoreError::Invalid(format!("there is no such database ({error}): check the URL, or create it")),
+        Some("28000" | "28P01") => {
+            StoreError::Invalid(format!("the server refused this user ({error}): check user and password in the URL"))
+        }
+        _ => match error {
+            error @ (sqlx::Error::Configuration(_) | sqlx::Error::Tls(_)) => {
+                StoreError::Invalid(format!("the database cannot be reached as the URL says ({error})"))
+            }
+            other => crate::error::unavailable(other),
+        },
+    }
+}

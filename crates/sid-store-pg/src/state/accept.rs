@@ -1,0 +1,185 @@
+//! Accepting a stimulus: two round trips when nobody else writes to the conversation at the same moment.
+
+use sid_store::{Accept, Accepted, IdempotencyKey, OnBusy, StoreError};
+use sid_types::{MessageId, Principal, Role, Run, RunStatus, Scope, Usage};
+
+use super::ttl_micros;
+use crate::backend::PgStore;
+use crate::codec::Id;
+use crate::error::{Result, missing};
+use crate::journal::{Draft, Origin, Peek, Question, hex, lost};
+use crate::rows::RunRow;
+use crate::visibility::Viewer;
+
+/// What there is to do.
+enum Decision {
+    /// An earlier request had done it.
+    Replay(Box<Accepted>),
+    Write(Box<(Draft, Accepted)>),
+}
+
+/// Tries with the lock, after the one without it.
+const TRIES: usize = 3;
+
+pub(super) async fn accept(store: &PgStore, scope: &Scope, accept: Accept) -> Result<Accepted> {
+    let viewer = store.viewer(scope);
+    let principal = principal(scope);
+    let question = Question {
+        conversation: Some(accept.conversation),
+        run: Some(accept.run),
+        ids: accept.messages.iter().map(|m| m.id.uuid()).collect(),
+        key: accept.idempotency.as_ref().map(|k| (principal.clone(), k.key.clone())),
+    };
+    let peek = store.peek(None, viewer.tenant(), &question).await?;
+    match decide(store, &viewer, &principal, peek, &accept)? {
+        Decision::Replay(accepted) => return Ok(*accepted),
+        Decision::Write(write) => match store.put(None, write.0).await {
+            Ok(true) => return Ok(write.1),
+            // Somebody else was first, here or with one of the ids: look again.
+            Ok(false) => {}
+            Err(fault) if fault.broken_rule().is_some() || fault.is_collision() => {}
+            Err(fault) => return Err(fault),
+        },
+    }
+    let mut last = lost();
+    for _ in 0..TRIES {
+        match accept_locked(store, &viewer, &principal, &question, &accept).await {
+            Err(fault) if fault.broken_rule().is_some() || fault.is_collision() => last = fault,
+            answer => return answer,
+        }
+    }
+    Err(match accept.messages.first() {
+        Some(first) if last.broken_rule().is_some() => there_already(first.id).into(),
+        _ => last,
+    })
+}
+
+async fn accept_locked(store: &PgStore, viewer: &Viewer, principal: &[u8], question: &Question, accept: &Accept) -> Result<Accepted> {
+    let mut tx = store.begin(viewer.tenant()).await?;
+    let peek = store.peek(Some(&mut tx), viewer.tenant(), question).await?;
+    match decide(store, viewer, principal, peek, accept)? {
+        Decision::Replay(accepted) => Ok(*accepted),
+        Decision::Write(write) => {
+            if !store.put(Some(&mut tx), write.0).await? {
+                return Err(lost());
+            }
+            tx.commit().await?;
+            Ok(write.1)
+        }
+    }
+}
+
+fn decide(store: &PgStore, viewer: &Viewer, principal: &[u8], mut peek: Peek, accept: &Accept) -> Result<Decision> {
+    let Some(conv) = peek.conv.as_ref().filter(|c| viewer.sees_conversation(c.agent, c.user)) else {
+        return Err(missing("conversation").into());
+    };
+    let agent = conv.agent;
+    let replay = |row: RunRow| {
+        let accepted = Accepted { run: row.journal(agent)?.run, replayed: true, lease: None };
+        Ok(Decision::Replay(Box::new(accepted)))
+    };
+    if let Some(IdempotencyKey { key, fingerprint }) = &accept.idempotency {
+        if key.is_empty() || key.chars().count() > 255 {
+            return Err(StoreError::Invalid("an idempotency key has 1 to 255 characters".into()).into());
+        }
+        if let Some(used) = peek.used.take() {
+            if used.fingerprint != hex(fingerprint) {
+                return Err(StoreError::KeyReused.into());
+            }
+            return replay(used.run.ok_or(missing("run"))?);
+        }
+    }
+    if let Some(run) = peek.run.take() {
+        if run.conv != conv.id {
+            return Err(StoreError::Exists { what: "run", name: accept.run.to_string() }.into());
+        }
+        return replay(run);
+    }
+    check(&peek, accept)?;
+    let was_idle = conv.head.is_none();
+    let depth = peek.depth;
+    if !was_idle && accept.on_busy == OnBusy::Reject {
+        return Err(StoreError::Busy.into());
+    }
+    let claim_for = accept.claim_for.filter(|_| was_idle);
+    if claim_for.is_none() && depth >= accept.queue_depth {
+        return Err(StoreError::QueueFull { depth }.into());
+    }
+    let Some((mut draft, head)) = Draft::new(store, peek)? else { return Err(missing("conversation").into()) };
+    if let (OnBusy::Interrupt, Some(head)) = (accept.on_busy, head)
+        && head.run.status == RunStatus::Running
+    {
+        draft.cancel(head.run.id);
+    }
+    let run = Run {
+        id: accept.run,
+        conversation: draft.conv.id,
+        agent,
+        status: if claim_for.is_some() { RunStatus::Running } else { RunStatus::Queued },
+        stop_reason: None,
+        error: None,
+        limits: accept.limits,
+        steps: 0,
+        usage: Usage::default(),
+        commits: 0,
+        cancel_requested: false,
+        stimulus: accept.messages.iter().map(|m| m.id).collect(),
+        created_at: draft.now,
+        started_at: claim_for.map(|_| draft.now),
+        ended_at: None,
+    };
+    draft.insert_run(&run, claim_for.is_none().then_some(&accept.messages[..]))?;
+    let mut lease = None;
+    if let Some((worker, ttl)) = claim_for {
+        draft.place(Some(run.id), accept.messages.clone(), Origin::New)?;
+        lease = Some(draft.grant(run.id, worker, ttl_micros(ttl)));
+    } else {
+        draft.reserve(&accept.messages);
+    }
+    if let Some(IdempotencyKey { key, fingerprint }) = &accept.idempotency {
+        draft.use_key(principal, key, fingerprint, run.id);
+    }
+    Ok(Decision::Write(Box::new((draft, Accepted { run, replayed: false, lease }))))
+}
+
+fn check(peek: &Peek, accept: &Accept) -> Result<(), StoreError> {
+    if accept.messages.is_empty() {
+        return Err(StoreError::Invalid("a stimulus has at least one message".into()));
+    }
+    if accept.messages.iter().any(|m| matches!(m.body.role(), Role::Assistant | Role::Tool)) {
+        return Err(StoreError::Invalid("a stimulus has no messages of an assistant or a tool".into()));
+    }
+    let is_twice = |(i, id): (usize, MessageId)| accept.messages[..i].iter().any(|m| m.id == id);
+    let taken = accept.messages.iter().map(|m| m.id).enumerate().find(|(i, id)| peek.known.contains(&id.uuid()) || is_twice((*i, *id)));
+    taken.map_or(Ok(()), |(_, id)| Err(there_already(id)))
+}
+
+/// A message's id is there already.
+fn there_already(id: MessageId) -> StoreError {
+    StoreError::Exists { what: "message", name: id.to_string() }
+}
+
+/// Who uses a key.
+fn principal(scope: &Scope) -> Vec<u8> {
+    let mut out = Vec::with_capacity(33);
+    match scope.principal() {
+        Principal::Tenant { key } => {
+            out.push(b't');
+            out.extend(key.uuid().as_bytes());
+        }
+        Principal::User { user } => out.extend(user_principal(user)),
+        Principal::Turn { agent, user } => {
+            out.push(b'a');
+            out.extend(agent.uuid().as_bytes());
+            out.extend(user.map(|u| u.raw().into_bytes()).unwrap_or_default());
+        }
+    }
+    out
+}
+
+/// A user, as the one who uses a key.
+pub(crate) fn user_principal(user: sid_types::UserId) -> Vec<u8> {
+    let mut out = vec![b'u'];
+    out.extend(user.uuid().as_bytes());
+    out
+}

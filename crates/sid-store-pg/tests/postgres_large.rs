@@ -1,0 +1,134 @@
+//! Large histories: what is older than memory is found, and forgotten when it must be.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::{Home, config, database, finish, now};
+use sid_store::{ArchivalStore, EraseTarget, Eraser, MemorySearch, Order, RecallStore, SearchQuery, StateStore, TimeRange};
+use sid_store_pg::{PgConfig, PgStore};
+use sid_testkit::postgres::Database;
+use sid_types::{ConversationId, ManualClock, NewMessage, NewPassage, Owner, PassageId, Provenance, Seq};
+
+/// Everyday words, different in each message and never rare.
+fn chatter(i: usize) -> String {
+    const WORDS: [&str; 12] =
+        ["weather", "garden", "train", "coffee", "music", "window", "river", "friend", "letter", "winter", "bread", "story"];
+    format!("{} {} and {} again", WORDS[i % 12], WORDS[(i / 3) % 12], WORDS[(i / 7) % 12])
+}
+
+async fn import(store: &PgStore, home: &Home, talk: ConversationId, range: std::ops::Range<usize>, text: impl Fn(usize) -> String) {
+    let said = |i: usize| {
+        let at = now() + jiff::SignedDuration::from_mins(i as i64 - 600_000);
+        if i.is_multiple_of(2) { NewMessage::user(text(i), at) } else { NewMessage::assistant(text(i), at) }
+    };
+    for start in range.clone().step_by(1_000) {
+        let messages: Vec<NewMessage> = (start..(start + 1_000).min(range.end)).map(said).collect();
+        store.append(&home.scope, talk, messages).await.expect("imported");
+    }
+}
+
+async fn open(database: &Database) -> PgStore {
+    let small = PgConfig { index_capacity: 1_000, word_lists_from: 500, ..config(database) };
+    PgStore::open_with_test_clock(small, Arc::new(ManualClock::new(now()))).await.expect("opens")
+}
+
+async fn finds(store: &PgStore, home: &Home, query: &SearchQuery, detail: &str) -> bool {
+    let found = store.search(&home.scope, query).await.expect("a search");
+    assert!(found.items.len() < 2_500, "bounded: {}", found.items.len());
+    found.items.iter().any(|c| c.record.text().contains(detail) && c.channels.bm25 > 0.0)
+}
+
+/// Waits until the background has written the lists.
+async fn until_found(store: &PgStore, home: &Home, words: &str) {
+    let (begun, query) = (Instant::now(), SearchQuery::new(words));
+    while !finds(store, home, &query, words).await {
+        assert!(begun.elapsed() < Duration::from_secs(120), "`{words}` is not found");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_detail_older_than_memory_is_found_and_forgotten() {
+    let database = database().await;
+    let store = open(&database).await;
+    let home = Home::build(&store, "ours").await;
+    let text = |i: usize| match i {
+        100 => "my dog is called Zebulon".to_owned(),
+        700 => "the violin stands in the attic".to_owned(),
+        _ => chatter(i),
+    };
+    import(&store, &home, home.talk.id, 0..3_000, text).await;
+    let second = Home::open(&store, &home.scope, home.agent, home.user).await;
+    import(&store, &home, second.id, 3_000..5_000, |i| if i == 3_100 { "Hastings is where we met".to_owned() } else { chatter(i) }).await;
+    let passage = PassageId::new();
+    let pair = Owner::Pair { agent: home.agent, user: home.user };
+    let keep =
+        |text: &str| NewPassage { id: passage, owner: pair, text: text.into(), tags: vec![], at: now(), provenance: Provenance::default() };
+    store.upsert(&home.scope, vec![keep("a quixotic plan")]).await.expect("stored");
+    import(&store, &home, second.id, 5_000..7_000, chatter).await;
+
+    for word in ["Zebulon", "violin", "Hastings", "quixotic"] {
+        until_found(&store, &home, word).await;
+    }
+    // Common alone, rare together; and neighbours come from the database, too.
+    let candidates = store.search(&home.scope, &SearchQuery::new("Zebulon")).await.expect("a search");
+    let best = candidates.items.iter().max_by(|a, b| a.channels.bm25.total_cmp(&b.channels.bm25)).expect("a hit");
+    assert!(best.record.text().contains("Zebulon") && best.neighbours.0.is_some() && best.neighbours.1.is_some());
+    // Not through somebody else's eyes.
+    let stranger = home.scope.turn(sid_types::AgentId::new(), Some(home.user));
+    assert!(store.search(&stranger, &SearchQuery::new("Zebulon")).await.expect("a search").items.is_empty());
+    // Filters hold there as well.
+    let mut query = SearchQuery::new("Zebulon");
+    let ago = |mins: i64| now() - jiff::SignedDuration::from_mins(mins);
+    query.within = Some(TimeRange { from: ago(1_440), to: now() });
+    assert!(!finds(&store, &home, &query, "Zebulon").await);
+    query.within = Some(TimeRange { from: ago(600_000), to: ago(599_800) });
+    assert!(finds(&store, &home, &query, "Zebulon").await);
+    query.in_prompt = Some((home.talk.id, Seq(50)));
+    assert!(!finds(&store, &home, &query, "Zebulon").await);
+    // Another process, with nothing in memory yet.
+    assert!(finds(&open(&database).await, &home, &SearchQuery::new("violin"), "violin").await);
+
+    // Replaced and erased records leave no trace in the lists.
+    store.upsert(&home.scope, vec![keep("a sober plan")]).await.expect("replaced");
+    assert!(!finds(&store, &home, &SearchQuery::new("quixotic"), "quixotic").await);
+    let stale = "SELECT count(*) FROM sid.postings w, unnest(w.rids) r WHERE NOT EXISTS (SELECT FROM sid.messages m WHERE m.rid = r)
+        AND NOT EXISTS (SELECT FROM sid.passages p WHERE p.rid = r)";
+    assert_eq!(database.sql(stale), "0");
+    store.erase(&home.scope, EraseTarget::Conversation(home.talk.id)).await.expect("erased");
+    assert_eq!(database.sql(stale), "0");
+    assert!(!finds(&store, &home, &SearchQuery::new("Zebulon"), "Zebulon").await);
+    until_found(&store, &home, "Hastings").await;
+    assert_eq!(database.sql(stale), "0");
+}
+
+/// A turn and a page cost the same however long the history is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_reads_none_of_the_history() {
+    let database = database().await;
+    let store = open(&database).await;
+    let home = Home::build(&store, "ours").await;
+    import(&store, &home, home.talk.id, 0..4_000, chatter).await;
+    let _ = database.sql("ANALYZE");
+    let reads = || {
+        // What this session has reported so far.
+        let rows = "SELECT sum(seq_tup_read + idx_tup_fetch) FROM pg_stat_user_tables WHERE relname ~ '^messages_[0-9]+$'";
+        database.sql(&format!("SELECT pg_stat_clear_snapshot(); {rows}")).lines().last().and_then(|n| n.parse::<i64>().ok()).unwrap_or(0)
+    };
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let before = reads();
+    for i in 0..5 {
+        let lease = home.begin(&store, &format!("turn {i}")).await;
+        assert!(store.load(&lease).await.expect("held").queue.len() <= 10);
+        store.commit(&lease, finish(1, "ok")).await.expect("committed");
+    }
+    for from in [None, Some(Seq(3_500)), Some(Seq(20))] {
+        store.page(&home.scope, home.talk.id, from, Order::Descending, 10).await.expect("a page");
+    }
+    store.close().await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let read = reads() - before;
+    assert!(read < 400, "{read} messages were read for five turns and three pages");
+}

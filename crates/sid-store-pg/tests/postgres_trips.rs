@@ -1,0 +1,157 @@
+//! How often each step of a turn talks with the database: counted on the wire.
+
+mod common;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use common::{Home, SERVER, TTL, database, finish, now};
+use sid_store::{Commit, Effect, EventLog, MemorySearch, SearchQuery, StateStore};
+use sid_store_pg::{PgConfig, PgStore};
+use sid_testkit::postgres::Database;
+use sid_types::{EventBody, NewMessage, Step, StepId, Usage, WorkerId};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+
+/// A socket in between that counts the statements which pass.
+struct Counter {
+    statements: Arc<AtomicUsize>,
+    url: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Counter {
+    fn before(database: &Database) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let listener = UnixListener::bind(folder.path().join(".s.PGSQL.5432")).expect("a socket");
+        let url = database.url(SERVER);
+        let (_, rest) = url.split_once('@').expect("a host");
+        let (socket, name) = rest.split_once('/').expect("a database");
+        let server = PathBuf::from(socket.replace("%2F", "/")).join(".s.PGSQL.5432");
+        let statements = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&statements);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = UnixStream::connect(&server).await.expect("the cluster answers");
+                let (mut from_client, mut to_client) = client.into_split();
+                let (mut from_server, mut to_server) = server.into_split();
+                tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
+                let count = Arc::clone(&count);
+                tokio::spawn(async move {
+                    let mut is_started = false;
+                    let mut buffer: Vec<u8> = Vec::new();
+                    let mut chunk = [0_u8; 16_384];
+                    while let Ok(read @ 1..) = from_client.read(&mut chunk).await {
+                        buffer.extend(&chunk[..read]);
+                        while let Some(size) = message(&buffer, is_started) {
+                            // A simple query, or the execution of a prepared statement. What was only read is rolled back in the
+                            // background, sooner or later.
+                            if is_started && matches!(buffer[0], b'Q' | b'E') && !buffer[5..].starts_with(b"ROLLBACK") {
+                                count.fetch_add(1, Ordering::SeqCst);
+                            }
+                            // A question about TLS comes before the start, and has no type either.
+                            is_started |= buffer.get(4..8) != Some(&80_877_103_u32.to_be_bytes());
+                            buffer.drain(..size);
+                        }
+                        if to_server.write_all(&chunk[..read]).await.is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+        });
+        let url = format!("postgres://{SERVER}@{}/{name}", folder.path().display().to_string().replace('/', "%2F"));
+        Self { statements, url, _folder: folder }
+    }
+
+    /// How many statements `call` takes; what it leaves to the background, such as rollbacks of what was only read, is not waited for.
+    async fn of<T>(&self, call: impl Future<Output = T>) -> (usize, T) {
+        // Rollbacks of earlier calls.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let before = self.statements.load(Ordering::SeqCst);
+        let value = call.await;
+        (self.statements.load(Ordering::SeqCst) - before, value)
+    }
+}
+
+/// The size of the message that `buffer` begins with, if it is there as a whole. The first one has no type.
+fn message(buffer: &[u8], is_started: bool) -> Option<usize> {
+    let head = usize::from(is_started);
+    let size: [u8; 4] = buffer.get(head..head + 4)?.try_into().ok()?;
+    let size = head + u32::from_be_bytes(size) as usize;
+    (buffer.len() >= size).then_some(size)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_takes_few_round_trips() {
+    let database = database().await;
+    let counter = Counter::before(&database);
+    let config = PgConfig { connections: 4, ..PgConfig::new(counter.url.clone()) };
+    let store = PgStore::open(config).await.expect("opens");
+    let home = Home::build(&store, "ours").await;
+    // The first turn makes the blocks.
+    let lease = home.begin(&store, "hello").await;
+    store.load(&lease).await.expect("loaded");
+    store.commit(&lease, finish(1, "hi")).await.expect("committed");
+
+    let (accept, accepted) = counter.of(store.accept(&home.scope, home.stimulus("and now?"))).await;
+    let lease = accepted.expect("accepted").lease.expect("idle");
+    let (load, loaded) = counter.of(store.load(&lease)).await;
+    assert_eq!(loaded.expect("held").queue.len(), 3);
+    let step = Step {
+        id: StepId::new(),
+        run: lease.run,
+        number: 1,
+        usage: Usage::default(),
+        rung: "native".into(),
+        first_token_ms: 1,
+        total_ms: 2,
+        tail: Some("tail".into()),
+        queue: (1, 3),
+        recalled: vec![],
+        at: now(),
+    };
+    let effects = vec![
+        Effect::Append(vec![NewMessage::assistant("let me see", now())]),
+        Effect::RecordStep(Box::new(step)),
+        Effect::Events(vec![EventBody::TextDelta { text: "let".into() }]),
+    ];
+    let (record, committed) = counter.of(store.commit(&lease, Commit { number: 1, effects })).await;
+    assert_eq!(committed.expect("committed").messages.len(), 1);
+    let (end, committed) = counter.of(store.commit(&lease, finish(2, "done"))).await;
+    committed.expect("committed");
+    assert_eq!((accept, load, record, end), (2, 1, 2, 2), "accept with claim, load, record, finish");
+    assert!(accept + load + record + end <= 8);
+
+    // Accepted for anybody, claimed by a worker.
+    let (accept, accepted) = counter.of(store.accept(&home.scope, sid_store::Accept { claim_for: None, ..home.stimulus("later") })).await;
+    accepted.expect("accepted");
+    let (claim, leases) = counter.of(store.claim(WorkerId::new(), 1, TTL)).await;
+    let lease = leases.expect("claimed").remove(0);
+    assert_eq!((accept, claim), (2, 3));
+    let (renew, held) = counter.of(store.renew(std::slice::from_ref(&lease), TTL)).await;
+    assert_eq!((renew, held.expect("held").len()), (1, 1), "all leases of a process in one");
+    let (asked, answer) = counter.of(store.is_cancel_requested(&lease)).await;
+    assert_eq!((asked, answer.expect("held")), (1, false));
+    let deltas = vec![EventBody::TextDelta { text: "a".into() }];
+    let (append, events) = counter.of(store.append_events(&lease, deltas)).await;
+    assert_eq!((append, events.expect("held").len()), (2, 1));
+    let (in_vain, none) = counter.of(store.claim(WorkerId::new(), 8, TTL)).await;
+    assert_eq!((in_vain, none.expect("asked").len()), (1, 0));
+
+    // The first search reads the partition, the next only looks whether anything is new.
+    let turn = home.scope.turn(home.agent, Some(home.user));
+    let query = SearchQuery::new("what about now");
+    let (first, found) = counter.of(store.search(&turn, &query)).await;
+    assert!(!found.expect("found").items.is_empty());
+    let (again, _) = counter.of(store.search(&turn, &query)).await;
+    home_turns_on(&store, &lease).await;
+    let (after_a_turn, _) = counter.of(store.search(&turn, &query)).await;
+    assert_eq!((first, again, after_a_turn), (6, 3, 7));
+}
+
+async fn home_turns_on(store: &PgStore, lease: &sid_store::Lease) {
+    store.commit(lease, finish(1, "so")).await.expect("committed");
+}
