@@ -1,5 +1,6 @@
 //! Who sees and who writes whose memory: the only place that knows. The rules are those of the in-process reference store.
 
+use sid_store::Right;
 use sid_types::{AgentId, ConversationId, Owner, Principal, Scope, TenantId, UserId};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
@@ -45,48 +46,26 @@ impl Viewer {
 
     /// Whether the conversation of this agent and user is visible. Needs no look-up: membership does not matter.
     pub(crate) fn sees_conversation(&self, agent: AgentId, user: Option<UserId>) -> bool {
-        match self.scope.principal() {
-            Principal::Tenant { .. } => true,
-            Principal::User { user: me } => user == Some(me),
-            Principal::Turn { agent: mine, user: human } => agent == mine && (user.is_none() || user == human),
-        }
+        Right::to_conversation(&self.scope, agent, user)
     }
 
     /// Whether the scope may read the owner's memory. Nobody sees the memory of an owner that is not there.
     pub(crate) async fn sees(&self, conn: &mut SqliteConnection, owner: Owner) -> Result<bool> {
-        let team = match (self.scope.principal(), owner) {
-            (Principal::Tenant { .. }, _) | (_, Owner::Tenant) => None,
-            (Principal::User { user }, Owner::Team { team }) => Some((None, user, team)),
-            (Principal::User { user: me }, Owner::User { user } | Owner::Pair { user, .. }) if me == user => None,
-            (Principal::Turn { agent, user: Some(user) }, Owner::Team { team }) => Some((Some(agent), user, team)),
-            (Principal::Turn { user: human, .. }, Owner::User { user }) if human == Some(user) => None,
-            (Principal::Turn { agent: me, .. }, Owner::Agent { agent }) if me == agent => None,
-            (Principal::Turn { agent: me, user: human }, Owner::Pair { agent, user }) if me == agent && human == Some(user) => None,
-            _ => return Ok(false),
-        };
-        if let Some((agent, user, team)) = team
-            && !self.shares_team(conn, agent, user, team).await?
-        {
-            return Ok(false);
-        }
-        self.exists(conn, owner).await
+        self.has(conn, Right::to_read(&self.scope, owner), owner).await
     }
 
     /// Whether the scope may write the owner's memory.
     pub(crate) async fn writes(&self, conn: &mut SqliteConnection, owner: Owner) -> Result<bool> {
-        match (self.scope.principal(), owner) {
-            (Principal::Tenant { .. }, _) => {}
-            (Principal::User { user: me }, Owner::User { user } | Owner::Pair { user, .. }) if me == user => {}
-            (Principal::User { user }, Owner::Team { team }) => {
-                if !self.shares_team(conn, None, user, team).await? {
-                    return Ok(false);
-                }
-            }
-            (Principal::Turn { agent: me, user: human }, Owner::Pair { agent, user }) if me == agent && human == Some(user) => {}
-            (Principal::Turn { agent: me, user: None }, Owner::Agent { agent }) if me == agent => {}
-            _ => return Ok(false),
-        }
-        self.exists(conn, owner).await
+        self.has(conn, Right::to_write(&self.scope, owner), owner).await
+    }
+
+    async fn has(&self, conn: &mut SqliteConnection, right: Right, owner: Owner) -> Result<bool> {
+        let may = match right {
+            Right::No => false,
+            Right::Yes => true,
+            Right::InTeam { agent, user, team } => self.shares_team(conn, agent, user, team).await?,
+        };
+        Ok(may && self.exists(conn, owner).await?)
     }
 
     async fn exists(&self, conn: &mut SqliteConnection, owner: Owner) -> Result<bool> {

@@ -79,6 +79,7 @@ mod events;
 mod in_process;
 pub mod index;
 mod memory;
+mod rights;
 mod search;
 mod state;
 mod store;
@@ -92,6 +93,7 @@ pub use error::StoreError;
 pub use events::EventLog;
 pub use in_process::InProcess;
 pub use memory::{ArchivalStore, Order, RecallStore};
+pub use rights::Right;
 pub use search::{
     Candidate, Candidates, Capability, ChannelStats, Channels, MemorySearch, QueryVector, Record, RecordId, RecordKinds, SearchQuery,
     TimeRange,

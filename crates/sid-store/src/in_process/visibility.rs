@@ -1,10 +1,11 @@
-//! Who sees and who writes whose memory: the only place that knows.
+//! Who sees and who writes whose memory, by the rules of [`Right`].
 
 use std::collections::BTreeSet;
 
-use sid_types::{AgentId, BlockAccess, BlockId, Owner, Principal, Scope, TeamId, UserId};
+use sid_types::{AgentId, BlockAccess, BlockId, Owner, Scope, TeamId, UserId};
 
 use super::room::{BlockRow, Room};
+use crate::Right;
 
 impl Room {
     fn exists(&self, owner: Owner) -> bool {
@@ -25,28 +26,20 @@ impl Room {
 
     /// Whether the scope may read the owner's memory. Nobody sees the memory of an owner that is not there.
     pub(super) fn sees(&self, scope: &Scope, owner: Owner) -> bool {
-        let may = match (scope.principal(), owner) {
-            (Principal::Tenant { .. }, _) | (_, Owner::Tenant) => true,
-            (Principal::User { user }, Owner::Team { team }) => self.members.contains(&(team, user)),
-            (Principal::User { user: me }, Owner::User { user } | Owner::Pair { user, .. }) => me == user,
-            (Principal::User { .. }, Owner::Agent { .. }) => false,
-            (Principal::Turn { agent, user }, Owner::Team { team }) => self.turn_teams(agent, user).contains(&team),
-            (Principal::Turn { user: human, .. }, Owner::User { user }) => human == Some(user),
-            (Principal::Turn { agent: me, .. }, Owner::Agent { agent }) => me == agent,
-            (Principal::Turn { agent: me, user: human }, Owner::Pair { agent, user }) => me == agent && human == Some(user),
-        };
-        may && self.exists(owner)
+        self.has(Right::to_read(scope, owner), owner)
     }
 
     /// Whether the scope may write the owner's memory.
     pub(super) fn writes(&self, scope: &Scope, owner: Owner) -> bool {
-        let may = match (scope.principal(), owner) {
-            (Principal::Tenant { .. }, _) => true,
-            (Principal::User { user: me }, Owner::User { user } | Owner::Pair { user, .. }) => me == user,
-            (Principal::User { user }, Owner::Team { team }) => self.members.contains(&(team, user)),
-            (Principal::Turn { agent: me, user: human }, Owner::Pair { agent, user }) => me == agent && human == Some(user),
-            (Principal::Turn { agent: me, user: None }, Owner::Agent { agent }) => me == agent,
-            _ => false,
+        self.has(Right::to_write(scope, owner), owner)
+    }
+
+    fn has(&self, right: Right, owner: Owner) -> bool {
+        let may = match right {
+            Right::No => false,
+            Right::Yes => true,
+            Right::InTeam { agent: Some(agent), user, team } => self.turn_teams(agent, Some(user)).contains(&team),
+            Right::InTeam { agent: None, user, team } => self.members.contains(&(team, user)),
         };
         may && self.exists(owner)
     }
