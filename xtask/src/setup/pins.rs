@@ -15,10 +15,14 @@ pub(crate) enum Group {
     Bench,
     /// Postgres 16 and 18 with pgvector: what the Postgres store is tested on.
     Postgres,
+    /// PgBouncer: a pooler between the Postgres store and its server.
+    PgBouncer,
+    /// libfaketime: processes whose clock is wrong.
+    FakeTime,
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 5] = [Self::Embed, Self::Llm, Self::Clients, Self::Bench, Self::Postgres];
+    pub(crate) const ALL: [Self; 7] = [Self::Embed, Self::Llm, Self::Clients, Self::Bench, Self::Postgres, Self::PgBouncer, Self::FakeTime];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -27,6 +31,8 @@ impl Group {
             Self::Clients => "clients",
             Self::Bench => "bench",
             Self::Postgres => "postgres",
+            Self::PgBouncer => "pgbouncer",
+            Self::FakeTime => "faketime",
         }
     }
 }
@@ -214,6 +220,44 @@ const LINUX_X86_ORT: &str = "fc44112fbe06d7d689c57e11d3862031f64711007e4ee020f8e
 const LINUX_ARM_ORT: &str = "8aa3b76b28c778a2b1dd660d34161adb1d508c9ccd04ff9dc80e26eca5df8467";
 const MAC_ARM_ORT: &str = "d586cbe89effc085a09d3341b3cfbd5c322517f9d397aeb20814af21433f2b36";
 const MAC_X86_ORT: &str = "41e7960eccef34f60ca21d091d37bc97d0e70a0b4ce902babf5f795a76e1af74";
+
+/// One program or library out of Debian packages.
+pub(crate) struct Deb {
+    pub(crate) group: Group,
+    /// The key in `setup.json`, and the name of the launcher.
+    pub(crate) key: &'static str,
+    pub(crate) title: &'static str,
+    /// The package and the libraries that a machine without it may lack.
+    pub(crate) packages: &'static [&'static str],
+    pub(crate) take: Use,
+}
+
+/// How an unpacked Debian package is used.
+pub(crate) enum Use {
+    /// A program, by its path in the package, and the option that makes it tell its version: [`Deb::key`] stands for its launcher.
+    Run { program: &'static str, version: &'static str },
+    /// A library for `LD_PRELOAD`, below the architecture's folder of libraries: [`Deb::key`] stands for it.
+    Preload(&'static str),
+}
+
+/// What comes from Debian.
+pub(crate) const DEBS: &[Deb] = &[
+    Deb {
+        group: Group::PgBouncer,
+        key: "pgbouncer",
+        title: "PgBouncer",
+        packages: &["pgbouncer", "libevent-2.1-7", "libc-ares2"],
+        take: Use::Run { program: "usr/sbin/pgbouncer", version: "--version" },
+    },
+    Deb {
+        group: Group::FakeTime,
+        key: "faketime",
+        title: "libfaketime",
+        packages: &["libfaketime"],
+        // The one for programs with threads.
+        take: Use::Preload("faketime/libfaketimeMT.so.1"),
+    },
+];
 
 /// Python packages that are installed as pip does it, from a pinned list of names and versions.
 pub(crate) const REQUIREMENTS: &[(Group, &str, &str, &str)] = &[
