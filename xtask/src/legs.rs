@@ -74,6 +74,13 @@ pub(crate) const LEGS: &[Leg] = &[
         run: real_model,
     },
     Leg {
+        name: "deploy",
+        about: "image, Compose file and Helm chart under real linters; the load balancer run with streams and a dead replica",
+        needs: &[Group::Deploy],
+        missing: || setup::missing(Group::Deploy),
+        run: deploy,
+    },
+    Leg {
         name: "torture",
         about: "kill -9 under load, a few times",
         needs: &[],
@@ -193,6 +200,14 @@ fn embedding(parts: &Parts) -> Result<proc::Teed> {
     let vectors = proc::tee(tests(&[MINILM], None).env("ORT_DYLIB_PATH", library).env("SID_EMBED_DIR", folder))?;
     let mut server = python::unittest("tests/embedding", &[]);
     Ok(vectors.and(proc::tee(server.env("ORT_DYLIB_PATH", library).env("SID_EMBED_DIR", folder))?))
+}
+
+fn deploy(parts: &Parts) -> Result<proc::Teed> {
+    let mut tests = python::unittest("tests/deploy", &[parts["deploy"].clone()]);
+    for tool in ["hadolint", "helm", "haproxy"] {
+        tests.env(format!("SID_{}", tool.to_uppercase()), &parts[tool]);
+    }
+    proc::tee(&mut tests)
 }
 
 fn real_model(_: &Parts) -> Result<proc::Teed> {

@@ -22,7 +22,7 @@ use crate::{dirs, proc, python};
 
 pub(crate) const HELP: &str = "\
 Usage: cargo xtask setup [embed] [llm] [clients] [bench] [postgres] [pgbouncer] [faketime]
-                         [--offline] [--verify]
+                         [deploy] [--offline] [--verify]
 
   embed     ONNX Runtime 1.31.1 and MiniLM-L6-v2 (int8): recall by meaning               45 MB
   llm       llama.cpp's server and SmolLM2-135M-Instruct: a real, very small chat model  127 MB
@@ -67,6 +67,9 @@ pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
 
 /// Why this machine can never have a group, if so.
 pub(crate) fn missing(group: Group) -> Option<String> {
+    if group == Group::Deploy && !pins::HAS_DEPLOY {
+        return Some("its programs are for Linux on x86-64".into());
+    }
     pins::DEBS.iter().any(|d| d.group == group).then(debian::missing)?
 }
 

