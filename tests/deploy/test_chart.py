@@ -138,7 +138,10 @@ class Chart(unittest.TestCase):
         pod = job["spec"]["template"]["spec"]
         self.assertEqual(pod["containers"][0]["args"], ["migrate"])
         self.assertNotIn("serviceAccountName", pod)
-        self.assertEqual([list(v)[1] for v in pod["volumes"]], ["secret"])
+        self.assertEqual([set(v) - {"name"} for v in pod["volumes"]], [{"projected"}])
+        self.assertTrue(all(set(s) == {"secret"} for s in pod["volumes"][0]["projected"]["sources"]))
+        # Its log holds the first key: it must not be deleted when it succeeds.
+        self.assertEqual(job["metadata"]["annotations"]["helm.sh/hook-delete-policy"], "before-hook-creation")
         # The service must not send requests to it.
         service = next(d for d in rendered if d["kind"] == "Service")["spec"]["selector"]
         self.assertFalse(service.items() <= job["spec"]["template"]["metadata"]["labels"].items())

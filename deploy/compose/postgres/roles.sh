@@ -4,7 +4,6 @@ set -eu
 password=$(cat /run/secrets/sid_password)
 psql --set=ON_ERROR_STOP=1 --username="$POSTGRES_USER" --dbname="$POSTGRES_DB" --set=password="$password" <<'SQL'
 CREATE EXTENSION IF NOT EXISTS vector;
--- `sid-server migrate` makes this one too, if it is not there.
-CREATE ROLE sid_app NOLOGIN NOSUPERUSER NOBYPASSRLS;
-CREATE ROLE sid_server LOGIN NOSUPERUSER NOBYPASSRLS PASSWORD :'password' IN ROLE sid_app;
+-- `sid-server migrate` makes it a member of `sid_app`, and that is all that it may do.
+CREATE ROLE sid_server LOGIN NOSUPERUSER NOBYPASSRLS PASSWORD :'password';
 SQL
