@@ -54,6 +54,16 @@ impl Directory for SqliteStore {
         Ok(rows.iter().map(read).collect::<Result<_>>()?)
     }
 
+    async fn find_tenant(&self, _operator: &OperatorScope, name_or_id: &str) -> Result<Option<Tenant>, StoreError> {
+        let row = sqlx::query("SELECT id, name, created_at FROM tenants WHERE name = ? OR id = ?")
+            .bind(name_or_id.to_owned())
+            .bind(name_or_id.parse::<TenantId>().ok().map(|id| id.blob()))
+            .fetch_optional(&mut *self.reader().await?)
+            .await
+            .map_err(Fault::Sql)?;
+        Ok(row.map(|row| Result::Ok(Tenant { id: row.id(0)?, name: row.text(1)?, created_at: row.time(2)? })).transpose()?)
+    }
+
     async fn put_key(&self, _operator: &OperatorScope, key: ApiKey) -> Result<(), StoreError> {
         self.write(move |tx| put_key(tx, key).boxed()).await
     }
