@@ -1,5 +1,5 @@
-"""Stand-ins beside the load balancer: replicas that stream on command, and a name server that knows them."""
-import http.server, json, socket, struct, sys, threading
+"""A stand-in for a server, which streams on command."""
+import http.server, json, socket, sys, threading
 
 
 class Replica:
@@ -77,29 +77,3 @@ class Replica:
                 pass  # It has ended already.
         self.connections.clear()
         self.server = None
-
-
-class NameServer:
-    """Answers every question for an IPv4 address with all replicas."""
-
-    def __init__(self, addresses):
-        self.addresses, self.socket = addresses, socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(("127.0.0.1", 0))
-        self.address = "127.0.0.1:%d" % self.socket.getsockname()[1]
-        threading.Thread(target=self.serve, daemon=True).start()
-
-    def serve(self):
-        while True:
-            try:
-                packet, client = self.socket.recvfrom(4096)
-            except OSError:
-                return
-            end = packet.index(0, 12) + 5  # The name ends with an empty label; type and class follow.
-            kind = struct.unpack(">H", packet[end - 4:end - 2])[0]
-            found = self.addresses if kind == 1 else []
-            head = packet[:2] + struct.pack(">HHHHH", 0x8580, 1, len(found), 0, 0)
-            rows = b"".join(struct.pack(">HHHIH", 0xC00C, 1, 1, 1, 4) + socket.inet_aton(a) for a in found)
-            self.socket.sendto(head + packet[12:end] + rows, client)
-
-    def close(self):
-        self.socket.close()

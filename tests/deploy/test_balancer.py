@@ -1,18 +1,16 @@
-"""The load balancer: HAProxy itself, on the very file that Compose mounts, before two small servers on loopback addresses."""
-import http.client, json, os, signal, subprocess, tempfile, time, unittest
+"""The load balancer, before two small servers on loopback addresses."""
+import http.client, json, signal, tempfile, unittest
 
 from harness.case import cannot_run
 from harness.server import free_port
-from replica import NameServer, Replica
-from tools import DEPLOY, run, tool
-
-CONFIG = DEPLOY / "compose" / "balancer" / "haproxy.cfg"
-PATIENCE_S = 60
+from haproxy import CONFIG, PATIENCE_S, HaProxy
+from replica import Replica
+from tools import run, tool
 
 
 class Balancer(unittest.TestCase):
     def setUp(self):
-        self.port, backend = free_port(), free_port()
+        backend = free_port()
         try:
             self.replicas = [Replica(f"127.0.0.{i}", backend).start() for i in (2, 3)]
         except OSError as e:
@@ -20,49 +18,22 @@ class Balancer(unittest.TestCase):
         for replica in self.replicas:
             self.addCleanup(replica.stop)
             self.addCleanup(replica.go.set)
-        names = NameServer([r.address for r in self.replicas])
-        self.addCleanup(names.close)
-        env = {"PATH": os.environ["PATH"], "SID_LISTEN": f"127.0.0.1:{self.port}", "SID_DNS": names.address, "SID_HOST": "sid.test",
-               "SID_BACKEND_PORT": str(backend)}
-        self.log = tempfile.TemporaryFile()
-        self.addCleanup(self.log.close)
-        self.process = subprocess.Popen([tool("haproxy"), "-db", "-f", str(CONFIG)], env=env, stdout=self.log, stderr=self.log)
-        self.addCleanup(self.end)
+        self.haproxy = HaProxy([r.address for r in self.replicas], backend)
+        self.addCleanup(self.haproxy.end)
+        self.ask, self.until = self.haproxy.ask, self.haproxy.until
         self.until(lambda: {self.by() for _ in range(6)} == {r.address for r in self.replicas}, "both replicas serve")
 
-    def end(self):
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-
-    def until(self, condition, what):
-        stop = time.monotonic() + PATIENCE_S
-        while not condition():
-            if time.monotonic() > stop or self.process.poll() is not None:
-                self.log.seek(0)
-                self.fail(f"{what}: not within {PATIENCE_S} s\n{self.log.read().decode()}")
-            time.sleep(0.1)
-
-    def ask(self, method, path, headers=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
-        try:
-            connection.request(method, path, b"{}" if method == "POST" else None, headers or {})
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        finally:
-            connection.close()
-
-    def by(self, method="GET", path="/"):
+    def by(self, method="GET"):
         """Which replica answered; None = none did."""
         try:
-            status, body = self.ask(method, path)
+            status, body = self.ask(method, "/")
         except OSError:
             return None
         return json.loads(body)["by"] if status == 200 else None
 
     def stream(self):
         """An open stream, its first event read: (its replica, what follows)."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+        connection = http.client.HTTPConnection("127.0.0.1", self.haproxy.port, timeout=PATIENCE_S)
         self.addCleanup(connection.close)
         connection.request("GET", "/stream", headers={"accept": "text/event-stream"})
         answer = connection.getresponse()
@@ -117,12 +88,12 @@ class Balancer(unittest.TestCase):
 
     def test_a_soft_stop_ends_running_streams_first(self):
         answer = self.stream()
-        self.process.send_signal(signal.SIGUSR1)
+        self.haproxy.process.send_signal(signal.SIGUSR1)
         self.until(lambda: self.by() is None, "new connections are refused")
         for replica in self.replicas:
             replica.go.set()
         self.assertEqual(answer.read(), b"data: two\n\n")
-        self.assertEqual(self.process.wait(timeout=PATIENCE_S), 0)
+        self.assertEqual(self.haproxy.process.wait(timeout=PATIENCE_S), 0)
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ pub(crate) const LEGS: &[Leg] = &[
     },
     Leg {
         name: "deploy",
-        about: "image, Compose file and Helm chart under real linters; the load balancer run with streams and a dead replica",
+        about: "image, Compose file and Helm chart under real linters; two servers behind the load balancer, restarted in turn",
         needs: &[Group::Deploy],
         missing: || setup::missing(Group::Deploy),
         run: deploy,

