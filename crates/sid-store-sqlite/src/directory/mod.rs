@@ -50,8 +50,7 @@ impl Directory for SqliteStore {
             .fetch_all(&mut *self.reader().await?)
             .await
             .map_err(Fault::Sql)?;
-        let read = |row: &SqliteRow| Ok(Tenant { id: row.id(0)?, name: row.text(1)?, created_at: row.time(2)? });
-        Ok(rows.iter().map(read).collect::<Result<_>>()?)
+        Ok(rows.iter().map(tenant).collect::<Result<_>>()?)
     }
 
     async fn find_tenant(&self, _operator: &OperatorScope, name_or_id: &str) -> Result<Option<Tenant>, StoreError> {
@@ -61,7 +60,7 @@ impl Directory for SqliteStore {
             .fetch_optional(&mut *self.reader().await?)
             .await
             .map_err(Fault::Sql)?;
-        Ok(row.map(|row| Result::Ok(Tenant { id: row.id(0)?, name: row.text(1)?, created_at: row.time(2)? })).transpose()?)
+        Ok(row.as_ref().map(tenant).transpose()?)
     }
 
     async fn put_key(&self, _operator: &OperatorScope, key: ApiKey) -> Result<(), StoreError> {
@@ -469,4 +468,8 @@ fn taken(error: sqlx::Error, what: &'static str, name: &str) -> Fault {
         f if f.is_unique_violation() => StoreError::Exists { what, name: name.to_owned() }.into(),
         other => other,
     }
+}
+
+fn tenant(row: &SqliteRow) -> Result<Tenant> {
+    Ok(Tenant { id: row.id(0)?, name: row.text(1)?, created_at: row.time(2)? })
 }
