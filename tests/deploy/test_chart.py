@@ -146,6 +146,12 @@ class Chart(unittest.TestCase):
         service = next(d for d in rendered if d["kind"] == "Service")["spec"]["selector"]
         self.assertFalse(service.items() <= job["spec"]["template"]["metadata"]["labels"].items())
 
+    def test_the_notes_say_where_the_first_key_is(self):
+        went = self.helm(["install", "s", CHART, "--namespace", "sid", "--dry-run=client"], ALL)
+        self.assertEqual(went.returncode, 0, went.stderr)
+        [job] = [d["metadata"]["name"] for d in self.render(ALL) if d["kind"] == "Job"]
+        self.assertIn(f"kubectl --namespace sid logs job/{job} ", went.stdout.split("NOTES:")[1])
+
     def test_metrics_stay_inside(self):
         paths = [p["path"] for p in self.one(ALL, "Ingress")["spec"]["rules"][0]["http"]["paths"]]
         self.assertFalse(any("/metrics".startswith(p) for p in paths), paths)
