@@ -1,13 +1,14 @@
 //! The driver: does what the run machine decides, and decides nothing.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _};
 use sid_llm::{ChatEvent, ChatReply, ChatRequest, LlmError};
 use sid_store::{Committed, Lease, Loaded, StoreError};
 use sid_tools::{EffectClass, ToolContext, ToolOutcome};
 use sid_types::{CallState, EventBody, Seq, StopReason, Timestamp, Usage};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info_span, warn};
 
@@ -245,21 +246,24 @@ async fn stream_reply(
     stop: &CancellationToken,
 ) -> Result<Streamed, CoreError> {
     let mut deltas = Deltas { began, last_flush: None, every: inner.config.delta_flush, text: String::new(), reasoning: String::new() };
+    // In order, here and below: a stop is heard before anything else, and an endless stream does not hold back a flush.
     let mut stream = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Ok(Streamed::Stopped),
         stream = model.chat.chat(request) => match stream {
             Ok(stream) => stream,
             Err(error) => return Ok(Streamed::Failed(error)),
         },
-        () = stop.cancelled() => return Ok(Streamed::Stopped),
     };
     loop {
         let event = tokio::select! {
-            event = stream.next() => event,
+            biased;
             () = stop.cancelled() => return Ok(Streamed::Stopped),
             () = tokio::time::sleep(deltas.until_flush()), if deltas.is_waiting() => {
                 deltas.flush(inner, lease, machine).await?;
                 continue;
             }
+            event = stream.next() => event,
         };
         match event {
             Some(Ok(ChatEvent::TextDelta(text))) => {
