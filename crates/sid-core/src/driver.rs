@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _};
+use jiff::SignedDuration;
 use sid_llm::{ChatEvent, ChatReply, ChatRequest, LlmError};
 use sid_store::{Committed, Lease, Loaded, StoreError};
 use sid_tools::{EffectClass, ToolContext, ToolOutcome};
-use sid_types::{CallState, EventBody, Seq, StopReason, Timestamp, Usage};
+use sid_types::{CallState, EventBody, Run, Seq, StopReason, Timestamp, Usage};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info_span, warn};
@@ -83,8 +84,9 @@ impl<F: Future<Output = Result<Ended, CoreError>>> AssertPanicSafe<F> {
 
 async fn run_one(inner: &Arc<Inner>, lease: &Lease, stop: &CancellationToken) -> Result<Ended, CoreError> {
     let began = Instant::now();
-    let loaded = inner.store.load(lease).await?;
     let clock_now = inner.clock.now();
+    let loaded = inner.store.load(lease).await?;
+    let started = clock_now - age(&loaded.run, lease, inner.config.lease_ttl);
     let said_at = said_at(&loaded, clock_now);
     let agent_name = loaded.agent.spec.name.clone();
     let model_name = loaded.agent.spec.model.clone();
@@ -93,7 +95,7 @@ async fn run_one(inner: &Arc<Inner>, lease: &Lease, stop: &CancellationToken) ->
         return fail_at_once(inner, lease, loaded, said_at, &error).await;
     };
     let mut turn = TurnPreparation::new(inner.clone(), lease.scope, model.clone(), &loaded);
-    let mut machine = RunMachine::new(loaded, said_at, clock_now, model.counter.clone());
+    let mut machine = RunMachine::new(loaded, said_at, started, model.counter.clone());
     machine.event(EventBody::Started { epoch: lease.epoch });
     let mut next_lease = None;
     let mut has_failed = false;
@@ -142,6 +144,13 @@ async fn run_one(inner: &Arc<Inner>, lease: &Lease, stop: &CancellationToken) ->
     };
     metrics::run_ended(reason, began.elapsed());
     Ok(Ended { next: next_lease, compact: turn.ahead(machine.into_state()).map(Box::new) })
+}
+
+/// How long ago the run began when it was claimed, by the store's clock alone: this engine's may be wrong by hours.
+fn age(run: &Run, lease: &Lease, ttl: Duration) -> SignedDuration {
+    let ttl = SignedDuration::try_from(ttl).unwrap_or(SignedDuration::MAX);
+    let claimed_at = lease.expires_at.saturating_sub(ttl).unwrap_or(lease.expires_at);
+    run.started_at.map_or(SignedDuration::ZERO, |started| claimed_at.duration_since(started)).max(SignedDuration::ZERO)
 }
 
 /// The turn's present moment: the client's word for it where it gave one.

@@ -88,10 +88,9 @@ pub struct RunMachine {
 }
 
 impl RunMachine {
-    /// A machine for a run as loaded. `said_at` is the turn's present moment, `clock_now` the engine's.
+    /// A machine for a run as loaded. `said_at` is the turn's present moment, `started` when the run began, by the engine's clock.
     #[must_use]
-    pub fn new(state: Loaded, said_at: Timestamp, clock_now: Timestamp, counter: Arc<dyn TokenCounter>) -> Self {
-        let started = state.run.started_at.unwrap_or(clock_now);
+    pub fn new(state: Loaded, said_at: Timestamp, started: Timestamp, counter: Arc<dyn TokenCounter>) -> Self {
         let cancelled = state.run.cancel_requested;
         let to_call: Vec<ToCall> = state
             .open_calls
