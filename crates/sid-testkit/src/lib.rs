@@ -51,6 +51,8 @@ mod delegate;
 pub mod model_server;
 #[cfg(all(feature = "postgres", unix))]
 pub mod postgres;
+#[cfg(feature = "sim")]
+pub mod sim;
 
 /// What the macros need at the place where they are used.
 #[doc(hidden)]

@@ -254,6 +254,13 @@ pub(super) fn tenants(dump: &Dump, found: &mut Found) {
     }
 }
 
+/// I9: no token came twice.
+pub(super) fn effects(dump: &Dump, found: &mut Found) {
+    for effect in dump.effects.iter().filter(|e| e.times > 1) {
+        found.add(Invariant::I9, format!("call {} was made {} times", effect.token, effect.times));
+    }
+}
+
 fn is_terminal(status: &str) -> bool {
     matches!(status, "completed" | "failed" | "cancelled")
 }
