@@ -99,7 +99,7 @@ async fn write(sim: Arc<Sim>, talk: Talk, writer: u64) {
             // The same request again, long after: the same run, and nothing else.
             let again = send_until_acknowledged(&sim, &talk, &who, number, &text).await;
             if let Some(other) = again.filter(|again| again.run.id != run) {
-                sim.wrong(format!("I1: {who} m{number} was acknowledged as {run} and again as {}", other.run.id));
+                sim.wrong(&format!("I1: {who} m{number} was acknowledged as {run} and again as {}", other.run.id));
             }
         }
         if sim.dice.chance(0.4) {
@@ -139,7 +139,7 @@ async fn send_until_acknowledged(sim: &Arc<Sim>, talk: &Talk, who: &str, number:
             Err(NoAnswer::Lost) => sim.trace.say(who, format_args!("m{number}: no answer")),
             Err(NoAnswer::Said(error)) if error.is_transient() => sim.trace.say(who, format_args!("m{number}: {}", error.code())),
             Err(NoAnswer::Said(error)) => {
-                sim.wrong(format!("{who} m{number} was refused: {error}"));
+                sim.wrong(&format!("{who} m{number} was refused: {error}"));
                 return None;
             }
         }
@@ -182,7 +182,7 @@ async fn follow(sim: Arc<Sim>, talk: Talk, run: RunId) {
                 }
             }
             Err(NoAnswer::Said(error)) if !error.is_transient() => {
-                sim.wrong(format!("a reader of its own {run} was refused: {error}"));
+                sim.wrong(&format!("a reader of its own {run} was refused: {error}"));
                 return;
             }
             Err(_) => tokio::time::sleep(sim.dice.millis(20..400)).await,
@@ -216,7 +216,7 @@ async fn snoop(sim: Arc<Sim>, tenant: usize) {
             Ok(messages) => read("a page", messages.iter().map(|m| m.body.text()).collect::<Vec<_>>().join("\n")),
             Err(NoAnswer::Said(CoreError::Store(StoreError::NotFound { .. }))) | Err(NoAnswer::Lost) => {}
             Err(NoAnswer::Said(error)) if error.is_transient() => {}
-            Err(NoAnswer::Said(error)) => sim.wrong(format!("I8: {name} asked for a foreign conversation and was told: {error}")),
+            Err(NoAnswer::Said(error)) => sim.wrong(&format!("I8: {name} asked for a foreign conversation and was told: {error}")),
         }
     }
 }

@@ -132,7 +132,8 @@ impl Sim {
         self.trace.millis() + 1
     }
 
-    fn wrong(&self, what: String) {
+    fn wrong(&self, what: &str) {
+        let what = self.trace.named(what);
         self.trace.say("WRONG", format_args!("{what}"));
         self.heard.lock().wrong.push(what);
     }

@@ -39,6 +39,19 @@ impl Trace {
         format!("{kind}#{}", names.entry(id).or_insert(next))
     }
 
+    /// A text with its ids named.
+    pub(super) fn named(&self, text: &str) -> String {
+        let is_id =
+            |word: &str| word.split_once('_').is_some_and(|(kind, id)| id.len() == 26 && kind.chars().all(|c| c.is_ascii_lowercase()));
+        let words = text.split_inclusive(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        words
+            .map(|piece| {
+                let word = piece.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+                if is_id(word) { format!("{}{}", self.name(&word), &piece[word.len()..]) } else { piece.to_owned() }
+            })
+            .collect()
+    }
+
     /// The lines and their hash.
     pub(super) fn end(&self) -> (Vec<String>, u64) {
         let lines = std::mem::take(&mut *self.lines.lock());

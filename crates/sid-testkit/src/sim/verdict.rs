@@ -19,7 +19,7 @@ const ALL: usize = 10_000;
 /// Checks everything and ends the simulation.
 pub(super) async fn pronounce(sim: &Arc<Sim>, seed: u64, is_at_rest: bool) -> Outcome {
     if !is_at_rest {
-        sim.wrong(format!("I1: after {} s of calm some client has no answer", REST.as_secs()));
+        sim.wrong(&format!("I1: after {} s of calm some client has no answer", REST.as_secs()));
     }
     let until = tokio::time::Instant::now() + REST;
     while tokio::time::Instant::now() < until && !is_quiet(sim).await {
@@ -28,7 +28,7 @@ pub(super) async fn pronounce(sim: &Arc<Sim>, seed: u64, is_at_rest: bool) -> Ou
     let dump = dump(sim).await;
     // Whoever is still there would keep all others alive.
     sim.replicas.iter().for_each(super::replica::Replica::kill);
-    let found = checker::check(&dump).into_iter().map(|violation| violation.to_string());
+    let found = checker::check(&dump).into_iter().map(|violation| sim.trace.named(&violation.to_string()));
     let mut heard = sim.heard.lock();
     let wrong: Vec<String> = std::mem::take(&mut heard.wrong).into_iter().chain(found).collect();
     for what in &wrong {
@@ -89,7 +89,7 @@ async fn conversation(sim: &Sim, talk: &Talk) -> Conversation {
         let events = store.events(&talk.scope, run.id, 0, ALL).await.expect("it is there");
         let took = run.ended_at.unwrap_or_default().duration_since(run.started_at.unwrap_or_default());
         if run.stop_reason == Some(StopReason::MaxTime) && took < SignedDuration::try_from(RUN_TIME).expect("seconds") {
-            sim.wrong(format!("{} ended for its time after {took:#}", run.id));
+            sim.wrong(&format!("{} ended for its time after {took:#}", run.id));
         }
         let mut heard = sim.heard.lock();
         heard.tally.runs += 1;

@@ -1,0 +1,24 @@
+//! `cargo xtask torture simulate`: the example `simulate` of sid-testkit, over many seeds.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::legs::PROFILE;
+use crate::{dirs, proc};
+
+/// Seeds of the full form, and of the one that CI runs.
+pub(crate) const FULL: u64 = 10_000;
+pub(crate) const SHORT: u64 = 500;
+
+/// Runs so many seeds, or one with its whole trace.
+pub(crate) fn run(seeds: u64, seed: Option<u64>) -> Result<proc::Teed> {
+    // Built with the whole workspace's features, like everything that is started here.
+    proc::run(&mut proc::cargo(&["build", "--locked", "--profile", PROFILE, "--workspace", "--bins", "--example", "simulate"]))?;
+    let mut command = Command::new(dirs::target().join(PROFILE).join("examples").join("simulate"));
+    match seed {
+        Some(seed) => command.args(["--seed", &seed.to_string()]),
+        None => command.args(["--seeds", &seeds.to_string()]),
+    };
+    proc::tee(&mut command)
+}
