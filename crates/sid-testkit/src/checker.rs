@@ -15,6 +15,7 @@
 //! # Ok::<(), serde_json::Error>(())
 //! ```
 
+mod read;
 mod records;
 mod rules;
 #[cfg(test)]
@@ -22,6 +23,7 @@ mod tests;
 
 use std::fmt;
 
+pub use read::read_conversation;
 pub use records::{Answer, Call, Canary, Conversation, Dump, Effect, Entry, Event, Index, Message, Run, Step, Stream, Usage, Write};
 
 /// What must hold after every storm.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use sid_llm::{Embedder as _, HashEmbedder};
-use sid_store::{EmbeddingIndex as _, EventLog as _, GenerationId, Order, RecallStore as _, StateStore as _};
-use sid_types::{EventBody, StopReason};
+use sid_store::{EmbeddingIndex as _, GenerationId, StateStore as _};
+use sid_types::StopReason;
 
 use super::people::Talk;
 use super::replica::RUN_TIME;
@@ -82,27 +82,20 @@ async fn dump(sim: &Sim) -> Dump {
 
 async fn conversation(sim: &Sim, talk: &Talk) -> Conversation {
     let store = sim.store.truth();
-    let messages = store.page(&talk.scope, talk.id, None, Order::Ascending, ALL).await.expect("it is there");
-    let mut runs = Vec::new();
+    let conversation = checker::read_conversation(store, &talk.scope, talk.id).await.expect("it is there");
     for run in store.runs(&talk.scope, talk.id, ALL).await.expect("it is there") {
-        let steps = store.steps(&talk.scope, run.id).await.expect("it is there");
-        let events = store.events(&talk.scope, run.id, 0, ALL).await.expect("it is there");
         let took = run.ended_at.unwrap_or_default().duration_since(run.started_at.unwrap_or_default());
         if run.stop_reason == Some(StopReason::MaxTime) && took < SignedDuration::try_from(RUN_TIME).expect("seconds") {
             sim.wrong(&format!("{} ended for its time after {took:#}", run.id));
         }
+        let end = run.stop_reason.map_or_else(|| "has not ended".to_owned(), |reason| format!("ended: {reason:?}"));
+        sim.trace.say(&talk.name, format_args!("{} {end}, {} steps", sim.trace.name(&run.id), run.steps));
         let mut heard = sim.heard.lock();
         heard.tally.runs += 1;
-        heard.tally.steps += steps.len() as u64;
-        heard.tally.page_outs += events.iter().filter(|e| matches!(e.body, EventBody::PageOut { .. })).count() as u64;
-        drop(heard);
-        let end = run.stop_reason.map_or_else(|| "has not ended".to_owned(), |reason| format!("ended: {reason:?}"));
-        sim.trace.say(&talk.name, format_args!("{} {end}, {} steps, {} events", sim.trace.name(&run.id), steps.len(), events.len()));
-        let mut record = checker::Run::from(&run);
-        record.step_records = Some(steps.iter().map(Into::into).collect());
-        record.events = Some(events.iter().map(Into::into).collect());
-        runs.push(record);
+        heard.tally.steps += u64::from(run.steps);
     }
-    sim.trace.say(&talk.name, format_args!("{} messages", messages.len()));
-    Conversation { id: talk.id.to_string(), messages: messages.iter().map(Into::into).collect(), runs }
+    let events = conversation.runs.iter().flat_map(|run| run.events.iter().flatten());
+    sim.heard.lock().tally.page_outs += events.filter(|e| e.event == "page_out").count() as u64;
+    sim.trace.say(&talk.name, format_args!("{} messages", conversation.messages.len()));
+    conversation
 }
