@@ -379,7 +379,9 @@ async fn call_tools(
         let name = &call.planned.call.name;
         context.token = call.planned.token;
         let is_idempotent = !matches!(inner.tools.effect(name), Some(EffectClass::External { idempotent: false }));
-        let outcome = if call.outcome_unknown && !is_idempotent {
+        let outcome = if let Some(known) = call.known {
+            known
+        } else if call.outcome_unknown && !is_idempotent {
             ToolOutcome::error(
                 "Outcome unknown: the call was under way when the server stopped. It may or may not have happened; do not repeat it unasked.",
             )
