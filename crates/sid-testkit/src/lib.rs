@@ -42,11 +42,14 @@
 //! What this crate is *not*: a part of any running server. It may panic, and does so when a check fails.
 #![warn(missing_docs)]
 
+pub mod checker;
 pub mod conformance;
 mod delegate;
 pub mod model_server;
 #[cfg(all(feature = "postgres", unix))]
 pub mod postgres;
+#[cfg(all(feature = "rig", unix))]
+pub mod rig;
 
 /// What the macros need at the place where they are used.
 #[doc(hidden)]
