@@ -5,11 +5,16 @@
 //! Exits with 1 when a target is missed.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that prints figures")]
 
+mod database;
 mod kill;
 mod one_conversation;
 mod options;
 mod page;
+mod repeats;
+mod resume;
+mod rolling;
 mod sheet;
+mod zombie;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -60,6 +65,36 @@ const TORTURES: &[Torture] = &[
         about: "64 senders write into one conversation over several servers: stored once, in one order, turns never mixed",
         stores: &[Postgres],
         run: |context, sheet| Box::pin(one_conversation::run(context, sheet)),
+    },
+    Torture {
+        name: "zombie",
+        about: "the server that runs a step stands still and comes back later: the other takes over, the stream goes on, nothing is written late",
+        stores: &[Postgres],
+        run: |context, sheet| Box::pin(zombie::run(context, sheet)),
+    },
+    Torture {
+        name: "resume",
+        about: "streams are cut at any byte and taken up on another server: no gap, no repeat",
+        stores: &[Postgres],
+        run: |context, sheet| Box::pin(resume::run(context, sheet)),
+    },
+    Torture {
+        name: "database",
+        about: "Postgres is killed, stopped and frozen under load: only 429 and 503 outside, service is back soon after it is",
+        stores: &[Postgres],
+        run: |context, sheet| Box::pin(database::run(context, sheet)),
+    },
+    Torture {
+        name: "rolling",
+        about: "three servers are restarted one after the other under load: no request fails, no step is begun twice",
+        stores: &[Postgres],
+        run: |context, sheet| Box::pin(rolling::run(context, sheet)),
+    },
+    Torture {
+        name: "repeats",
+        about: "every request that makes something is sent five times at once, and three answers in ten are lost: one effect",
+        stores: &[Postgres],
+        run: |context, sheet| Box::pin(repeats::run(context, sheet)),
     },
 ];
 
