@@ -60,6 +60,13 @@ pub(crate) const LEGS: &[Leg] = &[
         run: |_| folder("tests/blackbox", &[]),
     },
     Leg {
+        name: "black box on postgres",
+        about: "the same on Postgres",
+        needs: &[Group::Postgres],
+        missing: || (!cfg!(unix)).then(|| "the throw-away server needs Unix sockets".into()),
+        run: |_| proc::tee(python::unittest("tests/blackbox", &[]).env("SID_TEST_STORE", "postgres")),
+    },
+    Leg {
         name: "real clients",
         about: "the official `openai` package against the front door",
         needs: &[Group::Clients],

@@ -66,5 +66,7 @@ pub(crate) fn build_server() -> Result<()> {
         "model_server",
         "--example",
         "turn_bench",
+        "--example",
+        "postgres_server",
     ]))
 }

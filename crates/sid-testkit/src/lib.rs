@@ -50,6 +50,8 @@ pub mod model_server;
 pub mod postgres;
 #[cfg(all(feature = "rig", unix))]
 pub mod rig;
+#[cfg(all(feature = "postgres", unix))]
+mod signal;
 
 /// What the macros need at the place where they are used.
 #[doc(hidden)]

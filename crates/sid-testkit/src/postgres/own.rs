@@ -4,11 +4,12 @@ use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::ADMIN;
 use super::install::{self, Install, succeeded};
+use crate::signal::signal;
 
 /// How a cluster is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -214,16 +215,6 @@ fn stat_field(pid: u32, field: usize) -> Option<String> {
 /// Whether the process is there and no zombie.
 fn is_alive(pid: u32) -> bool {
     stat_field(pid, 0).is_some_and(|state| state != "Z")
-}
-
-fn signal(name: &str, pids: &[u32]) {
-    if pids.is_empty() {
-        return;
-    }
-    let list: Vec<String> = pids.iter().map(u32::to_string).collect();
-    // The shell's own `kill`: the program of that name is not on every machine.
-    let script = format!("kill -{name} {} 2>/dev/null", list.join(" "));
-    let _ = Command::new("sh").args(["-c", &script]).stdin(Stdio::null()).status();
 }
 
 fn free_port() -> io::Result<u16> {

@@ -65,7 +65,7 @@ pub struct Fleet {
 
 /// The database of a fleet on Postgres, and whom its servers connect as.
 pub const DATABASE: &str = "sid";
-/// A member of `sid_app` and nothing more.
+/// A login; the migration makes it a member of `sid_app`.
 pub const ROLE: &str = "sid_server";
 
 impl FleetPlan {
@@ -144,10 +144,10 @@ impl FleetPlan {
         let fleet = Fleet { servers, postgres, model, key: String::new(), folder };
         if let Some(cluster) = &fleet.postgres {
             let _ = cluster.sql("postgres", &format!("CREATE DATABASE {DATABASE}"))?;
+            let _ = cluster.sql(DATABASE, &format!("CREATE ROLE {ROLE} LOGIN"))?;
             let mut migrating = Server::new(fleet.servers[0].plan.clone());
             migrating.plan.settings.push(("store.admin_url".into(), cluster.url(crate::postgres::ADMIN, DATABASE)));
             migrating.run("migrate")?;
-            let _ = cluster.sql(DATABASE, &format!("CREATE ROLE {ROLE} LOGIN IN ROLE sid_app"))?;
         }
         Ok(fleet)
     }

@@ -7,7 +7,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+
+use crate::signal::signal;
 
 /// How a server is started.
 #[derive(Debug, Clone)]
@@ -142,17 +143,17 @@ impl Server {
 
     /// SIGSTOP: it stands still in the middle of whatever it does, and holds what it holds.
     pub fn freeze(&self) {
-        self.signal(Signal::STOP);
+        self.signal("STOP");
     }
 
     /// SIGCONT: it goes on as if nothing had been.
     pub fn thaw(&self) {
-        self.signal(Signal::CONT);
+        self.signal("CONT");
     }
 
     /// SIGTERM, as an operator: asks it to end.
     pub fn terminate(&self) {
-        self.signal(Signal::TERM);
+        self.signal("TERM");
     }
 
     /// SIGTERM, then waits; answers how it ended and after what time.
@@ -183,10 +184,8 @@ impl Server {
         line.split_whitespace().next().and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0) * 1_024.0 / 1e6
     }
 
-    fn signal(&self, signal: Signal) {
-        if let Some(pid) = self.child.as_ref().and_then(|child| Pid::from_raw(child.id().try_into().ok()?)) {
-            let _ = kill_process(pid, signal);
-        }
+    fn signal(&self, name: &str) {
+        signal(name, self.child.as_ref().map(Child::id).as_slice());
     }
 }
 
