@@ -5,10 +5,14 @@
 //! Exits with 1 when a target is missed.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that prints figures")]
 
+mod cancel;
+mod clocks;
 mod database;
+mod failover;
 mod kill;
 mod one_conversation;
 mod options;
+mod overload;
 mod page;
 mod repeats;
 mod resume;
@@ -95,6 +99,30 @@ const TORTURES: &[Torture] = &[
         about: "every request that makes something is sent five times at once, and three answers in ten are lost: one effect",
         stores: &[Postgres],
         run: |context, sheet| Box::pin(repeats::run(context, sheet)),
+    },
+    Torture {
+        name: "cancel",
+        about: "three clients in ten hang up at any byte, on a pool of five connections: no answer goes astray, no transaction stays open",
+        stores: &[Postgres],
+        run: |context, sheet| Box::pin(cancel::run(context, sheet)),
+    },
+    Torture {
+        name: "overload",
+        about: "four times what the server can do, most of it one tenant's: the others hardly notice",
+        stores: &[Postgres],
+        run: |context, sheet| Box::pin(overload::run(context, sheet)),
+    },
+    Torture {
+        name: "failover",
+        about: "the primary is killed and a synchronous standby takes its place: nothing acknowledged is lost; with an asynchronous one the checker sees the loss",
+        stores: &[Postgres],
+        run: |context, sheet| Box::pin(failover::run(context, sheet)),
+    },
+    Torture {
+        name: "clocks",
+        about: "two of three servers are an hour off, and are set while they run: leases, order and repeats do not care",
+        stores: &[Postgres],
+        run: |context, sheet| Box::pin(clocks::run(context, sheet)),
     },
 ];
 

@@ -54,8 +54,11 @@ impl Options {
                 other => options.names.push(other.to_owned()),
             }
         }
-        if !options.is_list && !options.server.is_file() {
-            return Err("--server PATH names the program sid-server".into());
+        // Programs are started in other folders.
+        match options.server.canonicalize() {
+            Ok(path) => options.server = path,
+            Err(_) if options.is_list => {}
+            Err(_) => return Err("--server PATH names the program sid-server".into()),
         }
         Ok(options)
     }

@@ -60,6 +60,8 @@ pub struct Fleet {
     pub model: ModelServer,
     /// The operator's key.
     pub key: String,
+    /// Stores' servers that are out of service, and whose folder is still needed.
+    pub retired: Vec<OwnCluster>,
     folder: TempDir,
 }
 
@@ -95,12 +97,7 @@ impl FleetPlan {
     /// Errors: something does not start.
     pub async fn start(&self) -> Result<Fleet> {
         let mut fleet = self.prepare().await?;
-        for at in 0..fleet.servers.len() {
-            fleet.servers[at].start().await?;
-            if at == 0 {
-                fleet.key = first_key(&fleet.servers[0].log()).context("the first server prints the first key")?;
-            }
-        }
+        fleet.open().await?;
         Ok(fleet)
     }
 
@@ -141,7 +138,7 @@ impl FleetPlan {
                 environment: Vec::new(),
             }));
         }
-        let fleet = Fleet { servers, postgres, model, key: String::new(), folder };
+        let fleet = Fleet { servers, postgres, model, key: String::new(), retired: Vec::new(), folder };
         if let Some(cluster) = &fleet.postgres {
             let _ = cluster.sql("postgres", &format!("CREATE DATABASE {DATABASE}"))?;
             let _ = cluster.sql(DATABASE, &format!("CREATE ROLE {ROLE} LOGIN"))?;
@@ -154,6 +151,19 @@ impl FleetPlan {
 }
 
 impl Fleet {
+    /// Starts the servers of a fleet that was prepared.
+    ///
+    /// Errors: one does not start.
+    pub async fn open(&mut self) -> Result<()> {
+        for at in 0..self.servers.len() {
+            self.servers[at].start().await?;
+            if at == 0 {
+                self.key = first_key(&self.servers[0].log()).context("the first server prints the first key")?;
+            }
+        }
+        Ok(())
+    }
+
     /// The operator at all servers.
     #[must_use]
     pub fn api(&self) -> Api {
