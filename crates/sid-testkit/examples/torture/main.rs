@@ -5,6 +5,7 @@
 //! Exits with 1 when a target is missed.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that prints figures")]
 
+mod backup;
 mod cancel;
 mod clocks;
 mod database;
@@ -14,10 +15,12 @@ mod one_conversation;
 mod options;
 mod overload;
 mod page;
+mod pgbouncer;
 mod repeats;
 mod resume;
 mod rolling;
 mod sheet;
+mod size;
 mod zombie;
 
 use std::process::ExitCode;
@@ -123,6 +126,24 @@ const TORTURES: &[Torture] = &[
         about: "two of three servers are an hour off, and are set while they run: leases, order and repeats do not care",
         stores: &[Postgres],
         run: |context, sheet| Box::pin(clocks::run(context, sheet)),
+    },
+    Torture {
+        name: "size",
+        about: "a conversation of a million messages among a hundred thousand agents: a turn and a page cost what they cost in a small one",
+        stores: &[Postgres],
+        run: |context, sheet| Box::pin(size::run(context, sheet)),
+    },
+    Torture {
+        name: "pgbouncer",
+        about: "the storm on one conversation behind PgBouncer in transaction mode, with four connections to the database",
+        stores: &[Postgres],
+        run: |context, sheet| Box::pin(pgbouncer::run(context, sheet)),
+    },
+    Torture {
+        name: "backup",
+        about: "a copy of a store at work is opened elsewhere, and a conversation is carried by export and import: all is there, what was erased is not",
+        stores: &[Sqlite, Postgres],
+        run: |context, sheet| Box::pin(backup::run(context, sheet)),
     },
 ];
 

@@ -8,8 +8,8 @@ use sid_testkit::rig::{FleetPlan, Load, LoadPlan, percentile};
 
 use crate::{Context, Sheet};
 
-const SENDERS: usize = 64;
-const EACH: usize = 20;
+pub(crate) const SENDERS: usize = 64;
+pub(crate) const EACH: usize = 20;
 
 pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
     let mut plan = FleetPlan::new(&context.options.server, context.store).replicas(context.size(2, 3));

@@ -60,7 +60,8 @@ pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
                 other => refused.push(format!("{key} with another body: {other:?}")),
             }
             if let Some((path, text)) = &kind.listed {
-                let items: Vec<Value> = api.all(path).await?;
+                // Blocks of one owner are few: their list has no pages.
+                let items = if path.starts_with("/blocks") { whole(&api, path).await? } else { api.all(path).await? };
                 let found = items.iter().filter(|item| item.to_string().contains(text.as_str())).count();
                 if found != 1 {
                     twice.push(format!("{key}: {found} of them in {path}"));
@@ -78,6 +79,11 @@ pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
     sheet.nothing("requests that failed", &wrong);
     sheet.invariants(&found);
     Ok(())
+}
+
+async fn whole(api: &Api, path: &str) -> Result<Vec<Value>> {
+    let list: Value = api.get(path).await?;
+    Ok(list["items"].as_array().cloned().unwrap_or_default())
 }
 
 async fn send(api: &Api, kind: &Kind, body: &Value, key: &str) -> Result<String, Failure> {
