@@ -1,39 +1,64 @@
-//! `cargo xtask torture kill`: `tests/torture/kill.py` over the release server.
+//! `cargo xtask torture`: builds the release server and starts `sid-testkit`'s example `torture` with it.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use crate::args::Args;
-use crate::{proc, python, test};
+use crate::setup::{self, Group, Parts};
+use crate::{dirs, proc, test};
 
 pub(crate) const HELP: &str = "\
-Usage: cargo xtask torture kill [--times 50] [--conversations 16] [--seed N]
+Usage: cargo xtask torture [NAME...] [--full] [--store sqlite|postgres] [--seed N] [--list]
 
-Starts a release sid-server on SQLite with the scripted model, sends to many conversations at once,
-kills the server with SIGKILL at a random moment, starts it again over the same data, and compares it
-with a ledger of what was acknowledged. After each restart: no acknowledged message lost, none
-doubled, sequences dense, every run terminal within 25 s. Ends in the figures.";
+What Sid promises, under the faults that it promises it for: real servers, a real Postgres that syncs
+to disk, a scripted model, and a ledger of all that was acknowledged. Without a name: all of them.
+Prints figures with their targets and ends in a table; a missed target is a failure.
+
+  --full    the sizes of docs/torture.md, within an hour; the figures are written there
+  --store   only on this store
+  --seed    what everything drawn by lot follows from; each torture prints its own
+  --list    only name them";
+
+/// What it needs from the set-up.
+pub(crate) const NEEDS: &[Group] = &[Group::Postgres, Group::Torture];
 
 pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
-    let times = args.number("--times")?.unwrap_or(50);
-    let conversations = args.number("--conversations")?.unwrap_or(16);
-    let seed = args.number("--seed")?;
-    let kind = args.word();
-    args.finish()?;
-    if kind.as_deref() != Some("kill") {
-        bail!("which torture? There is: kill");
+    let (is_full, is_list) = (args.flag("--full"), args.flag("--list"));
+    let mut options = Vec::new();
+    for name in ["--store", "--seed"] {
+        if let Some(value) = args.value(name)? {
+            options.extend([name.to_owned(), value]);
+        }
     }
+    if is_list {
+        options.push("--list".into());
+    }
+    if is_full {
+        options.extend(["--full".into(), "--page".into(), dirs::root().join("docs/torture.md").display().to_string()]);
+    }
+    while let Some(name) = args.word() {
+        options.push(name);
+    }
+    args.finish()?;
+    let parts = if is_list { Parts::new() } else { setup::ensure(NEEDS)? };
     test::build_server()?;
-    Ok(if kill(times, conversations, seed)?.success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    proc::run(program(&parts).args(options))?;
+    Ok(ExitCode::SUCCESS)
 }
 
-/// Kills the server so many times.
-pub(crate) fn kill(times: u64, conversations: u64, seed: Option<u64>) -> Result<proc::Teed> {
-    let mut command = python::script("tests/torture/kill.py");
-    command.args(["--times", &times.to_string(), "--conversations", &conversations.to_string()]);
-    if let Some(seed) = seed {
-        command.args(["--seed", &seed.to_string()]);
+/// The quick form of all of them.
+pub(crate) fn quick(parts: &Parts) -> Result<proc::Teed> {
+    proc::tee(&mut program(parts))
+}
+
+fn program(parts: &Parts) -> Command {
+    let mut program = Command::new(dirs::target().join("release/examples/torture"));
+    program.arg("--server").arg(dirs::release("sid-server"));
+    for (option, part) in [("--pgbouncer", "pgbouncer"), ("--faketime", "faketime")] {
+        if let Some(path) = parts.get(part) {
+            program.arg(option).arg(path);
+        }
     }
-    proc::tee(&mut command)
+    program
 }
