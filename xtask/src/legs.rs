@@ -60,6 +60,13 @@ pub(crate) const LEGS: &[Leg] = &[
         run: |_| folder("tests/blackbox", &[]),
     },
     Leg {
+        name: "black box on postgres",
+        about: "the same on Postgres",
+        needs: &[Group::Postgres],
+        missing: || (!cfg!(unix)).then(|| "the throw-away server needs Unix sockets".into()),
+        run: |_| proc::tee(python::unittest("tests/blackbox", &[]).env("SID_TEST_STORE", "postgres")),
+    },
+    Leg {
         name: "real clients",
         about: "the official `openai` package against the front door",
         needs: &[Group::Clients],
@@ -75,10 +82,10 @@ pub(crate) const LEGS: &[Leg] = &[
     },
     Leg {
         name: "torture",
-        about: "kill -9 under load, a few times",
-        needs: &[],
-        missing: nothing_missing,
-        run: |_| crate::torture::kill(5, 16, None),
+        about: "every torture in its quick form: kills, freezes, cut streams, a lost database, overload",
+        needs: crate::torture::NEEDS,
+        missing: || (!cfg!(target_os = "linux")).then(|| "the rig looks at processes through /proc".into()),
+        run: crate::torture::quick,
     },
     Leg {
         name: "memory",

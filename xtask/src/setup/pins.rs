@@ -15,10 +15,12 @@ pub(crate) enum Group {
     Bench,
     /// Postgres 16 and 18 with pgvector: what the Postgres store is tested on.
     Postgres,
+    /// PgBouncer and libfaketime: what some tortures put around servers.
+    Torture,
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 5] = [Self::Embed, Self::Llm, Self::Clients, Self::Bench, Self::Postgres];
+    pub(crate) const ALL: [Self; 6] = [Self::Embed, Self::Llm, Self::Clients, Self::Bench, Self::Postgres, Self::Torture];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -27,6 +29,7 @@ impl Group {
             Self::Clients => "clients",
             Self::Bench => "bench",
             Self::Postgres => "postgres",
+            Self::Torture => "torture",
         }
     }
 }
@@ -69,7 +72,7 @@ pub(crate) enum Take {
 const ANY: &str = "any";
 
 /// The wheels for this machine.
-pub(crate) fn wheels() -> Result<[Wheel; 5]> {
+pub(crate) fn wheels() -> Result<Vec<Wheel>> {
     let (ort, ort_version, ort_take, llama, postgres) = match (std::env::consts::OS, std::env::consts::ARCH) {
         ("linux", "x86_64") => (
             Build {
@@ -152,7 +155,7 @@ pub(crate) fn wheels() -> Result<[Wheel; 5]> {
             bail!("no wheels are pinned for {os} on {arch}; set ORT_DYLIB_PATH and SID_EMBED_DIR by hand, or use another embedder")
         }
     };
-    Ok([
+    let mut wheels = vec![
         Wheel {
             group: Group::Embed,
             key: "onnxruntime",
@@ -207,7 +210,24 @@ pub(crate) fn wheels() -> Result<[Wheel; 5]> {
             build: postgres,
             take: Take::All,
         },
-    ])
+    ];
+    // The package is called pure Python and carries a library of this platform only.
+    if cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        wheels.push(Wheel {
+            group: Group::Torture,
+            key: "faketime",
+            title: "libfaketime",
+            package: "libfaketime",
+            version: "3.0.1",
+            megabytes: 1,
+            build: Build { platform: ANY, abi: "", sha256: "5eed7c17f3d4ba0f6f828de4975f69a622b06b1e792674e6c1b069c0689fab79" },
+            take: Take::Files(&[(
+                "libfaketime/vendor/libfaketime/src/libfaketime.so.1",
+                "9fad4abddb8e48114e1e92a7de90b509cff5c7931ecaf1d50dcdebcd77e84f77",
+            )]),
+        });
+    }
+    Ok(wheels)
 }
 
 const LINUX_X86_ORT: &str = "fc44112fbe06d7d689c57e11d3862031f64711007e4ee020f8eed5185fd2c1d3";

@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::legs::PROFILE;
-use crate::{dirs, proc};
+use crate::{dirs, proc, test};
 
 /// Seeds of the full form, and of the one that CI runs.
 pub(crate) const FULL: u64 = 10_000;
@@ -13,8 +13,7 @@ pub(crate) const SHORT: u64 = 500;
 
 /// Runs so many seeds, or one with its whole trace.
 pub(crate) fn run(seeds: u64, seed: Option<u64>) -> Result<proc::Teed> {
-    // Built with the whole workspace's features, like everything that is started here.
-    proc::run(&mut proc::cargo(&["build", "--locked", "--profile", PROFILE, "--workspace", "--bins", "--example", "simulate"]))?;
+    test::build_server()?;
     let mut command = Command::new(dirs::target().join(PROFILE).join("examples").join("simulate"));
     match seed {
         Some(seed) => command.args(["--seed", &seed.to_string()]),
