@@ -57,14 +57,17 @@ pub(crate) const LEGS: &[Leg] = &[
         about: "a real server over HTTP: tenants, kills, streams, bad input",
         needs: &[],
         missing: nothing_missing,
-        run: |_| folder("tests/blackbox", &[]),
+        run: |_| Ok(folder("tests/blackbox", &[])?.and(folder("tests/embedded", &[])?)),
     },
     Leg {
         name: "black box on postgres",
-        about: "the same on Postgres",
+        about: "the same on Postgres, and what several servers on one database must do",
         needs: &[Group::Postgres],
         missing: || (!cfg!(unix)).then(|| "the throw-away server needs Unix sockets".into()),
-        run: |_| proc::tee(python::unittest("tests/blackbox", &[]).env("SID_TEST_STORE", "postgres")),
+        run: |_| {
+            let same = proc::tee(python::unittest("tests/blackbox", &[]).env("SID_TEST_STORE", "postgres"))?;
+            Ok(same.and(folder("tests/postgres", &[])?))
+        },
     },
     Leg {
         name: "real clients",

@@ -153,6 +153,7 @@ macro_rules! __delegate {
         $crate::__delegate! { @impl Directory $type $field $via {
             fn create_tenant(operator: &OperatorScope, name: &str) -> Tenant;
             fn tenants(operator: &OperatorScope) -> Vec<Tenant>;
+            fn find_tenant(operator: &OperatorScope, name_or_id: &str) -> Option<Tenant>;
             fn put_key(operator: &OperatorScope, key: ApiKey) -> ();
             fn key_by_hash(hash: &str) -> Option<ApiKey>;
             fn keys(operator: &OperatorScope, tenant: Option<TenantId>) -> Vec<ApiKey>;
