@@ -92,10 +92,10 @@ pub(crate) const LEGS: &[Leg] = &[
     },
     Leg {
         name: "torture",
-        about: "kill -9 under load, a few times",
-        needs: &[],
-        missing: nothing_missing,
-        run: |_| crate::torture::kill(5, 16, None),
+        about: "every torture in its quick form: kills, freezes, cut streams, a lost database, overload",
+        needs: crate::torture::NEEDS,
+        missing: || (!cfg!(target_os = "linux")).then(|| "the rig looks at processes through /proc".into()),
+        run: crate::torture::quick,
     },
     Leg {
         name: "memory",
