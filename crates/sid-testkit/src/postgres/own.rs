@@ -177,6 +177,18 @@ impl OwnCluster {
         fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
+    /// CPU seconds of all its processes since its start, user and system together; those that have ended count too. Linux only.
+    #[must_use]
+    pub fn cpu_seconds(&self) -> f64 {
+        let Some(postmaster) = self.postmaster() else { return 0.0 };
+        // A field of the postmaster's own for its ended children.
+        let ticks = |pid: u32, fields: std::ops::Range<usize>| -> f64 {
+            fields.filter_map(|field| stat_field(pid, field)?.parse::<f64>().ok()).sum()
+        };
+        let ended = ticks(postmaster, 13..15);
+        (ended + self.processes().into_iter().map(|pid| ticks(pid, 11..13)).sum::<f64>()) / 100.0
+    }
+
     fn log_file(&self) -> PathBuf {
         self.data.with_extension("log")
     }
