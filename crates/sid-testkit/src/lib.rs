@@ -47,6 +47,10 @@ mod delegate;
 pub mod model_server;
 #[cfg(all(feature = "postgres", unix))]
 pub mod postgres;
+#[cfg(all(feature = "qdrant", unix))]
+pub mod qdrant;
+#[cfg(all(any(feature = "postgres", feature = "qdrant"), unix))]
+mod throwaway;
 
 /// What the macros need at the place where they are used.
 #[doc(hidden)]

