@@ -51,6 +51,7 @@ pub mod postgres;
 pub mod qdrant;
 #[cfg(all(any(feature = "postgres", feature = "qdrant"), unix))]
 mod throwaway;
+pub mod vector_index;
 
 /// What the macros need at the place where they are used.
 #[doc(hidden)]
