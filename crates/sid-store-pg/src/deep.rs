@@ -19,7 +19,14 @@ const PER_SPAN: i64 = 1_000;
 const PER_NAMED_SPAN: i64 = 64;
 
 /// Looks for records before `below` (`i64::MAX`: for all, the newest in any case). `near`: numbers of records that their vectors have found.
-pub(crate) async fn look(tx: &mut Tx, partition: &Partition, query: &SearchQuery, generation: Option<i32>, below: i64, near: &[i64]) -> Result<IndexHits> {
+pub(crate) async fn look(
+    tx: &mut Tx,
+    partition: &Partition,
+    query: &SearchQuery,
+    generation: Option<i32>,
+    below: i64,
+    near: &[i64],
+) -> Result<IndexHits> {
     let words = look_up(tx, partition, query, below).await?;
     let is_filtered = query.conversation.is_some() || query.role.is_some() || query.within.is_some();
     let mut rids: BTreeSet<i64> = words.best(query.kinds, is_filtered).into_iter().chain(near.iter().copied()).collect();

@@ -119,13 +119,7 @@ struct Look {
 }
 
 /// Looks through all partitions, as one memory: words are as rare as they are in everything that the scope sees.
-async fn look(
-    store: &PgStore,
-    tx: &mut Tx,
-    looks: Vec<Look>,
-    query: &SearchQuery,
-    asked: Asked<'_>,
-) -> Result<Vec<(Owner, IndexHits)>> {
+async fn look(store: &PgStore, tx: &mut Tx, looks: Vec<Look>, query: &SearchQuery, asked: Asked<'_>) -> Result<Vec<(Owner, IndexHits)>> {
     let looks = Arc::new(looks);
     let size: usize = looks.iter().filter_map(|look| look.entry.as_ref()).map(|e| e.shelf().index.len()).sum();
     let hits = if size <= INLINE {

@@ -57,6 +57,8 @@ pub(crate) fn too_late(patience: std::time::Duration) -> StoreError {
 pub(crate) fn strange(what: &str) -> StoreError {
     StoreError::Corrupt {
         store: STORE,
-        detail: format!("a point has no `{what}`; did another program write into the collection? Drop it: it is made again from the database"),
+        detail: format!(
+            "a point has no `{what}`; did another program write into the collection? Drop it: it is made again from the database"
+        ),
     }
 }

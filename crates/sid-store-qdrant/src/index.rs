@@ -117,7 +117,8 @@ impl VectorIndex for QdrantIndex {
             Err(StoreError::NotFound { .. }) => return Ok(None),
             other => other?,
         };
-        let config = answer.result.and_then(|info| info.config).and_then(|c| c.params).and_then(|p| p.vectors_config).and_then(|v| v.config);
+        let config =
+            answer.result.and_then(|info| info.config).and_then(|c| c.params).and_then(|p| p.vectors_config).and_then(|v| v.config);
         match config {
             Some(Config::Params(params)) => Ok(Some(usize::try_from(params.size).unwrap_or_default())),
             _ => Err(strange("vector without a name")),
@@ -174,7 +175,7 @@ impl VectorIndex for QdrantIndex {
             .filter(filter::of_query(asked))
             .limit(asked.limit as u64)
             .with_payload(of_key());
-        let answer = self.timely(self.config.search_timeout, self.client.query(query)).await?;
+        let answer = self.timely(self.config.search_timeout, Box::pin(self.client.query(query))).await?;
         answer.result.into_iter().map(|hit| Ok(VectorHit { key: point::key(&hit.payload)?, score: hit.score })).collect()
     }
 

@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn ids_are_stable_and_differ_with_every_part_of_the_key() {
         // As it is stored: must never change.
-        assert_eq!(id(&some_key()).to_string(), "ID-GOES-HERE");
+        assert_eq!(id(&some_key()).to_string(), "dda03435-9cdc-5acb-a1c1-7b17a15eb4c0");
         let others = [
             PointKey { tenant: TenantId::from_uuid(Uuid::from_u128(8)), ..some_key() },
             PointKey { partition: 4, ..some_key() },

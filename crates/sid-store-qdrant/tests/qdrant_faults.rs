@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use common::postgres::{Home, database, now};
 use common::{Collections, open, open_from, patient};
 use sid_store::{
-    ArchivalStore, Candidates, Chunk, EmbeddingIndex, EraseTarget, Eraser, GenerationId, MemorySearch, NewVectors, PointCursor, PointFilter,
-    PointPage, QueryVector, SearchQuery, StoreError, VectorHit, VectorIndex, VectorPoint, VectorQuery,
+    ArchivalStore, Candidates, Chunk, EmbeddingIndex, EraseTarget, Eraser, GenerationId, MemorySearch, NewVectors, PointCursor,
+    PointFilter, PointPage, QueryVector, SearchQuery, StoreError, VectorHit, VectorIndex, VectorPoint, VectorQuery,
 };
 use sid_store_pg::{Indexer, PgStore};
 use sid_store_qdrant::{QdrantConfig, QdrantIndex};
@@ -148,7 +148,10 @@ async fn nothing_is_lost_while_it_is_down() {
     assert_eq!(room.waiting().await, (0, 0));
     let drift = room.indexer().compare().await.expect("compared");
     assert!(drift.is_none() && drift.points == 3, "{drift:?}");
-    until("it is asked again", async || room.near().await.len() == 2 && room.store.vector_status().await.expect("told").expect("there").is_answering).await;
+    until("it is asked again", async || {
+        room.near().await.len() == 2 && room.store.vector_status().await.expect("told").expect("there").is_answering
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -215,9 +218,16 @@ async fn a_wiped_one_is_made_whole_again() {
     engine.wipe();
     engine.restart().expect("it starts again");
     assert_eq!(room.near().await, set(&["green tea", "green grass"]), "empty, and nothing is lost");
+    room.indexer().catch_up().await.expect("fed again");
+    assert_eq!(room.points().await, 3);
+
+    // Once more, and nobody does anything but the background.
+    engine.wipe();
+    engine.restart().expect("it starts again");
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let running = tokio::spawn(room.indexer().run(async { drop(stopped.await) }));
-    until("nothing is missing", async || room.index.dimensions(&generation()).await.is_ok_and(|d| d.is_some()) && room.points().await == 3).await;
+    until("nothing is missing", async || room.index.dimensions(&generation()).await.is_ok_and(|d| d.is_some()) && room.points().await == 3)
+        .await;
     until("nothing waits", async || room.waiting().await == (0, 0)).await;
     assert!(room.indexer().compare().await.expect("compared").is_none());
     stop.send(()).expect("it runs");

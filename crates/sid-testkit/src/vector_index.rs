@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use sid_store::{
-    GenerationId, PointFilter, PointKey, QueryVector, RecordKind, RecordKinds, SearchQuery, StoreError, TimeRange, VectorIndex, VectorPoint,
-    VectorQuery,
+    GenerationId, PointFilter, PointKey, QueryVector, RecordKind, RecordKinds, SearchQuery, StoreError, TimeRange, VectorIndex,
+    VectorPoint, VectorQuery,
 };
 use sid_types::{ConversationId, Role, Seq, TenantId, Timestamp};
 

@@ -34,9 +34,14 @@ pub(crate) async fn tell(store: &PgStore, tx: &mut Tx, part: i64) -> Result<()> 
 
 /// All generations that have vectors.
 pub(super) async fn generations(store: &PgStore) -> Result<Vec<Live>> {
-    let rows = store.call("SELECT name, id, dimensions FROM sid.generations WHERE dimensions IS NOT NULL ORDER BY id").fetch_all(store.pool());
+    let rows =
+        store.call("SELECT name, id, dimensions FROM sid.generations WHERE dimensions IS NOT NULL ORDER BY id").fetch_all(store.pool());
     let live = |row: &PgRow| {
-        Ok(Live { name: GenerationId(row.text(0)?), number: row.number(1)?, dimensions: usize::try_from(row.number(2)?).unwrap_or_default() })
+        Ok(Live {
+            name: GenerationId(row.text(0)?),
+            number: row.number(1)?,
+            dimensions: usize::try_from(row.number(2)?).unwrap_or_default(),
+        })
     };
     rows.await?.iter().map(live).collect()
 }

@@ -223,13 +223,7 @@ async fn centroid(store: &PgStore, tx: &mut Tx, partition: &Partition, generatio
 }
 
 /// The vectors of records of a partition that words have found, for [`sid_store::index::PartitionIndex::complete`].
-pub(crate) async fn vectors_by_id(
-    tx: &mut Tx,
-    part: i64,
-    generation: i32,
-    vector: &[f32],
-    named: &[(i64, RecordId)],
-) -> Result<DenseHits> {
+pub(crate) async fn vectors_by_id(tx: &mut Tx, part: i64, generation: i32, vector: &[f32], named: &[(i64, RecordId)]) -> Result<DenseHits> {
     let rids: Vec<i64> = named.iter().map(|(rid, _)| *rid).collect();
     let ids: HashMap<i64, RecordId> = named.iter().copied().collect();
     let mut hits = DenseHits::default();

@@ -109,9 +109,8 @@ async fn compare(
 
 /// All vectors of a partition.
 async fn all(tx: &mut Tx, generation: i32, part: i64) -> Result<HashSet<PointKey>> {
-    let query = tx.query(
-        "SELECT rid, chunk, change FROM sid.vectors WHERE tenant = $1 AND part = $2 AND generation = $3 AND length(vector) > 0",
-    );
+    let query =
+        tx.query("SELECT rid, chunk, change FROM sid.vectors WHERE tenant = $1 AND part = $2 AND generation = $3 AND length(vector) > 0");
     let rows = query.bind(tx.tenant).bind(part).bind(generation).fetch_all(tx.conn()).await?;
     let tenant = TenantId::from_uuid(tx.tenant);
     rows.iter()
