@@ -217,7 +217,7 @@ impl PgStore {
 }
 
 /// Connections carry no settings of their own: poolers know how to keep those that every driver sends.
-fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
+pub(crate) fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
     let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
     let parsed: Result<PgConnectOptions, sqlx::Error> =
         if is_postgres { url.parse() } else { Err(sqlx::Error::Configuration("another scheme".into())) };

@@ -32,4 +32,4 @@ mod words;
 pub use backend::PgStore;
 pub use config::PgConfig;
 pub use outbox::Outboxed;
-pub use vectors::{Drift, Indexer, VectorStatus};
+pub use vectors::{Drift, Indexer, PgVectors, VectorStatus};

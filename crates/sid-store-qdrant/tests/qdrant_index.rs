@@ -1,16 +1,31 @@
 //! The contract of a vector index, and what is Qdrant's own.
 
 mod common;
+use common::postgres;
+use common::postgres as home;
+#[path = "../../sid-store-pg/tests/common/quality.rs"]
+mod quality;
+
+use std::sync::Arc;
 
 use common::{Collections, patient};
 use sid_store::{GenerationId, StoreError, VectorIndex};
 use sid_store_qdrant::{QdrantConfig, QdrantIndex};
 use sid_testkit::qdrant::Engine;
+use sid_types::ManualClock;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_contract_holds() {
     let collections = Collections::new();
     sid_testkit::vector_index::check(&collections.index()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_finds_what_the_exact_scan_finds() {
+    let (collections, database) = (Collections::new(), postgres::database().await);
+    let clock = Arc::new(ManualClock::new(postgres::now()));
+    let indexed = common::open(&database, &clock, Arc::new(collections.index())).await;
+    quality::check(&postgres::open(&database, &clock).await, &indexed).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

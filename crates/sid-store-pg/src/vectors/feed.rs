@@ -158,6 +158,15 @@ fn point(row: &PgRow) -> Result<Option<VectorPoint>> {
     Ok(Some(VectorPoint { key, kind, said, at, vector }))
 }
 
+/// As the two low bits of a record's number say it.
+pub(super) const fn kind_number(kind: RecordKind) -> i16 {
+    match kind {
+        RecordKind::Message => 0,
+        RecordKind::Passage => 1,
+        RecordKind::Diary => 2,
+    }
+}
+
 /// Partitions with news, and the last row that says so.
 pub(super) async fn work(store: &PgStore, most: i64) -> Result<Vec<(TenantId, i64, i64)>> {
     let rows = store.call("SELECT o_tenant, o_part, o_upto FROM sid.index_work($1)").bind(most).fetch_all(store.pool()).await?;

@@ -7,6 +7,7 @@ mod erasures;
 mod feed;
 mod indexer;
 mod look;
+mod pgvector;
 mod reconcile;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub(crate) use erasures::{Removal, remove, written};
 pub(crate) use feed::tell;
 pub use indexer::Indexer;
 pub(crate) use look::{Centroid, Outside, look, vectors_by_id};
+pub use pgvector::PgVectors;
 pub use reconcile::Drift;
 
 /// After a failure the index is left alone for so long: a search should not wait for it each time.
