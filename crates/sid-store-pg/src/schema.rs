@@ -77,7 +77,8 @@ pub(crate) async fn migrate(options: PgConnectOptions) -> Result<u32, StoreError
 /// The vector index inside the database, if the server has pgvector and this role may create the extension, or it is there. Else nothing: who
 /// asks for that index is told when it is opened.
 async fn pgvector(conn: &mut PgConnection) -> Result<()> {
-    const SCHEMA: &str = "SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'";
+    const SCHEMA: &str =
+        "SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'";
     if sqlx::raw_sql(SCHEMA).fetch_optional(&mut *conn).await?.is_none()
         && let Err(error) = sqlx::raw_sql("CREATE EXTENSION IF NOT EXISTS vector").execute(&mut *conn).await
     {

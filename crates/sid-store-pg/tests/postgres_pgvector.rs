@@ -8,7 +8,7 @@ use common as home;
 use std::sync::Arc;
 
 use common::{SERVER, config, database, now, open};
-use sid_store::{PointKey, RecordKind, StoreError, VectorIndex, VectorPoint};
+use sid_store::{GenerationId, PointKey, QueryVector, RecordKind, SearchQuery, StoreError, VectorIndex, VectorPoint, VectorQuery};
 use sid_store_pg::{PgConfig, PgStore, PgVectors};
 use sid_testkit::postgres::{ADMIN, Cluster};
 use sid_types::{ManualClock, TenantId};
@@ -32,36 +32,47 @@ async fn it_finds_what_the_exact_scan_finds() {
 /// Beyond what is compared one by one the graph is walked, and still only one tenant's partition is found.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_partitions_are_searched_through_the_graph() {
+    const POINTS: i64 = 21_000;
     let database = database().await;
     let index = PgVectors::open(&config(&database)).await.expect("opens");
-    let generation = sid_store::GenerationId("test/graph/3".into());
-    index.make_generation(&generation, 3).await.expect("made");
+    let values = |i: i64| quality::embed::<16>(i.unsigned_abs());
+    let generation = GenerationId("test/graph/16".into());
+    index.make_generation(&generation, 16).await.expect("made");
     let (ours, theirs) = (TenantId::new(), TenantId::new());
-    let at = |i: i64| {
-        let angle = (i as f32 / 24_000.0) * std::f32::consts::FRAC_PI_2;
-        vec![angle.cos(), angle.sin(), 0.0]
-    };
     let point = |tenant, i: i64| VectorPoint {
         key: PointKey { tenant, partition: 1, record: i * 4 + 1, chunk: 0, version: 4 },
         kind: RecordKind::Passage,
         said: None,
         at: now(),
-        vector: at(i),
+        vector: values(i),
     };
-    for start in (0..24_000).step_by(4_000) {
-        index.upsert(&generation, (start..start + 4_000).map(|i| point(ours, i)).collect()).await.expect("stored");
+    for start in (0..POINTS).step_by(3_000) {
+        index.upsert(&generation, (start..start + 3_000).map(|i| point(ours, i)).collect()).await.expect("stored");
     }
     index.upsert(&generation, (0..100).map(|i| point(theirs, i)).collect()).await.expect("stored");
     let _ = database.sql("ANALYZE sid_vectors.points");
-    let mut query = sid_store::SearchQuery::new("");
-    query.vector = Some(sid_store::QueryVector { generation: generation.clone(), values: vec![1.0, 0.0, 0.0] });
-    let asked = |tenant| sid_store::VectorQuery { tenant, partitions: &[1], query: &query, limit: 50 };
-    let found = index.search(&generation, &asked(ours)).await.expect("found");
-    let near = found.iter().filter(|hit| hit.key.tenant == ours && hit.key.record < 4 * 200).count();
-    assert!(found.len() == 50 && near == 50, "{} of {} are near", near, found.len());
-    assert_eq!(index.search(&generation, &asked(theirs)).await.expect("found").len(), 50);
-    let scans = database.sql("SELECT sum(idx_scan) FROM pg_stat_user_indexes WHERE indexrelname LIKE 'points_near_%'");
-    assert_ne!(scans, "", "there is a graph");
+    let asked = values(-1_000_000);
+    let query = SearchQuery { vector: Some(QueryVector { generation: generation.clone(), values: asked.clone() }), ..SearchQuery::new("") };
+    let of = |tenant| VectorQuery { tenant, partitions: &[1], query: &query, limit: 50 };
+    let found = index.search(&generation, &of(ours)).await.expect("found");
+    assert!(found.len() == 50 && found.iter().all(|hit| hit.key.tenant == ours));
+    let cosine = |i: i64| values(i).iter().zip(&asked).map(|(a, b)| a * b).sum::<f32>();
+    let mut all: Vec<(f32, i64)> = (0..POINTS).map(|i| (cosine(i), i * 4 + 1)).collect();
+    all.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let near = all.iter().take(50).filter(|(_, record)| found.iter().any(|hit| hit.key.record == *record)).count();
+    assert!(near >= 45, "{near} of the 50 nearest");
+    assert_eq!(index.search(&generation, &of(theirs)).await.expect("found").len(), 50, "few are compared one by one");
+    let walks = || {
+        database.sql(
+            "SELECT pg_stat_force_next_flush(); SELECT sum(idx_scan) > 0 FROM pg_stat_user_indexes WHERE indexrelname LIKE 'points_near_%'",
+        )
+    };
+    let begun = std::time::Instant::now();
+    while !walks().ends_with('t') {
+        assert!(begun.elapsed().as_secs() < 60, "the graph was not used");
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        index.search(&generation, &of(ours)).await.expect("found");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,7 +1,9 @@
 //! `VectorIndex` inside the database, where it has the extension pgvector.
 
 use async_trait::async_trait;
-use sid_store::{GenerationId, PointCursor, PointFilter, PointKey, PointPage, StoreError, VectorHit, VectorIndex, VectorPoint, VectorQuery};
+use sid_store::{
+    GenerationId, PointCursor, PointFilter, PointKey, PointPage, StoreError, VectorHit, VectorIndex, VectorPoint, VectorQuery,
+};
 use sid_types::TenantId;
 use sqlx::postgres::{PgPool, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, Row};
@@ -92,7 +94,8 @@ impl PgVectors {
     async fn find(&self, generation: &GenerationId) -> Result<Option<Generation>> {
         let sql = "SELECT id, dimensions FROM sid_vectors.generations WHERE name = $1".to_owned();
         let row = self.call(sql).bind(clean(&generation.0).into_owned()).fetch_optional(&self.pool).await?;
-        row.map(|row| Ok(Generation { number: row.number(0)?, dimensions: usize::try_from(row.number(1)?).unwrap_or_default() })).transpose()
+        row.map(|row| Ok(Generation { number: row.number(0)?, dimensions: usize::try_from(row.number(1)?).unwrap_or_default() }))
+            .transpose()
     }
 
     async fn get(&self, generation: &GenerationId) -> Result<Generation> {
@@ -127,7 +130,8 @@ impl PgVectors {
         let query = asked.query;
         let mut tx = self.begin(asked.tenant, true).await?;
         let (schema, Generation { number, dimensions }) = (&self.schema, generation);
-        let few = "SELECT count(*) FROM (SELECT 1 FROM sid_vectors.points WHERE tenant = $1 AND generation = $2 AND part = ANY ($3) LIMIT $4) x";
+        let few =
+            "SELECT count(*) FROM (SELECT 1 FROM sid_vectors.points WHERE tenant = $1 AND generation = $2 AND part = ANY ($3) LIMIT $4) x";
         let row = tx.query(few).bind(tx.tenant).bind(number).bind(asked.partitions.to_vec()).bind(EXACT + 1).fetch_one(tx.conn()).await?;
         let is_exact = row.int(0)? <= EXACT;
         // The number is part of the text: a partial index is found by nothing else.
@@ -190,7 +194,8 @@ fn literal(vector: &[f32]) -> String {
 }
 
 /// The points of a filter; `$1` to `$6`.
-const WHICH: &str = "FROM sid_vectors.points p WHERE p.tenant = $1 AND p.generation = $2 AND p.part = $3 AND ($4::uuid IS NULL OR p.conv = $4)
+const WHICH: &str =
+    "FROM sid_vectors.points p WHERE p.tenant = $1 AND p.generation = $2 AND p.part = $3 AND ($4::uuid IS NULL OR p.conv = $4)
     AND ($5::bigint[] IS NULL OR p.rid = ANY ($5)) AND ($6::bigint IS NULL OR p.version < $6)";
 
 fn bound(statement: Statement, generation: Generation, which: &PointFilter) -> Statement {

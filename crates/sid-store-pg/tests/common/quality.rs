@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use sid_store::{Candidates, Chunk, EmbeddingIndex, GenerationId, MemorySearch, NewVectors, QueryVector, RecallStore, RecordId, SearchQuery};
+use sid_store::{
+    Candidates, Chunk, EmbeddingIndex, GenerationId, MemorySearch, NewVectors, QueryVector, RecallStore, RecordId, SearchQuery,
+};
 use sid_store_pg::{Indexer, PgStore};
 use sid_types::NewMessage;
 
@@ -25,8 +27,8 @@ impl Numbers {
         z ^ (z >> 31)
     }
 
-    fn vector(&mut self) -> Vec<f32> {
-        (0..DIMENSIONS).map(|_| (self.next() % 2_001) as f32 / 1_000.0 - 1.0).collect()
+    fn vector<const D: usize>(&mut self) -> Vec<f32> {
+        (0..D).map(|_| (self.next() % 2_001) as f32 / 1_000.0 - 1.0).collect()
     }
 }
 
@@ -37,10 +39,10 @@ fn unit(mut vector: Vec<f32>) -> Vec<f32> {
 }
 
 /// Texts of one topic lie together, a little way from what all have in common: as sentence embeddings do.
-fn embed(seed: u64) -> Vec<f32> {
+pub(crate) fn embed<const D: usize>(seed: u64) -> Vec<f32> {
     let (mut common, mut topic, mut own) = (Numbers(1), Numbers(1_000 + seed % TOPICS), Numbers(1_000_000 + seed));
-    let (common, topic, own) = (common.vector(), topic.vector(), own.vector());
-    unit((0..DIMENSIONS).map(|i| 0.4 * common[i] + topic[i] + 0.9 * own[i]).collect())
+    let (common, topic, own) = (common.vector::<D>(), topic.vector::<D>(), own.vector::<D>());
+    unit((0..D).map(|i| 0.4 * common[i] + topic[i] + 0.9 * own[i]).collect())
 }
 
 fn generation() -> GenerationId {
@@ -67,7 +69,7 @@ pub(crate) async fn check(exact: &PgStore, indexed: &PgStore) {
         }
         let vectors = jobs.iter().map(|job| {
             let number = job.text.strip_prefix("number").and_then(|t| t.split(' ').next()).and_then(|n| n.parse().ok());
-            let vector = embed(number.expect("numbered"));
+            let vector = embed::<DIMENSIONS>(number.expect("numbered"));
             NewVectors { scope: job.scope, record: job.record, chunks: vec![Chunk { start: 0, end: job.text.len(), vector }] }
         });
         indexed.put_vectors(&generation(), vectors.collect()).await.expect("stored");
@@ -75,7 +77,7 @@ pub(crate) async fn check(exact: &PgStore, indexed: &PgStore) {
     Indexer::new(indexed).expect("it has an index").catch_up().await.expect("fed");
     let (mut same, mut asked) = (0, 0);
     for i in 0..QUERIES as u64 {
-        let vector = Some(QueryVector { generation: generation(), values: embed(5_000_000 + i) });
+        let vector = Some(QueryVector { generation: generation(), values: embed::<DIMENSIONS>(5_000_000 + i) });
         let query = SearchQuery { vector, ..SearchQuery::new(format!("what of topic{}?", i % TOPICS)) };
         let (a, b) = (exact.search(&home.scope, &query).await.expect("found"), indexed.search(&home.scope, &query).await.expect("found"));
         assert!(!b.is_partial);
