@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::ADMIN;
 use super::install::{self, Install, succeeded};
 use crate::signal::signal;
+use crate::throwaway::own_uid;
 
 /// How a cluster is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +41,7 @@ impl OwnCluster {
     pub fn start(settings: &str) -> io::Result<Self> {
         let found = install::binaries().map_err(io::Error::other)?;
         let home = std::env::temp_dir().join(format!("sid-own-pg-{}", uuid::Uuid::now_v7().simple()));
-        let install = Install::new(&found, home, install::own_uid()?);
+        let install = Install::new(&found, home, own_uid()?);
         install.enter()?;
         install.bring(&found)?;
         let data = install.home.join("data");
