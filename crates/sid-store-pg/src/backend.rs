@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::config::PgConfig;
 use crate::error::{Result, missing, unavailable};
 use crate::events::Watchers;
+use crate::known::KnownConversations;
 use crate::partitions::Partitions;
 use crate::schema;
 use crate::tx::{Opening, Statement, Tx};
@@ -31,6 +32,7 @@ struct Inner {
     partitions: Partitions,
     vectors: Option<Vectors>,
     watchers: Arc<Watchers>,
+    known: KnownConversations,
     /// Tenants that are known to be there; they never go.
     tenants: RwLock<HashSet<TenantId>>,
     /// The tenant that the last claim's look ended at.
@@ -91,6 +93,7 @@ impl PgStore {
             partitions,
             vectors: None,
             watchers: Arc::default(),
+            known: KnownConversations::default(),
             tenants: RwLock::default(),
             claimed_at: Mutex::new(Uuid::nil()),
         };
@@ -133,19 +136,28 @@ impl PgStore {
         &self.0.watchers
     }
 
+    pub(crate) fn known(&self) -> &KnownConversations {
+        &self.0.known
+    }
+
     pub(crate) fn claimed_at(&self) -> &Mutex<Uuid> {
         &self.0.claimed_at
     }
 
+    /// The test suite's time, if it owns it.
+    pub(crate) fn test_time(&self) -> Option<Timestamp> {
+        self.0.clock.as_ref().map(|clock| clock.now())
+    }
+
     /// The test suite's time, as statements are told it; null = the database's own.
     pub(crate) fn clock(&self) -> Option<String> {
-        self.0.clock.as_ref().map(|clock| clock.now().to_string())
+        self.test_time().map(|now| now.to_string())
     }
 
     fn opening(&self, is_reading: bool, patience: u32) -> Opening {
         let config = &self.0.config;
         Opening {
-            clock: self.0.clock.as_ref().map(|clock| clock.now()),
+            clock: self.test_time(),
             statement_ms: (config.statement_timeout * patience).as_millis(),
             lock_ms: config.lock_timeout.as_millis(),
             is_reading,

@@ -14,6 +14,7 @@ mod erase;
 mod error;
 mod events;
 mod journal;
+mod known;
 mod outbox;
 mod paging;
 mod partitions;

@@ -29,9 +29,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What migrations hold while they run, so that two never do at once: `Sid pg` in ASCII.
 const LOCK: i64 = 0x5369_6420_7067;
 
+/// Asks the catalogue's tables, not its caches: those may be as old as the transaction, which has waited for another migration.
+const IS_THERE: &str = "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'sid' AND c.relname = 'schema_version')";
+
 /// The schema's version; 0 = there is none.
 async fn version(conn: &mut PgConnection) -> Result<u32> {
-    let row = sqlx::raw_sql("SELECT to_regclass('sid.schema_version') IS NOT NULL").fetch_one(&mut *conn).await?;
+    let row = sqlx::raw_sql(IS_THERE).fetch_one(&mut *conn).await?;
     if !row.try_get::<bool, _>(0)? {
         return Ok(0);
     }

@@ -124,8 +124,7 @@ async fn find_run(store: &PgStore, scope: &Scope, run: RunId) -> Result<(Conv, J
     let question = Question { run: Some(run), ..Question::default() };
     let Peek { conv, run, .. } = store.peek(None, scope.tenant(), &question).await?;
     let conv = conv.filter(|c| store.viewer(scope).sees_conversation(c.agent, c.user)).ok_or(missing("run"))?;
-    let journal = run.ok_or(missing("run"))?.journal(conv.agent)?;
-    Ok((conv, journal))
+    Ok((conv, run.ok_or(missing("run"))?))
 }
 
 /// How many events a run has, if the scope may see its conversation.
@@ -147,6 +146,12 @@ pub(crate) async fn write<T: Send>(
 ) -> Result<Option<T>> {
     let tenant = lease.scope.tenant();
     let question = Question { conversation: Some(lease.conversation), ..Question::default() };
+    if let Some(peek) = store.recall_peek(tenant, &question)
+        && let Ok(Some((draft, value))) = decide(peek)
+        && let Ok(true) = store.put(None, draft).await
+    {
+        return Ok(Some(value));
+    }
     let Some((draft, value)) = decide(store.peek(None, tenant, &question).await?)? else { return Ok(None) };
     match store.put(None, draft).await {
         Ok(true) => return Ok(Some(value)),
