@@ -32,7 +32,7 @@ def cargo(*arguments):
 
 def build():
     """As xtask does it (test.rs, build_server), so that neither builds the other's dependencies anew."""
-    cargo("build", "--release", "--locked", "--workspace", "--bins", "--example", "model_server", "--example", "turn_bench")
+    cargo("build", "--release", "--locked", "--workspace", "--bins", "--example", "model_server", "--example", "turn_bench", "--example", "postgres_server")
 
 
 def binary(name):
@@ -56,7 +56,8 @@ def example(name):
 
 def parts(*keys):
     """What `cargo xtask setup` fetched, by key; runs it for what is missing. Keys: see xtask/src/setup/pins.rs."""
-    groups = {"onnxruntime": "embed", "minilm": "embed", "xllamacpp": "llm", "smollm2": "llm", "clients": "clients", "bench": "bench"}
+    groups = {"onnxruntime": "embed", "minilm": "embed", "xllamacpp": "llm", "smollm2": "llm", "clients": "clients", "bench": "bench", "postgres": "postgres",
+              "pgbouncer": "pgbouncer", "faketime": "faketime", "hadolint": "deploy", "helm": "deploy", "haproxy": "deploy"}
 
     def read():
         try:

@@ -3,6 +3,7 @@ import http.client, json, os, pathlib, re, shutil, signal, socket, subprocess, t
 
 from . import paths, reaper
 from .api import Api
+from .postgres import Database
 
 KEY = re.compile(r"\bsid_[A-Za-z0-9_-]{16,}")
 
@@ -51,7 +52,9 @@ class Server:
         s.api.post("/tenants", {"name": "t1"})
     """
 
-    def __init__(self, config=None, folder=None, port=None, store="sqlite", prefix=(), env=None, ready_s=60):
+    def __init__(self, config=None, folder=None, port=None, store=None, prefix=(), env=None, ready_s=60, database=None):
+        """`store`: `sqlite`, `in-process`, or `postgres` with a database of its own unless one is given; `SID_TEST_STORE` where none is named."""
+        store = store or ("postgres" if database else os.environ.get("SID_TEST_STORE") or "sqlite")
         self.own_folder = folder is None
         self.folder = pathlib.Path(folder or tempfile.mkdtemp(prefix="sid-test-"))
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -65,6 +68,11 @@ class Server:
                               "embedder": {"kind": "lexical"}}, config)
         self.prefix, self.env, self.ready_s = list(prefix), env or {}, ready_s
         self.process, self.key, self.reaped = None, None, True
+        self.database, self.own_database = database, None
+        if store == "postgres":
+            if database is None:
+                self.database = database = self.own_database = Database()
+            self.config["store"].update(url=database.url, admin_url=database.admin_url)
 
     @property
     def api(self):
@@ -73,7 +81,20 @@ class Server:
     def text(self):
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
+    def migrate(self):
+        """What an operator does once: prepares the database; the first time, that prints the first key."""
+        self.file.write_text(toml(self.config))
+        done = subprocess.run([str(paths.binary("sid-server")), "--config", str(self.file), "migrate"], stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, cwd=self.folder, env=environment())
+        if done.returncode:
+            raise StartError(f"sid-server migrate ended with {done.returncode}:\n{done.stderr}")
+        found = KEY.search(done.stdout)
+        if found:
+            self.key = found.group(0)
+
     def start(self, wait=True):
+        if self.own_database and self.key is None:
+            self.migrate()
         self.file.write_text(toml(self.config))
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen([*self.prefix, str(paths.binary("sid-server")), "--config", str(self.file)], stdin=subprocess.DEVNULL,
@@ -110,6 +131,12 @@ class Server:
             elif (self.folder / "first-key").exists():
                 self.key = (self.folder / "first-key").read_text()
 
+    def replica(self, config=None):
+        """Another server on the same database, not started yet."""
+        other = Server(merged({k: v for k, v in self.config.items() if k not in ("server", "store")}, config), store="postgres", database=self.database)
+        other.key = self.key
+        return other
+
     def kill(self):
         """As a power cut: SIGKILL."""
         if self.process and self.process.poll() is None:
@@ -136,6 +163,9 @@ class Server:
 
     def remove(self):
         self.kill()
+        if self.own_database:
+            self.own_database.drop()
+            self.own_database = None
         if self.own_folder:
             shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -188,7 +188,7 @@ CALLS = {"bench": {"reset", "ingest", "search"},
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--port", type=int, default=8700, help="0 takes a free one")
-    ap.add_argument("--store", default="sqlite", choices=["sqlite", "in-process"])
+    ap.add_argument("--store", default="sqlite", choices=["sqlite", "in-process", "postgres"])
     ap.add_argument("--until-eof", action="store_true", help="end when standard input closes")
     a = ap.parse_args()
     rooms = {"bench": Bench(a.store), "scenario": Scenario(a.store)}

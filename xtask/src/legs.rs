@@ -64,7 +64,17 @@ pub(crate) const LEGS: &[Leg] = &[
         about: "a real server over HTTP: tenants, kills, streams, bad input",
         needs: &[],
         missing: nothing_missing,
-        run: |_| folder("tests/blackbox", &[]),
+        run: |_| Ok(folder("tests/blackbox", &[])?.and(folder("tests/embedded", &[])?)),
+    },
+    Leg {
+        name: "black box on postgres",
+        about: "the same on Postgres, and what several servers on one database must do",
+        needs: &[Group::Postgres],
+        missing: || (!cfg!(unix)).then(|| "the throw-away server needs Unix sockets".into()),
+        run: |_| {
+            let same = proc::tee(python::unittest("tests/blackbox", &[]).env("SID_TEST_STORE", "postgres"))?;
+            Ok(same.and(folder("tests/postgres", &[])?))
+        },
     },
     Leg {
         name: "real clients",
@@ -81,11 +91,18 @@ pub(crate) const LEGS: &[Leg] = &[
         run: real_model,
     },
     Leg {
+        name: "deploy",
+        about: "image, Compose file and Helm chart under real linters; two servers behind the load balancer, restarted in turn",
+        needs: &[Group::Deploy],
+        missing: || setup::missing(Group::Deploy),
+        run: deploy,
+    },
+    Leg {
         name: "torture",
-        about: "kill -9 under load, a few times",
-        needs: &[],
-        missing: nothing_missing,
-        run: |_| crate::torture::kill(5, 16, None),
+        about: "every torture in its quick form: kills, freezes, cut streams, a lost database, overload",
+        needs: crate::torture::NEEDS,
+        missing: || (!cfg!(target_os = "linux")).then(|| "the rig looks at processes through /proc".into()),
+        run: crate::torture::quick,
     },
     Leg {
         name: "memory",
@@ -202,6 +219,14 @@ fn embedding(parts: &Parts) -> Result<proc::Teed> {
     let vectors = proc::tee(tests(&[MINILM], None).env("ORT_DYLIB_PATH", library).env("SID_EMBED_DIR", folder))?;
     let mut server = python::unittest("tests/embedding", &[]);
     Ok(vectors.and(proc::tee(server.env("ORT_DYLIB_PATH", library).env("SID_EMBED_DIR", folder))?))
+}
+
+fn deploy(parts: &Parts) -> Result<proc::Teed> {
+    let mut tests = python::unittest("tests/deploy", &[parts["deploy"].clone()]);
+    for tool in ["hadolint", "helm", "haproxy"] {
+        tests.env(format!("SID_{}", tool.to_uppercase()), &parts[tool]);
+    }
+    proc::tee(&mut tests)
 }
 
 fn real_model(_: &Parts) -> Result<proc::Teed> {

@@ -49,7 +49,7 @@ pub(crate) fn legs(filter: Option<&str>) -> Result<Vec<Row>> {
     Ok(chosen.into_iter().map(Leg::run).collect())
 }
 
-/// The release binaries that everything here starts: server, command line, scripted model, bench.
+/// The release binaries that everything here starts: server, command line, scripted model, bench, tortures.
 ///
 /// One selection for every subcommand, and the one that tests are built with: cargo then agrees on one set of features, and builds each
 /// dependency once.
@@ -66,5 +66,13 @@ pub(crate) fn build_server() -> Result<()> {
         "model_server",
         "--example",
         "turn_bench",
+        "--example",
+        "postgres_server",
+        "--example",
+        "torture",
+        "--example",
+        "simulate",
+        "--features",
+        "sid-testkit/rig",
     ]))
 }

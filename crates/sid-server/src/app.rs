@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{DEFAULT_TENANT, Keyring, Trusted, house_right, new_key};
-use crate::backend::Backend;
+use crate::backend::{self, Backend};
 use crate::config::{Config, Server};
 use crate::embedding::Embedding;
 use crate::error::{ApiCode, ApiError};
@@ -70,9 +70,11 @@ impl App {
         // `reqwest` is built without a provider of its own. An embedding program may have chosen one before.
         let _ = rustls::crypto::ring::default_provider().install_default();
         metrics::install();
-        let store_error = |source: StoreError| OpenError::Store { path: config.store.path.clone(), source };
+        let store_error = |source: StoreError| OpenError::store(&config, source);
         let backend = Backend::open(&config, clock.clone()).await.map_err(store_error)?;
-        let first_key = first_start(backend.store().as_ref(), clock.now()).await.map_err(store_error)?;
+        // Where many servers start at once, `sid-server migrate` has made the key.
+        let first_key =
+            if backend.is_shared() { None } else { first_start(backend.store().as_ref(), clock.now()).await.map_err(store_error)? };
         let models = ModelDirectory::build(&config)?;
         let embedding = Embedding::build(&config.embedder)?;
         let engine_config = engine_config(&config);
@@ -300,11 +302,27 @@ async fn first_start(store: &dyn Store, now: Timestamp) -> Result<Option<String>
 ///
 /// Errors: the store cannot be opened, for instance because a server runs on it.
 pub async fn create_operator_key(config: &Config, name: &str) -> Result<String, OpenError> {
-    let store_error = |source: StoreError| OpenError::Store { path: config.store.path.clone(), source };
+    let store_error = |source: StoreError| OpenError::store(config, source);
     let backend = Backend::open(config, Arc::new(SystemClock)).await.map_err(store_error)?;
     let (key, text) = new_key(KeyId::new(), name.to_owned(), KeyRole::Operator, SystemClock.now(), None);
     backend.store().put_key(&house_right(), key).await.map_err(store_error)?;
     Ok(text)
+}
+
+/// Prepares the configured Postgres database, or brings it to this version's schema: run once, before servers of this version start.
+/// Answers the schema's version, and on a new database the first operator key: shown once, stored nowhere.
+///
+/// Errors: another store is configured, or no `store.admin_url`; the database cannot be reached or is not as Sid needs it.
+pub async fn migrate(config: &Config) -> Result<(u32, Option<String>), OpenError> {
+    config.check_migration()?;
+    let store_error = |source: StoreError| OpenError::store(config, source);
+    let version = backend::migrate(&config.store).await.map_err(store_error)?;
+    if config.store.url.reveal().is_none() {
+        return Ok((version, None));
+    }
+    let backend = Backend::open(config, Arc::new(SystemClock)).await.map_err(store_error)?;
+    let key = first_start(backend.store().as_ref(), SystemClock.now()).await.map_err(store_error)?;
+    Ok((version, key))
 }
 
 fn engine_config(config: &Config) -> EngineConfig {

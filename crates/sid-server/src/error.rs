@@ -248,6 +248,11 @@ impl From<StoreError> for ApiError {
             E::TooLarge { .. } => Self::of(422, code, "A value is too large", detail),
             E::Full { .. } => Self::of(507, code, "No space is left", detail).retry_after(30),
             // Drivers' own words stay in the log: they may name paths and hosts.
+            E::Setup(_) => {
+                tracing::error!(code, "{detail}");
+                let said = "the store is not as this server needs it; the server's log says more";
+                Self::of(503, code, "The store is set up wrongly", said.into()).retry_after(30)
+            }
             E::Corrupt { .. } => {
                 tracing::error!(code, "{detail}");
                 Self::of(500, code, "The stored data is damaged", "the stored data cannot be read; the server's log says more".into())

@@ -58,6 +58,6 @@ mod open_error;
 mod openai;
 mod turns;
 
-pub use app::{App, create_operator_key, openapi_json};
+pub use app::{App, create_operator_key, migrate, openapi_json};
 pub use error::ApiCode;
 pub use open_error::OpenError;

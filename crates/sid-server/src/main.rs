@@ -42,7 +42,9 @@ enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
-    /// Makes keys without a server, on the data folder.
+    /// Prepares a Postgres database, or brings it to this version: once, before the servers start. Prints the first operator key.
+    Migrate,
+    /// Makes keys without a server, on the store itself.
     Key {
         #[command(subcommand)]
         command: KeyCommand,
@@ -54,7 +56,7 @@ enum Command {
 
 #[derive(Subcommand)]
 enum KeyCommand {
-    /// Makes an operator key and prints it, once. The server must be stopped.
+    /// Makes an operator key and prints it, once. On the embedded store, the server must be stopped.
     Create {
         /// A note for humans.
         #[arg(long, default_value = "made by sid-server key create")]
@@ -114,7 +116,7 @@ fn main() -> ExitCode {
         print(&config.show());
         return ExitCode::SUCCESS;
     }
-    if !matches!(arguments.command, Some(Command::Key { .. })) {
+    if matches!(arguments.command, None | Some(Command::Serve)) {
         start_log(&config);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("sid").build() {
@@ -129,6 +131,12 @@ fn main() -> ExitCode {
             let made = runtime.block_on(sid_server::create_operator_key(&config, &name));
             made.map(|key| print(&format!("operator key (shown once): {key}\n")))
         }
+        Some(Command::Migrate) => runtime.block_on(sid_server::migrate(&config)).map(|(version, key)| {
+            print(&format!("the database has schema {version}, which is this version's\n"));
+            if let Some(key) = key {
+                print(&format!("first operator key (shown once): {key}\n"));
+            }
+        }),
         _ => runtime.block_on(serve(config)),
     };
     match done {

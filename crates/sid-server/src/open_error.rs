@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use sid_llm::LlmError;
 use sid_store::StoreError;
 
-use crate::config::ConfigError;
+use crate::config::{Config, ConfigError, StoreKind};
 
 /// A server that cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -16,10 +16,10 @@ pub enum OpenError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The store cannot be opened.
-    #[error("cannot open the store{}: {source}", place(path, source))]
+    #[error("cannot open the store{}: {source}", place(folder.as_deref(), source))]
     Store {
-        /// The data folder.
-        path: PathBuf,
+        /// The data folder, of a store that has one.
+        folder: Option<PathBuf>,
         /// Why, and what to do.
         source: StoreError,
     },
@@ -53,12 +53,18 @@ fn advice(error: &std::io::Error, address: &SocketAddr) -> String {
 }
 
 /// The folder, unless the store's own words name it already.
-fn place(path: &std::path::Path, source: &StoreError) -> String {
-    let path = path.display().to_string();
-    if source.to_string().contains(&path) { String::new() } else { format!(" in {path}") }
+fn place(folder: Option<&std::path::Path>, source: &StoreError) -> String {
+    let folder = folder.map(|f| f.display().to_string()).filter(|f| !source.to_string().contains(f));
+    folder.map_or_else(String::new, |f| format!(" in {f}"))
 }
 
 impl OpenError {
+    /// The configured store cannot be opened.
+    pub(crate) fn store(config: &Config, source: StoreError) -> Self {
+        let folder = (config.store.kind == StoreKind::Sqlite).then(|| config.store.path.clone());
+        Self::Store { folder, source }
+    }
+
     /// The stable code, with a page in `docs/errors/`.
     #[must_use]
     pub const fn code(&self) -> &'static str {

@@ -46,7 +46,7 @@ impl std::fmt::Debug for PgStore {
 impl PgStore {
     /// Opens a database that [`migrate`](Self::migrate) has prepared. Changes nothing in it. All times are the database's.
     ///
-    /// Errors: `Invalid` (a wrong URL, no schema of Sid's, an older or a newer schema, a role that row-level security does not bind),
+    /// Errors: `Setup` (a wrong URL, no schema of Sid's, an older or a newer schema, a role that row-level security does not bind),
     /// `Unavailable` (no answer).
     pub async fn open(config: PgConfig) -> Result<Self, StoreError> {
         Self::with(config, None).await
@@ -61,19 +61,28 @@ impl PgStore {
     /// Prepares a database, or brings it to the schema of this version: to be run by its owner, on a direct connection, before the new
     /// servers start. Running it again changes nothing. Answers the schema's version.
     ///
-    /// Errors: `Invalid` (a wrong URL, a newer schema, too few rights), `Unavailable`.
+    /// Errors: `Setup` (a wrong URL, a newer schema, too few rights), `Unavailable`.
     pub async fn migrate(admin_url: &str) -> Result<u32, StoreError> {
         schema::migrate(options(admin_url)?).await
     }
 
+    /// Lets the user of `server_url` work as a server: makes it a member of `sid_app`. To be run by the owner, after
+    /// [`migrate`](Self::migrate); again changes nothing.
+    ///
+    /// Errors: `Setup` (a wrong URL, no such user, too few rights), `Unavailable`.
+    pub async fn admit(admin_url: &str, server_url: &str) -> Result<(), StoreError> {
+        schema::admit(options(admin_url)?, options(server_url)?.get_username()).await
+    }
+
     async fn with(config: PgConfig, clock: Option<Arc<dyn Clock>>) -> Result<Self, StoreError> {
+        let options = options(&config.url)?;
+        schema::check(options.clone(), config.acquire_timeout, config.prepared_statements).await?;
         let pool = PgPoolOptions::new()
             .max_connections(config.connections.max(1))
             .min_connections(0)
             .acquire_timeout(config.acquire_timeout)
             .test_before_acquire(false)
-            .connect_lazy_with(options(&config.url)?);
-        schema::check(&pool, config.prepared_statements).await?;
+            .connect_lazy_with(options);
         let partitions = Partitions::new(config.index_bytes, config.index_capacity);
         let inner = Inner {
             config,
@@ -223,7 +232,7 @@ pub(crate) fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
         if is_postgres { url.parse() } else { Err(sqlx::Error::Configuration("another scheme".into())) };
     let options = parsed.map_err(|error| {
         // The URL itself is not told: it carries a password.
-        StoreError::Invalid(format!(
+        StoreError::Setup(format!(
             "this is not the URL of a Postgres database ({error}): write postgres://user:password@host:5432/database"
         ))
     })?;

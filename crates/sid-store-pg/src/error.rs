@@ -89,11 +89,11 @@ fn from_sql(error: sqlx::Error) -> StoreError {
         Some("53100") => StoreError::Full { store: STORE },
         // data_corrupted, index_corrupted.
         Some("XX001" | "XX002") => damaged(error),
-        Some("42501") => StoreError::Invalid(format!(
+        Some("42501") => StoreError::Setup(format!(
             "the database refused the store its own tables ({error}): connect as a member of the role `sid_app`, after `sid-server migrate`"
         )),
         Some("42P01" | "42703" | "42883" | "3F000") => {
-            StoreError::Invalid(format!("the database is not as this version of Sid left it ({error}): run `sid-server migrate`"))
+            StoreError::Setup(format!("the database is not as this version of Sid left it ({error}): run `sid-server migrate`"))
         }
         _ if matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) => damaged(error),
         _ => unavailable(error),

@@ -1,10 +1,12 @@
 //! The schema: embedded migrations, run on purpose and counted in a table.
 
+use std::time::Duration;
+
 use sid_store::StoreError;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 
-use crate::error::{Fault, Result, code};
+use crate::error::{Fault, Result, code, unavailable};
 
 /// Each step leads to the version that is its place in this list, from 1. Steps that were released are never changed.
 const STEPS: &[&[&str]] = &[
@@ -21,6 +23,9 @@ const STEPS: &[&[&str]] = &[
 /// The oldest server that `hash partitioning`, `xid8` and row-level security are known to work with as they are used here.
 const OLDEST_SERVER: i32 = 150_000;
 
+/// How long a migration waits for its connection.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// What migrations hold while they run, so that two never do at once: `Sid pg` in ASCII.
 const LOCK: i64 = 0x5369_6420_7067;
 
@@ -36,7 +41,7 @@ async fn version(conn: &mut PgConnection) -> Result<u32> {
 
 /// Brings a database to the version that this program knows; answers it.
 pub(crate) async fn migrate(options: PgConnectOptions) -> Result<u32, StoreError> {
-    let mut conn = options.connect().await.map_err(opening)?;
+    let mut conn = connect(options, PATIENCE).await?;
     let known = STEPS.len() as u32;
     let outcome = async {
         let found = version(&mut conn).await?;
@@ -64,7 +69,7 @@ pub(crate) async fn migrate(options: PgConnectOptions) -> Result<u32, StoreError
     }
     .await
     .map_err(|fault: Fault| match fault {
-        Fault::Sql(error) if code(&error).as_deref() == Some("42501") => StoreError::Invalid(format!(
+        Fault::Sql(error) if code(&error).as_deref() == Some("42501") => StoreError::Setup(format!(
             "the role may not prepare the database ({error}): migrate as its owner, who may also make roles (CREATEROLE)"
         )),
         other => other.into(),
@@ -100,23 +105,64 @@ async fn pgvector(conn: &mut PgConnection) -> Result<()> {
     Ok(())
 }
 
-/// Looks whether this program can work with the database, as this role.
-pub(crate) async fn check(pool: &PgPool, is_persistent: bool) -> Result<(), StoreError> {
-    let mut conn = pool.acquire().await.map_err(opening)?;
+/// Makes a role a member of `sid_app`.
+pub(crate) async fn admit(options: PgConnectOptions, role: &str) -> Result<(), StoreError> {
+    let mut conn = connect(options, PATIENCE).await?;
+    let outcome = async {
+        let row = sqlx::query("SELECT count(*) FILTER (WHERE pg_has_role(r.oid, 'sid_app', 'MEMBER')), count(*), quote_ident($1) FROM pg_roles r WHERE r.rolname = $1")
+            .persistent(false)
+            .bind(role)
+            .fetch_one(&mut conn)
+            .await?;
+        let (admitted, there, name): (i64, i64, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        if there == 0 {
+            let make = format!("CREATE ROLE {name} LOGIN PASSWORD '...'");
+            return Err(StoreError::Setup(format!("the server's user {name} is not there: {make}, then migrate again")).into());
+        }
+        if admitted == 0 {
+            sqlx::raw_sql(AssertSqlSafe(format!("GRANT sid_app TO {name}"))).execute(&mut conn).await?;
+        }
+        Ok(())
+    }
+    .await
+    .map_err(|fault: Fault| fault.into());
+    let _ = conn.close().await;
+    outcome
+}
+
+/// Looks whether this program can work with the database, as this role. On a connection of its own, because a pool would try a server that
+/// refuses it again and again, and would not say why.
+pub(crate) async fn check(options: PgConnectOptions, patience: Duration, is_persistent: bool) -> Result<(), StoreError> {
+    let mut conn = connect(options, patience).await?;
+    let outcome = check_on(&mut conn, is_persistent).await;
+    let _ = conn.close().await;
+    outcome
+}
+
+async fn connect(options: PgConnectOptions, patience: Duration) -> Result<PgConnection, StoreError> {
+    let place = format!("{}:{}", options.get_host(), options.get_port());
+    match tokio::time::timeout(patience, options.connect()).await {
+        Ok(Ok(conn)) => Ok(conn),
+        Ok(Err(error)) => Err(opening(error, &place)),
+        Err(_) => Err(unavailable(format!("no answer from {place} in {patience:?}"))),
+    }
+}
+
+async fn check_on(conn: &mut PgConnection, is_persistent: bool) -> Result<(), StoreError> {
     let known = STEPS.len() as u32;
-    let found = version(&mut conn).await.map_err(|fault| match fault {
+    let found = version(conn).await.map_err(|fault| match fault {
         // The schema is there and nobody has let this role in.
         Fault::Sql(error) if code(&error).as_deref() == Some("42501") => not_a_member(),
         other => other.into(),
     })?;
     if found == 0 {
-        return Err(StoreError::Invalid("the database has no schema of Sid's: run `sid-server migrate` on it first".into()));
+        return Err(StoreError::Setup("the database has no schema of Sid's: run `sid-server migrate` on it first".into()));
     }
     if found > known {
         return Err(newer(found, known));
     }
     if found < known {
-        return Err(StoreError::Invalid(format!(
+        return Err(StoreError::Setup(format!(
             "the database has schema {found}, this version of Sid needs {known}: run `sid-server migrate` before the new servers start"
         )));
     }
@@ -128,12 +174,12 @@ pub(crate) async fn check(pool: &PgPool, is_persistent: bool) -> Result<(), Stor
          FROM pg_roles r WHERE r.rolname = current_user",
     )
     .persistent(is_persistent)
-    .fetch_one(&mut *conn)
+    .fetch_one(conn)
     .await
     .map_err(Fault::Sql)?;
     let flag = |column| row.try_get::<bool, _>(column).map_err(|e| StoreError::from(Fault::Sql(e)));
     if flag(0)? || flag(2)? {
-        return Err(StoreError::Invalid(
+        return Err(StoreError::Setup(
             "row-level security would not bind this role (a superuser, BYPASSRLS or the tables' owner): connect as a role that is a member of `sid_app` and nothing more"
                 .into(),
         ));
@@ -143,37 +189,35 @@ pub(crate) async fn check(pool: &PgPool, is_persistent: bool) -> Result<(), Stor
     }
     let server: i32 = row.try_get(3).map_err(|e| StoreError::from(Fault::Sql(e)))?;
     if server < OLDEST_SERVER {
-        return Err(StoreError::Invalid(format!("the server is Postgres {}: Sid needs 15 or newer", server / 10_000)));
+        return Err(StoreError::Setup(format!("the server is Postgres {}: Sid needs 15 or newer", server / 10_000)));
     }
     let encoding: String = row.try_get(4).map_err(|e| StoreError::from(Fault::Sql(e)))?;
     if encoding != "UTF8" {
-        return Err(StoreError::Invalid(format!("the database is encoded in {encoding}: make it anew with ENCODING 'UTF8'")));
+        return Err(StoreError::Setup(format!("the database is encoded in {encoding}: make it anew with ENCODING 'UTF8'")));
     }
     Ok(())
 }
 
 fn not_a_member() -> StoreError {
-    StoreError::Invalid("the role may not use Sid's tables: GRANT sid_app TO it".into())
+    StoreError::Setup("the role may not use Sid's tables: GRANT sid_app TO it".into())
 }
 
 fn newer(found: u32, known: u32) -> StoreError {
-    StoreError::Invalid(format!(
+    StoreError::Setup(format!(
         "the database was written by a newer Sid (schema {found}, this one knows {known}): upgrade Sid, or restore a backup that was made before"
     ))
 }
 
 /// What connecting failed with, in words for a person.
-fn opening(error: sqlx::Error) -> StoreError {
+fn opening(error: sqlx::Error, place: &str) -> StoreError {
     match code(&error).as_deref() {
-        Some("3D000") => StoreError::Invalid(format!("there is no such database ({error}): check the URL, or create it")),
-        Some("28000" | "28P01") => {
-            StoreError::Invalid(format!("the server refused this user ({error}): check user and password in the URL"))
-        }
+        Some("3D000") => StoreError::Setup(format!("there is no such database ({error}): check the URL, or create it")),
+        Some("28000" | "28P01") => StoreError::Setup(format!("the server refused this user ({error}): check user and password in the URL")),
         _ => match error {
             error @ (sqlx::Error::Configuration(_) | sqlx::Error::Tls(_)) => {
-                StoreError::Invalid(format!("the database cannot be reached as the URL says ({error})"))
+                StoreError::Setup(format!("the database cannot be reached as the URL says ({error})"))
             }
-            other => crate::error::unavailable(other),
+            other => unavailable(format!("{place} cannot be reached ({other}): is Postgres running there, and is the URL right?")),
         },
     }
 }

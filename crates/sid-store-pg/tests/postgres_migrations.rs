@@ -9,7 +9,7 @@ use sid_testkit::postgres::{ADMIN, Cluster};
 
 async fn refusal(config: PgConfig) -> String {
     match PgStore::open(config).await {
-        Err(StoreError::Invalid(why)) => why,
+        Err(StoreError::Setup(why)) => why,
         other => panic!("expected a refusal, found {other:?}"),
     }
 }
@@ -56,7 +56,7 @@ async fn other_versions_are_told_apart() {
     let database = database().await;
     let _ = database.sql("INSERT INTO sid.schema_version (version) VALUES (99)");
     assert!(refusal(config(&database)).await.contains("written by a newer Sid (schema 99"));
-    assert!(matches!(PgStore::migrate(&database.url(ADMIN)).await, Err(StoreError::Invalid(why)) if why.contains("newer Sid")));
+    assert!(matches!(PgStore::migrate(&database.url(ADMIN)).await, Err(StoreError::Setup(why)) if why.contains("newer Sid")));
     let _ = database.sql("UPDATE sid.schema_version SET version = -version; DELETE FROM sid.schema_version WHERE version = -99");
     let why = refusal(config(&database)).await;
     assert!(why.contains("no schema of Sid's"), "{why}");

@@ -101,7 +101,7 @@ async fn a_database_without_it_says_what_to_run() {
     let _ = without.sql("DROP SCHEMA sid_vectors CASCADE; DROP EXTENSION vector CASCADE");
     PgStore::open(config(&without)).await.expect("nothing needs it that does not ask for it");
     let refused = async || match PgVectors::open(&config(&without)).await {
-        Err(StoreError::Invalid(why)) => why,
+        Err(StoreError::Setup(why)) => why,
         other => panic!("{other:?}"),
     };
     assert!(refused().await.contains("CREATE EXTENSION vector"));

@@ -157,7 +157,7 @@ async fn roles_that_security_does_not_bind_are_refused() {
     let refused = async |role: &str| {
         let config = PgConfig { connections: 1, ..PgConfig::new(database.url(role)) };
         match PgStore::open(config).await {
-            Err(StoreError::Invalid(why)) => why,
+            Err(StoreError::Setup(why)) => why,
             other => panic!("{role}: {other:?}"),
         }
     };

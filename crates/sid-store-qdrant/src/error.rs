@@ -34,7 +34,7 @@ pub(crate) fn from_qdrant(error: QdrantError) -> StoreError {
     match (code(&error), &error) {
         (Some(NOT_FOUND), _) => StoreError::NotFound { what: "embedding generation in the vector index" },
         (Some(PERMISSION_DENIED | UNAUTHENTICATED), _) => {
-            StoreError::Invalid(format!("Qdrant refused the API key ({}): check it", message(&error)))
+            StoreError::Setup(format!("Qdrant refused the API key ({}): check it", message(&error)))
         }
         (Some(INVALID_ARGUMENT | FAILED_PRECONDITION | UNIMPLEMENTED), _) => {
             StoreError::Invalid(format!("Qdrant refused the request ({}): Sid needs Qdrant 1.16 or newer", message(&error)))
@@ -45,7 +45,7 @@ pub(crate) fn from_qdrant(error: QdrantError) -> StoreError {
 }
 
 pub(crate) fn not_an_address(error: &dyn std::fmt::Display) -> StoreError {
-    StoreError::Invalid(format!("this is not the address of a Qdrant cluster ({error}): write http://host:6334, its gRPC port"))
+    StoreError::Setup(format!("this is not the address of a Qdrant cluster ({error}): write http://host:6334, its gRPC port"))
 }
 
 /// No answer in time.

@@ -47,14 +47,14 @@ impl QdrantIndex {
     /// The index of this cluster. Connects at the first call: a server starts without it, searches without it, and finds it when it is there.
     /// [`health`](VectorIndex::health) says whether it answers.
     ///
-    /// Errors: `Invalid` (no address of a cluster, or a prefix that no collection may have).
+    /// Errors: `Setup` (no address of a cluster, or a prefix that no collection may have).
     pub fn new(config: QdrantConfig) -> Result<Self, StoreError> {
         if !config.url.starts_with("http://") && !config.url.starts_with("https://") {
             return Err(not_an_address(&"no http:// or https://"));
         }
         let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         if config.prefix.is_empty() || config.prefix.len() > 64 || !config.prefix.chars().all(is_name) {
-            return Err(StoreError::Invalid("a prefix of collections is 1 to 64 letters, digits, `-` or `_`".into()));
+            return Err(StoreError::Setup("a prefix of collections is 1 to 64 letters, digits, `-` or `_`".into()));
         }
         let mut client = Qdrant::from_url(&config.url).timeout(config.timeout).connect_timeout(config.timeout).skip_compatibility_check();
         if let Some(key) = &config.api_key {

@@ -42,7 +42,7 @@ async fn a_database_keeps_to_its_prefix() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_wrong_is_told() {
     let long = QdrantConfig { prefix: "a/b".into(), ..QdrantConfig::new("http://localhost:6334") };
-    assert!(matches!(QdrantIndex::new(long), Err(StoreError::Invalid(why)) if why.contains("prefix")));
+    assert!(matches!(QdrantIndex::new(long), Err(StoreError::Setup(why)) if why.contains("prefix")));
     // Nobody listens there.
     let mut engine = Engine::start().unwrap_or_else(|why| panic!("{why}"));
     let index = QdrantIndex::new(patient(&engine.url())).expect("a good configuration");

@@ -49,6 +49,10 @@ pub enum StoreError {
     /// The request makes no sense to the store; the text says why and what to do.
     #[error("{0}")]
     Invalid(String),
+    /// The store cannot be opened as it is set up: a wrong address, a schema of another version, too few or too many rights. The text says
+    /// what to do.
+    #[error("{0}")]
+    Setup(String),
     /// The value is larger than its limit.
     #[error("{what} is too large: {size} of {limit}")]
     TooLarge {
@@ -103,6 +107,7 @@ impl StoreError {
             Self::QueueFull { .. } => "SID-STORE-QUEUE-FULL",
             Self::Busy => "SID-STORE-BUSY",
             Self::Invalid(_) => "SID-STORE-INVALID",
+            Self::Setup(_) => "SID-STORE-SETUP",
             Self::TooLarge { .. } => "SID-STORE-TOO-LARGE",
             Self::Full { .. } => "SID-STORE-FULL",
             Self::Corrupt { .. } => "SID-STORE-CORRUPT",

@@ -104,6 +104,17 @@ impl Config {
                 return bad(&at(field), "must be at least 1".into());
             }
         }
+        if self.store.kind == StoreKind::Postgres && self.store.url.reveal().is_none() {
+            return bad("store.url", "required when store.kind is \"postgres\": postgres://user:password@host:5432/database".into());
+        }
+        let limits = [
+            ("store.connections", u64::from(self.store.connections)),
+            ("store.acquire_ms", self.store.acquire_ms),
+            ("store.statement_ms", self.store.statement_ms),
+        ];
+        if let Some((key, _)) = limits.iter().find(|(_, value)| *value == 0) {
+            return bad(key, "must be at least 1".into());
+        }
         match self.embedder.kind {
             EmbedderKind::Fastembed if self.embedder.path.is_none() => {
                 bad("embedder.path", "required when embedder.kind is \"fastembed\": the folder with the model's files".into())
@@ -122,6 +133,18 @@ impl Config {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether there is a database to migrate.
+    pub(crate) fn check_migration(&self) -> Result<(), ConfigError> {
+        let bad = |key: &str, problem: &str| Err(ConfigError::BadValue { key: key.into(), problem: problem.into(), place: None });
+        if self.store.kind != StoreKind::Postgres {
+            return bad("store.kind", "only a \"postgres\" store is migrated by itself; the embedded one is when it is opened");
+        }
+        if self.store.admin_url.reveal().is_none() {
+            return bad("store.admin_url", "required to migrate: the database as its owner, on a direct connection");
+        }
+        Ok(())
     }
 
     /// The effective values as TOML, secrets redacted.

@@ -6,9 +6,11 @@ use super::setting::{Secret, Setting, choice, section};
 
 choice! {
     /// Where data is kept.
-    StoreKind: "\"sqlite\" or \"in-process\"" {
+    StoreKind: "\"sqlite\", \"postgres\" or \"in-process\"" {
         /// An embedded database in a folder.
         Sqlite = "sqlite",
+        /// A Postgres database, shared by any number of servers.
+        Postgres = "postgres",
         /// In memory: gone with the process.
         InProcess = "in-process",
     }
@@ -121,6 +123,20 @@ section! {
         kind: StoreKind = StoreKind::Sqlite;
         /// The data folder of the embedded store; it is made when it is not there.
         path: PathBuf = PathBuf::from("sid-data");
+        /// For `postgres`: the database as servers use it, `postgres://user:password@host:5432/database`. The user is a member of the role `sid_app` and nothing more.
+        url: Secret = Secret::default();
+        /// For `sid-server migrate`: the same database as its owner, on a direct connection (no pooler). Servers never use it.
+        admin_url: Secret = Secret::default();
+        /// For `postgres`: most connections of this process.
+        connections: u32 = 16;
+        /// For `postgres`: how long a call waits for a free connection before it is answered 503, in milliseconds.
+        acquire_ms: u64 = 2_000;
+        /// For `postgres`: how long one statement may take, in milliseconds. Erasing and loading large partitions have ten times as long.
+        statement_ms: u64 = 5_000;
+        /// For `postgres`: whether statements stay prepared on their connections. `false` behind a PgBouncer older than 1.21 in transaction mode.
+        prepared_statements: bool = true;
+        /// For `postgres`: memory that the search index of this process may take, in bytes. Partitions used least lately go first.
+        index_bytes: usize = 128 << 20;
     }
 }
 

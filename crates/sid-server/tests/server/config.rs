@@ -85,7 +85,8 @@ fn values_that_do_not_fit_say_what_is_expected() {
     check_bad(&[("server.queue_depth", "many")], "server.queue_depth", "whole number");
     check_bad(&[("server.queue_depth", "0")], "server.queue_depth", "at least 1");
     check_bad(&[("server.log_requests", "maybe")], "server.log_requests", "true or false");
-    check_bad(&[("store.kind", "postgres")], "store.kind", "sqlite, in-process");
+    check_bad(&[("store.kind", "oracle")], "store.kind", "sqlite, postgres, in-process");
+    check_bad(&[("store.kind", "postgres")], "store.url", "postgres://user:password@host:5432/database");
     check_bad(&[("models.m.base_url", "gpu:8000")], "models.m.base_url", "http://");
     check_bad(&[("models.m.summarizer", "x")], "models.m.summarizer", "[models.x]");
     check_bad(&[("models.m.context_window", "100")], "models.m.context_window", "512");

@@ -45,7 +45,7 @@ struct Generation {
 impl PgVectors {
     /// The index in this database. It takes a quarter of [`PgConfig::connections`] on top, at least two.
     ///
-    /// Errors: `Invalid` (no pgvector, one before 0.8, or a database that was not migrated since it has it; the text says what to run),
+    /// Errors: `Setup` (no pgvector, one before 0.8, or a database that was not migrated since it has it; the text says what to run),
     /// `Unavailable`.
     pub async fn open(config: &PgConfig) -> Result<Self, StoreError> {
         let pool = PgPoolOptions::new()
@@ -58,7 +58,7 @@ impl PgVectors {
             FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'";
         let row = sqlx::query(sql).persistent(config.prepared_statements).fetch_optional(&pool).await.map_err(Fault::Sql)?;
         let Some(row) = row else {
-            return Err(StoreError::Invalid(
+            return Err(StoreError::Setup(
                 "the database has no pgvector: install it on the server (Debian: postgresql-<version>-pgvector), run `CREATE EXTENSION vector` as a superuser, then `sid-server migrate`; or set vectors to \"memory\""
                     .into(),
             ));
@@ -66,12 +66,12 @@ impl PgVectors {
         let (schema, version) = (row.text(0)?, row.text(1)?);
         let mut numbers = version.split('.').map(|n| n.parse::<u32>().unwrap_or_default());
         if (numbers.next(), numbers.next()) < (Some(0), Some(8)) {
-            return Err(StoreError::Invalid(format!(
+            return Err(StoreError::Setup(format!(
                 "the database has pgvector {version}, Sid needs 0.8 or newer: update the package, then run `ALTER EXTENSION vector UPDATE`"
             )));
         }
         if !row.flag(2)? {
-            return Err(StoreError::Invalid("the database got pgvector after it was migrated: run `sid-server migrate` once more".into()));
+            return Err(StoreError::Setup("the database got pgvector after it was migrated: run `sid-server migrate` once more".into()));
         }
         let opening = Opening {
             clock: None,

@@ -1,0 +1,22 @@
+"""An empty database on the throw-away Postgres that the Rust tests use too (crates/sid-testkit/src/postgres.rs)."""
+import json, subprocess
+
+from . import paths
+
+
+class Database:
+    """`admin_url` (its owner) and `url` (a login role that servers may use); gone after `drop`, or with this process."""
+
+    def __init__(self):
+        paths.parts("postgres")
+        self.process = subprocess.Popen([str(paths.example("postgres_server"))], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError("the throw-away Postgres did not start: see above")
+        urls = json.loads(line)
+        self.admin_url, self.url, self.name = urls["admin_url"], urls["url"], urls["name"]
+
+    def drop(self):
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
