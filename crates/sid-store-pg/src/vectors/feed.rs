@@ -71,7 +71,15 @@ pub(super) async fn feed(store: &PgStore, index: &dyn VectorIndex, live: &Live, 
     loop {
         let mut tx = store.begin_long(tenant).await?;
         let Some(mark) = enter(store, &mut tx, live.number, part).await? else { return Ok(true) };
-        let Mark::Held(indexed_to) = mark else { return Ok(false) };
+        let indexed_to = match mark {
+            Mark::Held(indexed_to) => indexed_to,
+            Mark::Elsewhere => return Ok(false),
+            // The partition's lock is not held while the index is written to.
+            Mark::Made => {
+                tx.commit().await?;
+                continue;
+            }
+        };
         let points = behind(&mut tx, live.number, part, indexed_to).await?;
         let Some(last) = points.last().map(|(change, _)| *change) else { return Ok(true) };
         let points: Vec<VectorPoint> = points.into_iter().filter_map(|(_, point)| point).collect();
@@ -90,6 +98,8 @@ enum Mark {
     Held(i64),
     /// Another process holds it.
     Elsewhere,
+    /// It is new, and to be committed.
+    Made,
 }
 
 /// Takes the partition's mark. `None`: the partition is gone, or too small for the index.
@@ -110,8 +120,8 @@ async fn enter(store: &PgStore, tx: &mut Tx, generation: i32, part: i64) -> Resu
         return Ok(None);
     }
     let query = tx.query("INSERT INTO sid.index_marks (tenant, part, generation) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING");
-    let made = query.bind(tx.tenant).bind(part).bind(generation).execute(tx.conn()).await?.rows_affected();
-    Ok(Some(if made == 1 { Mark::Held(-1) } else { Mark::Elsewhere }))
+    query.bind(tx.tenant).bind(part).bind(generation).execute(tx.conn()).await?;
+    Ok(Some(Mark::Made))
 }
 
 const POINTS: &str = "SELECT v.change, v.rid, v.chunk, v.vector, coalesce(m.at, p.at, d.start::timestamp AT TIME ZONE 'UTC'), m.conv, m.seq, m.role, v.tenant, v.part

@@ -44,7 +44,12 @@ pub(super) async fn reconcile(indexer: &Indexer, is_repairing: bool) -> Result<D
     let mut drift = Drift::default();
     let Some(vectors) = store.vectors() else { return Ok(drift) };
     for live in feed::generations(store).await? {
-        let is_there = vectors.index().dimensions(&live.name).await?.is_some();
+        let is_there = match vectors.index().dimensions(&live.name).await? {
+            None => false,
+            Some(found) if found == live.dimensions => true,
+            // Of another database: whoever feeds it says so.
+            Some(_) => continue,
+        };
         let mut after = (Uuid::nil(), -1);
         loop {
             let call = store.call("SELECT o_tenant, o_part FROM sid.index_partitions($1, $2, $3, $4)").bind(live.number);

@@ -29,6 +29,8 @@ use install::Install;
 use crate::throwaway::{hash, lock, own_uid};
 pub use own::{OwnCluster, Stop};
 
+use crate::throwaway::{hash, lock, own_uid};
+
 /// The cluster's own user: a superuser, for migrations and for looking behind the store's back.
 pub const ADMIN: &str = "sid_admin";
 
