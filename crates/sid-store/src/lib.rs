@@ -70,6 +70,7 @@
 #![warn(missing_docs)]
 
 mod blocks;
+pub mod crash;
 mod diary;
 mod directory;
 mod embedding;

@@ -64,7 +64,8 @@ pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
     for server in 0..3 {
         let api = api.only(server);
         same.push(api.once(Method::POST, &messages_path(&conversations[0]), Some(&body), Some("two hours apart")).await?.1);
-        let another = api.once(Method::POST, &messages_path(&conversations[0]), Some(&json!({"text": "twice"})), Some("two hours apart")).await;
+        let another =
+            api.once(Method::POST, &messages_path(&conversations[0]), Some(&json!({"text": "twice"})), Some("two hours apart")).await;
         other.push(another.err().and_then(|e| e.status()));
     }
     let found = examine(&api, &conversations, ledger.entries(), Depth::default()).await?;

@@ -30,7 +30,8 @@ pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
     sheet.at_most("connections to the database", POOL as f64, used, "");
     let log = fleet.postgres.as_ref().map(sid_testkit::postgres::OwnCluster::log).unwrap_or_default();
     let servers: String = fleet.servers.iter().map(sid_testkit::rig::Server::log).collect();
-    let errors = log.lines().chain(servers.lines()).filter(|line| line.contains("prepared statement")).map(str::to_owned).collect::<Vec<_>>();
+    let errors =
+        log.lines().chain(servers.lines()).filter(|line| line.contains("prepared statement")).map(str::to_owned).collect::<Vec<_>>();
     sheet.nothing("errors about prepared statements", &errors);
     anyhow::ensure!(bouncer.child.try_wait()?.is_none(), "PgBouncer ended");
     Ok(())
