@@ -25,8 +25,8 @@ const KILLED: i32 = 137;
 const SIDE_BY_SIDE: usize = 3;
 /// How long a server may take to come to its point.
 const PATIENCE: Duration = Duration::from_secs(12);
-/// Until all runs have ended after the last start: a lease, a look, a step.
-const TERMINAL: Duration = Duration::from_secs(20);
+/// Until all runs have ended after the last start: far more than it takes, so that a busy machine decides nothing.
+const TERMINAL: Duration = Duration::from_secs(120);
 
 /// What was tried.
 #[derive(Debug, Default)]
@@ -54,6 +54,8 @@ pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
         .set("engine.lease_ttl_ms", 1_500)
         .set("engine.poll_ms", 200)
         .set("engine.idle_ms", 200)
+        // Some work waits for room: the poller takes it up.
+        .set("server.max_runs", 2)
         .set("server.drain_timeout_ms", 300)
         .set("models.default.context_window", 2_500);
     let outcome = Mutex::new(Outcome::default());
