@@ -1,7 +1,7 @@
 //! Named places at which a process can be told to end: what a crash leaves behind is tested at each of them.
 //!
 //! [`crash_point!`](crate::crash_point) marks a place. Without the feature `failpoints` it is nothing at all. With it, a process that
-//! was [`arm`]ed for the place's name ends there with status 137, as if it had been killed: no destructor runs, nothing is flushed.
+//! was armed for the place's name ends there with status 137, as if it had been killed: no destructor runs, nothing is flushed.
 
 /// All names, as they stand in the code; `xtask` has a test that compares the two, and `cargo xtask torture crash` crashes a server at each.
 ///
