@@ -4,6 +4,7 @@
 //! server ends is a failure: it proves nothing.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -23,8 +24,10 @@ use crate::{Context, Sheet};
 const KILLED: i32 = 137;
 /// Fleets that work through the points side by side: most of the time each waits.
 const SIDE_BY_SIDE: usize = 3;
-/// How long a server may take to come to its point.
-const PATIENCE: Duration = Duration::from_secs(12);
+/// How long a server may take to come to its point, on any machine.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// Points that a server comes to when it is asked to end.
+const AT_THE_END: [&str; 3] = ["drain.", "release.", "sqlite.checkpoint."];
 /// Until all runs have ended after the last start: far more than it takes, so that a busy machine decides nothing.
 const TERMINAL: Duration = Duration::from_secs(120);
 
@@ -109,12 +112,12 @@ async fn at_work(fleet: &mut Fleet, point: &str, times: usize, outcome: &Mutex<O
     let name = format!("{point} {times}").replace('.', "-");
     let tenant = fleet.api().make_tenant(&name.replace(' ', "-")).await?;
     let conversations = tenant.make_conversations(4, 1).await?;
-    let scene = Scene { name, api: tenant, conversations, ledger: fleet.ledger()?, tried: Mutex::default() };
+    let scene = Scene { name, api: tenant, conversations, ledger: fleet.ledger()?, storms: AtomicU64::new(0), tried: Mutex::default() };
     for time in 1..=times {
         fleet.servers[0].kill();
         arm(&mut fleet.servers[0], Some(point));
         fleet.servers[0].spawn()?;
-        if crashes(fleet, &scene, time).await? {
+        if crashes(fleet, &scene, point).await? {
             outcome.lock().crashes += 1;
         } else {
             outcome.lock().missed.push(format!("{point}, time {time} of {times}"));
@@ -136,33 +139,30 @@ async fn at_work(fleet: &mut Fleet, point: &str, times: usize, outcome: &Mutex<O
     Ok(())
 }
 
-/// Works with the server until it ends; at last asks it to end, with work under way.
-async fn crashes(fleet: &mut Fleet, scene: &Scene, time: usize) -> Result<bool> {
+/// Works with the server until it ends at its point; `false` = it does not.
+async fn crashes(fleet: &mut Fleet, scene: &Scene, point: &str) -> Result<bool> {
     let server = &mut fleet.servers[0];
     if !ready(server, scene).await {
         return ends(server, PATIENCE).await;
     }
-    let storm = scene.storm(time);
-    tokio::pin!(storm);
-    let mut is_over = false;
+    if AT_THE_END.iter().any(|kind| point.starts_with(kind)) {
+        scene.begin_a_long_reply().await;
+        server.terminate();
+        return ends_or_stays(server).await;
+    }
     let began = Instant::now();
     while began.elapsed() < PATIENCE {
-        if ends(server, Duration::from_millis(10)).await? {
-            return Ok(true);
-        }
         tokio::select! {
             biased;
-            () = &mut storm, if !is_over => is_over = true,
-            () = tokio::time::sleep(Duration::from_millis(20)) => {}
+            ended = ends(server, PATIENCE) => return ended,
+            () = scene.storm() => {}
         }
-        // What happens only while nobody talks has happened by then.
-        if is_over && began.elapsed() > Duration::from_secs(5) {
-            break;
+        // Some things happen only while nobody talks.
+        if ends(server, Duration::from_secs(3)).await? {
+            return Ok(true);
         }
     }
-    scene.late(time).await;
-    server.terminate();
-    ends_or_stays(server).await
+    Ok(false)
 }
 
 /// Whether it answers; `false` = it ended on the way there.
@@ -234,6 +234,15 @@ async fn at_setup(fleet: &mut Fleet, point: &str, times: usize, outcome: &Mutex<
     Ok(())
 }
 
+/// A message that was sent.
+struct Tried {
+    conversation: usize,
+    body: Value,
+    key: String,
+    /// When it was first sent.
+    sent: u64,
+}
+
 /// What is done to a server on its way to one point.
 struct Scene {
     name: String,
@@ -241,13 +250,16 @@ struct Scene {
     /// For turns with calls; for a long reply; for long messages; for an old day.
     conversations: Vec<String>,
     ledger: Arc<Ledger>,
-    /// Everything that was sent, answered or not: conversation, body, key.
-    tried: Mutex<Vec<(usize, Value, String)>>,
+    /// How often there was a storm: no two messages are the same.
+    storms: AtomicU64,
+    /// Everything that was sent, answered or not.
+    tried: Mutex<Vec<Tried>>,
 }
 
 impl Scene {
     /// Everything that a server does, all at once. Nobody minds when nobody answers.
-    async fn storm(&self, time: usize) {
+    async fn storm(&self) {
+        let time = self.storms.fetch_add(1, Ordering::Relaxed) + 1;
         let calls = async {
             for number in 0..2 {
                 let call = format!("remember {number} #tool:core_memory_append {{\"label\": \"human\", \"content\": \"Fact {number}.\"}}");
@@ -269,7 +281,7 @@ impl Scene {
         };
         let old = async {
             let (text, key) = self.words(&format!("old {time}"), "so it was");
-            let at = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24 * (2 + time as i64));
+            let at = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24 * (2 + i64::try_from(time).unwrap_or(0)));
             self.send(3, &json!({"text": text, "wait": false, "at": at}), &key).await;
         };
         let gone = async {
@@ -283,10 +295,16 @@ impl Scene {
         tokio::join!(calls, slow, long, old, gone);
     }
 
-    /// A long reply that is under way when the server is asked to end.
-    async fn late(&self, time: usize) {
-        self.say(1, &format!("late {time}"), &format!("#say:{}", "word ".repeat(60))).await;
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    /// Comes back when the model has begun to answer, or nobody answers any more.
+    async fn begin_a_long_reply(&self) {
+        let time = self.storms.fetch_add(1, Ordering::Relaxed) + 1;
+        let Some(run) = self.say(1, &format!("late {time}"), &format!("#say:{}", "word ".repeat(100))).await else { return };
+        while let Ok((_, answer)) = self.api.once(Method::GET, &format!("/runs/{run}"), None, None).await {
+            if !answer.contains("\"queued\"") {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Every message once more under its key: what was accepted is not accepted twice, what was not is accepted now. Answers what was
@@ -295,9 +313,8 @@ impl Scene {
         let mut wrong = Vec::new();
         let known = self.ledger.entries();
         let tried = std::mem::take(&mut *self.tried.lock());
-        for (conversation, body, key) in tried {
+        for Tried { conversation, body, key, sent } in tried {
             let id = &self.conversations[conversation];
-            let sent = self.ledger.moment();
             let answer = self.api.patiently(Method::POST, &messages_path(id), Some(&body), Some(&key), TERMINAL).await;
             let answer = answer.map_err(|e| e.to_string()).and_then(|a| serde_json::from_str::<Value>(&a).map_err(|e| e.to_string()));
             let (run, text) = match &answer {
@@ -329,7 +346,7 @@ impl Scene {
     async fn send(&self, conversation: usize, body: &Value, key: &str) -> Option<String> {
         let id = &self.conversations[conversation];
         let sent = self.ledger.moment();
-        self.tried.lock().push((conversation, body.clone(), key.to_owned()));
+        self.tried.lock().push(Tried { conversation, body: body.clone(), key: key.to_owned(), sent });
         let (_, answer) = self.api.once(Method::POST, &messages_path(id), Some(body), Some(key)).await.ok()?;
         let run = serde_json::from_str::<Value>(&answer).ok()?["run"]["id"].as_str()?.to_owned();
         let text = body["text"].as_str()?.to_owned();
