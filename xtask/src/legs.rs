@@ -43,6 +43,13 @@ pub(crate) const LEGS: &[Leg] = &[
         missing: || (!cfg!(unix)).then(|| "the throw-away server needs Unix sockets".into()),
         run: |_| proc::tee(tests(&[POSTGRES], None).args(["--features", "sid-store-pg/postgres-tests"])),
     },
+    Leg {
+        name: "qdrant",
+        about: "Postgres with the vectors in a real Qdrant engine: contract, faults, drift, erasure",
+        needs: &[Group::Postgres, Group::Qdrant],
+        missing: || (!cfg!(unix)).then(|| "the throw-away servers need Unix".into()),
+        run: |_| proc::tee(tests(&[QDRANT], None).args(["--features", "sid-store-qdrant/qdrant-tests"])),
+    },
     Leg { name: "doc", about: "the examples in the documentation", needs: &[], missing: nothing_missing, run: doctests },
     Leg { name: "examples", about: "the example programs that need nothing else", needs: &[], missing: nothing_missing, run: examples },
     Leg {
@@ -84,6 +91,13 @@ pub(crate) const LEGS: &[Leg] = &[
         run: real_model,
     },
     Leg {
+        name: "deploy",
+        about: "image, Compose file and Helm chart under real linters; two servers behind the load balancer, restarted in turn",
+        needs: &[Group::Deploy],
+        missing: || setup::missing(Group::Deploy),
+        run: deploy,
+    },
+    Leg {
         name: "torture",
         about: "every torture in its quick form: kills, freezes, cut streams, a lost database, overload",
         needs: crate::torture::NEEDS,
@@ -112,6 +126,8 @@ const MINILM: &str = "minilm*";
 const REAL_ENGINE: &str = "real_engine*";
 /// Test binaries that need a Postgres; built with a feature of their package only.
 const POSTGRES: &str = "postgres_*";
+/// Test binaries that need a Postgres and a Qdrant engine, likewise.
+const QDRANT: &str = "qdrant_*";
 
 /// Tests of all crates by nextest where it is installed, else by cargo test: these binaries, or all but the special ones.
 ///
@@ -203,6 +219,14 @@ fn embedding(parts: &Parts) -> Result<proc::Teed> {
     let vectors = proc::tee(tests(&[MINILM], None).env("ORT_DYLIB_PATH", library).env("SID_EMBED_DIR", folder))?;
     let mut server = python::unittest("tests/embedding", &[]);
     Ok(vectors.and(proc::tee(server.env("ORT_DYLIB_PATH", library).env("SID_EMBED_DIR", folder))?))
+}
+
+fn deploy(parts: &Parts) -> Result<proc::Teed> {
+    let mut tests = python::unittest("tests/deploy", &[parts["deploy"].clone()]);
+    for tool in ["hadolint", "helm", "haproxy"] {
+        tests.env(format!("SID_{}", tool.to_uppercase()), &parts[tool]);
+    }
+    proc::tee(&mut tests)
 }
 
 fn real_model(_: &Parts) -> Result<proc::Teed> {

@@ -29,7 +29,7 @@ Prints figures with their targets and ends in a table; a missed target is a fail
   crash     its server is a debug build with the feature `failpoints`";
 
 /// What it needs from the set-up.
-pub(crate) const NEEDS: &[Group] = &[Group::Postgres, Group::Torture];
+pub(crate) const NEEDS: &[Group] = &[Group::Postgres, Group::PgBouncer, Group::FakeTime];
 
 pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
     let (is_full, is_list) = (args.flag("--full"), args.flag("--list"));

@@ -101,6 +101,8 @@ impl App {
         };
         let app = Self { inner: Arc::new(inner) };
         tokio::spawn(upkeep(app.closing().clone()));
+        let (feeder, closing) = (app.clone(), app.closing().clone());
+        tokio::spawn(async move { feeder.backend().feed_index(closing.cancelled()).await });
         Ok(app)
     }
 

@@ -11,6 +11,9 @@ const HTTP_IN_FLIGHT: &str = "sid_http_requests_in_flight";
 const RUNS_ACTIVE: &str = "sid_runs_active";
 const INDEX_INDEXED: &str = "sid_index_records";
 const INDEX_PENDING: &str = "sid_index_pending_records";
+const VECTORS_ANSWERING: &str = "sid_vector_index_answering";
+const VECTORS_WAITING: &str = "sid_vector_index_waiting_changes";
+const VECTORS_REMOVALS: &str = "sid_vector_index_unverified_removals";
 const RESIDENT: &str = "sid_process_resident_bytes";
 
 static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
@@ -45,6 +48,9 @@ fn describe() {
     describe_counter!("sid_tool_calls_total", Unit::Count, "Tool calls, by tool and whether they failed");
     describe_gauge!(INDEX_INDEXED, Unit::Count, "Records with vectors");
     describe_gauge!(INDEX_PENDING, Unit::Count, "Records that wait for their vectors");
+    describe_gauge!(VECTORS_ANSWERING, Unit::Count, "1 if the vector index answered when a search of this process last asked it, else 0");
+    describe_gauge!(VECTORS_WAITING, Unit::Count, "Changes that the vector index has not taken in; searches compare them without it");
+    describe_gauge!(VECTORS_REMOVALS, Unit::Count, "Deletions from the vector index that no count has verified yet");
     describe_gauge!(RESIDENT, Unit::Bytes, "Memory of this process");
 }
 
@@ -63,6 +69,12 @@ pub(crate) fn state(in_flight: usize, active_runs: usize, index: Option<sid_stor
     if let Some(bytes) = resident_bytes() {
         gauge!(RESIDENT).set(bytes as f64);
     }
+}
+
+pub(crate) fn vector_index(status: sid_store_pg::VectorStatus) {
+    gauge!(VECTORS_ANSWERING).set(f64::from(u8::from(status.is_answering)));
+    gauge!(VECTORS_WAITING).set(status.waiting as f64);
+    gauge!(VECTORS_REMOVALS).set(status.removals as f64);
 }
 
 /// Resident memory, where the system tells it (Linux).

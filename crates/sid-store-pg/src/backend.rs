@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
-use sid_store::StoreError;
+use sid_store::{StoreError, VectorIndex};
 use sid_types::{Clock, Scope, TenantId, Timestamp};
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -16,6 +16,7 @@ use crate::events::Watchers;
 use crate::partitions::Partitions;
 use crate::schema;
 use crate::tx::{Opening, Statement, Tx};
+use crate::vectors::Vectors;
 use crate::visibility::Viewer;
 
 /// The production store: a Postgres database, shared by any number of processes. Cheap to clone.
@@ -28,6 +29,7 @@ struct Inner {
     clock: Option<Arc<dyn Clock>>,
     pool: PgPool,
     partitions: Partitions,
+    vectors: Option<Vectors>,
     watchers: Arc<Watchers>,
     /// Tenants that are known to be there; they never go.
     tenants: RwLock<HashSet<TenantId>>,
@@ -87,11 +89,23 @@ impl PgStore {
             clock,
             pool,
             partitions,
+            vectors: None,
             watchers: Arc::default(),
             tenants: RwLock::default(),
             claimed_at: Mutex::new(Uuid::nil()),
         };
         Ok(Self(Arc::new(inner)))
+    }
+
+    /// Gives the store an index for the vectors of large partitions ([`PgConfig::vector_index_from`]). It is fed by [`Indexer`](crate::Indexer),
+    /// which at least one process runs. Every process of a database is given the same index, or none.
+    ///
+    /// # Panics
+    /// When the store was cloned already: it is one and the same for all its handles.
+    #[must_use]
+    pub fn with_vector_index(mut self, index: Arc<dyn VectorIndex>) -> Self {
+        Arc::get_mut(&mut self.0).expect("a store gets its vector index before it is shared").vectors = Some(Vectors::new(index));
+        self
     }
 
     /// Closes all connections, waiting for calls that are under way.
@@ -109,6 +123,10 @@ impl PgStore {
 
     pub(crate) fn partitions(&self) -> &Partitions {
         &self.0.partitions
+    }
+
+    pub(crate) fn vectors(&self) -> Option<&Vectors> {
+        self.0.vectors.as_ref()
     }
 
     pub(crate) fn watchers(&self) -> &Arc<Watchers> {
@@ -211,7 +229,7 @@ impl PgStore {
 }
 
 /// Connections carry no settings of their own: poolers know how to keep those that every driver sends.
-fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
+pub(crate) fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
     let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
     let parsed: Result<PgConnectOptions, sqlx::Error> =
         if is_postgres { url.parse() } else { Err(sqlx::Error::Configuration("another scheme".into())) };

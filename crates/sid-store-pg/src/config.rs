@@ -34,6 +34,9 @@ pub struct PgConfig {
     pub word_lists_from: usize,
     /// How long a search waits for a large partition to be loaded into memory before it answers from the word lists. Default 150 ms.
     pub load_patience: Duration,
+    /// A partition with so many records takes its vectors from the vector index, if the store was given one
+    /// ([`PgStore::with_vector_index`](crate::PgStore::with_vector_index)); smaller ones are compared exactly, in memory. Default 4,096.
+    pub vector_index_from: usize,
     /// Whether changes are also written to the outbox, for another system to follow. Default `false`: nobody would empty it.
     pub outbox: bool,
     /// The longest pause between two looks at the runs that somebody follows. Default 1 s; it begins with a tenth of it.
@@ -55,6 +58,7 @@ impl PgConfig {
             index_bytes: 128 << 20,
             word_lists_from: 4_096,
             load_patience: Duration::from_millis(150),
+            vector_index_from: 4_096,
             outbox: false,
             poll: Duration::from_secs(1),
         }

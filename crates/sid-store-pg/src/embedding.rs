@@ -18,6 +18,7 @@ use crate::codec::{Columns, clean, limit, to_bytes};
 use crate::diary::engine_scope;
 use crate::error::{Fault, Result, missing};
 use crate::tx::Tx;
+use crate::vectors;
 use crate::visibility::owner;
 
 /// A generation as stored.
@@ -199,6 +200,7 @@ async fn put_of_tenant(store: &PgStore, tx: &mut Tx, generation: i32, vectors: V
         let Batch { rids, numbers, chunks, first, end, vectors } = batch;
         let query = tx.query("SELECT sid.put_vectors($1, $2, $3, $4, $5, $6, $7, $8, $9)").bind(tx.tenant).bind(part).bind(generation);
         query.bind(rids).bind(numbers).bind(chunks).bind(first).bind(end).bind(vectors).execute(tx.conn()).await?;
+        vectors::tell(store, tx, part).await?;
     }
     Ok(())
 }

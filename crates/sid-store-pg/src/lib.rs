@@ -25,9 +25,11 @@ mod schema;
 mod search;
 mod state;
 mod tx;
+mod vectors;
 mod visibility;
 mod words;
 
 pub use backend::PgStore;
 pub use config::PgConfig;
 pub use outbox::Outboxed;
+pub use vectors::{Drift, Indexer, PgVectors, VectorStatus};

@@ -9,13 +9,16 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 use crate::error::{Fault, Result, code, unavailable};
 
 /// Each step leads to the version that is its place in this list, from 1. Steps that were released are never changed.
-const STEPS: &[&[&str]] = &[&[
-    include_str!("../migrations/0001_tables.sql"),
-    include_str!("../migrations/0001_security.sql"),
-    include_str!("../migrations/0001_journal.sql"),
-    include_str!("../migrations/0001_records.sql"),
-    include_str!("../migrations/0001_engine.sql"),
-]];
+const STEPS: &[&[&str]] = &[
+    &[
+        include_str!("../migrations/0001_tables.sql"),
+        include_str!("../migrations/0001_security.sql"),
+        include_str!("../migrations/0001_journal.sql"),
+        include_str!("../migrations/0001_records.sql"),
+        include_str!("../migrations/0001_engine.sql"),
+    ],
+    &[include_str!("../migrations/0002_tuning.sql"), include_str!("../migrations/0002_vectors.sql")],
+];
 
 /// The oldest server that `hash partitioning`, `xid8` and row-level security are known to work with as they are used here.
 const OLDEST_SERVER: i32 = 150_000;
@@ -64,6 +67,7 @@ pub(crate) async fn migrate(options: PgConnectOptions) -> Result<u32, StoreError
             tx.commit().await?;
             crash_point!("pg.migrate.after");
         }
+        pgvector(&mut conn).await?;
         Ok(known)
     }
     .await
@@ -76,6 +80,32 @@ pub(crate) async fn migrate(options: PgConnectOptions) -> Result<u32, StoreError
     // The answer is known; how the connection ends changes nothing.
     let _ = conn.close().await;
     outcome
+}
+
+/// The vector index inside the database, if the server has pgvector and this role may create the extension, or it is there. Else nothing: who
+/// asks for that index is told when it is opened.
+async fn pgvector(conn: &mut PgConnection) -> Result<()> {
+    const SCHEMA: &str =
+        "SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'";
+    if sqlx::raw_sql(SCHEMA).fetch_optional(&mut *conn).await?.is_none()
+        && let Err(error) = sqlx::raw_sql("CREATE EXTENSION IF NOT EXISTS vector").execute(&mut *conn).await
+    {
+        if error.as_database_error().is_none() {
+            return Err(error.into());
+        }
+        tracing::info!(%error, "the database goes without pgvector");
+        return Ok(());
+    }
+    let mut tx = conn.begin().await?;
+    sqlx::raw_sql(AssertSqlSafe(format!("SELECT pg_advisory_xact_lock({LOCK}); SET LOCAL lock_timeout = '2s'"))).execute(&mut *tx).await?;
+    let schema: String = sqlx::raw_sql(SCHEMA).fetch_one(&mut *tx).await?.try_get(0)?;
+    let is_there = "SELECT to_regclass('sid_vectors.points') IS NOT NULL";
+    if !sqlx::raw_sql(is_there).fetch_one(&mut *tx).await?.try_get::<bool, _>(0)? {
+        let sql = include_str!("../migrations/pgvector.sql").replace('@', &schema);
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *tx).await?;
+    }
+    tx.commit().await?;
+    Ok(())
 }
 
 /// Makes a role a member of `sid_app`.

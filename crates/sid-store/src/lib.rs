@@ -11,6 +11,7 @@
 //! | [`RecallStore`], [`ArchivalStore`] | every message ever; passages written on purpose |
 //! | [`MemorySearch`], [`EmbeddingIndex`] | candidates with the scores of each channel; vectors per generation |
 //! | [`BlockStore`], [`DiaryStore`] | core memory with versions and links; days, weeks and months |
+//! | [`VectorIndex`] | vectors once more, outside the store, where partitions are large; what it finds is joined back |
 //! | [`Directory`], [`Eraser`] | tenants, people, teams, agents, conversations, keys; forgetting |
 //!
 //! One turn through the journal, as a worker drives it:
@@ -84,6 +85,7 @@ mod rights;
 mod search;
 mod state;
 mod store;
+mod vector_index;
 
 pub use blocks::{BlockStore, BlockWrite, NewBlock};
 pub use diary::{DiaryQuery, DiaryStore, DiaryWork, MOST_OF_A_DAY};
@@ -103,3 +105,4 @@ pub use state::{
     Accept, Accepted, BlockEdit, Commit, Committed, Effect, Fingerprint, IdempotencyKey, Lease, Loaded, OnBusy, PageOut, StateStore,
 };
 pub use store::Store;
+pub use vector_index::{PointCursor, PointFilter, PointKey, PointPage, RecordKind, VectorHit, VectorIndex, VectorPoint, VectorQuery};

