@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::{FutureExt as _, StreamExt as _};
 use jiff::SignedDuration;
 use sid_llm::{ChatEvent, ChatReply, ChatRequest, LlmError};
-use sid_store::{Committed, Lease, Loaded, StoreError};
+use sid_store::{Commit, Committed, Effect, Lease, Loaded, StoreError, crash_point};
 use sid_tools::{EffectClass, ToolContext, ToolOutcome};
 use sid_types::{CallState, EventBody, Run, Seq, StopReason, Timestamp, Usage};
 use tokio::time::Instant;
@@ -32,6 +32,7 @@ pub(crate) async fn drive(engine: Engine, lease: Lease) {
         next = match run {
             Ok(Ended { next, compact }) => {
                 tell_waiters(&engine.inner, &lease).await;
+                crash_point!("run.left");
                 engine.inner.new_memory.notify_one();
                 if let Some(state) = compact {
                     compaction::prepare_ahead(&engine, *state);
@@ -85,7 +86,9 @@ impl<F: Future<Output = Result<Ended, CoreError>>> AssertPanicSafe<F> {
 async fn run_one(inner: &Arc<Inner>, lease: &Lease, stop: &CancellationToken) -> Result<Ended, CoreError> {
     let began = Instant::now();
     let clock_now = inner.clock.now();
+    crash_point!("load.before");
     let loaded = inner.store.load(lease).await?;
+    crash_point!("load.after");
     let started = clock_now - age(&loaded.run, lease, inner.config.lease_ttl);
     let said_at = said_at(&loaded, clock_now);
     let agent_name = loaded.agent.spec.name.clone();
@@ -170,11 +173,33 @@ async fn fail_at_once(inner: &Arc<Inner>, lease: &Lease, loaded: Loaded, now: Ti
     Ok(Ended { next, compact: None })
 }
 
+/// Where a crash finds a run: before and after each kind of commit.
+fn pass_crash_points(commit: &Commit, is_done: bool) {
+    for effect in &commit.effects {
+        match (effect, is_done) {
+            (Effect::Plan(_), false) => crash_point!("record.before"),
+            (Effect::Plan(_), true) => crash_point!("record.after"),
+            (Effect::FinishCall(_), false) => crash_point!("results.before"),
+            (Effect::FinishCall(_), true) => crash_point!("results.after"),
+            (Effect::PageOut(_), false) => crash_point!("page-out.before"),
+            (Effect::PageOut(_), true) => crash_point!("page-out.after"),
+            (Effect::Finish { .. }, false) => crash_point!("finish.before"),
+            (Effect::Finish { .. }, true) => crash_point!("finish.after"),
+            _ => {}
+        }
+    }
+}
+
 /// Commits, again with the same number while the store cannot be reached: a commit that did happen is recognised by it.
-async fn commit_durably(inner: &Inner, lease: &Lease, commit: sid_store::Commit) -> Result<Committed, StoreError> {
+async fn commit_durably(inner: &Inner, lease: &Lease, commit: Commit) -> Result<Committed, StoreError> {
     let mut tries = 0;
+    pass_crash_points(&commit, false);
     loop {
-        match inner.store.commit(lease, commit.clone()).await {
+        let outcome = inner.store.commit(lease, commit.clone()).await;
+        if outcome.is_ok() {
+            pass_crash_points(&commit, true);
+        }
+        match outcome {
             Err(error @ (StoreError::Unavailable { .. } | StoreError::Full { .. })) => {
                 tries += 1;
                 if tries >= COMMIT_TRIES {
@@ -198,6 +223,7 @@ async fn call_model(
     prepared: Prepared,
     stop: &CancellationToken,
 ) -> Result<(), CoreError> {
+    crash_point!("prompt.after");
     let Prepared { request, mut facts, counted } = prepared;
     let began = Instant::now();
     // A run's time is up in the middle of a call too.
@@ -224,6 +250,7 @@ async fn call_model(
                     is_estimated: true,
                 },
             };
+            crash_point!("model.after");
             metrics::step(&facts, reply.rung);
             machine.on_reply(reply, facts, inner.clock.now());
         }
@@ -255,6 +282,7 @@ async fn stream_reply(
     stop: &CancellationToken,
 ) -> Result<Streamed, CoreError> {
     let mut deltas = Deltas { began, last_flush: None, every: inner.config.delta_flush, text: String::new(), reasoning: String::new() };
+    crash_point!("model.before");
     // In order, here and below: a stop is heard before anything else, and an endless stream does not hold back a flush.
     let mut stream = tokio::select! {
         biased;
@@ -339,7 +367,9 @@ impl Deltas {
             events.push(EventBody::TextDelta { text: std::mem::take(&mut self.text) });
         }
         if !events.is_empty() {
+            crash_point!("events.before");
             inner.store.append_events(lease, events).await?;
+            crash_point!("events.after");
         }
         Ok(())
     }
@@ -389,7 +419,10 @@ async fn call_tools(
             ToolOutcome::error(format!("The arguments of `{name}` could not be read: {}. Call it again with a JSON object.", bad.problem))
         } else {
             let span = info_span!("sid.tool.call", tool = %name);
-            inner.tools.dispatch(name, call.planned.call.arguments.clone(), &context).instrument(span).await
+            crash_point!("tool.before");
+            let outcome = inner.tools.dispatch(name, call.planned.call.arguments.clone(), &context).instrument(span).await;
+            crash_point!("tool.after");
+            outcome
         };
         for (block, op, version) in &outcome.block_edits {
             if let Some(b) = context.blocks.iter_mut().find(|b| b.id == *block) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use sid_llm::Embedder;
-use sid_store::{Accept, EraseTarget, GenerationId, IdempotencyKey, Lease, OnBusy, Receipt, Store};
+use sid_store::{Accept, EraseTarget, GenerationId, IdempotencyKey, Lease, OnBusy, Receipt, Store, crash_point};
 use sid_tools::{Registry, RegistryError, Tool};
 use sid_types::{Clock, ConversationId, NewMessage, Run, RunId, RunLimits, Scope};
 use tokio_util::task::TaskTracker;
@@ -163,6 +163,7 @@ impl Engine {
         }
         let config = &self.inner.config;
         let has_room = self.inner.active.len() < config.max_runs;
+        crash_point!("accept.before");
         let accepted = self
             .inner
             .store
@@ -180,6 +181,7 @@ impl Engine {
                 },
             )
             .await?;
+        crash_point!("accept.after");
         if submit.on_busy == OnBusy::Interrupt {
             for run in self.inner.store.runs(scope, accepted.run.conversation, 10).await? {
                 if run.cancel_requested {
@@ -244,7 +246,9 @@ impl Engine {
 
     /// Asks a run to stop; it ends at its next step, or while its model answers.
     pub async fn cancel(&self, scope: &Scope, run: RunId) -> Result<Run, CoreError> {
+        crash_point!("cancel.before");
         let run = self.inner.store.cancel(scope, run).await?;
+        crash_point!("cancel.after");
         self.inner.active.stop(run.id);
         Ok(run)
     }
@@ -287,7 +291,9 @@ impl Engine {
 
     /// Forgets a conversation, a user or an agent with all that derives from it; answers what was erased.
     pub async fn erase(&self, scope: &Scope, target: EraseTarget) -> Result<Receipt, CoreError> {
+        crash_point!("erase.before");
         let receipt = self.inner.store.erase(scope, target).await?;
+        crash_point!("erase.after");
         match target {
             EraseTarget::Conversation(id) => self.inner.prepared.forget(id),
             EraseTarget::User(_) | EraseTarget::Agent(_) => self.inner.prepared.forget_all(),
@@ -312,14 +318,18 @@ impl Engine {
 
     /// Stops claiming and accepting, lets runs end for at most `limit`, then hands the rest back at a step boundary.
     pub async fn drain(&self, limit: Duration) {
+        crash_point!("drain.begin");
         self.inner.draining.store(true, Ordering::Relaxed);
         self.inner.new_memory.notify_waiters();
         self.inner.tasks.close();
         if tokio::time::timeout(limit, self.inner.tasks.wait()).await.is_err() {
             for lease in self.inner.active.leases() {
+                crash_point!("release.before");
                 let _ = self.inner.store.release(&lease).await;
+                crash_point!("release.after");
                 self.inner.active.stop(lease.run);
             }
         }
+        crash_point!("drain.end");
     }
 }

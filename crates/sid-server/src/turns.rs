@@ -18,6 +18,7 @@ pub(crate) struct Turn {
 /// Accepts a stimulus. After `Ok`, it is stored and will be answered.
 pub(crate) async fn submit(app: &App, scope: Scope, submit: Submit) -> Result<Turn, ApiError> {
     let submitted = app.engine().submit(&scope, submit).await?;
+    sid_store::crash_point!("answer.before");
     Ok(Turn { scope, submitted })
 }
 

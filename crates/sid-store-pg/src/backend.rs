@@ -194,7 +194,10 @@ impl PgStore {
     pub(crate) async fn timely<T>(&self, call: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T> {
         let config = &self.0.config;
         let patience = config.acquire_timeout + config.statement_timeout * 2;
-        match tokio::time::timeout(patience, call).await {
+        sid_store::crash_point!("pg.call.before");
+        let answer = tokio::time::timeout(patience, call).await;
+        sid_store::crash_point!("pg.call.after");
+        match answer {
             Ok(answer) => Ok(answer?),
             Err(_) => Err(unavailable(format!("no answer in {patience:?}")).into()),
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sid_store::StoreError;
+use sid_store::{StoreError, crash_point};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 
@@ -61,12 +61,15 @@ pub(crate) async fn migrate(options: PgConnectOptions) -> Result<u32, StoreError
             if version(&mut tx).await? > i as u32 {
                 continue;
             }
+            crash_point!("pg.migrate.before");
             for sql in *step {
                 sqlx::raw_sql(*sql).execute(&mut *tx).await?;
             }
             let note = format!("INSERT INTO sid.schema_version (version) VALUES ({})", i + 1);
             sqlx::raw_sql(AssertSqlSafe(note)).execute(&mut *tx).await?;
+            crash_point!("pg.migrate.inside");
             tx.commit().await?;
+            crash_point!("pg.migrate.after");
         }
         pgvector(&mut conn).await?;
         Ok(known)

@@ -71,6 +71,7 @@
 #![warn(missing_docs)]
 
 mod blocks;
+pub mod crash;
 mod diary;
 mod directory;
 mod embedding;

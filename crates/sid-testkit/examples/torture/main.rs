@@ -8,6 +8,7 @@
 mod backup;
 mod cancel;
 mod clocks;
+mod crash;
 mod database;
 mod failover;
 mod kill;
@@ -66,6 +67,12 @@ const TORTURES: &[Torture] = &[
         about: "the server is killed under load, again and again: nothing acknowledged is lost or doubled, every run ends",
         stores: &[Sqlite, Postgres],
         run: |context, sheet| Box::pin(kill::run(context, sheet)),
+    },
+    Torture {
+        name: "crash",
+        about: "the server ends at each of its named points, once and again on the way back: as with a kill, and every point is reached",
+        stores: &[Sqlite, Postgres],
+        run: |context, sheet| Box::pin(crash::run(context, sheet)),
     },
     Torture {
         name: "one-conversation",

@@ -17,6 +17,8 @@ pub(crate) struct Options {
     pub(crate) seed: Option<u64>,
     /// The program `sid-server`.
     pub(crate) server: PathBuf,
+    /// The program `sid-server`, built with the feature `failpoints`.
+    pub(crate) crash_server: Option<PathBuf>,
     /// The program `sid`.
     pub(crate) cli: Option<PathBuf>,
     /// The program `pgbouncer`.
@@ -39,6 +41,7 @@ impl Options {
                 "--list" => options.is_list = true,
                 "--seed" => options.seed = Some(value()?.parse().map_err(|_| "--seed wants a number".to_owned())?),
                 "--server" => options.server = value()?.into(),
+                "--crash-server" => options.crash_server = Some(value()?.into()),
                 "--cli" => options.cli = Some(value()?.into()),
                 "--pgbouncer" => options.pgbouncer = Some(value()?.into()),
                 "--faketime" => options.faketime = Some(value()?.into()),
@@ -55,6 +58,7 @@ impl Options {
             }
         }
         // Programs are started in other folders.
+        options.crash_server = options.crash_server.map(|path| path.canonicalize().unwrap_or(path));
         match options.server.canonicalize() {
             Ok(path) => options.server = path,
             Err(_) if options.is_list => {}
