@@ -18,6 +18,7 @@ Prints figures with their targets and ends in a table; a missed target is a fail
   --full    the sizes of docs/torture.md, within an hour; the figures are written there
   --store   only on this store
   --seed    what everything drawn by lot follows from; each torture prints its own
+  --keep    leave the servers' folders with their logs
   --list    only name them";
 
 /// What it needs from the set-up.
@@ -30,6 +31,9 @@ pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
         if let Some(value) = args.value(name)? {
             options.extend([name.to_owned(), value]);
         }
+    }
+    if args.flag("--keep") {
+        options.push("--keep".into());
     }
     if is_list {
         options.push("--list".into());

@@ -19,7 +19,7 @@ const REST_EVERY: usize = 10;
 pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
     let (times, patient) = context.size((20, 1), (200, 5));
     let sizes = context.size((16, 4), (64, 8));
-    let plan = FleetPlan::new(&context.options.server, context.store);
+    let plan = context.fleet();
     let hasty = plan.clone().set("engine.lease_ttl_ms", 2_000).set("engine.poll_ms", 200);
     let mut ready = kills(context, sheet, &hasty, sizes, times, "lease of 2 s").await?;
     // The lease is the default's: that is what the target is about.
