@@ -16,12 +16,12 @@ def cannot_run(reason):
 class Case(unittest.TestCase):
     """`self.server`, `self.api` (the operator's) and `self.model` are there; `config` is laid over the usual one."""
 
-    config, maxDiff = {}, None
+    config, store, maxDiff = {}, None, None
 
     @classmethod
     def setUpClass(cls):
         cls.model = cls.enter(FakeModel())
-        cls.server = Server(cls.configuration())
+        cls.server = Server(cls.configuration(), store=cls.store)
         cls.addClassCleanup(cls.server.remove)
         cls.server.start()
         cls.api = cls.server.api

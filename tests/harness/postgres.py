@@ -14,7 +14,7 @@ class Database:
         if not line:
             raise RuntimeError("the throw-away Postgres did not start: see above")
         urls = json.loads(line)
-        self.admin_url, self.url = urls["admin_url"], urls["url"]
+        self.admin_url, self.url, self.name = urls["admin_url"], urls["url"], urls["name"]
 
     def drop(self):
         self.process.stdin.close()

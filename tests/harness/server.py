@@ -68,10 +68,10 @@ class Server:
                               "embedder": {"kind": "lexical"}}, config)
         self.prefix, self.env, self.ready_s = list(prefix), env or {}, ready_s
         self.process, self.key, self.reaped = None, None, True
-        self.own_database = None
+        self.database, self.own_database = database, None
         if store == "postgres":
             if database is None:
-                database = self.own_database = Database()
+                self.database = database = self.own_database = Database()
             self.config["store"].update(url=database.url, admin_url=database.admin_url)
 
     @property
@@ -130,6 +130,12 @@ class Server:
                 (self.folder / "first-key").write_text(self.key)
             elif (self.folder / "first-key").exists():
                 self.key = (self.folder / "first-key").read_text()
+
+    def replica(self, config=None):
+        """Another server on the same database, not started yet."""
+        other = Server(merged({k: v for k, v in self.config.items() if k not in ("server", "store")}, config), store="postgres", database=self.database)
+        other.key = self.key
+        return other
 
     def kill(self):
         """As a power cut: SIGKILL."""

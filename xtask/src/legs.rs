@@ -57,14 +57,17 @@ pub(crate) const LEGS: &[Leg] = &[
         about: "a real server over HTTP: tenants, kills, streams, bad input",
         needs: &[],
         missing: nothing_missing,
-        run: |_| folder("tests/blackbox", &[]),
+        run: |_| Ok(folder("tests/blackbox", &[])?.and(folder("tests/embedded", &[])?)),
     },
     Leg {
         name: "black box on postgres",
-        about: "the same on Postgres",
+        about: "the same on Postgres, and what several servers on one database must do",
         needs: &[Group::Postgres],
         missing: || (!cfg!(unix)).then(|| "the throw-away server needs Unix sockets".into()),
-        run: |_| proc::tee(python::unittest("tests/blackbox", &[]).env("SID_TEST_STORE", "postgres")),
+        run: |_| {
+            let same = proc::tee(python::unittest("tests/blackbox", &[]).env("SID_TEST_STORE", "postgres"))?;
+            Ok(same.and(folder("tests/postgres", &[])?))
+        },
     },
     Leg {
         name: "real clients",
@@ -79,6 +82,13 @@ pub(crate) const LEGS: &[Leg] = &[
         needs: &[Group::Llm],
         missing: nothing_missing,
         run: real_model,
+    },
+    Leg {
+        name: "deploy",
+        about: "image, Compose file and Helm chart under real linters; two servers behind the load balancer, restarted in turn",
+        needs: &[Group::Deploy],
+        missing: || setup::missing(Group::Deploy),
+        run: deploy,
     },
     Leg {
         name: "torture",
@@ -200,6 +210,14 @@ fn embedding(parts: &Parts) -> Result<proc::Teed> {
     let vectors = proc::tee(tests(&[MINILM], None).env("ORT_DYLIB_PATH", library).env("SID_EMBED_DIR", folder))?;
     let mut server = python::unittest("tests/embedding", &[]);
     Ok(vectors.and(proc::tee(server.env("ORT_DYLIB_PATH", library).env("SID_EMBED_DIR", folder))?))
+}
+
+fn deploy(parts: &Parts) -> Result<proc::Teed> {
+    let mut tests = python::unittest("tests/deploy", &[parts["deploy"].clone()]);
+    for tool in ["hadolint", "helm", "haproxy"] {
+        tests.env(format!("SID_{}", tool.to_uppercase()), &parts[tool]);
+    }
+    proc::tee(&mut tests)
 }
 
 fn real_model(_: &Parts) -> Result<proc::Teed> {

@@ -70,6 +70,8 @@ pub(crate) fn build_server() -> Result<()> {
         "postgres_server",
         "--example",
         "torture",
+        "--example",
+        "simulate",
         "--features",
         "sid-testkit/rig",
     ]))

@@ -1,4 +1,8 @@
-//! `cargo xtask torture`: builds the release server and starts `sid-testkit`'s example `torture` with it.
+//! `cargo xtask torture`: builds the release server and starts `sid-testkit`'s example `torture` with it; the
+//! simulation needs no server.
+
+mod crash;
+mod simulate;
 
 use std::process::{Command, ExitCode};
 
@@ -19,20 +23,35 @@ Prints figures with their targets and ends in a table; a missed target is a fail
   --store   only on this store
   --seed    what everything drawn by lot follows from; each torture prints its own
   --keep    leave the servers' folders with their logs
-  --list    only name them";
+  --list    only name them
+
+  simulate  replicas, store, models, clocks, network and clients in one thread from one seed: 500 seeds, 10,000
+            with --full; with --seed N that one's whole trace
+  crash     its server is a debug build with the feature `failpoints`";
 
 /// What it needs from the set-up.
-pub(crate) const NEEDS: &[Group] = &[Group::Postgres, Group::Torture];
+pub(crate) const NEEDS: &[Group] = &[Group::Postgres, Group::PgBouncer, Group::FakeTime];
 
 pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
-    let (is_full, is_list) = (args.flag("--full"), args.flag("--list"));
-    let mut options = Vec::new();
-    for name in ["--store", "--seed"] {
-        if let Some(value) = args.value(name)? {
-            options.extend([name.to_owned(), value]);
+    let (is_full, is_list, keeps) = (args.flag("--full"), args.flag("--list"), args.flag("--keep"));
+    let (store, seed) = (args.value("--store")?, args.number("--seed")?);
+    let mut names: Vec<String> = std::iter::from_fn(|| args.word()).collect();
+    args.finish()?;
+    let is_all = names.is_empty();
+    let mut is_well = true;
+    if !is_list && (is_all || names.iter().any(|n| n == "simulate")) {
+        let seeds = if is_full { simulate::FULL } else { simulate::SHORT };
+        is_well = simulate::run(seeds, seed.filter(|_| !is_all))?.success;
+        names.retain(|n| n != "simulate");
+        if !is_all && names.is_empty() {
+            return Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
     }
-    if args.flag("--keep") {
+    let mut options = names.clone();
+    for (name, value) in [("--store", store), ("--seed", seed.map(|s| s.to_string()))] {
+        options.extend(value.into_iter().flat_map(|value| [name.to_owned(), value]));
+    }
+    if keeps {
         options.push("--keep".into());
     }
     if is_list {
@@ -41,19 +60,19 @@ pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
     if is_full {
         options.extend(["--full".into(), "--page".into(), dirs::root().join("docs/torture.md").display().to_string()]);
     }
-    while let Some(name) = args.word() {
-        options.push(name);
-    }
-    args.finish()?;
     let parts = if is_list { Parts::new() } else { setup::ensure(NEEDS)? };
     test::build_server()?;
+    if !is_list && (is_all || names.iter().any(|n| n == "crash")) {
+        options.extend(["--crash-server".to_owned(), crash::server()?.display().to_string()]);
+    }
     proc::run(program(&parts).args(options))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The quick form of all of them.
 pub(crate) fn quick(parts: &Parts) -> Result<proc::Teed> {
-    proc::tee(&mut program(parts))
+    let simulated = simulate::run(simulate::SHORT, None)?;
+    Ok(simulated.and(proc::tee(program(parts).arg("--crash-server").arg(crash::server()?))?))
 }
 
 fn program(parts: &Parts) -> Command {

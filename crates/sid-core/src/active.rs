@@ -1,6 +1,6 @@
 //! Runs under way in this process: who may be told to stop, and who waits for an end.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use parking_lot::Mutex;
 use sid_store::Lease;
@@ -16,7 +16,8 @@ struct Active {
 /// The table of runs under way.
 #[derive(Default)]
 pub(crate) struct ActiveRuns {
-    runs: Mutex<HashMap<RunId, Active>>,
+    /// In the order of their ids, so that what is done for each is done in the same order in every process.
+    runs: Mutex<BTreeMap<RunId, Active>>,
     waiters: Mutex<HashMap<RunId, Vec<oneshot::Sender<Run>>>>,
 }
 

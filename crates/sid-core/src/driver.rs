@@ -1,13 +1,15 @@
 //! The driver: does what the run machine decides, and decides nothing.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _};
+use jiff::SignedDuration;
 use sid_llm::{ChatEvent, ChatReply, ChatRequest, LlmError};
 use sid_store::{Committed, Lease, Loaded, StoreError};
 use sid_tools::{EffectClass, ToolContext, ToolOutcome};
-use sid_types::{CallState, EventBody, Seq, StopReason, Timestamp, Usage};
+use sid_types::{CallState, EventBody, Run, Seq, StopReason, Timestamp, Usage};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info_span, warn};
 
@@ -82,8 +84,9 @@ impl<F: Future<Output = Result<Ended, CoreError>>> AssertPanicSafe<F> {
 
 async fn run_one(inner: &Arc<Inner>, lease: &Lease, stop: &CancellationToken) -> Result<Ended, CoreError> {
     let began = Instant::now();
-    let loaded = inner.store.load(lease).await?;
     let clock_now = inner.clock.now();
+    let loaded = inner.store.load(lease).await?;
+    let started = clock_now - age(&loaded.run, lease, inner.config.lease_ttl);
     let said_at = said_at(&loaded, clock_now);
     let agent_name = loaded.agent.spec.name.clone();
     let model_name = loaded.agent.spec.model.clone();
@@ -92,7 +95,7 @@ async fn run_one(inner: &Arc<Inner>, lease: &Lease, stop: &CancellationToken) ->
         return fail_at_once(inner, lease, loaded, said_at, &error).await;
     };
     let mut turn = TurnPreparation::new(inner.clone(), lease.scope, model.clone(), &loaded);
-    let mut machine = RunMachine::new(loaded, said_at, clock_now, model.counter.clone());
+    let mut machine = RunMachine::new(loaded, said_at, started, model.counter.clone());
     machine.event(EventBody::Started { epoch: lease.epoch });
     let mut next_lease = None;
     let mut has_failed = false;
@@ -141,6 +144,13 @@ async fn run_one(inner: &Arc<Inner>, lease: &Lease, stop: &CancellationToken) ->
     };
     metrics::run_ended(reason, began.elapsed());
     Ok(Ended { next: next_lease, compact: turn.ahead(machine.into_state()).map(Box::new) })
+}
+
+/// How long ago the run began when it was claimed, by the store's clock alone: this engine's may be wrong by hours.
+fn age(run: &Run, lease: &Lease, ttl: Duration) -> SignedDuration {
+    let ttl = SignedDuration::try_from(ttl).unwrap_or(SignedDuration::MAX);
+    let claimed_at = lease.expires_at.saturating_sub(ttl).unwrap_or(lease.expires_at);
+    run.started_at.map_or(SignedDuration::ZERO, |started| claimed_at.duration_since(started)).max(SignedDuration::ZERO)
 }
 
 /// The turn's present moment: the client's word for it where it gave one.
@@ -245,21 +255,24 @@ async fn stream_reply(
     stop: &CancellationToken,
 ) -> Result<Streamed, CoreError> {
     let mut deltas = Deltas { began, last_flush: None, every: inner.config.delta_flush, text: String::new(), reasoning: String::new() };
+    // In order, here and below: a stop is heard before anything else, and an endless stream does not hold back a flush.
     let mut stream = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Ok(Streamed::Stopped),
         stream = model.chat.chat(request) => match stream {
             Ok(stream) => stream,
             Err(error) => return Ok(Streamed::Failed(error)),
         },
-        () = stop.cancelled() => return Ok(Streamed::Stopped),
     };
     loop {
         let event = tokio::select! {
-            event = stream.next() => event,
+            biased;
             () = stop.cancelled() => return Ok(Streamed::Stopped),
             () = tokio::time::sleep(deltas.until_flush()), if deltas.is_waiting() => {
                 deltas.flush(inner, lease, machine).await?;
                 continue;
             }
+            event = stream.next() => event,
         };
         match event {
             Some(Ok(ChatEvent::TextDelta(text))) => {
@@ -366,7 +379,9 @@ async fn call_tools(
         let name = &call.planned.call.name;
         context.token = call.planned.token;
         let is_idempotent = !matches!(inner.tools.effect(name), Some(EffectClass::External { idempotent: false }));
-        let outcome = if call.outcome_unknown && !is_idempotent {
+        let outcome = if let Some(known) = call.known {
+            known
+        } else if call.outcome_unknown && !is_idempotent {
             ToolOutcome::error(
                 "Outcome unknown: the call was under way when the server stopped. It may or may not have happened; do not repeat it unasked.",
             )

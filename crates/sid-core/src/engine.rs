@@ -232,6 +232,7 @@ impl Engine {
             // Another replica may be the one that runs it: look again every second.
             let pause = tokio::time::sleep_until(deadline.min(tokio::time::Instant::now() + Duration::from_secs(1)));
             tokio::select! {
+                biased;
                 Ok(run) = ended_here => return Ok(run),
                 () = pause => if tokio::time::Instant::now() >= deadline {
                     self.inner.active.unsubscribe(run);

@@ -161,7 +161,8 @@ pub(crate) struct Keyring {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     keys: Mutex<HashMap<String, (ApiKey, Instant)>>,
-    tenants: Mutex<Option<(HashMap<String, TenantId>, Instant)>>,
+    /// By name and by id. Tenants neither go nor change their names, so what was found stays true.
+    tenants: Mutex<HashMap<String, TenantId>>,
     /// Token buckets per key: tokens left, and when they were counted.
     buckets: Mutex<HashMap<KeyId, (f64, Instant)>>,
     rate: f64,
@@ -252,7 +253,6 @@ impl Keyring {
     /// Forgets what was looked up: after a revocation or an erasure, so that it is in force at once.
     pub(crate) fn forget(&self) {
         self.keys.lock().clear();
-        *self.tenants.lock() = None;
     }
 
     fn take_token(&self, key: KeyId) -> Result<(), ApiError> {
@@ -275,31 +275,31 @@ impl Keyring {
         Ok(())
     }
 
-    async fn tenants(&self) -> Result<HashMap<String, TenantId>, StoreError> {
-        if let Some((names, at)) = self.tenants.lock().as_ref()
-            && at.elapsed() < KEY_TTL
-        {
-            return Ok(names.clone());
+    async fn find_tenant(&self, wanted: &str) -> Result<Option<TenantId>, StoreError> {
+        let known = self.tenants.lock().get(wanted).copied();
+        if known.is_some() {
+            return Ok(known);
         }
-        let all = self.store.tenants(&OperatorScope::grant()).await?;
-        let names: HashMap<String, TenantId> = all.into_iter().map(|t| (t.name, t.id)).collect();
-        *self.tenants.lock() = Some((names.clone(), Instant::now()));
-        Ok(names)
+        let found = self.store.find_tenant(&OperatorScope::grant(), wanted).await?.map(|t| t.id);
+        if let Some(id) = found {
+            let mut tenants = self.tenants.lock();
+            if tenants.len() >= MAX_CACHED {
+                tenants.clear();
+            }
+            tenants.insert(wanted.to_owned(), id);
+        }
+        Ok(found)
     }
 
     async fn operators_tenant(&self, wanted: Option<&str>) -> Result<Option<TenantId>, ApiError> {
-        let names = self.tenants().await?;
-        let Some(wanted) = wanted else { return Ok(names.get(DEFAULT_TENANT).copied()) };
-        let found = match wanted.parse::<TenantId>() {
-            Ok(id) => names.values().find(|known| **known == id).copied(),
-            Err(_) => names.get(wanted.trim_start_matches('@')).copied(),
-        };
+        let Some(wanted) = wanted else { return Ok(self.find_tenant(DEFAULT_TENANT).await?) };
+        let found = self.find_tenant(wanted.trim_start_matches('@')).await?;
         found.map(Some).ok_or_else(|| ApiError::not_found("tenant"))
     }
 
     async fn check_own_tenant(&self, own: TenantId, wanted: Option<&str>) -> Result<(), ApiError> {
         let Some(wanted) = wanted else { return Ok(()) };
-        if wanted == own.to_string() || self.tenants().await?.get(wanted.trim_start_matches('@')) == Some(&own) {
+        if wanted == own.to_string() || self.find_tenant(wanted.trim_start_matches('@')).await? == Some(own) {
             return Ok(());
         }
         Err(ApiError::forbidden("this key belongs to another tenant than X-Sid-Tenant names"))

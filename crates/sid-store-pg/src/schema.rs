@@ -182,9 +182,7 @@ fn newer(found: u32, known: u32) -> StoreError {
 fn opening(error: sqlx::Error, place: &str) -> StoreError {
     match code(&error).as_deref() {
         Some("3D000") => StoreError::Setup(format!("there is no such database ({error}): check the URL, or create it")),
-        Some("28000" | "28P01") => {
-            StoreError::Setup(format!("the server refused this user ({error}): check user and password in the URL"))
-        }
+        Some("28000" | "28P01") => StoreError::Setup(format!("the server refused this user ({error}): check user and password in the URL")),
         _ => match error {
             error @ (sqlx::Error::Configuration(_) | sqlx::Error::Tls(_)) => {
                 StoreError::Setup(format!("the database cannot be reached as the URL says ({error})"))

@@ -50,6 +50,9 @@ pub trait Directory: Send + Sync {
     /// All tenants, oldest first.
     async fn tenants(&self, operator: &OperatorScope) -> Result<Vec<Tenant>, StoreError>;
 
+    /// The tenant with this name or id. Authentication's own call.
+    async fn find_tenant(&self, operator: &OperatorScope, name_or_id: &str) -> Result<Option<Tenant>, StoreError>;
+
     /// Stores a key (already hashed).
     async fn put_key(&self, operator: &OperatorScope, key: ApiKey) -> Result<(), StoreError>;
     /// The key with this hash, revoked or expired ones too. Authentication's own call.

@@ -15,6 +15,7 @@
 //! # Ok::<(), serde_json::Error>(())
 //! ```
 
+mod read;
 mod records;
 mod rules;
 #[cfg(test)]
@@ -22,7 +23,8 @@ mod tests;
 
 use std::fmt;
 
-pub use records::{Answer, Call, Canary, Conversation, Dump, Entry, Event, Index, Message, Run, Step, Stream, Usage, Write};
+pub use read::read_conversation;
+pub use records::{Answer, Call, Canary, Conversation, Dump, Effect, Entry, Event, Index, Message, Run, Step, Stream, Usage, Write};
 
 /// What must hold after every storm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,11 +45,13 @@ pub enum Invariant {
     I7,
     /// No tenant reads another's words.
     I8,
+    /// A call that left the house is not made again.
+    I9,
 }
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Self; 8] = [Self::I1, Self::I2, Self::I3, Self::I4, Self::I5, Self::I6, Self::I7, Self::I8];
+    pub const ALL: [Self; 9] = [Self::I1, Self::I2, Self::I3, Self::I4, Self::I5, Self::I6, Self::I7, Self::I8, Self::I9];
 
     /// What it asks, in a few words.
     #[must_use]
@@ -61,6 +65,7 @@ impl Invariant {
             Self::I6 => "the index is the store",
             Self::I7 => "streams are the stored events",
             Self::I8 => "tenants are apart",
+            Self::I9 => "calls outside are not repeated",
         }
     }
 }
@@ -99,5 +104,6 @@ pub fn check(dump: &Dump) -> Vec<Violation> {
     rules::indexes(dump, &mut found);
     rules::streams(dump, &mut found);
     rules::tenants(dump, &mut found);
+    rules::effects(dump, &mut found);
     found.list
 }

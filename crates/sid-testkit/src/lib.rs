@@ -39,6 +39,9 @@
 //! **A wrapper.** [`delegate_store!`] hands whole contract traits on to an inner store, so that a wrapper writes only the one it
 //! changes. `examples/own_store.rs` counts commits with one, behind the suite.
 //!
+//! **After a storm.** [`checker`] compares what clients were told with what a store holds now: pure functions over plain records, which
+//! read as the API's JSON.
+//!
 //! What this crate is *not*: a part of any running server. It may panic, and does so when a check fails.
 #![warn(missing_docs)]
 
@@ -52,6 +55,8 @@ pub mod postgres;
 pub mod rig;
 #[cfg(all(feature = "postgres", unix))]
 mod signal;
+#[cfg(feature = "sim")]
+pub mod sim;
 
 /// What the macros need at the place where they are used.
 #[doc(hidden)]

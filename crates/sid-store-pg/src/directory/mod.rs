@@ -32,6 +32,10 @@ impl Directory for PgStore {
         Ok(operator::tenants(self).await?)
     }
 
+    async fn find_tenant(&self, _operator: &OperatorScope, name_or_id: &str) -> Result<Option<Tenant>, StoreError> {
+        Ok(operator::find_tenant(self, name_or_id).await?)
+    }
+
     async fn put_key(&self, _operator: &OperatorScope, key: ApiKey) -> Result<(), StoreError> {
         Ok(operator::put_key(self, key).await?)
     }

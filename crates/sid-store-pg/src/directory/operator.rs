@@ -1,6 +1,7 @@
 //! Tenants and keys: above every tenant, so reached through functions of the schema alone.
 
 use sid_types::{ApiKey, KeyId, KeyRole, Tenant, TenantId};
+use sqlx::postgres::PgRow;
 
 use super::rows::key;
 use super::{check_name, taken};
@@ -24,7 +25,18 @@ pub(super) async fn create_tenant(store: &PgStore, name: &str) -> Result<Tenant>
 
 pub(super) async fn tenants(store: &PgStore) -> Result<Vec<Tenant>> {
     let rows = store.call("SELECT o_id, o_name, o_at FROM sid.all_tenants()").fetch_all(store.pool()).await?;
-    rows.iter().map(|row| Ok(Tenant { id: row.id(0)?, name: row.text(1)?, created_at: row.time(2)? })).collect()
+    rows.iter().map(tenant).collect()
+}
+
+pub(super) async fn find_tenant(store: &PgStore, name_or_id: &str) -> Result<Option<Tenant>> {
+    let id = name_or_id.parse::<TenantId>().ok();
+    let call =
+        store.call("SELECT o_id, o_name, o_at FROM sid.find_tenant($1, $2)").bind(id.map(Id::raw)).bind(clean(name_or_id).into_owned());
+    call.fetch_optional(store.pool()).await?.as_ref().map(tenant).transpose()
+}
+
+fn tenant(row: &PgRow) -> Result<Tenant> {
+    Ok(Tenant { id: row.id(0)?, name: row.text(1)?, created_at: row.time(2)? })
 }
 
 pub(super) async fn put_key(store: &PgStore, key: ApiKey) -> Result<()> {

@@ -50,8 +50,17 @@ impl Directory for SqliteStore {
             .fetch_all(&mut *self.reader().await?)
             .await
             .map_err(Fault::Sql)?;
-        let read = |row: &SqliteRow| Ok(Tenant { id: row.id(0)?, name: row.text(1)?, created_at: row.time(2)? });
-        Ok(rows.iter().map(read).collect::<Result<_>>()?)
+        Ok(rows.iter().map(tenant).collect::<Result<_>>()?)
+    }
+
+    async fn find_tenant(&self, _operator: &OperatorScope, name_or_id: &str) -> Result<Option<Tenant>, StoreError> {
+        let row = sqlx::query("SELECT id, name, created_at FROM tenants WHERE name = ? OR id = ?")
+            .bind(name_or_id.to_owned())
+            .bind(name_or_id.parse::<TenantId>().ok().map(|id| id.blob()))
+            .fetch_optional(&mut *self.reader().await?)
+            .await
+            .map_err(Fault::Sql)?;
+        Ok(row.as_ref().map(tenant).transpose()?)
     }
 
     async fn put_key(&self, _operator: &OperatorScope, key: ApiKey) -> Result<(), StoreError> {
@@ -459,4 +468,8 @@ fn taken(error: sqlx::Error, what: &'static str, name: &str) -> Fault {
         f if f.is_unique_violation() => StoreError::Exists { what, name: name.to_owned() }.into(),
         other => other,
     }
+}
+
+fn tenant(row: &SqliteRow) -> Result<Tenant> {
+    Ok(Tenant { id: row.id(0)?, name: row.text(1)?, created_at: row.time(2)? })
 }

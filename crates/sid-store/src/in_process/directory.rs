@@ -29,6 +29,12 @@ impl Directory for InProcess {
         Ok(tenants)
     }
 
+    async fn find_tenant(&self, _operator: &OperatorScope, name_or_id: &str) -> Result<Option<Tenant>, StoreError> {
+        let state = self.read();
+        let is_it = |t: &&Tenant| t.name == name_or_id || name_or_id.parse() == Ok(t.id);
+        Ok(state.rooms.values().map(|room| &room.tenant).find(is_it).cloned())
+    }
+
     async fn put_key(&self, _operator: &OperatorScope, key: ApiKey) -> Result<(), StoreError> {
         self.write(|state, _| {
             let role_exists = match key.role {

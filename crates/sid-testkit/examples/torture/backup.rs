@@ -125,7 +125,8 @@ async fn carry(context: &Context, export: &str, conversation: &str) -> Result<(u
     let talk = api.make_conversations(1, 1).await?.remove(0);
     for _ in 0..2 {
         for part in words.chunks(500) {
-            let part: Vec<Value> = part.iter().map(|m| json!({"role": m["role"], "text": m["text"], "at": m["at"], "id": m["id"]})).collect();
+            let part: Vec<Value> =
+                part.iter().map(|m| json!({"role": m["role"], "text": m["text"], "at": m["at"], "id": m["id"]})).collect();
             api.post(&format!("/conversations/{talk}/import"), &json!({"messages": part})).await?;
         }
     }

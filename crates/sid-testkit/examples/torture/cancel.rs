@@ -44,7 +44,14 @@ pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
     let mut clients = tokio::task::JoinSet::new();
     for client in 0..CLIENTS {
         let rng = SmallRng::seed_from_u64(context.seed.wrapping_add(client as u64));
-        let one = Client { api: api.clone(), address: fleet.servers[0].plan.port, key: fleet.key.clone(), conversation: conversation.clone(), counts: counts.clone(), rng };
+        let one = Client {
+            api: api.clone(),
+            address: fleet.servers[0].plan.port,
+            key: fleet.key.clone(),
+            conversation: conversation.clone(),
+            counts: counts.clone(),
+            rng,
+        };
         clients.spawn(one.run(requests / CLIENTS));
     }
     while let Some(done) = clients.join_next().await {
@@ -57,7 +64,10 @@ pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
     sheet.fact("answered, refused with 503", format!("{}, {}", count(&counts.answered), count(&counts.refused)));
     sheet.fact("requests per second", format!("{:.0}", requests as f64 / took.as_secs_f64()));
     sheet.nothing("answers to another request, and other wrong answers", &counts.wrong.lock());
-    sheet.none("open transactions 5 s later", open(&fleet, "state LIKE 'idle in transaction%' OR (state = 'active' AND now() - query_start > '1 s')")?);
+    sheet.none(
+        "open transactions 5 s later",
+        open(&fleet, "state LIKE 'idle in transaction%' OR (state = 'active' AND now() - query_start > '1 s')")?,
+    );
     sheet.at_most("connections of the server", POOL as f64, open(&fleet, "true")? as f64, "");
     // All of the pool can be had at once.
     let began = Instant::now();
@@ -142,7 +152,9 @@ impl Client {
         match answer {
             Ok((_, body)) if body.contains(&json!(expected).to_string()) => drop(self.counts.answered.fetch_add(1, Ordering::Relaxed)),
             Ok((_, body)) => self.counts.wrong.lock().push(format!("`{expected}` was answered with {body}")),
-            Err(failure) if failure.status() == Some(503) && failure.is_retryable() => drop(self.counts.refused.fetch_add(1, Ordering::Relaxed)),
+            Err(failure) if failure.status() == Some(503) && failure.is_retryable() => {
+                drop(self.counts.refused.fetch_add(1, Ordering::Relaxed))
+            }
             Err(failure) => self.counts.wrong.lock().push(format!("`{expected}`: {failure}")),
         }
     }

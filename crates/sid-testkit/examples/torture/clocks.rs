@@ -12,7 +12,7 @@ use sid_testkit::rig::{Load, LoadPlan};
 use crate::{Context, Sheet};
 
 pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
-    let library = context.options.faketime.clone().context("--faketime names libfaketime.so.1: `cargo xtask setup torture` fetches it")?;
+    let library = context.options.faketime.clone().context("--faketime names libfaketime.so.1: `cargo xtask setup faketime` fetches it")?;
     let mut fleet = context.fleet().replicas(3).prepare().await?;
     let folder = fleet.folder().to_owned();
     let set = |server: usize, offset: &str| std::fs::write(folder.join(format!("clock{server}")), offset);
@@ -64,7 +64,8 @@ pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
     for server in 0..3 {
         let api = api.only(server);
         same.push(api.once(Method::POST, &messages_path(&conversations[0]), Some(&body), Some("two hours apart")).await?.1);
-        let another = api.once(Method::POST, &messages_path(&conversations[0]), Some(&json!({"text": "twice"})), Some("two hours apart")).await;
+        let another =
+            api.once(Method::POST, &messages_path(&conversations[0]), Some(&json!({"text": "twice"})), Some("two hours apart")).await;
         other.push(another.err().and_then(|e| e.status()));
     }
     let found = examine(&api, &conversations, ledger.entries(), Depth::default()).await?;

@@ -53,7 +53,10 @@ pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
     let wrong: Vec<String> = [&peak, &idle, &loud_answers, &quiet_answers].iter().flat_map(|a| a.wrong.lock().clone()).collect();
     sheet.fact("peak", format!("{peak_rate:.0} messages/s with {CAPACITY} senders"));
     sheet.at_least("goodput under 4 times as many senders", (peak_rate * 0.8).round(), rate, "messages/s");
-    sheet.fact("refused with 429 or 503: the loud tenant, the quiet ones", format!("{}, {}", refused(&loud_answers), refused(&quiet_answers)));
+    sheet.fact(
+        "refused with 429 or 503: the loud tenant, the quiet ones",
+        format!("{}, {}", refused(&loud_answers), refused(&quiet_answers)),
+    );
     sheet.nothing("answers other than 2xx, 429 and 503 with Retry-After", &wrong);
     let idle_p99 = percentile(&mut idle_ms, 0.99);
     sheet.fact("quiet tenants, idle: p50, p99", format!("{:.0} ms, {idle_p99:.0} ms", percentile(&mut idle_ms, 0.5)));

@@ -16,7 +16,7 @@ use crate::{Context, Sheet};
 const POOL: usize = 4;
 
 pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
-    let program = context.options.pgbouncer.clone().context("--pgbouncer names the program: `cargo xtask setup torture` fetches it")?;
+    let program = context.options.pgbouncer.clone().context("--pgbouncer names the program: `cargo xtask setup pgbouncer` fetches it")?;
     let plan = context.fleet().replicas(2).set("server.queue_depth", SENDERS * EACH);
     let mut fleet = plan.set("store.prepared_statements", false).prepare().await?;
     let database = fleet.postgres.as_ref().context("the store is a Postgres")?.address();
@@ -30,7 +30,8 @@ pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
     sheet.at_most("connections to the database", POOL as f64, used, "");
     let log = fleet.postgres.as_ref().map(sid_testkit::postgres::OwnCluster::log).unwrap_or_default();
     let servers: String = fleet.servers.iter().map(sid_testkit::rig::Server::log).collect();
-    let errors = log.lines().chain(servers.lines()).filter(|line| line.contains("prepared statement")).map(str::to_owned).collect::<Vec<_>>();
+    let errors =
+        log.lines().chain(servers.lines()).filter(|line| line.contains("prepared statement")).map(str::to_owned).collect::<Vec<_>>();
     sheet.nothing("errors about prepared statements", &errors);
     anyhow::ensure!(bouncer.child.try_wait()?.is_none(), "PgBouncer ended");
     Ok(())
@@ -59,11 +60,6 @@ impl Bouncer {
         let log = std::fs::File::create(folder.join("pgbouncer.log"))?;
         let mut command = Command::new(program);
         command.arg(&file).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        // Its libraries stand beside it where setup has unpacked it; a system's own has them where they belong.
-        let libraries = program.ancestors().nth(3).map(|root| root.join("usr/lib/x86_64-linux-gnu")).filter(|p| p.is_dir());
-        if let Some(libraries) = libraries {
-            command.env("LD_LIBRARY_PATH", libraries);
-        }
         if std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(folder)?) == 0 {
             command.args(["-u", "nobody"]);
         }

@@ -30,7 +30,10 @@ pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
         "INSERT INTO sid.agents SELECT tenant, gen_random_uuid(), 'copy-' || n, spec, teams, created_at, updated_at
          FROM sid.agents, generate_series(1, {agents}) n WHERE name = 'agent0'; ANALYZE; SELECT count(*) FROM sid.agents"
     ))?;
-    sheet.fact("messages in the long conversation, agents, time to fill", format!("{long}, {copied}, {:.0} s", began.elapsed().as_secs_f64()));
+    sheet.fact(
+        "messages in the long conversation, agents, time to fill",
+        format!("{long}, {copied}, {:.0} s", began.elapsed().as_secs_f64()),
+    );
     // The first turn brings the partition into memory; the word lists are written in the background.
     for talk in &talks {
         turn(&api, talk, "warm up").await?;

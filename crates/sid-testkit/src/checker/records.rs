@@ -17,6 +17,8 @@ pub struct Dump {
     pub writes: Vec<Write>,
     /// How far each index has come.
     pub indexes: Vec<Index>,
+    /// Calls that left the house and must not be repeated.
+    pub effects: Vec<Effect>,
     /// Texts that only one tenant may ever read.
     pub canaries: Vec<Canary>,
     /// What tenants were answered, or what a model was sent for them.
@@ -175,6 +177,15 @@ pub struct Index {
     pub indexed: u64,
     /// Records that wait for it, and rows of the outbox.
     pub pending: u64,
+}
+
+/// What a call did outside.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Effect {
+    /// Which call: the token that it carried.
+    pub token: String,
+    /// How many times it came.
+    pub times: u64,
 }
 
 /// A text that only one tenant may ever read.

@@ -32,19 +32,20 @@ pub(super) fn ledger(dump: &Dump, found: &mut Found) {
         }
         for text in texts {
             let times = said[&(conversation.id.as_str(), text)].len();
-            found.add(Invariant::I1, format!("{}: `{text}` is there {times} times", conversation.id));
+            found.add(Invariant::I1, format!("{}: `{}` is there {times} times", conversation.id, short(text)));
         }
     }
     // Per conversation: (sent, acknowledged, seq, text) of what is there.
     let mut placed: HashMap<&str, Vec<(u64, u64, u64, &str)>> = HashMap::new();
     for entry in &dump.ledger {
         let Some(message) = said.get(&(entry.conversation.as_str(), entry.text.as_str())).and_then(|same| same.first()) else {
-            found.add(Invariant::I1, format!("{}: `{}` is lost", entry.conversation, entry.text));
+            found.add(Invariant::I1, format!("{}: `{}` is lost", entry.conversation, short(&entry.text)));
             continue;
         };
         if entry.run.is_some() && entry.run != message.run {
             let (told, stands) = (entry.run.as_deref().unwrap_or_default(), message.run.as_deref().unwrap_or("no run"));
-            found.add(Invariant::I1, format!("{}: `{}` was promised to {told} and belongs to {stands}", entry.conversation, entry.text));
+            let text = short(&entry.text);
+            found.add(Invariant::I1, format!("{}: `{text}` was promised to {told} and belongs to {stands}", entry.conversation));
         }
         if entry.acknowledged > 0 {
             placed.entry(&entry.conversation).or_default().push((entry.sent, entry.acknowledged, message.seq, &entry.text));
@@ -56,6 +57,7 @@ pub(super) fn ledger(dump: &Dump, found: &mut Found) {
         let mut latest: Option<(u64, &str)> = None;
         for (sent, acknowledged, _, text) in entries {
             if let Some((_, before)) = latest.filter(|(sent, _)| acknowledged < *sent) {
+                let (text, before) = (short(text), short(before));
                 let detail = format!("{conversation}: `{text}` was acknowledged before `{before}` was sent, and stands after it");
                 found.add(Invariant::I1, detail);
             }
@@ -254,6 +256,20 @@ pub(super) fn tenants(dump: &Dump, found: &mut Found) {
     }
 }
 
+/// I9: no token came twice.
+pub(super) fn effects(dump: &Dump, found: &mut Found) {
+    for effect in dump.effects.iter().filter(|e| e.times > 1) {
+        found.add(Invariant::I9, format!("call {} was made {} times", effect.token, effect.times));
+    }
+}
+
 fn is_terminal(status: &str) -> bool {
     matches!(status, "completed" | "failed" | "cancelled")
+}
+
+/// The beginning of a message, for people.
+fn short(text: &str) -> String {
+    const MOST: usize = 60;
+    let start: String = text.chars().take(MOST).collect();
+    if start.len() < text.len() { start + "…" } else { start }
 }

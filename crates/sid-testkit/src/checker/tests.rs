@@ -56,6 +56,7 @@ fn sound() -> Dump {
         streams: vec![Stream { run: "run_1".into(), after: 2, events: events[2..].to_vec(), is_whole: true }],
         writes: [1, 1, 2, 3].map(|epoch| Write { conversation: "conv_1".into(), epoch }).into(),
         indexes: vec![Index { name: "acme".into(), searchable: 5, indexed: 5, pending: 0 }],
+        effects: vec![Effect { token: "run_1/1/0".into(), times: 1 }],
         canaries: ["acme", "umbrella"].map(|tenant| Canary { tenant: tenant.into(), text: format!("secret of {tenant}") }).into(),
         answers: vec![Answer { tenant: "acme".into(), by: "search".into(), text: "the secret of acme".into() }],
         conversations: vec![Conversation { id: "conv_1".into(), messages, runs }],
@@ -261,4 +262,9 @@ fn i7_gaps_and_repeats() {
 #[test]
 fn i8_a_foreign_canary() {
     breaks(Invariant::I8, |d| d.answers[0].tenant = "umbrella".into());
+}
+
+#[test]
+fn i9_a_call_made_twice() {
+    breaks(Invariant::I9, |d| d.effects[0].times = 2);
 }

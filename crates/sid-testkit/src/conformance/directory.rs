@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use sid_store::{NewConversation, PageRequest, StoreError};
-use sid_types::{AgentId, AgentSpec, ApiKey, ConversationId, KeyId, KeyRole, OperatorScope, Team, TeamId, Tokens, User, UserId};
+use sid_types::{AgentId, AgentSpec, ApiKey, ConversationId, KeyId, KeyRole, OperatorScope, Team, TeamId, TenantId, Tokens, User, UserId};
 
 use super::World;
 use super::world::assert_error;
@@ -23,7 +23,13 @@ pub async fn tenants_have_unique_names(w: World) {
     w.wait(1);
     let third = w.store.create_tenant(&operator, "third").await.expect("made");
     let tenants = w.store.tenants(&operator).await.expect("listed");
-    assert_eq!(tenants, [w.ours.tenant.clone(), w.theirs.tenant.clone(), third]);
+    assert_eq!(tenants, [w.ours.tenant.clone(), w.theirs.tenant.clone(), third.clone()]);
+    for wanted in ["third", &third.id.to_string()] {
+        assert_eq!(w.store.find_tenant(&operator, wanted).await.expect("looked up").as_ref(), Some(&third));
+    }
+    for unknown in ["fourth", "", "THIRD", &TenantId::new().to_string()] {
+        assert_eq!(w.store.find_tenant(&operator, unknown).await.expect("looked up"), None, "{unknown}");
+    }
 }
 
 /// Keys are found by their hash, listed by tenant, and revoked once.
