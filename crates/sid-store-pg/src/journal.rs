@@ -81,8 +81,8 @@ impl PgStore {
             .bind(key)
             .bind(is_locked);
         let row = match tx {
-            Some(tx) => query.fetch_one(tx.conn()).await?,
-            None => self.timely(query.fetch_one(self.pool())).await?,
+            Some(tx) => query.fetch_one_in(tx.conn()).await?,
+            None => self.timely(query.fetch_one()).await?,
         };
         row.json(0)
     }
@@ -98,8 +98,8 @@ impl PgStore {
             .bind(tx.as_ref().map_or_else(|| self.clock(), |tx| tx.clock.map(|at| at.to_string())))
             .bind(payload);
         let row = match tx {
-            Some(tx) => query.fetch_one(tx.conn()).await?,
-            None => self.timely(query.fetch_one(self.pool())).await?,
+            Some(tx) => query.fetch_one_in(tx.conn()).await?,
+            None => self.timely(query.fetch_one()).await?,
         };
         let is_written = row.flag(0)?;
         if is_written {

@@ -137,25 +137,3 @@ async fn a_conversation_key_answers_the_same_conversation() {
     assert_eq!(client.delete(&format!("/api/v1/conversations/{id}")).await.ok()["conversations"], 1);
     assert_eq!(client.get(&format!("/api/v1/conversations/{id}")).await.status, 404);
 }
-
-/// Repeats that overtake each other all look in vain before one of them makes it; the others must not be told that it exists.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_same_key_at_the_same_time_makes_one() {
-    let house = House::new().await;
-    for round in 0..5 {
-        for (path, body) in [
-            ("/api/v1/users", json!({"handle": format!("user{round}")})),
-            ("/api/v1/teams", json!({"name": format!("team{round}")})),
-            ("/api/v1/agents", json!({"name": format!("agent{round}")})),
-            ("/api/v1/blocks", json!({"owner": {"type": "tenant"}, "label": format!("block{round}")})),
-        ] {
-            let copies = (0..8).map(|_| {
-                let (client, body) = (house.operator.with("idempotency-key", &format!("{path} {round}")), body.clone());
-                tokio::spawn(async move { client.post(path, body).await })
-            });
-            let answers = futures::future::join_all(copies).await;
-            let answers: Vec<Value> = answers.into_iter().map(|a| a.expect("no panic").ok()).collect();
-            assert!(answers.iter().all(|a| *a == answers[0]), "{path}: {answers:#?}");
-        }
-    }
-}

@@ -131,6 +131,7 @@ fn kinds(round: usize, conversation: &str) -> Vec<Kind> {
             other: json!({"owner": owner, "label": name("another-block")}),
             listed: listed("/blocks?owner_type=agent&agent=@agent0", quoted(&name("block"))),
         },
+        // With a time of its own: a passage without one is told the moment of whichever copy was stored last.
         Kind {
             name: "passage",
             path: "/passages".into(),
