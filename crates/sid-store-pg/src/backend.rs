@@ -10,13 +10,14 @@ use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use uuid::Uuid;
 
+use crate::call::Call;
 use crate::config::PgConfig;
 use crate::error::{Result, missing, unavailable};
 use crate::events::Watchers;
 use crate::known::KnownConversations;
 use crate::partitions::Partitions;
 use crate::schema;
-use crate::tx::{Opening, Statement, Tx};
+use crate::tx::{Opening, Tx};
 use crate::vectors::Vectors;
 use crate::visibility::Viewer;
 
@@ -78,7 +79,7 @@ impl PgStore {
 
     async fn with(config: PgConfig, clock: Option<Arc<dyn Clock>>) -> Result<Self, StoreError> {
         let options = options(&config.url)?;
-        schema::check(options.clone(), config.acquire_timeout, config.prepared_statements).await?;
+        schema::check(options.clone(), config.acquire_timeout).await?;
         let pool = PgPoolOptions::new()
             .max_connections(config.connections.max(1))
             .min_connections(0)
@@ -118,10 +119,6 @@ impl PgStore {
 
     pub(crate) fn config(&self) -> &PgConfig {
         &self.0.config
-    }
-
-    pub(crate) fn pool(&self) -> &PgPool {
-        &self.0.pool
     }
 
     pub(crate) fn partitions(&self) -> &Partitions {
@@ -185,9 +182,9 @@ impl PgStore {
         Tx::begin(&self.0.pool, tenant.uuid(), &self.opening(true, 10)).await
     }
 
-    /// A call of one of the database's functions that is its own transaction: one round trip.
-    pub(crate) fn call(&self, sql: &'static str) -> Statement {
-        sqlx::query(sql).persistent(self.0.config.prepared_statements)
+    /// A call of one of the database's functions that is its own transaction.
+    pub(crate) fn call(&self, sql: &'static str) -> Call {
+        Call::new(sql, &self.0.pool, self.0.config.prepared_statements)
     }
 
     /// Runs a call that is its own transaction, and gives it up when no answer comes: the server may be gone without a word.
@@ -235,7 +232,7 @@ impl PgStore {
         if let Some(clock) = &self.0.clock {
             return Ok(clock.now());
         }
-        let row = self.call("SELECT clock_timestamp()").fetch_one(&self.0.pool).await?;
+        let row = self.call("SELECT clock_timestamp()").fetch_one().await?;
         crate::codec::Columns::time(&row, 0)
     }
 }

@@ -116,8 +116,8 @@ impl PgStore {
             .bind(key)
             .bind(is_locked);
         let row = match tx {
-            Some(tx) => query.fetch_one(tx.conn()).await?,
-            None => self.timely(query.fetch_one(self.pool())).await?,
+            Some(tx) => query.fetch_one_in(tx.conn()).await?,
+            None => self.timely(query.fetch_one()).await?,
         };
         row.json::<PeekRow>(0)?.peek()
     }
@@ -135,7 +135,7 @@ impl PgStore {
         // Whatever happens, this is not how it is left.
         self.known().forget(conversation);
         let after = if tx.is_none() { draft.after() } else { None };
-        let is_written = self.write(tx, draft).await?;
+        let is_written = Box::pin(self.write(tx, draft)).await?;
         if let Some(after) = after.filter(|_| is_written) {
             self.known().learn(after);
         }
@@ -152,8 +152,8 @@ impl PgStore {
             .bind(tx.as_ref().map_or_else(|| self.clock(), |tx| tx.clock.map(|at| at.to_string())))
             .bind(payload);
         let row = match tx {
-            Some(tx) => query.fetch_one(tx.conn()).await?,
-            None => self.timely(query.fetch_one(self.pool())).await?,
+            Some(tx) => query.fetch_one_in(tx.conn()).await?,
+            None => self.timely(query.fetch_one()).await?,
         };
         let is_written = row.flag(0)?;
         if is_written {

@@ -4,6 +4,7 @@
 mod archival;
 mod backend;
 mod blocks;
+mod call;
 mod codec;
 mod config;
 mod deep;

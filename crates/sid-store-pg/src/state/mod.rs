@@ -108,7 +108,7 @@ impl StateStore for PgStore {
             .bind(lease.conversation.uuid())
             .bind(lease.run.uuid())
             .bind(i64::try_from(lease.epoch).unwrap_or(i64::MAX));
-        let row = self.timely(call.fetch_one(self.pool())).await?;
+        let row = self.timely(call.fetch_one()).await?;
         let epoch = row.maybe_int(1)?.and_then(|e| u64::try_from(e).ok());
         let asked: Option<bool> = sqlx::Row::try_get_unchecked(&row, 0).map_err(crate::error::Fault::Sql)?;
         asked.ok_or_else(|| fenced(lease, epoch))
@@ -183,7 +183,7 @@ async fn renew(store: &PgStore, leases: &[Lease], ttl: Duration) -> Result<Vec<L
         .bind(ids(|l| l.conversation.uuid()))
         .bind(ids(|l| l.run.uuid()))
         .bind(epochs);
-    let rows = store.timely(call.fetch_all(store.pool())).await?;
+    let rows = store.timely(call.fetch_all()).await?;
     let mut until = HashMap::with_capacity(rows.len());
     for row in &rows {
         until.insert((row.id::<ConversationId>(0)?, row.count(2)?), row.time(1)?);

@@ -34,8 +34,7 @@ pub(crate) async fn tell(store: &PgStore, tx: &mut Tx, part: i64) -> Result<()> 
 
 /// All generations that have vectors.
 pub(super) async fn generations(store: &PgStore) -> Result<Vec<Live>> {
-    let rows =
-        store.call("SELECT name, id, dimensions FROM sid.generations WHERE dimensions IS NOT NULL ORDER BY id").fetch_all(store.pool());
+    let rows = store.call("SELECT name, id, dimensions FROM sid.generations WHERE dimensions IS NOT NULL ORDER BY id").fetch_all();
     let live = |row: &PgRow| {
         Ok(Live {
             name: GenerationId(row.text(0)?),
@@ -58,7 +57,7 @@ pub(super) async fn ensure(store: &PgStore, index: &dyn VectorIndex, live: &Live
         None => {
             // The marks first: who dies in between leaves marks that say too little, never too much.
             let call = store.call("SELECT sid.index_is_empty($1)").bind(live.number);
-            let again = call.fetch_one(store.pool()).await?.count(0)?;
+            let again = call.fetch_one().await?.count(0)?;
             index.make_generation(&live.name, live.dimensions).await?;
             tracing::info!(generation = live.name.0, partitions = again, "the vector index begins empty; it is fed from the database");
             Ok(())
@@ -179,7 +178,7 @@ pub(super) const fn kind_number(kind: RecordKind) -> i16 {
 
 /// Partitions with news, and the last row that says so.
 pub(super) async fn work(store: &PgStore, most: i64) -> Result<Vec<(TenantId, i64, i64)>> {
-    let rows = store.call("SELECT o_tenant, o_part, o_upto FROM sid.index_work($1)").bind(most).fetch_all(store.pool()).await?;
+    let rows = store.call("SELECT o_tenant, o_part, o_upto FROM sid.index_work($1)").bind(most).fetch_all().await?;
     rows.iter().map(|row| Ok((row.id(0)?, row.int(1)?, row.int(2)?))).collect()
 }
 

@@ -184,7 +184,7 @@ impl Indexer {
     pub async fn repair(&self) -> Result<Drift, StoreError> {
         self.ensure_all().await?;
         let call = self.store.call("SELECT sid.index_enlist($1)").bind(self.store.config().vector_index_from as i64);
-        call.execute(self.store.pool()).await.map_err(Fault::Sql)?;
+        call.fetch_one().await.map_err(Fault::Sql)?;
         let drift = super::reconcile::reconcile(self, true).await?;
         self.catch_up().await?;
         Ok(drift)

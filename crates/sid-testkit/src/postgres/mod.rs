@@ -25,8 +25,6 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use install::Install;
-
-use crate::throwaway::{hash, lock, own_uid};
 pub use own::{OwnCluster, Stop};
 
 use crate::throwaway::{hash, lock, own_uid};
