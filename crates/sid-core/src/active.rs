@@ -4,9 +4,18 @@ use std::collections::{BTreeMap, HashMap};
 
 use parking_lot::Mutex;
 use sid_store::Lease;
-use sid_types::{Run, RunId};
+use sid_types::{Message, Run, RunId};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
+
+/// A run that has ended, or not yet when whoever waited lost patience.
+#[derive(Debug, Clone)]
+pub struct RunEnd {
+    /// The run.
+    pub run: Run,
+    /// All its messages in order, if they were at hand: it ended in this process.
+    pub messages: Option<Vec<Message>>,
+}
 
 struct Active {
     lease: Lease,
@@ -18,7 +27,7 @@ struct Active {
 pub(crate) struct ActiveRuns {
     /// In the order of their ids, so that what is done for each is done in the same order in every process.
     runs: Mutex<BTreeMap<RunId, Active>>,
-    waiters: Mutex<HashMap<RunId, Vec<oneshot::Sender<Run>>>>,
+    waiters: Mutex<HashMap<RunId, Vec<oneshot::Sender<RunEnd>>>>,
 }
 
 impl ActiveRuns {
@@ -61,7 +70,7 @@ impl ActiveRuns {
     }
 
     /// Waits for the end of a run in this process.
-    pub(crate) fn subscribe(&self, run: RunId) -> oneshot::Receiver<Run> {
+    pub(crate) fn subscribe(&self, run: RunId) -> oneshot::Receiver<RunEnd> {
         let (tx, rx) = oneshot::channel();
         let mut waiters = self.waiters.lock();
         let list = waiters.entry(run).or_default();
@@ -87,9 +96,9 @@ impl ActiveRuns {
     }
 
     /// Tells everybody who waits that a run has ended.
-    pub(crate) fn finished(&self, run: &Run) {
-        for waiter in self.waiters.lock().remove(&run.id).into_iter().flatten() {
-            let _ = waiter.send(run.clone());
+    pub(crate) fn finished(&self, end: &RunEnd) {
+        for waiter in self.waiters.lock().remove(&end.run.id).into_iter().flatten() {
+            let _ = waiter.send(end.clone());
         }
     }
 }

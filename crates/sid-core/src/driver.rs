@@ -8,11 +8,12 @@ use jiff::SignedDuration;
 use sid_llm::{ChatEvent, ChatReply, ChatRequest, LlmError};
 use sid_store::{Commit, Committed, Effect, Lease, Loaded, StoreError, crash_point};
 use sid_tools::{EffectClass, ToolContext, ToolOutcome};
-use sid_types::{CallState, EventBody, Run, Seq, StopReason, Timestamp, Usage};
+use sid_types::{CallState, EventBody, Message, Run, Seq, StopReason, Timestamp, Usage};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info_span, warn};
 
+use crate::active::RunEnd;
 use crate::engine::Inner;
 use crate::machine::{Next, RunMachine, StepFacts, ToCall};
 use crate::prepare::{Prepared, TurnPreparation};
@@ -30,8 +31,8 @@ pub(crate) async fn drive(engine: Engine, lease: Lease) {
         let run = AssertPanicSafe(run_one(&engine.inner, &lease, &stop)).catch().instrument(span).await;
         engine.inner.active.leave(lease.run);
         next = match run {
-            Ok(Ended { next, compact }) => {
-                tell_waiters(&engine.inner, &lease).await;
+            Ok(Ended { end, next, compact }) => {
+                tell_waiters(&engine.inner, &lease, end).await;
                 crash_point!("run.left");
                 engine.inner.new_memory.notify_one();
                 if let Some(state) = compact {
@@ -53,16 +54,32 @@ pub(crate) async fn drive(engine: Engine, lease: Lease) {
     }
 }
 
-async fn tell_waiters(inner: &Inner, lease: &Lease) {
-    if inner.active.has_waiters(lease.run)
-        && let Ok(run) = inner.store.run(&lease.scope, lease.run).await
-    {
-        inner.active.finished(&run);
+async fn tell_waiters(inner: &Inner, lease: &Lease, end: Option<RunEnd>) {
+    if !inner.active.has_waiters(lease.run) {
+        return;
     }
+    match end {
+        Some(end) => inner.active.finished(&end),
+        None => {
+            if let Ok(run) = inner.store.run(&lease.scope, lease.run).await {
+                inner.active.finished(&RunEnd { run, messages: None });
+            }
+        }
+    }
+}
+
+/// The end as it was committed. Messages that were paged out during the run are not at hand.
+fn end_of(ended: Option<Run>, queue: &[Message]) -> Option<RunEnd> {
+    let run = ended?;
+    let messages: Vec<Message> = queue.iter().filter(|m| m.run == Some(run.id)).cloned().collect();
+    let is_whole = messages.first().map(|m| m.id) == run.stimulus.first().copied();
+    Some(RunEnd { run, messages: Some(messages).filter(|_| is_whole) })
 }
 
 /// What is left after a run.
 struct Ended {
+    /// The run as it ended; `None` when only the store knows.
+    end: Option<RunEnd>,
     next: Option<Lease>,
     /// The state to prepare a summary from, when the queue is filling up.
     compact: Option<Box<compaction::Ahead>>,
@@ -101,6 +118,7 @@ async fn run_one(inner: &Arc<Inner>, lease: &Lease, stop: &CancellationToken) ->
     let mut machine = RunMachine::new(loaded, said_at, started, model.counter.clone());
     machine.event(EventBody::Started { epoch: lease.epoch });
     let mut next_lease = None;
+    let mut ended = None;
     let mut has_failed = false;
     let reason = loop {
         if stop.is_cancelled() && !machine.is_cancelled() && !machine.is_over() {
@@ -123,6 +141,7 @@ async fn run_one(inner: &Arc<Inner>, lease: &Lease, stop: &CancellationToken) ->
             Next::Commit(commit) => match commit_durably(inner, lease, commit).await {
                 Ok(committed) => {
                     next_lease = committed.next.clone();
+                    ended = committed.ended.clone();
                     machine.on_committed(&committed);
                 }
                 Err(conflict @ StoreError::Conflict { .. }) => {
@@ -146,7 +165,8 @@ async fn run_one(inner: &Arc<Inner>, lease: &Lease, stop: &CancellationToken) ->
         }
     };
     metrics::run_ended(reason, began.elapsed());
-    Ok(Ended { next: next_lease, compact: turn.ahead(machine.into_state()).map(Box::new) })
+    let end = if inner.active.has_waiters(lease.run) { end_of(ended, &machine.state().queue) } else { None };
+    Ok(Ended { end, next: next_lease, compact: turn.ahead(machine.into_state()).map(Box::new) })
 }
 
 /// How long ago the run began when it was claimed, by the store's clock alone: this engine's may be wrong by hours.
@@ -170,7 +190,7 @@ async fn fail_at_once(inner: &Arc<Inner>, lease: &Lease, loaded: Loaded, now: Ti
         next = commit_durably(inner, lease, commit).await?.next;
     }
     metrics::run_ended(StopReason::ModelRefused, Duration::ZERO);
-    Ok(Ended { next, compact: None })
+    Ok(Ended { end: None, next, compact: None })
 }
 
 /// Where a crash finds a run: before and after each kind of commit.

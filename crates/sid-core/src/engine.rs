@@ -11,7 +11,7 @@ use sid_tools::{Registry, RegistryError, Tool};
 use sid_types::{Clock, ConversationId, NewMessage, Run, RunId, RunLimits, Scope};
 use tokio_util::task::TaskTracker;
 
-use crate::active::ActiveRuns;
+use crate::active::{ActiveRuns, RunEnd};
 use crate::compaction::PreparedSummaries;
 use crate::{ContextOf, CoreError, EngineConfig, Models, PromptView, SearchRequest, SearchResponse, background, context, driver, search};
 
@@ -204,24 +204,24 @@ impl Engine {
 
     /// Waits until the run has ended, at most `limit`; answers it as it is then.
     pub async fn wait(&self, scope: &Scope, run: RunId, limit: Duration) -> Result<Run, CoreError> {
-        self.wait_until(scope, run, tokio::time::Instant::now() + limit).await
+        Ok(self.wait_until(scope, run, tokio::time::Instant::now() + limit).await?.run)
     }
 
-    /// [`wait`](Self::wait) for what `scope` has just submitted.
-    pub async fn end_of(&self, scope: &Scope, submitted: &Submitted, limit: Duration) -> Result<Run, CoreError> {
+    /// [`wait`](Self::wait) for what `scope` has just submitted, with the run's messages where they are at hand.
+    pub async fn end_of(&self, scope: &Scope, submitted: &Submitted, limit: Duration) -> Result<RunEnd, CoreError> {
         let run = submitted.run.id;
         let deadline = tokio::time::Instant::now() + limit;
         // The scope has been checked, and a run that is under way here has not ended: no look at the store is needed.
         let ended_here = self.inner.active.subscribe(run);
         if self.inner.active.contains(run)
-            && let Ok(Ok(run)) = tokio::time::timeout(limit.min(Duration::from_secs(1)), ended_here).await
+            && let Ok(Ok(end)) = tokio::time::timeout(limit.min(Duration::from_secs(1)), ended_here).await
         {
-            return Ok(run);
+            return Ok(end);
         }
         self.wait_until(scope, run, deadline).await
     }
 
-    async fn wait_until(&self, scope: &Scope, run: RunId, deadline: tokio::time::Instant) -> Result<Run, CoreError> {
+    async fn wait_until(&self, scope: &Scope, run: RunId, deadline: tokio::time::Instant) -> Result<RunEnd, CoreError> {
         loop {
             // Subscribed before the look at the store, so that an end in between is not missed.
             let ended_here = self.inner.active.subscribe(run);
@@ -229,16 +229,16 @@ impl Engine {
             if !matches!(&now, Ok(run) if !run.status.is_terminal()) {
                 drop(ended_here);
                 self.inner.active.unsubscribe(run);
-                return Ok(now?);
+                return Ok(RunEnd { run: now?, messages: None });
             }
             // Another replica may be the one that runs it: look again every second.
             let pause = tokio::time::sleep_until(deadline.min(tokio::time::Instant::now() + Duration::from_secs(1)));
             tokio::select! {
                 biased;
-                Ok(run) = ended_here => return Ok(run),
+                Ok(end) = ended_here => return Ok(end),
                 () = pause => if tokio::time::Instant::now() >= deadline {
                     self.inner.active.unsubscribe(run);
-                    return Ok(now?);
+                    return Ok(RunEnd { run: now?, messages: None });
                 },
             }
         }
