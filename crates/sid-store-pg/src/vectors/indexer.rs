@@ -92,8 +92,9 @@ impl Indexer {
                         }
                         reconciled = Some(tokio::time::Instant::now());
                     }
-                    let round = self.round().await?;
-                    failed.map_or(Ok(round), Err)
+                    // Of several things that are wrong, the first is the cause.
+                    let round = self.round().await;
+                    failed.map_or(round, Err)
                 };
                 pause = match outcome.await {
                     Ok(Round { did: 0, .. }) => PAUSE,
@@ -119,7 +120,12 @@ impl Indexer {
     pub async fn catch_up(&self) -> Result<(), StoreError> {
         let failed = self.ensure_all().await?;
         loop {
-            match self.round().await? {
+            let round = match self.round().await {
+                // Of several things that are wrong, the first is the cause.
+                Err(error) if !error.is_transient() => return Err(failed.unwrap_or(error)),
+                other => other?,
+            };
+            match round {
                 Round { did: 0, left: 0 } => return failed.map_or(Ok(()), Err),
                 Round { did: 0, .. } => tokio::time::sleep(PAUSE / 10).await,
                 Round { .. } => {}
