@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use crate::args::Args;
-use crate::legs::{LEGS, Leg, PROFILE};
+use crate::legs::{FEATURES, LEGS, Leg, PROFILE};
 use crate::proc;
 use crate::table::{self, Row};
 
@@ -73,6 +73,6 @@ pub(crate) fn build_server() -> Result<()> {
         "--example",
         "simulate",
         "--features",
-        "sid-testkit/rig",
+        FEATURES,
     ]))
 }

@@ -22,6 +22,7 @@ Prints figures with their targets and ends in a table; a missed target is a fail
   --full    the sizes of docs/torture.md, within an hour; the figures are written there
   --store   only on this store
   --seed    what everything drawn by lot follows from; each torture prints its own
+  --keep    leave the servers' folders with their logs
   --list    only name them
 
   simulate  replicas, store, models, clocks, network and clients in one thread from one seed: 500 seeds, 10,000
@@ -32,7 +33,7 @@ Prints figures with their targets and ends in a table; a missed target is a fail
 pub(crate) const NEEDS: &[Group] = &[Group::Postgres, Group::PgBouncer, Group::FakeTime];
 
 pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
-    let (is_full, is_list) = (args.flag("--full"), args.flag("--list"));
+    let (is_full, is_list, keeps) = (args.flag("--full"), args.flag("--list"), args.flag("--keep"));
     let (store, seed) = (args.value("--store")?, args.number("--seed")?);
     let mut names: Vec<String> = std::iter::from_fn(|| args.word()).collect();
     args.finish()?;
@@ -49,6 +50,9 @@ pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
     let mut options = names.clone();
     for (name, value) in [("--store", store), ("--seed", seed.map(|s| s.to_string()))] {
         options.extend(value.into_iter().flat_map(|value| [name.to_owned(), value]));
+    }
+    if keeps {
+        options.push("--keep".into());
     }
     if is_list {
         options.push("--list".into());

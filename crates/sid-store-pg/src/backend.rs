@@ -10,12 +10,14 @@ use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use uuid::Uuid;
 
+use crate::call::Call;
 use crate::config::PgConfig;
 use crate::error::{Result, missing, unavailable};
 use crate::events::Watchers;
+use crate::known::KnownConversations;
 use crate::partitions::Partitions;
 use crate::schema;
-use crate::tx::{Opening, Statement, Tx};
+use crate::tx::{Opening, Tx};
 use crate::vectors::Vectors;
 use crate::visibility::Viewer;
 
@@ -31,6 +33,7 @@ struct Inner {
     partitions: Partitions,
     vectors: Option<Vectors>,
     watchers: Arc<Watchers>,
+    known: KnownConversations,
     /// Tenants that are known to be there; they never go.
     tenants: RwLock<HashSet<TenantId>>,
     /// The tenant that the last claim's look ended at.
@@ -76,7 +79,7 @@ impl PgStore {
 
     async fn with(config: PgConfig, clock: Option<Arc<dyn Clock>>) -> Result<Self, StoreError> {
         let options = options(&config.url)?;
-        schema::check(options.clone(), config.acquire_timeout, config.prepared_statements).await?;
+        schema::check(options.clone(), config.acquire_timeout).await?;
         let pool = PgPoolOptions::new()
             .max_connections(config.connections.max(1))
             .min_connections(0)
@@ -91,6 +94,7 @@ impl PgStore {
             partitions,
             vectors: None,
             watchers: Arc::default(),
+            known: KnownConversations::default(),
             tenants: RwLock::default(),
             claimed_at: Mutex::new(Uuid::nil()),
         };
@@ -117,10 +121,6 @@ impl PgStore {
         &self.0.config
     }
 
-    pub(crate) fn pool(&self) -> &PgPool {
-        &self.0.pool
-    }
-
     pub(crate) fn partitions(&self) -> &Partitions {
         &self.0.partitions
     }
@@ -133,19 +133,28 @@ impl PgStore {
         &self.0.watchers
     }
 
+    pub(crate) fn known(&self) -> &KnownConversations {
+        &self.0.known
+    }
+
     pub(crate) fn claimed_at(&self) -> &Mutex<Uuid> {
         &self.0.claimed_at
     }
 
+    /// The test suite's time, if it owns it.
+    pub(crate) fn test_time(&self) -> Option<Timestamp> {
+        self.0.clock.as_ref().map(|clock| clock.now())
+    }
+
     /// The test suite's time, as statements are told it; null = the database's own.
     pub(crate) fn clock(&self) -> Option<String> {
-        self.0.clock.as_ref().map(|clock| clock.now().to_string())
+        self.test_time().map(|now| now.to_string())
     }
 
     fn opening(&self, is_reading: bool, patience: u32) -> Opening {
         let config = &self.0.config;
         Opening {
-            clock: self.0.clock.as_ref().map(|clock| clock.now()),
+            clock: self.test_time(),
             statement_ms: (config.statement_timeout * patience).as_millis(),
             lock_ms: config.lock_timeout.as_millis(),
             is_reading,
@@ -173,9 +182,9 @@ impl PgStore {
         Tx::begin(&self.0.pool, tenant.uuid(), &self.opening(true, 10)).await
     }
 
-    /// A call of one of the database's functions that is its own transaction: one round trip.
-    pub(crate) fn call(&self, sql: &'static str) -> Statement {
-        sqlx::query(sql).persistent(self.0.config.prepared_statements)
+    /// A call of one of the database's functions that is its own transaction.
+    pub(crate) fn call(&self, sql: &'static str) -> Call {
+        Call::new(sql, &self.0.pool, self.0.config.prepared_statements)
     }
 
     /// Runs a call that is its own transaction, and gives it up when no answer comes: the server may be gone without a word.
@@ -223,7 +232,7 @@ impl PgStore {
         if let Some(clock) = &self.0.clock {
             return Ok(clock.now());
         }
-        let row = self.call("SELECT clock_timestamp()").fetch_one(&self.0.pool).await?;
+        let row = self.call("SELECT clock_timestamp()").fetch_one().await?;
         crate::codec::Columns::time(&row, 0)
     }
 }

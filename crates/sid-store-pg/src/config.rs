@@ -23,7 +23,7 @@ pub struct PgConfig {
     /// How long a statement waits for a lock. Default 2 s.
     pub lock_timeout: Duration,
     /// Whether statements stay prepared on their connection. Default `true`; `false` behind a PgBouncer before 1.21 in transaction mode
-    /// (one more round trip per statement).
+    /// (one more round trip per statement, and three for those that are a transaction of their own).
     pub prepared_statements: bool,
     /// Records of one partition that search keeps in memory, the newest. Default 131,072. Older ones are found through word lists in the
     /// database.

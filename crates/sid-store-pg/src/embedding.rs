@@ -48,7 +48,7 @@ impl EmbeddingIndex for PgStore {
             .call("SELECT o_tenant, o_kind, o_a, o_b, o_record, o_id, o_speaker, o_text FROM sid.pending($1, $2)")
             .bind(clean(&generation.0).into_owned())
             .bind(limit(most))
-            .fetch_all(self.pool())
+            .fetch_all()
             .await
             .map_err(Fault::Sql)?;
         let jobs: Result<Vec<EmbedJob>> = rows.iter().map(job).collect();
@@ -137,7 +137,7 @@ async fn put(store: &PgStore, generation: &GenerationId, vectors: Vec<NewVectors
         .call("SELECT o_id, o_dimensions FROM sid.open_generation($1, $2)")
         .bind(clean(&generation.0).into_owned())
         .bind(first.and_then(|d| i32::try_from(d).ok()))
-        .fetch_one(store.pool())
+        .fetch_one()
         .await?;
     let number = row.number(0)?;
     let stored: Option<i32> = sqlx::Row::try_get_unchecked(&row, 1)?;
@@ -151,7 +151,7 @@ async fn put(store: &PgStore, generation: &GenerationId, vectors: Vec<NewVectors
         let outcome = put_of_tenant(store, &mut tx, number, vectors).await;
         tx.finish(outcome).await?;
     }
-    store.call("SELECT sid.advance_generation($1)").bind(number).execute(store.pool()).await?;
+    store.call("SELECT sid.advance_generation($1)").bind(number).fetch_all().await?;
     Ok(())
 }
 

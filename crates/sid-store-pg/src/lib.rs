@@ -4,6 +4,7 @@
 mod archival;
 mod backend;
 mod blocks;
+mod call;
 mod codec;
 mod config;
 mod deep;
@@ -14,6 +15,7 @@ mod erase;
 mod error;
 mod events;
 mod journal;
+mod known;
 mod outbox;
 mod paging;
 mod partitions;

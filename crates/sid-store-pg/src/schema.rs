@@ -29,9 +29,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What migrations hold while they run, so that two never do at once: `Sid pg` in ASCII.
 const LOCK: i64 = 0x5369_6420_7067;
 
+/// Asks the catalogue's tables, not its caches: those may be as old as the transaction, which has waited for another migration.
+const IS_THERE: &str = "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'sid' AND c.relname = 'schema_version')";
+
 /// The schema's version; 0 = there is none.
 async fn version(conn: &mut PgConnection) -> Result<u32> {
-    let row = sqlx::raw_sql("SELECT to_regclass('sid.schema_version') IS NOT NULL").fetch_one(&mut *conn).await?;
+    let row = sqlx::raw_sql(IS_THERE).fetch_one(&mut *conn).await?;
     if !row.try_get::<bool, _>(0)? {
         return Ok(0);
     }
@@ -135,9 +139,9 @@ pub(crate) async fn admit(options: PgConnectOptions, role: &str) -> Result<(), S
 
 /// Looks whether this program can work with the database, as this role. On a connection of its own, because a pool would try a server that
 /// refuses it again and again, and would not say why.
-pub(crate) async fn check(options: PgConnectOptions, patience: Duration, is_persistent: bool) -> Result<(), StoreError> {
+pub(crate) async fn check(options: PgConnectOptions, patience: Duration) -> Result<(), StoreError> {
     let mut conn = connect(options, patience).await?;
-    let outcome = check_on(&mut conn, is_persistent).await;
+    let outcome = check_on(&mut conn).await;
     let _ = conn.close().await;
     outcome
 }
@@ -151,7 +155,7 @@ async fn connect(options: PgConnectOptions, patience: Duration) -> Result<PgConn
     }
 }
 
-async fn check_on(conn: &mut PgConnection, is_persistent: bool) -> Result<(), StoreError> {
+async fn check_on(conn: &mut PgConnection) -> Result<(), StoreError> {
     let known = STEPS.len() as u32;
     let found = version(conn).await.map_err(|fault| match fault {
         // The schema is there and nobody has let this role in.
@@ -169,14 +173,14 @@ async fn check_on(conn: &mut PgConnection, is_persistent: bool) -> Result<(), St
             "the database has schema {found}, this version of Sid needs {known}: run `sid-server migrate` before the new servers start"
         )));
     }
-    let row = sqlx::query(
+    // The simple protocol: one message, whatever pooler stands in between.
+    let row = sqlx::raw_sql(
         "SELECT r.rolsuper OR r.rolbypassrls, pg_has_role(r.oid, 'sid_app', 'MEMBER'),
             EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                 WHERE n.nspname = 'sid' AND c.relname = 'messages' AND pg_has_role(r.oid, c.relowner, 'MEMBER')),
             current_setting('server_version_num')::int, current_setting('server_encoding')
          FROM pg_roles r WHERE r.rolname = current_user",
     )
-    .persistent(is_persistent)
     .fetch_one(conn)
     .await
     .map_err(Fault::Sql)?;

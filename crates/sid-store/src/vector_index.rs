@@ -122,7 +122,7 @@ pub struct PointPage {
 /// answer: it only has to say what it holds ([`count`](Self::count), [`scroll`](Self::scroll)), so that it can be repaired.
 ///
 /// What a method has answered `Ok` to is seen by the calls after it, from every process. Errors: `Unavailable` (no answer, or none in time; the
-/// call may have had its effect), `Invalid` (vectors of another length than the generation's; a wrong key or version), `NotFound` (the index
+/// call may have had its effect), `Invalid` (vectors of another length than the generation's), `Setup` (a wrong key), `NotFound` (the index
 /// has no such generation).
 #[async_trait]
 pub trait VectorIndex: Send + Sync + std::fmt::Debug {

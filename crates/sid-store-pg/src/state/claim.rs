@@ -59,7 +59,7 @@ async fn grant(store: &PgStore, worker: WorkerId, want: usize, ttl: Duration) ->
         .bind(i32::try_from(want).unwrap_or(1_000).min(1_000))
         .bind(ttl_micros(ttl))
         .bind(after);
-    let rows = store.timely(call.fetch_all(store.pool())).await?;
+    let rows = store.timely(call.fetch_all()).await?;
     let mut granted = Vec::with_capacity(rows.len());
     for row in &rows {
         let tenant: TenantId = row.id(0)?;

@@ -27,6 +27,12 @@ pub(super) async fn commit(store: &PgStore, lease: &Lease, commit: Commit) -> Re
     let tenant = lease.scope.tenant();
     let is_plain = !commit.effects.iter().any(|e| matches!(e, Effect::EditBlock(_) | Effect::InsertPassage(_)));
     if is_plain {
+        if let Some(peek) = store.recall_peek(tenant, &question)
+            && let Ok(Decision::Write(write)) = decide(store, lease, peek, commit.clone(), None).await
+            && let Ok(true) = store.put(None, write.0).await
+        {
+            return Ok(write.1);
+        }
         let peek = store.peek(None, tenant, &question).await?;
         match decide(store, lease, peek, commit.clone(), None).await? {
             Decision::Repeated(committed) => return Ok(committed),
@@ -79,8 +85,8 @@ async fn decide(store: &PgStore, lease: &Lease, mut peek: Peek, commit: Commit, 
     let Some((mut draft, head)) = Draft::new(store, peek)? else { return Err(fenced(lease, None).into()) };
     let is_held = draft.holds(lease);
     let epoch = draft.conv.epoch;
-    let Some(run) = run.filter(|r| r.conv == draft.conv.id) else { return Err(fenced(lease, Some(epoch)).into()) };
-    let mut journal = run.journal(draft.conv.agent)?;
+    let run = run.filter(|r| r.run.conversation == draft.conv.id);
+    let Some(mut journal) = run else { return Err(fenced(lease, Some(epoch)).into()) };
     if (1..=journal.run.commits).contains(&commit.number) {
         // The answer to a commit may get lost, and with it the news that the lease has ended.
         let is_own = is_held || journal.commit_epoch == lease.epoch;

@@ -39,7 +39,7 @@ pub(crate) async fn remove(tx: &mut Tx, part: i64, what: Removal) -> Result<()> 
 
 /// Partitions from which something must go.
 pub(super) async fn due(store: &PgStore, most: i64) -> Result<Vec<(TenantId, i64)>> {
-    let rows = store.call("SELECT o_tenant, o_part FROM sid.index_removals_due($1)").bind(most).fetch_all(store.pool()).await?;
+    let rows = store.call("SELECT o_tenant, o_part FROM sid.index_removals_due($1)").bind(most).fetch_all().await?;
     rows.iter().map(|row| Ok((row.id(0)?, row.int(1)?))).collect()
 }
 

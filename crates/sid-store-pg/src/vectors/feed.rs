@@ -34,8 +34,7 @@ pub(crate) async fn tell(store: &PgStore, tx: &mut Tx, part: i64) -> Result<()> 
 
 /// All generations that have vectors.
 pub(super) async fn generations(store: &PgStore) -> Result<Vec<Live>> {
-    let rows =
-        store.call("SELECT name, id, dimensions FROM sid.generations WHERE dimensions IS NOT NULL ORDER BY id").fetch_all(store.pool());
+    let rows = store.call("SELECT name, id, dimensions FROM sid.generations WHERE dimensions IS NOT NULL ORDER BY id").fetch_all();
     let live = |row: &PgRow| {
         Ok(Live {
             name: GenerationId(row.text(0)?),
@@ -58,7 +57,7 @@ pub(super) async fn ensure(store: &PgStore, index: &dyn VectorIndex, live: &Live
         None => {
             // The marks first: who dies in between leaves marks that say too little, never too much.
             let call = store.call("SELECT sid.index_is_empty($1)").bind(live.number);
-            let again = call.fetch_one(store.pool()).await?.count(0)?;
+            let again = call.fetch_one().await?.count(0)?;
             index.make_generation(&live.name, live.dimensions).await?;
             tracing::info!(generation = live.name.0, partitions = again, "the vector index begins empty; it is fed from the database");
             Ok(())
@@ -71,7 +70,15 @@ pub(super) async fn feed(store: &PgStore, index: &dyn VectorIndex, live: &Live, 
     loop {
         let mut tx = store.begin_long(tenant).await?;
         let Some(mark) = enter(store, &mut tx, live.number, part).await? else { return Ok(true) };
-        let Mark::Held(indexed_to) = mark else { return Ok(false) };
+        let indexed_to = match mark {
+            Mark::Held(indexed_to) => indexed_to,
+            Mark::Elsewhere => return Ok(false),
+            // The partition's lock is not held while the index is written to.
+            Mark::Made => {
+                tx.commit().await?;
+                continue;
+            }
+        };
         let points = behind(&mut tx, live.number, part, indexed_to).await?;
         let Some(last) = points.last().map(|(change, _)| *change) else { return Ok(true) };
         let points: Vec<VectorPoint> = points.into_iter().filter_map(|(_, point)| point).collect();
@@ -90,6 +97,8 @@ enum Mark {
     Held(i64),
     /// Another process holds it.
     Elsewhere,
+    /// It is new, and to be committed.
+    Made,
 }
 
 /// Takes the partition's mark. `None`: the partition is gone, or too small for the index.
@@ -110,8 +119,8 @@ async fn enter(store: &PgStore, tx: &mut Tx, generation: i32, part: i64) -> Resu
         return Ok(None);
     }
     let query = tx.query("INSERT INTO sid.index_marks (tenant, part, generation) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING");
-    let made = query.bind(tx.tenant).bind(part).bind(generation).execute(tx.conn()).await?.rows_affected();
-    Ok(Some(if made == 1 { Mark::Held(-1) } else { Mark::Elsewhere }))
+    query.bind(tx.tenant).bind(part).bind(generation).execute(tx.conn()).await?;
+    Ok(Some(Mark::Made))
 }
 
 const POINTS: &str = "SELECT v.change, v.rid, v.chunk, v.vector, coalesce(m.at, p.at, d.start::timestamp AT TIME ZONE 'UTC'), m.conv, m.seq, m.role, v.tenant, v.part
@@ -169,7 +178,7 @@ pub(super) const fn kind_number(kind: RecordKind) -> i16 {
 
 /// Partitions with news, and the last row that says so.
 pub(super) async fn work(store: &PgStore, most: i64) -> Result<Vec<(TenantId, i64, i64)>> {
-    let rows = store.call("SELECT o_tenant, o_part, o_upto FROM sid.index_work($1)").bind(most).fetch_all(store.pool()).await?;
+    let rows = store.call("SELECT o_tenant, o_part, o_upto FROM sid.index_work($1)").bind(most).fetch_all().await?;
     rows.iter().map(|row| Ok((row.id(0)?, row.int(1)?, row.int(2)?))).collect()
 }
 

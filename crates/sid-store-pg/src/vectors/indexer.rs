@@ -36,6 +36,18 @@ pub struct Indexer {
     reconcile_every: Duration,
 }
 
+/// Keeps a failure that concerns one thing alone for later; one that concerns everything ends the round.
+fn alone<T>(outcome: Result<T>, failed: &mut Option<StoreError>) -> Result<Option<T>, StoreError> {
+    match outcome.map_err(StoreError::from) {
+        Ok(value) => Ok(Some(value)),
+        Err(error @ StoreError::Unavailable { .. }) => Err(error),
+        Err(error) => {
+            failed.get_or_insert(error);
+            Ok(None)
+        }
+    }
+}
+
 /// What one round has done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Round {
@@ -65,18 +77,23 @@ impl Indexer {
             loop {
                 let is_due = |last: Option<tokio::time::Instant>, period| last.is_none_or(|last| last.elapsed() >= period);
                 let outcome = async {
+                    let mut failed = None;
                     if is_due(looked, LOOK) {
-                        self.ensure_all().await?;
+                        failed = self.ensure_all().await?;
                         looked = Some(tokio::time::Instant::now());
                     }
                     if is_due(reconciled, self.reconcile_every) {
-                        let drift = self.repair().await?;
-                        reconciled = Some(tokio::time::Instant::now());
-                        if !drift.is_none() {
-                            tracing::warn!(?drift, "the vector index differed from the database and was repaired");
+                        match self.repair().await {
+                            Ok(drift) if !drift.is_none() => {
+                                tracing::warn!(?drift, "the vector index differed from the database and was repaired");
+                            }
+                            Err(error) if error.is_transient() => return Err(error),
+                            _ => {}
                         }
+                        reconciled = Some(tokio::time::Instant::now());
                     }
-                    self.round().await.map_err(StoreError::from)
+                    let round = self.round().await?;
+                    failed.map_or(Ok(round), Err)
                 };
                 pause = match outcome.await {
                     Ok(Round { did: 0, .. }) => PAUSE,
@@ -100,40 +117,42 @@ impl Indexer {
     ///
     /// Errors: those of the store and of the index; what was done until then stays done.
     pub async fn catch_up(&self) -> Result<(), StoreError> {
-        self.ensure_all().await?;
+        let failed = self.ensure_all().await?;
         loop {
             match self.round().await? {
-                Round { did: 0, left: 0 } => return Ok(()),
+                Round { did: 0, left: 0 } => return failed.map_or(Ok(()), Err),
                 Round { did: 0, .. } => tokio::time::sleep(PAUSE / 10).await,
                 Round { .. } => {}
             }
         }
     }
 
-    /// Looks whether the index has all generations that were fed into it, and makes those that it lacks.
-    async fn ensure_all(&self) -> Result<Vec<Live>, StoreError> {
-        let live = feed::generations(&self.store).await?;
+    /// Looks whether the index has all generations that were fed into it, and makes those that it lacks. Answers what is wrong with one of
+    /// them, if that does not concern the others.
+    async fn ensure_all(&self) -> Result<Option<StoreError>, StoreError> {
+        let mut failed = None;
         if let Some(vectors) = self.store.vectors() {
-            for live in &live {
-                feed::ensure(&self.store, &**vectors.index(), live).await?;
+            for live in feed::generations(&self.store).await? {
+                alone(feed::ensure(&self.store, &**vectors.index(), &live).await, &mut failed)?;
             }
         }
-        Ok(live)
+        Ok(failed)
     }
 
-    async fn round(&self) -> Result<Round> {
+    /// Errors: what concerns one partition or generation alone is told when all others were looked at.
+    async fn round(&self) -> Result<Round, StoreError> {
         let Some(vectors) = self.store.vectors() else { return Ok(Round::default()) };
         let live = feed::generations(&self.store).await?;
-        let mut round = Round::default();
+        let (mut round, mut failed) = (Round::default(), None);
         for (tenant, part) in erasures::due(&self.store, ROUND).await? {
-            let left = erasures::sweep(&self.store, &live, tenant, part).await?;
+            let left = alone(erasures::sweep(&self.store, &live, tenant, part).await, &mut failed)?.unwrap_or(1);
             round.left += usize::from(left > 0);
             round.did += usize::from(left == 0);
         }
         for (tenant, part, upto) in feed::work(&self.store, ROUND).await? {
             let mut is_done = true;
             for live in &live {
-                is_done &= self.feed(&**vectors.index(), live, tenant, part).await?;
+                is_done &= alone(self.feed(&**vectors.index(), live, tenant, part).await, &mut failed)?.unwrap_or(false);
             }
             if is_done {
                 feed::done(&self.store, tenant, part, upto).await?;
@@ -141,7 +160,7 @@ impl Indexer {
             round.left += usize::from(!is_done);
             round.did += usize::from(is_done);
         }
-        Ok(round)
+        failed.map_or(Ok(round), Err)
     }
 
     async fn feed(&self, index: &dyn sid_store::VectorIndex, live: &Live, tenant: sid_types::TenantId, part: i64) -> Result<bool> {
@@ -165,7 +184,7 @@ impl Indexer {
     pub async fn repair(&self) -> Result<Drift, StoreError> {
         self.ensure_all().await?;
         let call = self.store.call("SELECT sid.index_enlist($1)").bind(self.store.config().vector_index_from as i64);
-        call.execute(self.store.pool()).await.map_err(Fault::Sql)?;
+        call.fetch_one().await.map_err(Fault::Sql)?;
         let drift = super::reconcile::reconcile(self, true).await?;
         self.catch_up().await?;
         Ok(drift)

@@ -94,14 +94,14 @@ impl PgStore {
     /// it. What the index holds is not touched. Answers how many partitions were in it.
     pub async fn forget_vector_index(&self) -> Result<u64, StoreError> {
         let call = self.call("SELECT sid.index_forget()");
-        Ok(call.fetch_one(self.pool()).await.map_err(Fault::Sql)?.count(0)?)
+        Ok(call.fetch_one().await.map_err(Fault::Sql)?.count(0)?)
     }
 
     /// How the vector index is doing; `None` if there is none. For metrics: `waits_since` is the lag.
     pub async fn vector_status(&self) -> Result<Option<VectorStatus>, StoreError> {
         let Some(vectors) = self.vectors() else { return Ok(None) };
         let call = self.call("SELECT o_waiting, o_waits_since, o_removals, o_removals_since FROM sid.index_lag()");
-        let row = call.fetch_one(self.pool()).await.map_err(Fault::Sql)?;
+        let row = call.fetch_one().await.map_err(Fault::Sql)?;
         Ok(Some(VectorStatus {
             is_answering: !vectors.is_resting(),
             fallbacks: vectors.fallbacks.load(Ordering::Relaxed),

@@ -44,11 +44,16 @@ pub(super) async fn reconcile(indexer: &Indexer, is_repairing: bool) -> Result<D
     let mut drift = Drift::default();
     let Some(vectors) = store.vectors() else { return Ok(drift) };
     for live in feed::generations(store).await? {
-        let is_there = vectors.index().dimensions(&live.name).await?.is_some();
+        let is_there = match vectors.index().dimensions(&live.name).await? {
+            None => false,
+            Some(found) if found == live.dimensions => true,
+            // Of another database: whoever feeds it says so.
+            Some(_) => continue,
+        };
         let mut after = (Uuid::nil(), -1);
         loop {
             let call = store.call("SELECT o_tenant, o_part FROM sid.index_partitions($1, $2, $3, $4)").bind(live.number);
-            let rows = call.bind(after.0).bind(after.1).bind(PARTITIONS).fetch_all(store.pool()).await?;
+            let rows = call.bind(after.0).bind(after.1).bind(PARTITIONS).fetch_all().await?;
             for row in &rows {
                 let (tenant, part): (TenantId, i64) = (row.id(0)?, row.int(1)?);
                 after = (tenant.uuid(), part);

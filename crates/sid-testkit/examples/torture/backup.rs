@@ -13,7 +13,7 @@ use sid_testkit::rig::{Api, DATABASE, Fleet, FleetPlan, Load, LoadPlan, Server, 
 use crate::{Context, Sheet};
 
 pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
-    let mut fleet = FleetPlan::new(&context.options.server, context.store).start().await?;
+    let mut fleet = context.fleet().start().await?;
     let operator = fleet.api();
     let api = operator.make_tenant("torture").await?;
     let conversations = api.make_conversations(8, 2).await?;

@@ -10,7 +10,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use reqwest::Method;
 use serde_json::{Value, json};
-use sid_testkit::rig::{Api, Fleet, FleetPlan};
+use sid_testkit::rig::{Api, Fleet};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -31,7 +31,7 @@ struct Counts {
 
 pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
     let requests = context.size(3_000, 20_000);
-    let mut fleet = FleetPlan::new(&context.options.server, context.store).set("store.connections", POOL).start().await?;
+    let mut fleet = context.fleet().set("store.connections", POOL).start().await?;
     let api = fleet.api().make_tenant("torture").await?;
     let conversation = {
         api.make_agent("agent").await?;

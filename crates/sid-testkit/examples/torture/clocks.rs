@@ -7,13 +7,13 @@ use reqwest::Method;
 use serde_json::json;
 use sid_testkit::rig::api::messages_path;
 use sid_testkit::rig::check::{Depth, examine, settled};
-use sid_testkit::rig::{FleetPlan, Load, LoadPlan};
+use sid_testkit::rig::{Load, LoadPlan};
 
 use crate::{Context, Sheet};
 
 pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
     let library = context.options.faketime.clone().context("--faketime names libfaketime.so.1: `cargo xtask setup faketime` fetches it")?;
-    let mut fleet = FleetPlan::new(&context.options.server, context.store).replicas(3).prepare().await?;
+    let mut fleet = context.fleet().replicas(3).prepare().await?;
     let folder = fleet.folder().to_owned();
     let set = |server: usize, offset: &str| std::fs::write(folder.join(format!("clock{server}")), offset);
     for (at, offset) in ["+0", "+3600", "-3600"].into_iter().enumerate() {

@@ -8,7 +8,7 @@ use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use sid_testkit::postgres::Stop;
 use sid_testkit::rig::check::{Depth, examine, settled};
-use sid_testkit::rig::{Fleet, FleetPlan, Load, LoadPlan, percentile};
+use sid_testkit::rig::{Fleet, Load, LoadPlan, percentile};
 
 use crate::{Context, Sheet};
 
@@ -18,7 +18,7 @@ pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
     ways.extend(vec![Stop::Immediate; context.size(1, 5)]);
     let mut rng = SmallRng::seed_from_u64(context.seed);
     ways.shuffle(&mut rng);
-    let mut fleet = FleetPlan::new(&context.options.server, context.store).replicas(2).start().await?;
+    let mut fleet = context.fleet().replicas(2).start().await?;
     let api = fleet.api().make_tenant("torture").await?;
     let conversations = api.make_conversations(16, 4).await?;
     let ledger = fleet.ledger()?;

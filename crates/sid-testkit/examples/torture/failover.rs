@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use sid_testkit::postgres::{OwnCluster, Stop};
 use sid_testkit::rig::check::{Depth, examine, settled};
-use sid_testkit::rig::{DATABASE, Fleet, FleetPlan, Load, LoadPlan, Proxy, ROLE, percentile};
+use sid_testkit::rig::{DATABASE, Fleet, Load, LoadPlan, Proxy, ROLE, percentile};
 
 use crate::database::first_success;
 use crate::{Context, Sheet};
@@ -31,7 +31,7 @@ async fn failovers(
     is_synchronous: bool,
     rto: &mut Vec<f64>,
 ) -> Result<Vec<sid_testkit::checker::Violation>> {
-    let mut fleet = FleetPlan::new(&context.options.server, context.store).replicas(2).prepare().await?;
+    let mut fleet = context.fleet().replicas(2).prepare().await?;
     let primary = fleet.postgres.as_ref().context("the store is a Postgres")?;
     let proxy = Proxy::start(primary.address(), context.seed).await?;
     let url = primary.url_at(proxy.address(), ROLE, DATABASE);
@@ -49,13 +49,13 @@ async fn failovers(
         tokio::time::sleep(Duration::from_secs(2)).await;
         if !is_synchronous {
             // It falls behind, as standbys do.
-            standby.freeze();
+            standby.sql("postgres", "ALTER SYSTEM SET primary_conninfo = ''")?;
+            standby.sql("postgres", "SELECT pg_reload_conf()")?;
             tokio::time::sleep(Duration::from_secs(2)).await;
         }
         let began = Instant::now();
         let old = fleet.postgres.take().context("a primary")?;
         old.stop(Stop::Kill);
-        standby.thaw();
         standby.promote()?;
         proxy.aim(standby.address());
         proxy.cut();

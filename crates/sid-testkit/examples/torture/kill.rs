@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
-use sid_testkit::rig::check::{Depth, examine, settled};
+use sid_testkit::checker::{Entry, check};
+use sid_testkit::rig::check::{Depth, dump, settled};
 use sid_testkit::rig::{FleetPlan, Load, LoadPlan, percentile};
 
 use crate::{Context, Sheet};
@@ -19,7 +20,7 @@ const REST_EVERY: usize = 10;
 pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
     let (times, patient) = context.size((20, 1), (200, 5));
     let sizes = context.size((16, 4), (64, 8));
-    let plan = FleetPlan::new(&context.options.server, context.store);
+    let plan = context.fleet();
     let hasty = plan.clone().set("engine.lease_ttl_ms", 2_000).set("engine.poll_ms", 200);
     let mut ready = kills(context, sheet, &hasty, sizes, times, "lease of 2 s").await?;
     // The lease is the default's: that is what the target is about.
@@ -63,11 +64,16 @@ async fn kills(
     }
     let tally = load.stop().await;
     settled(&api, &conversations, TERMINAL).await?;
-    let found = examine(&api, &conversations, ledger.entries(), Depth::default()).await?;
+    let mut all = dump(&api, &conversations, ledger.entries(), Depth::default()).await?;
+    let found = check(&all);
+    // What nobody ever sent: a checker that misses it would prove nothing.
+    all.ledger.push(Entry { conversation: conversations[0].clone(), text: "forged".into(), ..Entry::default() });
+    let forged = check(&all).iter().filter(|v| v.detail.ends_with("`forged` is lost")).count();
     sheet.fact(&format!("kills with a {lease}, acknowledged messages"), format!("{times}, {}", ledger.len()));
     sheet.fact("answers that were none, and were asked for again", tally.shown());
     sheet.nothing("wrong answers", &tally.wrong);
     sheet.invariants(&found);
+    sheet.exactly("entries forged into the ledger that the checker reports as lost", 1, forged as u64);
     let what = format!("slowest run terminal after a restart, {lease}");
     sheet.at_most(&what, TERMINAL.as_secs_f64(), percentile(&mut terminal, 1.0), "s");
     Ok(ready)

@@ -28,7 +28,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use futures::future::LocalBoxFuture;
-use sid_testkit::rig::StoreKind;
+use sid_testkit::rig::{FleetPlan, StoreKind};
 
 use options::Options;
 use sheet::Sheet;
@@ -52,6 +52,11 @@ struct Context {
 }
 
 impl Context {
+    /// One server on the torture's store.
+    fn fleet(&self) -> FleetPlan {
+        FleetPlan { keep: self.options.keep, ..FleetPlan::new(&self.options.server, self.store) }
+    }
+
     /// A size: that of the quick form, or that of the full one.
     fn size<T>(&self, quick: T, full: T) -> T {
         if self.options.is_full { full } else { quick }

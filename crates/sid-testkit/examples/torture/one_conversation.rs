@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use sid_testkit::rig::check::{Depth, examine, settled};
-use sid_testkit::rig::{FleetPlan, Load, LoadPlan, percentile};
+use sid_testkit::rig::{Load, LoadPlan, percentile};
 
 use crate::{Context, Sheet};
 
@@ -12,7 +12,7 @@ pub(crate) const SENDERS: usize = 64;
 pub(crate) const EACH: usize = 20;
 
 pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
-    let mut plan = FleetPlan::new(&context.options.server, context.store).replicas(context.size(2, 3));
+    let mut plan = context.fleet().replicas(context.size(2, 3));
     plan.model.delay = Duration::from_millis(5);
     let mut fleet = plan.set("server.queue_depth", SENDERS * EACH).start().await?;
     storm(context, sheet, &mut fleet).await

@@ -29,6 +29,8 @@ pub(crate) struct Options {
     pub(crate) faketime: Option<PathBuf>,
     /// The page that figures are written to.
     pub(crate) page: Option<PathBuf>,
+    /// Whether the folders of fleets, with their logs, are left behind.
+    pub(crate) keep: bool,
     /// Whether only the names are wanted.
     pub(crate) is_list: bool,
 }
@@ -40,6 +42,7 @@ impl Options {
             let mut value = || arguments.next().ok_or_else(|| format!("{name} needs a value"));
             match name.as_str() {
                 "--full" => options.is_full = true,
+                "--keep" => options.keep = true,
                 "--list" => options.is_list = true,
                 "--seed" => options.seed = Some(value()?.parse().map_err(|_| "--seed wants a number".to_owned())?),
                 "--server" => options.server = value()?.into(),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use parking_lot::Mutex;
 use sid_testkit::rig::check::{is_terminal, settled};
-use sid_testkit::rig::{Api, FleetPlan, percentile};
+use sid_testkit::rig::{Api, percentile};
 use tokio::task::JoinSet;
 
 use crate::{Context, Sheet};
@@ -27,7 +27,7 @@ struct Answers {
 pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
     let (calm, storm) = context.size((6, 12), (15, 60));
     let (calm, storm) = (Duration::from_secs(calm), Duration::from_secs(storm));
-    let mut fleet = FleetPlan::new(&context.options.server, context.store).set("server.max_runs", CAPACITY * 2).start().await?;
+    let mut fleet = context.fleet().set("server.max_runs", CAPACITY * 2).start().await?;
     let operator = fleet.api();
     let loud = operator.make_tenant("loud").await?;
     let loud_talks = loud.make_conversations(CAPACITY * 4, 8).await?;
@@ -83,7 +83,8 @@ async fn senders(talks: &[(Api, String)], name: &str, time: Duration, pause: Dur
     let answers: Arc<Answers> = Arc::default();
     let is_over = Arc::new(AtomicBool::new(false));
     let mut tasks = JoinSet::new();
-    for (api, conversation) in talks.clone() {
+    for (api, conversation) in talks {
+        let (api, conversation) = (api.clone(), conversation.clone());
         let (answers, is_over, name) = (Arc::clone(&answers), Arc::clone(&is_over), name.to_owned());
         tasks.spawn(async move {
             for n in 0.. {

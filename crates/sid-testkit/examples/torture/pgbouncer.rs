@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use sid_testkit::rig::{DATABASE, FleetPlan, ROLE};
+use sid_testkit::rig::{DATABASE, ROLE};
 
 use crate::one_conversation::{EACH, SENDERS, storm};
 use crate::{Context, Sheet};
@@ -17,7 +17,7 @@ const POOL: usize = 4;
 
 pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
     let program = context.options.pgbouncer.clone().context("--pgbouncer names the program: `cargo xtask setup pgbouncer` fetches it")?;
-    let plan = FleetPlan::new(&context.options.server, context.store).replicas(2).set("server.queue_depth", SENDERS * EACH);
+    let plan = context.fleet().replicas(2).set("server.queue_depth", SENDERS * EACH);
     let mut fleet = plan.set("store.prepared_statements", false).prepare().await?;
     let database = fleet.postgres.as_ref().context("the store is a Postgres")?.address();
     let mut bouncer = Bouncer::start(&program, fleet.folder(), database.port())?;

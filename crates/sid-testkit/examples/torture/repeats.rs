@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sid_testkit::rig::api::messages_path;
 use sid_testkit::rig::check::{Depth, examine, settled};
-use sid_testkit::rig::{Api, Failure, Faults, FleetPlan, Proxy};
+use sid_testkit::rig::{Api, Failure, Faults, Proxy};
 
 use crate::{Context, Sheet};
 
@@ -27,7 +27,7 @@ struct Kind {
 
 pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
     let rounds = context.size(3, 15);
-    let fleet = FleetPlan::new(&context.options.server, context.store).replicas(context.size(2, 3)).start().await?;
+    let fleet = context.fleet().replicas(context.size(2, 3)).start().await?;
     let api = fleet.api().make_tenant("torture").await?;
     let conversations = api.make_conversations(1, 1).await?;
     let mut proxies = Vec::new();
@@ -131,18 +131,19 @@ fn kinds(round: usize, conversation: &str) -> Vec<Kind> {
             other: json!({"owner": owner, "label": name("another-block")}),
             listed: listed("/blocks?owner_type=agent&agent=@agent0", quoted(&name("block"))),
         },
+        // With a time of its own: a passage without one is told the moment of whichever copy was stored last.
         Kind {
             name: "passage",
             path: "/passages".into(),
-            body: json!({"owner": owner, "text": name("passage")}),
+            body: json!({"owner": owner, "text": name("passage"), "at": "2026-01-01T00:00:00Z"}),
             other: json!({"owner": owner, "text": name("another-passage")}),
             listed: listed("/passages?owner_type=agent&agent=@agent0", quoted(&name("passage"))),
         },
         Kind {
             name: "import",
             path: format!("/conversations/{conversation}/import"),
-            body: json!({"messages": [{"role": "user", "text": name("import"), "at": "2026-01-01T00:00:00Z"}]}),
-            other: json!({"messages": [{"role": "user", "text": name("another-import"), "at": "2026-01-01T00:00:00Z"}]}),
+            body: json!({"messages": [{"role": "user", "text": name("import")}]}),
+            other: json!({"messages": [{"role": "user", "text": name("another-import")}]}),
             listed: listed(&messages_path(conversation), quoted(&name("import"))),
         },
         Kind {

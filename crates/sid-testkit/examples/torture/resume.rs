@@ -8,7 +8,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use sid_testkit::checker::{Event, Stream, check};
 use sid_testkit::rig::check::{Depth, dump, settled};
-use sid_testkit::rig::{Api, Faults, FleetPlan, Proxy, percentile};
+use sid_testkit::rig::{Api, Faults, Proxy, percentile};
 
 use crate::{Context, Sheet};
 
@@ -17,7 +17,7 @@ const AT_ONCE: usize = 20;
 
 pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
     let count = context.size(60, 200);
-    let mut plan = FleetPlan::new(&context.options.server, context.store).replicas(context.size(2, 3));
+    let mut plan = context.fleet().replicas(context.size(2, 3));
     plan.model.chunk_delay = Duration::from_millis(40);
     let mut fleet = plan.start().await?;
     let api = fleet.api().make_tenant("torture").await?;

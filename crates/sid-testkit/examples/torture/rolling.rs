@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use sid_testkit::checker::{Event, check};
 use sid_testkit::rig::check::{Depth, dump, settled};
-use sid_testkit::rig::{FleetPlan, Load, LoadPlan, percentile};
+use sid_testkit::rig::{Load, LoadPlan, percentile};
 
 use crate::{Context, Sheet};
 
 pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
     let (time, every) = context.size((24, 6), (150, 8));
-    let mut plan = FleetPlan::new(&context.options.server, context.store).replicas(3);
+    let mut plan = context.fleet().replicas(3);
     // Half a second of words: at each moment many are in the middle of a step.
     (plan.model.delay, plan.model.chunk_delay) = (Duration::from_millis(100), Duration::from_millis(50));
     let mut fleet = plan.start().await?;

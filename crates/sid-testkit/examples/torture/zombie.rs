@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use sid_testkit::checker::{Event, Stream, check};
 use sid_testkit::rig::check::{Depth, dump, settled};
-use sid_testkit::rig::{Api, Fleet, FleetPlan, answer_to, percentile};
+use sid_testkit::rig::{Api, Fleet, answer_to, percentile};
 
 use crate::{Context, Sheet};
 
@@ -15,7 +15,7 @@ const AT_ONCE: usize = 4;
 pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
     let (short, long) = context.size((6, 1), (50, 3));
     let plan = |ttl: u64, poll: u64| {
-        let mut plan = FleetPlan::new(&context.options.server, context.store).replicas(2);
+        let mut plan = context.fleet().replicas(2);
         plan.model.chunk_delay = Duration::from_millis(100);
         plan.set("engine.lease_ttl_ms", ttl).set("engine.poll_ms", poll)
     };

@@ -25,9 +25,9 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use install::Install;
+pub use own::{OwnCluster, Stop};
 
 use crate::throwaway::{hash, lock, own_uid};
-pub use own::{OwnCluster, Stop};
 
 /// The cluster's own user: a superuser, for migrations and for looking behind the store's back.
 pub const ADMIN: &str = "sid_admin";

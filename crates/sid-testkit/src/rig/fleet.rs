@@ -47,6 +47,8 @@ pub struct FleetPlan {
     pub settings: Vec<(String, String)>,
     /// Options of the Postgres server, such as `-c max_connections=30`.
     pub postgres: String,
+    /// Whether its folder, with the servers' logs, is left behind.
+    pub keep: bool,
 }
 
 /// A running fleet; ends with everything that belongs to it.
@@ -75,7 +77,7 @@ impl FleetPlan {
     #[must_use]
     pub fn new(program: &Path, store: StoreKind) -> Self {
         let model = ServerOptions { record: false, delay: Duration::from_millis(20), ..ServerOptions::default() };
-        Self { program: program.to_owned(), store, replicas: 1, model, settings: Vec::new(), postgres: String::new() }
+        Self { program: program.to_owned(), store, replicas: 1, model, settings: Vec::new(), postgres: String::new(), keep: false }
     }
 
     /// So many servers.
@@ -105,7 +107,7 @@ impl FleetPlan {
     ///
     /// Errors: something does not start.
     pub async fn prepare(&self) -> Result<Fleet> {
-        let folder = tempfile::Builder::new().prefix("sid-torture-").tempdir()?;
+        let folder = tempfile::Builder::new().prefix("sid-torture-").disable_cleanup(self.keep).tempdir()?;
         let model = ModelServer::start_with(self.model.clone()).await?;
         let postgres = match self.store {
             StoreKind::Sqlite => None,

@@ -89,3 +89,21 @@ fn write(mut file: File, waiting: &Receiver<(Entry, oneshot::Sender<()>)>, kept:
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_added_is_on_disk() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("ledger");
+        let ledger = Ledger::create(&path).expect("a ledger");
+        let entry = |text: &str| Entry { text: text.into(), sent: ledger.moment(), ..Entry::default() };
+        futures::future::join_all(["one", "two", "three"].map(|text| ledger.add(entry(text)))).await;
+        let lines = std::fs::read_to_string(&path).expect("readable");
+        let read: Vec<Entry> = lines.lines().map(|l| serde_json::from_str(l).expect("an entry")).collect();
+        assert_eq!((read.len(), &read), (3, &ledger.entries()));
+        assert!(read.iter().all(|e| e.sent < e.acknowledged), "{read:?}");
+    }
+}

@@ -207,7 +207,7 @@ impl Sender {
                     };
                     tally.answer_ms.push(began.elapsed().as_secs_f64() * 1e3);
                     if run.status == "completed" && reply != answer_to(&name) {
-                        tally.wrong.push(format!("{name} was answered with `{reply}`"));
+                        tally.wrong.push(format!("{name} was answered with `{reply}` by {}", run.id));
                     }
                     return true;
                 }
