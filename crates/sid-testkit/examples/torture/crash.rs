@@ -47,7 +47,8 @@ pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
     let times = context.size(1, 2);
     let own = format!("{}.", if context.store == StoreKind::Sqlite { "sqlite" } else { "pg" });
     let of_other_stores = if context.store == StoreKind::Sqlite { "pg." } else { "sqlite." };
-    let points = POINTS.iter().copied().filter(|point| !point.starts_with(of_other_stores));
+    let wanted = |point: &&str| context.options.point.as_ref().is_none_or(|only| point.starts_with(only.as_str()));
+    let points = POINTS.iter().copied().filter(wanted).filter(|point| !point.starts_with(of_other_stores));
     let is_setup = |point: &&str| point.starts_with(&own) && (point.contains("migrate") || point.contains("open"));
     let (setup, work): (Vec<&str>, Vec<&str>) = points.partition(is_setup);
     let mut plan = FleetPlan::new(program, context.store);
@@ -58,7 +59,7 @@ pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
         .set("engine.poll_ms", 200)
         .set("engine.idle_ms", 200)
         // Some work waits for room: the poller takes it up.
-        .set("server.max_runs", 2)
+        .set("server.max_runs", 1)
         .set("server.drain_timeout_ms", 300)
         .set("models.default.context_window", 2_500);
     let outcome = Mutex::new(Outcome::default());
@@ -155,7 +156,7 @@ async fn crashes(fleet: &mut Fleet, scene: &Scene, point: &str) -> Result<bool> 
         tokio::select! {
             biased;
             ended = ends(server, PATIENCE) => return ended,
-            () = scene.storm() => {}
+            () = scene.storm_and_rest() => {}
         }
         // Some things happen only while nobody talks.
         if ends(server, Duration::from_secs(3)).await? {
@@ -269,7 +270,10 @@ impl Scene {
         };
         let slow = async {
             let run = self.say(1, &format!("slow {time}"), &format!("#say:{}", "word ".repeat(60))).await;
-            tokio::time::sleep(Duration::from_millis(900)).await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            // There is no room for it: it waits until the poller finds it.
+            self.say(3, &format!("waiting {time}"), "there is time").await;
+            tokio::time::sleep(Duration::from_millis(600)).await;
             if let Some(run) = run {
                 let _ = self.api.once(Method::POST, &format!("/runs/{run}/cancel"), None, None).await;
             }
@@ -293,6 +297,12 @@ impl Scene {
             }
         };
         tokio::join!(calls, slow, long, old, gone);
+    }
+
+    /// A storm, and time until all runs of it have ended.
+    async fn storm_and_rest(&self) {
+        self.storm().await;
+        let _ = settled(&self.api, &self.conversations, PATIENCE).await;
     }
 
     /// Comes back when the model has begun to answer, or nobody answers any more.

@@ -19,6 +19,8 @@ pub(crate) struct Options {
     pub(crate) server: PathBuf,
     /// The program `sid-server`, built with the feature `failpoints`.
     pub(crate) crash_server: Option<PathBuf>,
+    /// Only the crash points that begin so.
+    pub(crate) point: Option<String>,
     /// The program `sid`.
     pub(crate) cli: Option<PathBuf>,
     /// The program `pgbouncer`.
@@ -45,6 +47,7 @@ impl Options {
                 "--seed" => options.seed = Some(value()?.parse().map_err(|_| "--seed wants a number".to_owned())?),
                 "--server" => options.server = value()?.into(),
                 "--crash-server" => options.crash_server = Some(value()?.into()),
+                "--point" => options.point = Some(value()?),
                 "--cli" => options.cli = Some(value()?.into()),
                 "--pgbouncer" => options.pgbouncer = Some(value()?.into()),
                 "--faketime" => options.faketime = Some(value()?.into()),
