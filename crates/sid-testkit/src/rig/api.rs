@@ -136,7 +136,6 @@ impl Api {
     }
 
     /// A request to the next server.
-    #[must_use]
     pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
         let base = &self.bases[self.next.fetch_add(1, Ordering::Relaxed) % self.bases.len()];
         let path = if path.starts_with("/health") || path.starts_with("/metrics") { path.to_owned() } else { format!("/api/v1{path}") };
