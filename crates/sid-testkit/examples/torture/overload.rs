@@ -83,7 +83,8 @@ async fn senders(talks: &[(Api, String)], name: &str, time: Duration, pause: Dur
     let answers: Arc<Answers> = Arc::default();
     let is_over = Arc::new(AtomicBool::new(false));
     let mut tasks = JoinSet::new();
-    for (api, conversation) in talks.iter().cloned() {
+    for (api, conversation) in talks {
+        let (api, conversation) = (api.clone(), conversation.clone());
         let (answers, is_over, name) = (Arc::clone(&answers), Arc::clone(&is_over), name.to_owned());
         tasks.spawn(async move {
             for n in 0.. {

@@ -77,7 +77,7 @@ async fn fill(api: &Api, talk: &str, count: usize) -> Result<()> {
     let parts = (0..count / PART).map(|part| async move {
         let message = |i: usize| {
             let n = part * PART + i;
-            json!({"role": if n % 2 == 0 { "user" } else { "assistant" }, "text": format!("message {n} about {}", words(n)), "at": "2025-01-01T00:00:00Z"})
+            json!({"role": if n.is_multiple_of(2) { "user" } else { "assistant" }, "text": format!("message {n} about {}", words(n)), "at": "2025-01-01T00:00:00Z"})
         };
         let messages: Vec<Value> = (0..PART).map(message).collect();
         api.post(&format!("/conversations/{talk}/import"), &json!({"messages": messages})).await.map(drop)
