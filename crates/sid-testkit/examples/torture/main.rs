@@ -184,15 +184,16 @@ async fn main() -> ExitCode {
     for torture in TORTURES.iter().filter(wanted) {
         for store in torture.stores.iter().copied().filter(|s| options.store.is_none_or(|only| only == *s)) {
             sheets.push(one(torture, store, &options).await);
+            // After each: a run that is stopped half-way keeps what it has measured.
+            if let Some(path) = &options.page
+                && let Err(error) = page::write(path, &sheets, options.is_full)
+            {
+                eprintln!("{error:#}");
+                return ExitCode::FAILURE;
+            }
         }
     }
     let is_well = sheet::table(&sheets);
-    if let Some(path) = &options.page
-        && let Err(error) = page::write(path, &sheets, options.is_full)
-    {
-        eprintln!("{error:#}");
-        return ExitCode::FAILURE;
-    }
     if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
