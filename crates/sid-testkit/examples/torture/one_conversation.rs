@@ -37,7 +37,7 @@ pub(crate) async fn storm(context: &Context, sheet: &mut Sheet, fleet: &mut sid_
     sheet.none("answers 5xx", tally.failures.iter().filter(|(kind, _)| kind.starts_with('5')).map(|(_, n)| n).sum());
     sheet.nothing("wrong answers", &tally.wrong);
     sheet.fact("failures that were repeated", tally.shown());
-    sheet.at_most("accept p99", 250.0, percentile(&mut tally.accept_ms, 0.99), "ms");
+    sheet.goal("accept p99", 250.0, percentile(&mut tally.accept_ms, 0.99), "ms");
     sheet.fact("accept p50", format!("{:.0} ms", percentile(&mut tally.accept_ms, 0.5)));
     sheet.fact("last run terminal after the last acknowledgement", format!("{:.1} s", end.as_secs_f64()));
     sheet.none("servers that ended", fleet.fallen() as u64);

@@ -66,6 +66,12 @@ impl Sheet {
         self.add(what, format!(">= {target} {unit}"), format!("{} {unit}", short(measured)), Some(measured >= target));
     }
 
+    /// Should be no more than this, where nothing else uses the machine: timing that decides nothing.
+    pub(crate) fn goal(&mut self, what: &str, goal: f64, measured: f64, unit: &str) {
+        let verdict = if measured <= goal { "" } else { ", missed here" };
+        self.add(what, format!("goal <= {goal} {unit}"), format!("{} {unit}{verdict}", short(measured)), None);
+    }
+
     /// Things that must not have happened, with the first of them in words.
     pub(crate) fn nothing(&mut self, what: &str, wrong: &[String]) {
         for line in wrong.iter().take(5) {
