@@ -103,6 +103,7 @@ impl<F: Future<Output = Result<Ended, CoreError>>> AssertPanicSafe<F> {
 async fn run_one(inner: &Arc<Inner>, lease: &Lease, stop: &CancellationToken) -> Result<Ended, CoreError> {
     let began = Instant::now();
     let clock_now = inner.clock.now();
+    let time = RunTime { from: clock_now, began };
     crash_point!("load.before");
     let loaded = inner.store.load(lease).await?;
     crash_point!("load.after");
@@ -128,9 +129,9 @@ async fn run_one(inner: &Arc<Inner>, lease: &Lease, stop: &CancellationToken) ->
             }
             machine.cancel();
         }
-        match machine.next(inner.clock.now()) {
+        match machine.next(time.now()) {
             Next::CallModel => match turn.prepare(&mut machine).await {
-                Ok(prepared) => call_model(inner, lease, &model, &mut machine, &mut turn, prepared, stop).await?,
+                Ok(prepared) => call_model(inner, lease, &model, &mut machine, &mut turn, prepared, (stop, time)).await?,
                 Err(CoreError::Store(error)) => return Err(error.into()),
                 Err(error) => machine.fail(StopReason::WindowTooSmall, error.to_string()),
             },
@@ -167,6 +168,21 @@ async fn run_one(inner: &Arc<Inner>, lease: &Lease, stop: &CancellationToken) ->
     metrics::run_ended(reason, began.elapsed());
     let end = if inner.active.has_waiters(lease.run) { end_of(ended, &machine.state().queue) } else { None };
     Ok(Ended { end, next: next_lease, compact: turn.ahead(machine.into_state()).map(Box::new) })
+}
+
+/// The present as a run counts it: from the clock's word at its beginning on by a watch that nobody sets. A server's clock may jump in the
+/// middle of a run, and the run is no longer for it.
+#[derive(Debug, Clone, Copy)]
+struct RunTime {
+    from: Timestamp,
+    began: Instant,
+}
+
+impl RunTime {
+    fn now(self) -> Timestamp {
+        let passed = SignedDuration::try_from(self.began.elapsed()).unwrap_or(SignedDuration::MAX);
+        self.from.saturating_add(passed).unwrap_or(Timestamp::MAX)
+    }
 }
 
 /// How long ago the run began when it was claimed, by the store's clock alone: this engine's may be wrong by hours.
@@ -241,13 +257,13 @@ async fn call_model(
     machine: &mut RunMachine,
     turn: &mut TurnPreparation,
     prepared: Prepared,
-    stop: &CancellationToken,
+    (stop, time): (&CancellationToken, RunTime),
 ) -> Result<(), CoreError> {
     crash_point!("prompt.after");
     let Prepared { request, mut facts, counted } = prepared;
     let began = Instant::now();
     // A run's time is up in the middle of a call too.
-    let left = machine.time_left(inner.clock.now());
+    let left = machine.time_left(time.now());
     let streamed = match tokio::time::timeout(left, stream_reply(inner, lease, model, machine, request, &mut facts, began, stop)).await {
         Ok(streamed) => streamed?,
         Err(_) => {
@@ -272,7 +288,7 @@ async fn call_model(
             };
             crash_point!("model.after");
             metrics::step(&facts, reply.rung);
-            machine.on_reply(reply, facts, inner.clock.now());
+            machine.on_reply(reply, facts, time.now());
         }
         Streamed::Stopped => {}
         Streamed::Failed(LlmError::ContextOverflow { prompt, window }) if turn.shrink(counted, prompt, window) => {
