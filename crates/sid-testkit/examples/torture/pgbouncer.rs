@@ -18,7 +18,12 @@ const POOL: usize = 4;
 pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
     let program = context.options.pgbouncer.clone().context("--pgbouncer names the program: `cargo xtask setup pgbouncer` fetches it")?;
     let plan = context.fleet().replicas(2).set("server.queue_depth", SENDERS * EACH);
-    let mut fleet = plan.set("store.prepared_statements", false).prepare().await?;
+    let mut fleet = plan
+        .set("store.prepared_statements", false)
+        // So many senders wait long for so few connections: a server that gives up sooner answers 503.
+        .set("store.acquire_ms", 30_000)
+        .prepare()
+        .await?;
     let database = fleet.postgres.as_ref().context("the store is a Postgres")?.address();
     let mut bouncer = Bouncer::start(&program, fleet.folder(), database.port())?;
     for server in &mut fleet.servers {
