@@ -277,6 +277,9 @@ impl From<LlmError> for ApiError {
             E::RateLimited { retry_after } => {
                 Self::of(503, code, "The model endpoint is rate limited", detail).retry_after(retry_after.map_or(5, |d| d.as_secs().max(1)))
             }
+            E::BreakerOpen { retry_after } => {
+                Self::of(503, code, "The model endpoint keeps failing", detail).retry_after(retry_after.as_secs().max(1))
+            }
             E::Config(_) => Self::of(500, code, "The model is set up wrongly", detail),
             _ => Self::of(502, code, "The model endpoint failed", detail),
         }

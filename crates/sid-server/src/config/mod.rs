@@ -103,6 +103,9 @@ impl Config {
             if let Some((field, _)) = times.iter().find(|(_, value)| *value == 0) {
                 return bad(&at(field), "must be at least 1".into());
             }
+            if !(1..=100).contains(&model.breaker_failures_percent) {
+                return bad(&at("breaker_failures_percent"), "must be 1 to 100".into());
+            }
         }
         if self.store.kind == StoreKind::Postgres && self.store.url.reveal().is_none() {
             return bad("store.url", "required when store.kind is \"postgres\": postgres://user:password@host:5432/database".into());

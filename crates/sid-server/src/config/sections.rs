@@ -175,6 +175,14 @@ section! {
         base_delay_ms: u64 = 500;
         /// Most calls at once; others wait. 0 = no limit.
         max_concurrency: usize = 32;
+        /// Most tries after the first ones, in percent of the calls of the last 30 s; a few more where there are few calls. 100 = no limit.
+        retry_percent: u64 = 10;
+        /// The breaker opens, and calls are refused, when this share of the calls of the last 30 s failed, in percent. Models that are the same one at the same endpoint share a breaker: the settings of the first by name hold.
+        breaker_failures_percent: u64 = 50;
+        /// Fewer calls in 30 s never open the breaker. 0 = there is none.
+        breaker_min_calls: u64 = 20;
+        /// How long the breaker stays open before one call tries whether the endpoint is back, in milliseconds.
+        breaker_pause_ms: u64 = 10_000;
         /// How tokens are counted.
         tokenizer: Tokenizer = Tokenizer::Auto;
         /// Whether answers are streamed from the endpoint.
