@@ -59,7 +59,7 @@ codes! {
     NoRoute = "SID-API-NO-ROUTE", 404, "There is no such route";
     /// The route does not know this method.
     Method = "SID-API-METHOD", 405, "The route does not know this method";
-    /// Too many requests of one key.
+    /// Too many requests of one key or tenant.
     RateLimited = "SID-API-RATE-LIMITED", 429, "Too many requests";
     /// Too many requests at once.
     Overloaded = "SID-API-OVERLOADED", 503, "The server is at its limit";
@@ -296,6 +296,7 @@ impl From<CoreError> for ApiError {
             E::Llm(e) => e.into(),
             E::UnknownModel { .. } => Self::of(422, code, "The agent's model is not configured", detail),
             E::Invalid(_) => Self::of(422, code, "The request makes no sense", detail),
+            E::Budget { .. } => Self::of(429, code, "The tenant's tokens are used up", detail),
             E::Draining => Self::of(503, code, "The server is shutting down", detail).retry_after(2),
             E::Overloaded { .. } => Self::of(503, code, "The server is at its limit", detail).retry_after(1),
             _ => Self::of(500, code, "A fault of the engine", detail),

@@ -47,6 +47,8 @@ fn describe() {
     describe_histogram!("sid_model_first_token_seconds", Unit::Seconds, "Time to the first piece of a model's answer");
     describe_histogram!("sid_model_call_seconds", Unit::Seconds, "Whole model calls");
     describe_counter!("sid_context_overflows_total", Unit::Count, "Prompts that the model engine called too large");
+    describe_counter!("sid_token_budget_warnings_total", Unit::Count, "Tenants that have used 80 % of their tokens, by period");
+    describe_counter!("sid_token_budget_stops_total", Unit::Count, "Runs that ended because their tenant's tokens were used up, by period");
     describe_counter!("sid_tool_calls_total", Unit::Count, "Tool calls, by tool and whether they failed");
     describe_gauge!(BREAKER_STATE, Unit::Count, "Circuit breaker of a model's endpoint: 0 closed, 1 half open, 2 open");
     describe_counter!(BREAKER_OPENED, Unit::Count, "Times that the breaker has opened, by model");

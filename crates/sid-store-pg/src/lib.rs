@@ -25,6 +25,7 @@ mod schema;
 mod search;
 mod state;
 mod tx;
+mod usage;
 mod visibility;
 mod words;
 

@@ -12,6 +12,7 @@
 //! | [`MemorySearch`], [`EmbeddingIndex`] | candidates with the scores of each channel; vectors per generation |
 //! | [`BlockStore`], [`DiaryStore`] | core memory with versions and links; days, weeks and months |
 //! | [`Directory`], [`Eraser`] | tenants, people, teams, agents, conversations, keys; forgetting |
+//! | [`UsageStore`] | what tenants may use up, and what they have |
 //!
 //! One turn through the journal, as a worker drives it:
 //!
@@ -83,6 +84,7 @@ mod rights;
 mod search;
 mod state;
 mod store;
+mod usage;
 
 pub use blocks::{BlockStore, BlockWrite, NewBlock};
 pub use diary::{DiaryQuery, DiaryStore, DiaryWork, MOST_OF_A_DAY};
@@ -102,3 +104,4 @@ pub use state::{
     Accept, Accepted, BlockEdit, Commit, Committed, Effect, Fingerprint, IdempotencyKey, Lease, Loaded, OnBusy, PageOut, StateStore,
 };
 pub use store::Store;
+pub use usage::{Reserve, Reserved, TenantLimits, TokenUse, UsageStore};

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use serde_json::json;
 use sid_llm::{
-    AnyModel, ChatEvent, ChatMessage, ChatModel, ChatReply, ChatRequest, EndpointGuard, Finish, LlmError, ModelConfig, ModelExt as _, ModelProfile,
-    OllamaConfig, OpenAiConfig, RetryBudget, RetryPolicy, Rung, Timeouts,
+    AnyModel, ChatEvent, ChatMessage, ChatModel, ChatReply, ChatRequest, EndpointGuard, Finish, LlmError, ModelConfig, ModelExt as _,
+    ModelProfile, OllamaConfig, OpenAiConfig, RetryBudget, RetryPolicy, Rung, Timeouts,
 };
 use sid_testkit::model_server::{Behaviour, Fault, Flavour, ModelServer, ServerOptions};
 use sid_types::{Tokens, ToolSpec};

@@ -13,7 +13,9 @@ use std::fmt::Write as _;
 
 pub use error::ConfigError;
 pub use load::Sources;
-pub use sections::{Embedder, EmbedderKind, Engine, Log, LogFormat, Model, ModelApi, Server, Store, StoreKind, Tokenizer, ToolMode, Top};
+pub use sections::{
+    Embedder, EmbedderKind, Engine, Limits, Log, LogFormat, Model, ModelApi, Server, Store, StoreKind, Tokenizer, ToolMode, Top,
+};
 use setting::Section;
 pub use setting::{ConfigField, Secret};
 
@@ -32,6 +34,8 @@ pub struct Config {
     pub embedder: Embedder,
     /// The agent loop.
     pub engine: Engine,
+    /// What one tenant may use up.
+    pub limits: Limits,
     /// The log.
     pub log: Log,
 }
@@ -170,6 +174,7 @@ impl Config {
         }
         put(Some("embedder".into()), self.embedder.show());
         put(Some("engine".into()), self.engine.show());
+        put(Some("limits".into()), self.limits.show());
         put(Some("log".into()), self.log.show());
         out
     }
@@ -189,6 +194,7 @@ pub fn reference() -> Vec<ConfigField> {
     all.extend(Model::describe("models.NAME"));
     all.extend(Embedder::describe("embedder"));
     all.extend(Engine::describe("engine"));
+    all.extend(Limits::describe("limits"));
     all.extend(Log::describe("log"));
     all
 }

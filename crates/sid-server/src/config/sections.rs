@@ -239,6 +239,20 @@ section! {
 }
 
 section! {
+    /// What one tenant may use up. An operator may set other limits for single tenants.
+    Limits {
+        /// Most runs of one tenant at once in this process; others wait, and nobody is refused. 0 = no limit of its own.
+        runs_at_once: usize = 32;
+        /// Requests per second of one tenant, over all processes, with bursts of twice as many; more is answered 429. 0 = no limit.
+        requests_per_second: u32 = 0;
+        /// Tokens of one tenant per day (UTC), prompts and answers together; then its runs end with `budget`. 0 = no limit.
+        tokens_per_day: u64 = 0;
+        /// Tokens of one tenant per month (UTC). 0 = no limit.
+        tokens_per_month: u64 = 0;
+    }
+}
+
+section! {
     /// The log, on standard error.
     Log {
         /// How lines look.
