@@ -4,14 +4,15 @@
 Chad tells the agent that he loves pickles. Then comes more talk about other things than the model's whole context window holds, the server is
 killed with SIGKILL and started again, and days later Chad asks for a sandwich. Is the pickle in the prompt?
 """
-import argparse, json, os, pathlib, shutil, subprocess, sys, tempfile, textwrap, time
+import argparse, contextlib, json, os, pathlib, shutil, subprocess, sys, tempfile, textwrap, time
 from datetime import datetime, timedelta, timezone
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from harness import paths                                            # noqa: E402
 from harness.api import make_tenant                                  # noqa: E402
 from harness.llm import SmolLM2                                      # noqa: E402
-from harness.server import Server, environment, minilm              # noqa: E402
+from harness.qdrant import Qdrant                                    # noqa: E402
+from harness.server import Server, environment, merged, minilm       # noqa: E402
 
 # Small, so that the story needs no long chat to leave it behind; a prompt of a real deployment has 8,000 to 128,000.
 WINDOW = 1024
@@ -58,19 +59,56 @@ def bar(used, window, width=30):
 
 
 class Story:
-    def __init__(self, server):
-        self.server, self.now = server, datetime(2026, 3, 2, 9, 0, tzinfo=timezone.utc)
-        self.api = make_tenant(server.api, "demo", ["chad"], [AGENT])
-        self.conversation = self.api.post("/conversations", {"agent": "@sid", "user": "@chad", "key": "demo"})["id"]
+    def __init__(self, servers):
+        self.servers, self.now, self.turns = servers, datetime(2026, 3, 2, 9, 0, tzinfo=timezone.utc), 0
+        make_tenant(servers[0].api, "demo", ["chad"], [AGENT])
+        self.conversation = self.on(servers[0]).post("/conversations", {"agent": "@sid", "user": "@chad", "key": "demo"})["id"]
 
-    def say(self, text):
+    def on(self, server):
+        return server.api.acting(tenant="demo")
+
+    @property
+    def api(self):
+        """At a server that is alive."""
+        return self.on(next(s for s in self.servers if s.process.poll() is None))
+
+    def events(self, text, kill=None):
+        """The events of a turn, numbered from 1 without a gap or a repeat, whatever happens to the server; `kill` ends the one that answers
+        as soon as some words have come. Each turn is sent to another server."""
+        at = self.turns % len(self.servers)
+        self.turns += 1
+        body = {"text": text, "at": self.now.strftime("%Y-%m-%dT%H:%M:%SZ"), "wait": False}
+        run = self.on(self.servers[at]).post(f"/conversations/{self.conversation}/messages", body)["run"]["id"]
+        seen, name, words = 0, None, 0
+        while name != "done":
+            server = self.servers[at]
+            try:
+                for number, name, event in self.on(server).events(f"/runs/{run}/events", last_event_id=seen, timeout=300):
+                    if number != seen + 1:
+                        sys.exit(red(f"event {number} came after event {seen}"))
+                    seen = number
+                    yield name, event
+                    words += name == "text_delta"
+                    if kill and words == 2:
+                        kill(server)
+                        kill = None
+            except OSError:
+                pass
+            if name != "done":
+                at = (at + 1) % len(self.servers)
+                yield "moved", {"to": at + 1, "after": seen}
+
+    def say(self, text, kill=None):
         """One turn, streamed as it comes; gives the prompt that was sent."""
         out()
         out(bold(f"{self.now:%a %d %b %Y, %H:%M}") + f"   Chad: {wrapped(text, ' ' * 4).strip()}")
         path = f"/conversations/{self.conversation}"
         began, first, column = time.time(), None, 0
-        for _, name, event in self.api.events(f"{path}/messages", {"text": text, "at": self.now.strftime("%Y-%m-%dT%H:%M:%SZ"), "stream": True}, timeout=300):
-            if name == "page_out":
+        for name, event in self.events(text, kill):
+            if name == "moved":
+                out("\n" + cyan(f"    the stream broke after event {event['after']}; server {event['to']} goes on with it"))
+                first = None
+            elif name == "page_out":
                 out(dim(f"    {event['messages']} old messages left the window (they stay in recall memory)"))
             elif name == "recalled":
                 used, window = event["prompt_tokens"], event["window_tokens"]
@@ -113,6 +151,7 @@ def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("--auto", action="store_true")
     ap.add_argument("--window", type=int, default=WINDOW)
+    ap.add_argument("--replicas", type=int, default=1, help="more than one: that many servers over Postgres and Qdrant")
     a = ap.parse_args()
     folder = tempfile.mkdtemp(prefix="sid-demo-")
     began = time.time()
@@ -120,26 +159,44 @@ def main():
         heading("starting SmolLM2-135M-Instruct behind llama.cpp's server")
         with SmolLM2(a.window) as llm:
             out(f"    ready at {llm.url}, window {a.window:,} tokens")
-            heading("starting sid-server: embedded store, MiniLM for recall by meaning")
             model = {"base_url": llm.url, "model": "smollm2", "context_window": a.window, "total_ms": 300_000}
-            server = Server({"models": {"default": model}, "embedder": minilm()}, folder=folder)
-            try:
-                start = time.time()
-                server.start()
-                out(f"    ready at {server.url} after {time.time() - start:.2f} s, data in {server.data}")
-                code = play(server, a.window)
+            with contextlib.ExitStack() as ends:
+                servers = start({"models": {"default": model}, "embedder": minilm()}, folder, a.replicas, ends)
+                code = play(servers, a.window)
                 out(dim(f"\n    the whole story took {time.time() - began:.0f} s"))
                 if code == 0 and not a.auto:
-                    chat(server)
-            finally:
-                server.stop()
+                    chat(next(s for s in servers if s.process.poll() is None))
         return code
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def play(server, window):
-    story = Story(server)
+def start(config, folder, replicas, ends):
+    """The servers, ready."""
+    if replicas == 1:
+        heading("starting sid-server: embedded store, MiniLM for recall by meaning")
+        servers = [Server(config, folder=folder, store="sqlite")]
+    else:
+        heading(f"starting Postgres, Qdrant and {replicas} servers, MiniLM for recall by meaning")
+        qdrant = ends.enter_context(Qdrant())
+        # Short leases, so that nobody has to wait long for what a killed server leaves behind.
+        config = merged(config, {"engine": {"lease_ttl_ms": 3000, "poll_ms": 250}, "vectors": {"kind": "qdrant", "url": qdrant.url, "from": 0}})
+        first = Server(config, store="postgres")
+        ends.callback(first.remove)
+        first.migrate()
+        out(f"    Qdrant at {qdrant.url}; Postgres migrated")
+        servers = [first, *(first.replica({"vectors": config["vectors"]}) for _ in range(replicas - 1))]
+    for server in servers:
+        ends.callback(server.remove)
+        began = time.time()
+        server.start()
+        where = f", data in {server.data}" if replicas == 1 else ""
+        out(f"    ready at {server.url} after {time.time() - began:.2f} s{where}")
+    return servers
+
+
+def play(servers, window):
+    story = Story(servers)
     heading("a fact is told")
     story.say(TOLD)
     heading("days of other talk: more than the whole window")
@@ -151,14 +208,20 @@ def play(server, window):
             left = story.now
     total = sum(m.get("tokens") or len(m["text"]) // 4 for m in story.api.all(f"/conversations/{story.conversation}/messages", limit=200))
     out(f"\n    {total:,} tokens were said; the window holds {window:,}." + (f" The fact left the message queue on {left:%d %b}." if left else ""))
-    heading("kill -9, and a new start over the same data")
-    server.kill()
-    start = time.time()
-    server.start()
-    out(f"    killed; ready again after {time.time() - start:.2f} s")
+    kill = None
+    if len(servers) == 1:
+        heading("kill -9, and a new start over the same data")
+        servers[0].kill()
+        began = time.time()
+        servers[0].start()
+        out(f"    killed; ready again after {time.time() - began:.2f} s")
+    else:
+        def kill(server):
+            server.kill()
+            out("\n" + red(f"    kill -9: server {servers.index(server) + 1}, in the middle of its answer"))
     story.later(days=5)
-    heading("days later, an indirect question")
-    context = story.say(ASKED)
+    heading("days later, an indirect question" + (", and the server that answers it is killed" if kill else ""))
+    context = story.say(ASKED, kill)
     where = [s["name"] for s in context["segments"] if FACT in s["text"].lower() and s["name"] != "stimulus"]
     sent = json.dumps(context["messages"]).lower()
     ok = FACT in sent and context["prompt_tokens"] <= window and total > window

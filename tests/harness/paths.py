@@ -32,7 +32,9 @@ def cargo(*arguments):
 
 def build():
     """As xtask does it (test.rs, build_server), so that neither builds the other's dependencies anew."""
-    cargo("build", "--release", "--locked", "--workspace", "--bins", "--example", "model_server", "--example", "turn_bench", "--example", "postgres_server")
+    cargo("build", "--release", "--locked", "--workspace", "--bins", "--example", "model_server", "--example", "turn_bench", "--example", "postgres_server",
+          "--example", "torture", "--example", "simulate",
+          "--features", "sid-store-pg/postgres-tests,sid-store-qdrant/qdrant-tests,sid-testkit/rig")
 
 
 def binary(name):

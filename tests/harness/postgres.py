@@ -16,6 +16,11 @@ class Database:
         urls = json.loads(line)
         self.admin_url, self.url, self.name = urls["admin_url"], urls["url"], urls["name"]
 
+    def sql(self, statement):
+        """Runs SQL in it as a superuser; gives what it prints."""
+        run = [str(paths.example("postgres_server")), "sql", self.name, statement]
+        return subprocess.run(run, check=True, stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout.strip()
+
     def drop(self):
         self.process.stdin.close()
         self.process.wait()

@@ -9,12 +9,13 @@ It starts fresh release servers by itself (SID_SERVER_BIN, else the checkout's t
 data folders of their own, with MiniLM in process (fetched by `cargo xtask setup embed` when it is missing). Nothing here ranks, filters or
 remembers: every answer is the server's. What the server answers with an error is passed on as 5xx with the text.
 """
-import argparse, json, pathlib, signal, sys, threading, traceback
+import argparse, json, os, pathlib, signal, sys, threading, traceback
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from harness.api import ApiError                                     # noqa: E402
+from harness.qdrant import Qdrant                                    # noqa: E402
 from harness.server import Server, minilm                            # noqa: E402
 
 # The clients of both contracts give up after 60 s: no single call may take longer.
@@ -30,6 +31,24 @@ def when(text):
     return at.strftime("%Y-%m-%dT%H:%M:%S") + (at.strftime("%z") and f"{at.strftime('%z')[:3]}:{at.strftime('%z')[3:]}" or "Z")
 
 
+class Store:
+    """What servers keep their data in; each server gets a folder or a database of its own."""
+
+    def __init__(self, name):
+        self.name, self.qdrant, self.count = name, None, 0
+
+    def server(self, config):
+        if self.name != "qdrant":
+            return Server(config, store=self.name)
+        self.qdrant = self.qdrant or Qdrant().start()
+        self.count += 1
+        return Server({**config, "vectors": {"kind": "qdrant", "url": self.qdrant.url, "from": 0, "prefix": f"stick{os.getpid()}_{self.count}"}}, store="postgres")
+
+    def end(self):
+        if self.qdrant:
+            self.qdrant.kill()
+
+
 class Bench:
     """/bench: each conversation is a tenant of its own in one server; each session a conversation of the one agent with the one user."""
 
@@ -39,7 +58,7 @@ class Bench:
     def reset(self, d):
         if self.server is None:
             # No run is ever made here, so no model is needed.
-            self.server = Server({"embedder": minilm(), "engine": {"diary": False}}, store=self.store).start()
+            self.server = self.store.server({"embedder": minilm(), "engine": {"diary": False}}).start()
         self.count += 1
         name = f"bench-{self.count}"
         self.server.api.post("/tenants", {"name": name})
@@ -90,7 +109,7 @@ class Scenario:
         wait = int(float(d.get("llm_timeout_s", 30)) * 1000)
         model = {"base_url": d["llm_url"], "model": "fake", "context_window": int(d["context_window"]), "connect_ms": wait, "first_byte_ms": wait,
                  "idle_ms": wait, "total_ms": 4 * wait, "max_tries": 5, "base_delay_ms": 100}
-        self.server = Server({"models": {"default": model}, "embedder": minilm()}, store=self.store).start()
+        self.server = self.store.server({"models": {"default": model}, "embedder": minilm()}).start()
         self.clock, self.conversations = {}, {}
         for tenant, t in d["setup"]["tenants"].items():
             self.server.api.post("/tenants", {"name": tenant})
@@ -188,10 +207,11 @@ CALLS = {"bench": {"reset", "ingest", "search"},
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--port", type=int, default=8700, help="0 takes a free one")
-    ap.add_argument("--store", default="sqlite", choices=["sqlite", "in-process", "postgres"])
+    ap.add_argument("--store", default="sqlite", choices=["sqlite", "in-process", "postgres", "qdrant"], help="qdrant: on Postgres, every vector in Qdrant")
     ap.add_argument("--until-eof", action="store_true", help="end when standard input closes")
     a = ap.parse_args()
-    rooms = {"bench": Bench(a.store), "scenario": Scenario(a.store)}
+    store = Store(a.store)
+    rooms = {"bench": Bench(store), "scenario": Scenario(store)}
     one_at_a_time = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
@@ -246,6 +266,7 @@ def main():
     finally:
         for room in rooms.values():
             room.end()
+        store.end()
 
 
 if __name__ == "__main__":

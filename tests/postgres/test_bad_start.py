@@ -39,9 +39,6 @@ class Starting(unittest.TestCase):
         head, name = self.database.url.rsplit("/", 1)
         return head.replace("sid_server@", f"{user}@") + "/" + (database or name)
 
-    def sql(self, statement):
-        subprocess.run([str(paths.example("postgres_server")), "sql", self.database.name, statement], check=True, stdin=subprocess.DEVNULL)
-
     def test_no_url(self):
         server = self.server()
         del server.config["store"]["url"]
@@ -78,14 +75,22 @@ class Starting(unittest.TestCase):
         self.assertEqual(server.api.raw("GET", "/health/ready")[0], 200)
 
     def test_a_newer_schema(self):
-        self.sql("INSERT INTO sid.schema_version (version) VALUES (99)")
+        self.database.sql("INSERT INTO sid.schema_version (version) VALUES (99)")
         try:
             self.fails(self.server(), "SID-STORE-SETUP", "newer Sid", "99")
             with self.assertRaises(StartError) as caught:
                 self.server().migrate()
             self.assertIn("SID-STORE-SETUP", str(caught.exception))
         finally:
-            self.sql("DELETE FROM sid.schema_version WHERE version = 99")
+            self.database.sql("DELETE FROM sid.schema_version WHERE version = 99")
+
+    def test_an_older_schema(self):
+        """As a server of this version meets a database that was not migrated for it."""
+        self.database.sql("UPDATE sid.schema_version SET version = -version WHERE version > 1")
+        try:
+            self.fails(self.server(), "SID-STORE-SETUP", "the database has schema 1", "sid-server migrate")
+        finally:
+            self.database.sql("UPDATE sid.schema_version SET version = abs(version)")
 
     def test_migrating_again_prints_no_second_key(self):
         server = self.server()

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::args::Args;
-use crate::legs::PROFILE;
+use crate::legs::{FEATURES, PROFILE};
 use crate::table::{self, Counts, Row, State};
 use crate::{r#gen, licences, proc, test};
 
@@ -42,8 +42,7 @@ pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
 }
 
 fn clippy(targets: &[&str], lints: &[&str]) -> Command {
-    let mut command =
-        proc::cargo(&["clippy", "--workspace", "--locked", "--profile", PROFILE, "--features", "sid-store-pg/postgres-tests"]);
+    let mut command = proc::cargo(&["clippy", "--workspace", "--locked", "--profile", PROFILE, "--features", FEATURES]);
     command.args(targets).args(["--", "-D", "warnings"]).args(lints);
     command
 }

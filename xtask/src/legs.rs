@@ -26,6 +26,10 @@ const fn nothing_missing() -> Option<String> {
     None
 }
 
+fn no_stick() -> Option<String> {
+    dirs::shared_bench().is_none().then(|| "the measuring stick (../shared/bench, or SID_BENCH_DIR) is not there".into())
+}
+
 /// All legs. Those of cargo come first: what they build is what the others start.
 pub(crate) const LEGS: &[Leg] = &[
     Leg { name: "unit", about: "unit, property and snapshot tests of all crates", needs: &[], missing: nothing_missing, run: unit },
@@ -41,7 +45,14 @@ pub(crate) const LEGS: &[Leg] = &[
         about: "the Postgres store on a throw-away server: contract, row-level security, many processes",
         needs: &[Group::Postgres],
         missing: || (!cfg!(unix)).then(|| "the throw-away server needs Unix sockets".into()),
-        run: |_| proc::tee(tests(&[POSTGRES], None).args(["--features", "sid-store-pg/postgres-tests"])),
+        run: postgres,
+    },
+    Leg {
+        name: "qdrant",
+        about: "Postgres with the vectors in a real Qdrant engine: contract, faults, drift, erasure",
+        needs: &[Group::Postgres, Group::Qdrant],
+        missing: || (!cfg!(unix)).then(|| "the throw-away servers need Unix".into()),
+        run: |_| proc::tee(&mut tests(&[QDRANT], None)),
     },
     Leg { name: "doc", about: "the examples in the documentation", needs: &[], missing: nothing_missing, run: doctests },
     Leg { name: "examples", about: "the example programs that need nothing else", needs: &[], missing: nothing_missing, run: examples },
@@ -92,33 +103,42 @@ pub(crate) const LEGS: &[Leg] = &[
     },
     Leg {
         name: "torture",
-        about: "kill -9 under load, a few times",
-        needs: &[],
-        missing: nothing_missing,
-        run: |_| crate::torture::kill(5, 16, None),
+        about: "every torture in its quick form: kills, freezes, cut streams, a lost database, overload",
+        needs: crate::torture::NEEDS,
+        missing: || (!cfg!(target_os = "linux")).then(|| "the rig looks at processes through /proc".into()),
+        run: crate::torture::quick,
     },
     Leg {
         name: "memory",
         about: "the measuring stick: scenarios at the full window, LoCoMo",
         needs: &[Group::Embed, Group::Bench],
-        missing: || {
-            let why = "the measuring stick (../shared/bench, or SID_BENCH_DIR) is not there";
-            dirs::shared_bench().is_none().then(|| why.into())
-        },
+        missing: no_stick,
         run: |parts| bench::memory::leg(&parts["bench"]),
+    },
+    Leg {
+        name: "memory on other stores",
+        about: "the scenarios on Postgres and on Postgres with Qdrant, and LoCoMo's first questions against SQLite's",
+        needs: &[Group::Embed, Group::Bench, Group::Postgres, Group::Qdrant],
+        missing: no_stick,
+        run: |parts| bench::memory::other_stores(&parts["bench"]),
     },
 ];
 
 /// Tests run in the release profile: the servers under test are release builds, and so each dependency is compiled once.
 pub(crate) const PROFILE: &str = "release";
 
+/// What is switched on for tests and tortures, everywhere alike: another choice of features would compile half of the workspace anew.
+pub(crate) const FEATURES: &str = "sid-store-pg/postgres-tests,sid-store-qdrant/qdrant-tests,sid-testkit/rig";
+
 /// The test binaries of the store contract; every store's is called so.
 const CONFORMANCE: &str = "conformance*";
 /// Test binaries that say nothing unless they are told where MiniLM, or a real engine, is.
 const MINILM: &str = "minilm*";
 const REAL_ENGINE: &str = "real_engine*";
-/// Test binaries that need a Postgres; built with a feature of their package only.
+/// Test binaries that need a Postgres.
 const POSTGRES: &str = "postgres_*";
+/// Test binaries that need a Postgres and a Qdrant engine, likewise.
+const QDRANT: &str = "qdrant_*";
 
 /// Tests of all crates by nextest where it is installed, else by cargo test: these binaries, or all but the special ones.
 ///
@@ -126,15 +146,30 @@ const POSTGRES: &str = "postgres_*";
 fn tests(only: &[&str], around: Option<Command>) -> Command {
     let has_nextest = proc::has_cargo("nextest");
     let mut command = if has_nextest {
-        let mut command = proc::cargo(&["nextest", "run", "--workspace", "--locked", "--no-fail-fast", "--cargo-profile", PROFILE]);
+        let mut command = proc::cargo(&[
+            "nextest",
+            "run",
+            "--workspace",
+            "--locked",
+            "--no-fail-fast",
+            "--cargo-profile",
+            PROFILE,
+            "--features",
+            FEATURES,
+        ]);
         let any = |names: &[&str]| names.iter().map(|n| format!("binary(#{n})")).collect::<Vec<_>>().join(" or ");
-        let filter = if only.is_empty() { format!("not ({})", any(&[CONFORMANCE, MINILM, REAL_ENGINE])) } else { any(only) };
+        let filter =
+            if only.is_empty() { format!("not ({})", any(&[CONFORMANCE, MINILM, REAL_ENGINE, POSTGRES, QDRANT])) } else { any(only) };
         command.args(["-E", &filter]);
         command
     } else {
-        // Plain cargo cannot leave a binary out: without `only` the conformance tests run twice.
+        // Plain cargo cannot leave a binary out: without `only` the conformance tests run twice, and what needs a database is not built.
         let mut command = proc::cargo(&["test", "--workspace", "--locked", "--no-fail-fast", "--profile", PROFILE]);
-        command.args(if only.is_empty() { vec!["--lib", "--bins", "--tests"] } else { only.iter().flat_map(|n| ["--test", n]).collect() });
+        if only.is_empty() {
+            command.args(["--lib", "--bins", "--tests"]);
+        } else {
+            command.args(["--features", FEATURES]).args(only.iter().flat_map(|n| ["--test", n]));
+        }
         command
     };
     let Some(mut outer) = around else { return command };
@@ -147,8 +182,14 @@ fn unit(_: &Parts) -> Result<proc::Teed> {
     proc::tee(&mut tests(&[], None))
 }
 
+/// Everything on the newer server, the contract and row-level security on the older one too.
+fn postgres(_: &Parts) -> Result<proc::Teed> {
+    let on = |version: &str, only: &[&str]| proc::tee(tests(only, None).env("SID_PG_VERSION", version));
+    Ok(on("18", &[POSTGRES])?.and(on("16", &["postgres_conformance", "postgres_security", "postgres_migrations"])?))
+}
+
 fn doctests(_: &Parts) -> Result<proc::Teed> {
-    proc::tee(&mut proc::cargo(&["test", "--doc", "--workspace", "--locked", "--profile", PROFILE]))
+    proc::tee(&mut proc::cargo(&["test", "--doc", "--workspace", "--locked", "--profile", PROFILE, "--features", FEATURES]))
 }
 
 /// One folder of Python suites, with further folders on the module path.
@@ -158,7 +199,8 @@ fn folder(path: &str, more: &[PathBuf]) -> Result<proc::Teed> {
 
 /// Runs what `crates/*/examples/*.rs` has, but for servers and benches.
 fn examples(_: &Parts) -> Result<proc::Teed> {
-    let mut all = proc::tee(&mut proc::cargo(&["build", "--workspace", "--examples", "--locked", "--profile", PROFILE]))?;
+    let mut all =
+        proc::tee(&mut proc::cargo(&["build", "--workspace", "--examples", "--locked", "--profile", PROFILE, "--features", FEATURES]))?;
     let mut names = Vec::new();
     for package in std::fs::read_dir(dirs::root().join("crates"))?.filter_map(Result::ok) {
         let Ok(files) = std::fs::read_dir(package.path().join("examples")) else { continue };

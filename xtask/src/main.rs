@@ -53,7 +53,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "conformance", about: "run the store contract against a backend", help: conformance::HELP, run: conformance::main },
     Command {
         name: "torture",
-        about: "kill the server under load and look for lost or doubled messages",
+        about: "kill, freeze, cut and overload real servers, and look for what was lost, doubled or late",
         help: torture::HELP,
         run: torture::main,
     },

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use crate::args::Args;
-use crate::legs::{LEGS, Leg, PROFILE};
+use crate::legs::{FEATURES, LEGS, Leg, PROFILE};
 use crate::proc;
 use crate::table::{self, Row};
 
@@ -49,7 +49,7 @@ pub(crate) fn legs(filter: Option<&str>) -> Result<Vec<Row>> {
     Ok(chosen.into_iter().map(Leg::run).collect())
 }
 
-/// The release binaries that everything here starts: server, command line, scripted model, bench.
+/// The release binaries that everything here starts: server, command line, scripted model, bench, tortures.
 ///
 /// One selection for every subcommand, and the one that tests are built with: cargo then agrees on one set of features, and builds each
 /// dependency once.
@@ -68,5 +68,11 @@ pub(crate) fn build_server() -> Result<()> {
         "turn_bench",
         "--example",
         "postgres_server",
+        "--example",
+        "torture",
+        "--example",
+        "simulate",
+        "--features",
+        FEATURES,
     ]))
 }

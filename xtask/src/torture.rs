@@ -1,39 +1,87 @@
-//! `cargo xtask torture kill`: `tests/torture/kill.py` over the release server.
+//! `cargo xtask torture`: builds the release server and starts `sid-testkit`'s example `torture` with it; the
+//! simulation needs no server.
 
-use std::process::ExitCode;
+mod crash;
+mod simulate;
 
-use anyhow::{Result, bail};
+use std::process::{Command, ExitCode};
+
+use anyhow::Result;
 
 use crate::args::Args;
-use crate::{proc, python, test};
+use crate::setup::{self, Group, Parts};
+use crate::{dirs, proc, test};
 
 pub(crate) const HELP: &str = "\
-Usage: cargo xtask torture kill [--times 50] [--conversations 16] [--seed N]
+Usage: cargo xtask torture [NAME...] [--full] [--store sqlite|postgres] [--seed N] [--list]
 
-Starts a release sid-server on SQLite with the scripted model, sends to many conversations at once,
-kills the server with SIGKILL at a random moment, starts it again over the same data, and compares it
-with a ledger of what was acknowledged. After each restart: no acknowledged message lost, none
-doubled, sequences dense, every run terminal within 25 s. Ends in the figures.";
+What Sid promises, under the faults that it promises it for: real servers, a real Postgres that syncs
+to disk, a scripted model, and a ledger of all that was acknowledged. Without a name: all of them.
+Prints figures with their targets and ends in a table; a missed target is a failure.
+
+  --full    the sizes of docs/torture.md, within an hour; the figures are written there
+  --store   only on this store
+  --seed    what everything drawn by lot follows from; each torture prints its own
+  --keep    leave the servers' folders with their logs
+  --list    only name them
+
+  simulate  replicas, store, models, clocks, network and clients in one thread from one seed: 500 seeds, 10,000
+            with --full; with --seed N that one's whole trace
+  crash     its server is a debug build with the feature `failpoints`";
+
+/// What it needs from the set-up.
+pub(crate) const NEEDS: &[Group] = &[Group::Postgres, Group::PgBouncer, Group::FakeTime];
 
 pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
-    let times = args.number("--times")?.unwrap_or(50);
-    let conversations = args.number("--conversations")?.unwrap_or(16);
-    let seed = args.number("--seed")?;
-    let kind = args.word();
+    let (is_full, is_list, keeps) = (args.flag("--full"), args.flag("--list"), args.flag("--keep"));
+    let (store, seed) = (args.value("--store")?, args.number("--seed")?);
+    let mut names: Vec<String> = std::iter::from_fn(|| args.word()).collect();
     args.finish()?;
-    if kind.as_deref() != Some("kill") {
-        bail!("which torture? There is: kill");
+    let is_all = names.is_empty();
+    let mut is_well = true;
+    if !is_list && (is_all || names.iter().any(|n| n == "simulate")) {
+        let seeds = if is_full { simulate::FULL } else { simulate::SHORT };
+        is_well = simulate::run(seeds, seed.filter(|_| !is_all))?.success;
+        names.retain(|n| n != "simulate");
+        if !is_all && names.is_empty() {
+            return Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
     }
+    let mut options = names.clone();
+    for (name, value) in [("--store", store), ("--seed", seed.map(|s| s.to_string()))] {
+        options.extend(value.into_iter().flat_map(|value| [name.to_owned(), value]));
+    }
+    if keeps {
+        options.push("--keep".into());
+    }
+    if is_list {
+        options.push("--list".into());
+    }
+    if is_full {
+        options.extend(["--full".into(), "--page".into(), dirs::root().join("docs/torture.md").display().to_string()]);
+    }
+    let parts = if is_list { Parts::new() } else { setup::ensure(NEEDS)? };
     test::build_server()?;
-    Ok(if kill(times, conversations, seed)?.success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if !is_list && (is_all || names.iter().any(|n| n == "crash")) {
+        options.extend(["--crash-server".to_owned(), crash::server()?.display().to_string()]);
+    }
+    proc::run(program(&parts).args(options))?;
+    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Kills the server so many times.
-pub(crate) fn kill(times: u64, conversations: u64, seed: Option<u64>) -> Result<proc::Teed> {
-    let mut command = python::script("tests/torture/kill.py");
-    command.args(["--times", &times.to_string(), "--conversations", &conversations.to_string()]);
-    if let Some(seed) = seed {
-        command.args(["--seed", &seed.to_string()]);
+/// The quick form of all of them.
+pub(crate) fn quick(parts: &Parts) -> Result<proc::Teed> {
+    let simulated = simulate::run(simulate::SHORT, None)?;
+    Ok(simulated.and(proc::tee(program(parts).arg("--crash-server").arg(crash::server()?))?))
+}
+
+fn program(parts: &Parts) -> Command {
+    let mut program = Command::new(dirs::target().join("release/examples/torture"));
+    program.arg("--server").arg(dirs::release("sid-server"));
+    for (option, part) in [("--pgbouncer", "pgbouncer"), ("--faketime", "faketime")] {
+        if let Some(path) = parts.get(part) {
+            program.arg(option).arg(path);
+        }
     }
-    proc::tee(&mut command)
+    program
 }

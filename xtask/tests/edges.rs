@@ -69,6 +69,13 @@ fn postgres_knows_contracts_only() {
 }
 
 #[test]
+fn qdrant_knows_contracts_only() {
+    // axum comes with the server half of tonic, which the client takes along.
+    absent("sid-store-qdrant", &["sqlx", "reqwest", "fastembed", "aws-lc-sys", "openssl-sys", "native-tls"]);
+    ours("sid-store-qdrant", &["sid-types", "sid-store"]);
+}
+
+#[test]
 fn model_contracts_stand_alone() {
     absent("sid-llm", &["sqlx", "axum", "fastembed", "tiktoken-rs"]);
     ours("sid-llm", &["sid-types"]);

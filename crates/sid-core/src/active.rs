@@ -1,12 +1,21 @@
 //! Runs under way in this process: who may be told to stop, and who waits for an end.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use parking_lot::Mutex;
 use sid_store::Lease;
-use sid_types::{Run, RunId, TenantId};
+use sid_types::{Message, Run, RunId, TenantId};
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
+
+/// A run that has ended, or not yet when whoever waited lost patience.
+#[derive(Debug, Clone)]
+pub struct RunEnd {
+    /// The run.
+    pub run: Run,
+    /// All its messages in order, if they were at hand: it ended in this process.
+    pub messages: Option<Vec<Message>>,
+}
 
 struct Active {
     lease: Lease,
@@ -56,8 +65,9 @@ pub(crate) struct ActiveRuns {
     queue: Mutex<Queue>,
     /// Told when a place becomes free that somebody waits for.
     room_made: Notify,
-    runs: Mutex<HashMap<RunId, Active>>,
-    waiters: Mutex<HashMap<RunId, Vec<oneshot::Sender<Run>>>>,
+    /// In the order of their ids, so that what is done for each is done in the same order in every process.
+    runs: Mutex<BTreeMap<RunId, Active>>,
+    waiters: Mutex<HashMap<RunId, Vec<oneshot::Sender<RunEnd>>>>,
 }
 
 impl ActiveRuns {
@@ -155,7 +165,7 @@ impl ActiveRuns {
     }
 
     /// Waits for the end of a run in this process.
-    pub(crate) fn subscribe(&self, run: RunId) -> oneshot::Receiver<Run> {
+    pub(crate) fn subscribe(&self, run: RunId) -> oneshot::Receiver<RunEnd> {
         let (tx, rx) = oneshot::channel();
         let mut waiters = self.waiters.lock();
         let list = waiters.entry(run).or_default();
@@ -181,9 +191,9 @@ impl ActiveRuns {
     }
 
     /// Tells everybody who waits that a run has ended.
-    pub(crate) fn finished(&self, run: &Run) {
-        for waiter in self.waiters.lock().remove(&run.id).into_iter().flatten() {
-            let _ = waiter.send(run.clone());
+    pub(crate) fn finished(&self, end: &RunEnd) {
+        for waiter in self.waiters.lock().remove(&end.run.id).into_iter().flatten() {
+            let _ = waiter.send(end.clone());
         }
     }
 }

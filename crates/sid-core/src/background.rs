@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sid_llm::EmbedInput;
 use sid_memory::ranking::chunk;
-use sid_store::{Chunk, EmbedJob, GenerationId, NewVectors};
+use sid_store::{Chunk, EmbedJob, GenerationId, NewVectors, crash_point};
 use tracing::{debug, warn};
 
 use crate::{Engine, diary};
@@ -19,11 +19,13 @@ pub(crate) async fn poll(engine: Engine) {
         let room = inner.room();
         let want = room.all.saturating_sub(inner.active.len()).min(64);
         if want > 0 {
+            crash_point!("claim.before");
             let waiting = inner.active.begin_look();
             match inner.store.claim(inner.config.worker, want, room.per_tenant, inner.config.lease_ttl).await {
                 Ok(leases) => {
                     let is_more = leases.len() == want;
                     for lease in leases {
+                        crash_point!("claim.after");
                         debug!(run = %lease.run, epoch = lease.epoch, "took up waiting work");
                         engine.spawn_run(lease);
                     }
@@ -57,8 +59,10 @@ pub(crate) async fn renew(engine: Engine) {
         if leases.is_empty() {
             continue;
         }
+        crash_point!("renew.before");
         match inner.store.renew(&leases, inner.config.lease_ttl).await {
             Ok(held) => {
+                crash_point!("renew.after");
                 for lost in leases.iter().filter(|l| !held.iter().any(|h| h.run == l.run && h.epoch == l.epoch)) {
                     // A run that has just ended is missing too; stopping it does nothing.
                     inner.active.stop(lost.run);
@@ -99,7 +103,10 @@ pub(crate) async fn embed(engine: Engine) {
         pause = Duration::from_millis(200);
         match vectors_of(&*embedder, generation.chunk_bytes, &jobs).await {
             Ok(vectors) => {
-                if let Err(error) = inner.store.put_vectors(&id, vectors).await {
+                crash_point!("vectors.before");
+                let stored = inner.store.put_vectors(&id, vectors).await;
+                crash_point!("vectors.after");
+                if let Err(error) = stored {
                     warn!(%error, "could not store vectors");
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 use sid_memory::{Item, SummaryTask};
+use sid_store::crash_point;
 use sid_types::{ConversationId, RecursiveSummary, Seq, Tokens};
 
 use crate::{Engine, diary};
@@ -118,9 +119,11 @@ pub(crate) fn prepare_ahead(engine: &Engine, ahead: Ahead) {
             return;
         }
         let task = SummaryTask::queue(&ahead.old.text, &ahead.evicted, ahead.cap, &ahead.zone);
+        crash_point!("summary.before");
         let (text, is_floor) = diary::summarize(inner, &ahead.model, &task).await;
         let summary = RecursiveSummary { text, through: ahead.through, is_floor };
         let prepared = (!is_floor).then_some(PreparedSummary { base: ahead.old.through, queue_start: ahead.queue_start, summary });
         inner.prepared.end(ahead.conversation, prepared);
+        crash_point!("summary.after");
     });
 }

@@ -7,7 +7,7 @@ use sid_memory::{
     Count, ModelSummarizer, SummarizeError, Summarizer as _, SummaryTask, day_task, diary_segment, message_ranges, render, upper_task,
 };
 
-use sid_store::{DiaryQuery, DiaryWork, StoreError};
+use sid_store::{DiaryQuery, DiaryWork, StoreError, crash_point};
 use sid_types::{DiaryEntry, DiaryLevel, Owner, Principal, Scope, SummaryId, Timestamp, Tokens};
 use tracing::debug;
 
@@ -72,7 +72,9 @@ pub(crate) async fn write_page(inner: &Arc<Inner>, work: &DiaryWork) -> Result<(
         is_floor,
         written_at: inner.clock.now(),
     };
+    crash_point!("diary.before");
     inner.store.put_diary(&work.scope, entry).await?;
+    crash_point!("diary.after");
     inner.new_memory.notify_one();
     Ok(())
 }

@@ -1,16 +1,19 @@
 //! The driver: does what the run machine decides, and decides nothing.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _};
+use jiff::SignedDuration;
 use sid_llm::{ChatEvent, ChatReply, ChatRequest, LlmError};
-use sid_store::{Committed, Lease, Loaded, StoreError};
+use sid_store::{Commit, Committed, Effect, Lease, Loaded, StoreError, crash_point};
 use sid_tools::{EffectClass, ToolContext, ToolOutcome};
-use sid_types::{CallState, EventBody, Seq, StopReason, Timestamp, Usage};
+use sid_types::{CallState, EventBody, Message, Run, Seq, StopReason, Timestamp, Usage};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info_span, warn};
 
+use crate::active::RunEnd;
 use crate::budget::{self, Budget};
 use crate::engine::Inner;
 use crate::machine::{Next, RunMachine, StepFacts, ToCall};
@@ -29,8 +32,9 @@ pub(crate) async fn drive(engine: Engine, lease: Lease) {
         let run = AssertPanicSafe(run_one(&engine.inner, &lease, &stop)).catch().instrument(span).await;
         engine.inner.active.leave(lease.run);
         next = match run {
-            Ok(Ended { next, compact }) => {
-                tell_waiters(&engine.inner, &lease).await;
+            Ok(Ended { end, next, compact }) => {
+                tell_waiters(&engine.inner, &lease, end).await;
+                crash_point!("run.left");
                 engine.inner.new_memory.notify_one();
                 if let Some(state) = compact {
                     compaction::prepare_ahead(&engine, *state);
@@ -52,16 +56,32 @@ pub(crate) async fn drive(engine: Engine, lease: Lease) {
     engine.inner.active.wake_if_waiting();
 }
 
-async fn tell_waiters(inner: &Inner, lease: &Lease) {
-    if inner.active.has_waiters(lease.run)
-        && let Ok(run) = inner.store.run(&lease.scope, lease.run).await
-    {
-        inner.active.finished(&run);
+async fn tell_waiters(inner: &Inner, lease: &Lease, end: Option<RunEnd>) {
+    if !inner.active.has_waiters(lease.run) {
+        return;
     }
+    match end {
+        Some(end) => inner.active.finished(&end),
+        None => {
+            if let Ok(run) = inner.store.run(&lease.scope, lease.run).await {
+                inner.active.finished(&RunEnd { run, messages: None });
+            }
+        }
+    }
+}
+
+/// The end as it was committed. Messages that were paged out during the run are not at hand.
+fn end_of(ended: Option<Run>, queue: &[Message]) -> Option<RunEnd> {
+    let run = ended?;
+    let messages: Vec<Message> = queue.iter().filter(|m| m.run == Some(run.id)).cloned().collect();
+    let is_whole = messages.first().map(|m| m.id) == run.stimulus.first().copied();
+    Some(RunEnd { run, messages: Some(messages).filter(|_| is_whole) })
 }
 
 /// What is left after a run.
 struct Ended {
+    /// The run as it ended; `None` when only the store knows.
+    end: Option<RunEnd>,
     next: Option<Lease>,
     /// The state to prepare a summary from, when the queue is filling up.
     compact: Option<Box<compaction::Ahead>>,
@@ -84,8 +104,11 @@ impl<F: Future<Output = Result<Ended, CoreError>>> AssertPanicSafe<F> {
 
 async fn run_one(inner: &Arc<Inner>, lease: &Lease, stop: &CancellationToken) -> Result<Ended, CoreError> {
     let began = Instant::now();
-    let loaded = inner.store.load(lease).await?;
     let clock_now = inner.clock.now();
+    crash_point!("load.before");
+    let loaded = inner.store.load(lease).await?;
+    crash_point!("load.after");
+    let started = clock_now - age(&loaded.run, lease, inner.config.lease_ttl);
     let said_at = said_at(&loaded, clock_now);
     let agent_name = loaded.agent.spec.name.clone();
     let model_name = loaded.agent.spec.model.clone();
@@ -94,9 +117,10 @@ async fn run_one(inner: &Arc<Inner>, lease: &Lease, stop: &CancellationToken) ->
         return fail_at_once(inner, lease, loaded, said_at, &error).await;
     };
     let mut turn = TurnPreparation::new(inner.clone(), lease.scope, model.clone(), &loaded);
-    let mut machine = RunMachine::new(loaded, said_at, clock_now, model.counter.clone());
+    let mut machine = RunMachine::new(loaded, said_at, started, model.counter.clone());
     machine.event(EventBody::Started { epoch: lease.epoch });
     let mut next_lease = None;
+    let mut ended = None;
     let mut has_failed = false;
     let reason = loop {
         if stop.is_cancelled() && !machine.is_cancelled() && !machine.is_over() {
@@ -119,6 +143,7 @@ async fn run_one(inner: &Arc<Inner>, lease: &Lease, stop: &CancellationToken) ->
             Next::Commit(commit) => match commit_durably(inner, lease, commit).await {
                 Ok(committed) => {
                     next_lease = committed.next.clone();
+                    ended = committed.ended.clone();
                     machine.on_committed(&committed);
                 }
                 Err(conflict @ StoreError::Conflict { .. }) => {
@@ -142,7 +167,15 @@ async fn run_one(inner: &Arc<Inner>, lease: &Lease, stop: &CancellationToken) ->
         }
     };
     metrics::run_ended(reason, began.elapsed());
-    Ok(Ended { next: next_lease, compact: turn.ahead(machine.into_state()).map(Box::new) })
+    let end = if inner.active.has_waiters(lease.run) { end_of(ended, &machine.state().queue) } else { None };
+    Ok(Ended { end, next: next_lease, compact: turn.ahead(machine.into_state()).map(Box::new) })
+}
+
+/// How long ago the run began when it was claimed, by the store's clock alone: this engine's may be wrong by hours.
+fn age(run: &Run, lease: &Lease, ttl: Duration) -> SignedDuration {
+    let ttl = SignedDuration::try_from(ttl).unwrap_or(SignedDuration::MAX);
+    let claimed_at = lease.expires_at.saturating_sub(ttl).unwrap_or(lease.expires_at);
+    run.started_at.map_or(SignedDuration::ZERO, |started| claimed_at.duration_since(started)).max(SignedDuration::ZERO)
 }
 
 /// The turn's present moment: the client's word for it where it gave one.
@@ -159,14 +192,36 @@ async fn fail_at_once(inner: &Arc<Inner>, lease: &Lease, loaded: Loaded, now: Ti
         next = commit_durably(inner, lease, commit).await?.next;
     }
     metrics::run_ended(StopReason::ModelRefused, Duration::ZERO);
-    Ok(Ended { next, compact: None })
+    Ok(Ended { end: None, next, compact: None })
+}
+
+/// Where a crash finds a run: before and after each kind of commit.
+fn pass_crash_points(commit: &Commit, is_done: bool) {
+    for effect in &commit.effects {
+        match (effect, is_done) {
+            (Effect::Plan(_), false) => crash_point!("record.before"),
+            (Effect::Plan(_), true) => crash_point!("record.after"),
+            (Effect::FinishCall(_), false) => crash_point!("results.before"),
+            (Effect::FinishCall(_), true) => crash_point!("results.after"),
+            (Effect::PageOut(_), false) => crash_point!("page-out.before"),
+            (Effect::PageOut(_), true) => crash_point!("page-out.after"),
+            (Effect::Finish { .. }, false) => crash_point!("finish.before"),
+            (Effect::Finish { .. }, true) => crash_point!("finish.after"),
+            _ => {}
+        }
+    }
 }
 
 /// Commits, again with the same number while the store cannot be reached: a commit that did happen is recognised by it.
-async fn commit_durably(inner: &Inner, lease: &Lease, commit: sid_store::Commit) -> Result<Committed, StoreError> {
+async fn commit_durably(inner: &Inner, lease: &Lease, commit: Commit) -> Result<Committed, StoreError> {
     let mut tries = 0;
+    pass_crash_points(&commit, false);
     loop {
-        match inner.store.commit(lease, commit.clone()).await {
+        let outcome = inner.store.commit(lease, commit.clone()).await;
+        if outcome.is_ok() {
+            pass_crash_points(&commit, true);
+        }
+        match outcome {
             Err(error @ (StoreError::Unavailable { .. } | StoreError::Full { .. })) => {
                 tries += 1;
                 if tries >= COMMIT_TRIES {
@@ -190,6 +245,7 @@ async fn call_model(
     prepared: Prepared,
     stop: &CancellationToken,
 ) -> Result<(), CoreError> {
+    crash_point!("prompt.after");
     let Prepared { request, mut facts, counted } = prepared;
     // A run's time is up in the middle of a call too.
     let left = machine.time_left(inner.clock.now());
@@ -228,6 +284,7 @@ async fn call_model(
                     is_estimated: true,
                 },
             };
+            crash_point!("model.after");
             metrics::step(&facts, reply.rung);
             machine.on_reply(reply, facts, inner.clock.now());
         }
@@ -259,21 +316,25 @@ async fn stream_reply(
     stop: &CancellationToken,
 ) -> Result<Streamed, CoreError> {
     let mut deltas = Deltas { began, last_flush: None, every: inner.config.delta_flush, text: String::new(), reasoning: String::new() };
+    crash_point!("model.before");
+    // In order, here and below: a stop is heard before anything else, and an endless stream does not hold back a flush.
     let mut stream = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Ok(Streamed::Stopped),
         stream = model.chat.chat(request) => match stream {
             Ok(stream) => stream,
             Err(error) => return Ok(Streamed::Failed(error)),
         },
-        () = stop.cancelled() => return Ok(Streamed::Stopped),
     };
     loop {
         let event = tokio::select! {
-            event = stream.next() => event,
+            biased;
             () = stop.cancelled() => return Ok(Streamed::Stopped),
             () = tokio::time::sleep(deltas.until_flush()), if deltas.is_waiting() => {
                 deltas.flush(inner, lease, machine).await?;
                 continue;
             }
+            event = stream.next() => event,
         };
         match event {
             Some(Ok(ChatEvent::TextDelta(text))) => {
@@ -340,7 +401,9 @@ impl Deltas {
             events.push(EventBody::TextDelta { text: std::mem::take(&mut self.text) });
         }
         if !events.is_empty() {
+            crash_point!("events.before");
             inner.store.append_events(lease, events).await?;
+            crash_point!("events.after");
         }
         Ok(())
     }
@@ -380,7 +443,9 @@ async fn call_tools(
         let name = &call.planned.call.name;
         context.token = call.planned.token;
         let is_idempotent = !matches!(inner.tools.effect(name), Some(EffectClass::External { idempotent: false }));
-        let outcome = if call.outcome_unknown && !is_idempotent {
+        let outcome = if let Some(known) = call.known {
+            known
+        } else if call.outcome_unknown && !is_idempotent {
             ToolOutcome::error(
                 "Outcome unknown: the call was under way when the server stopped. It may or may not have happened; do not repeat it unasked.",
             )
@@ -388,7 +453,10 @@ async fn call_tools(
             ToolOutcome::error(format!("The arguments of `{name}` could not be read: {}. Call it again with a JSON object.", bad.problem))
         } else {
             let span = info_span!("sid.tool.call", tool = %name);
-            inner.tools.dispatch(name, call.planned.call.arguments.clone(), &context).instrument(span).await
+            crash_point!("tool.before");
+            let outcome = inner.tools.dispatch(name, call.planned.call.arguments.clone(), &context).instrument(span).await;
+            crash_point!("tool.after");
+            outcome
         };
         for (block, op, version) in &outcome.block_edits {
             if let Some(b) = context.blocks.iter_mut().find(|b| b.id == *block) {

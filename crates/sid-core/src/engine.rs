@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 use sid_llm::Embedder;
-use sid_store::{Accept, EraseTarget, GenerationId, IdempotencyKey, Lease, OnBusy, Receipt, Store};
+use sid_store::{Accept, EraseTarget, GenerationId, IdempotencyKey, Lease, OnBusy, Receipt, Store, crash_point};
 use sid_tools::{Registry, RegistryError, Tool};
 use sid_types::{Clock, ConversationId, NewMessage, Run, RunId, RunLimits, Scope};
 use tokio_util::task::TaskTracker;
 
-use crate::active::{ActiveRuns, Room};
+use crate::active::{ActiveRuns, Room, RunEnd};
 use crate::budget::KnownLimits;
 use crate::compaction::PreparedSummaries;
 use crate::{ContextOf, CoreError, EngineConfig, Models, PromptView, SearchRequest, SearchResponse, background, context, driver, search};
@@ -174,6 +174,7 @@ impl Engine {
         let config = &self.inner.config;
         // Held until the run has entered the table, so that many that arrive at once do not all see the same free place.
         let place = self.inner.active.place(scope.tenant(), self.inner.room());
+        crash_point!("accept.before");
         let accepted = self
             .inner
             .store
@@ -191,6 +192,7 @@ impl Engine {
                 },
             )
             .await?;
+        crash_point!("accept.after");
         if submit.on_busy == OnBusy::Interrupt {
             for run in self.inner.store.runs(scope, accepted.run.conversation, 10).await? {
                 if run.cancel_requested {
@@ -215,24 +217,24 @@ impl Engine {
 
     /// Waits until the run has ended, at most `limit`; answers it as it is then.
     pub async fn wait(&self, scope: &Scope, run: RunId, limit: Duration) -> Result<Run, CoreError> {
-        self.wait_until(scope, run, tokio::time::Instant::now() + limit).await
+        Ok(self.wait_until(scope, run, tokio::time::Instant::now() + limit).await?.run)
     }
 
-    /// [`wait`](Self::wait) for what `scope` has just submitted.
-    pub async fn end_of(&self, scope: &Scope, submitted: &Submitted, limit: Duration) -> Result<Run, CoreError> {
+    /// [`wait`](Self::wait) for what `scope` has just submitted, with the run's messages where they are at hand.
+    pub async fn end_of(&self, scope: &Scope, submitted: &Submitted, limit: Duration) -> Result<RunEnd, CoreError> {
         let run = submitted.run.id;
         let deadline = tokio::time::Instant::now() + limit;
         // The scope has been checked, and a run that is under way here has not ended: no look at the store is needed.
         let ended_here = self.inner.active.subscribe(run);
         if self.inner.active.contains(run)
-            && let Ok(Ok(run)) = tokio::time::timeout(limit.min(Duration::from_secs(1)), ended_here).await
+            && let Ok(Ok(end)) = tokio::time::timeout(limit.min(Duration::from_secs(1)), ended_here).await
         {
-            return Ok(run);
+            return Ok(end);
         }
         self.wait_until(scope, run, deadline).await
     }
 
-    async fn wait_until(&self, scope: &Scope, run: RunId, deadline: tokio::time::Instant) -> Result<Run, CoreError> {
+    async fn wait_until(&self, scope: &Scope, run: RunId, deadline: tokio::time::Instant) -> Result<RunEnd, CoreError> {
         loop {
             // Subscribed before the look at the store, so that an end in between is not missed.
             let ended_here = self.inner.active.subscribe(run);
@@ -240,15 +242,16 @@ impl Engine {
             if !matches!(&now, Ok(run) if !run.status.is_terminal()) {
                 drop(ended_here);
                 self.inner.active.unsubscribe(run);
-                return Ok(now?);
+                return Ok(RunEnd { run: now?, messages: None });
             }
             // Another replica may be the one that runs it: look again every second.
             let pause = tokio::time::sleep_until(deadline.min(tokio::time::Instant::now() + Duration::from_secs(1)));
             tokio::select! {
-                Ok(run) = ended_here => return Ok(run),
+                biased;
+                Ok(end) = ended_here => return Ok(end),
                 () = pause => if tokio::time::Instant::now() >= deadline {
                     self.inner.active.unsubscribe(run);
-                    return Ok(now?);
+                    return Ok(RunEnd { run: now?, messages: None });
                 },
             }
         }
@@ -256,7 +259,9 @@ impl Engine {
 
     /// Asks a run to stop; it ends at its next step, or while its model answers.
     pub async fn cancel(&self, scope: &Scope, run: RunId) -> Result<Run, CoreError> {
+        crash_point!("cancel.before");
         let run = self.inner.store.cancel(scope, run).await?;
+        crash_point!("cancel.after");
         self.inner.active.stop(run.id);
         Ok(run)
     }
@@ -299,7 +304,9 @@ impl Engine {
 
     /// Forgets a conversation, a user or an agent with all that derives from it; answers what was erased.
     pub async fn erase(&self, scope: &Scope, target: EraseTarget) -> Result<Receipt, CoreError> {
+        crash_point!("erase.before");
         let receipt = self.inner.store.erase(scope, target).await?;
+        crash_point!("erase.after");
         match target {
             EraseTarget::Conversation(id) => self.inner.prepared.forget(id),
             EraseTarget::User(_) | EraseTarget::Agent(_) => self.inner.prepared.forget_all(),
@@ -324,14 +331,18 @@ impl Engine {
 
     /// Stops claiming and accepting, lets runs end for at most `limit`, then hands the rest back at a step boundary.
     pub async fn drain(&self, limit: Duration) {
+        crash_point!("drain.begin");
         self.inner.draining.store(true, Ordering::Relaxed);
         self.inner.new_memory.notify_waiters();
         self.inner.tasks.close();
         if tokio::time::timeout(limit, self.inner.tasks.wait()).await.is_err() {
             for lease in self.inner.active.leases() {
+                crash_point!("release.before");
                 let _ = self.inner.store.release(&lease).await;
+                crash_point!("release.after");
                 self.inner.active.stop(lease.run);
             }
         }
+        crash_point!("drain.end");
     }
 }

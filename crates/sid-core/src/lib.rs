@@ -20,6 +20,7 @@ mod recall;
 mod search;
 mod tail;
 
+pub use active::RunEnd;
 pub use config::EngineConfig;
 pub use context::{ContextOf, PromptView, SegmentView};
 pub use engine::{Engine, EngineBuilder, IndexReport, Submit, Submitted};

@@ -37,6 +37,8 @@ pub struct ToCall {
     pub bad_arguments: Option<BadArguments>,
     /// It was begun before a crash and must not be repeated.
     pub outcome_unknown: bool,
+    /// It has left the house and come back, but its result could not be written yet: this is it, and it is not called again.
+    pub known: Option<ToolOutcome>,
 }
 
 /// What a model call brought, for the step's record.
@@ -88,15 +90,14 @@ pub struct RunMachine {
 }
 
 impl RunMachine {
-    /// A machine for a run as loaded. `said_at` is the turn's present moment, `clock_now` the engine's.
+    /// A machine for a run as loaded. `said_at` is the turn's present moment, `started` when the run began, by the engine's clock.
     #[must_use]
-    pub fn new(state: Loaded, said_at: Timestamp, clock_now: Timestamp, counter: Arc<dyn TokenCounter>) -> Self {
-        let started = state.run.started_at.unwrap_or(clock_now);
+    pub fn new(state: Loaded, said_at: Timestamp, started: Timestamp, counter: Arc<dyn TokenCounter>) -> Self {
         let cancelled = state.run.cancel_requested;
         let to_call: Vec<ToCall> = state
             .open_calls
             .iter()
-            .map(|p| ToCall { planned: p.clone(), bad_arguments: None, outcome_unknown: p.state == CallState::Started })
+            .map(|p| ToCall { planned: p.clone(), bad_arguments: None, outcome_unknown: p.state == CallState::Started, known: None })
             .collect();
         let phase = if to_call.is_empty() { Phase::Model } else { Phase::Tools };
         Self {
@@ -283,14 +284,14 @@ impl RunMachine {
         self.to_call = planned
             .into_iter()
             .zip(&reply.calls)
-            .map(|(planned, c)| ToCall { planned, bad_arguments: c.arguments.clone().err(), outcome_unknown: false })
+            .map(|(planned, c)| ToCall { planned, bad_arguments: c.arguments.clone().err(), outcome_unknown: false, known: None })
             .collect();
         self.commit_then(Phase::Tools);
     }
 
     /// The tools have answered, one outcome per call of [`Next::CallTools`], in order.
     pub fn on_outcomes(&mut self, outcomes: Vec<ToolOutcome>) {
-        let calls = std::mem::take(&mut self.to_call);
+        let mut calls = std::mem::take(&mut self.to_call);
         let provenance = Provenance {
             conversation: Some(self.state.conversation.id),
             run: Some(self.state.run.id),
@@ -298,26 +299,22 @@ impl RunMachine {
             channel: "tool".into(),
         };
         let mut results = Vec::new();
-        for (call, outcome) in calls.iter().zip(outcomes) {
-            for (block, op, expected_version) in outcome.block_edits {
+        for (call, mut outcome) in calls.iter_mut().zip(outcomes) {
+            if call.planned.state == CallState::Started {
+                call.known = Some(outcome.clone());
+            }
+            for (block, op, expected_version) in std::mem::take(&mut outcome.block_edits) {
                 if let Some(b) = self.state.blocks.iter_mut().find(|b| b.id == block) {
                     b.value = op.apply(&b.value).unwrap_or_else(|| b.value.clone());
                     b.version = expected_version + 1;
                 }
                 self.effects.push(Effect::EditBlock(BlockEdit { block, op, expected_version, provenance: provenance.clone() }));
             }
-            for passage in outcome.passages {
+            for passage in std::mem::take(&mut outcome.passages) {
                 self.effects.push(Effect::InsertPassage(passage));
             }
-            let planned = &call.planned;
-            results.push(self.new_message(Body::Tool {
-                call_id: planned.call.id.clone(),
-                name: planned.call.name.clone(),
-                text: if outcome.text.is_empty() { "Done.".into() } else { outcome.text },
-                is_error: outcome.is_error,
-                quotes: outcome.quotes,
-            }));
-            self.effects.push(Effect::FinishCall(planned.token));
+            results.push(self.result(&call.planned, outcome));
+            self.effects.push(Effect::FinishCall(call.planned.token));
         }
         self.append(results);
         self.to_call = calls;
@@ -328,6 +325,9 @@ impl RunMachine {
     pub fn on_starting(&mut self, tokens: &[uuid::Uuid]) -> Commit {
         let commit = Commit { number: self.state.run.commits + 1, effects: tokens.iter().map(|t| Effect::StartCall(*t)).collect() };
         self.state.run.commits += 1;
+        for call in self.to_call.iter_mut().filter(|call| tokens.contains(&call.planned.token)) {
+            call.planned.state = CallState::Started;
+        }
         commit
     }
 
@@ -354,7 +354,8 @@ impl RunMachine {
         self.phase = self.after_commit;
     }
 
-    /// Another writer changed a block first: with the blocks as they are now, the tools are called again.
+    /// Another writer changed a block first: with the blocks as they are now, the tools are called again, but for those that have left
+    /// the house.
     ///
     /// Errors: the conflict itself once it has happened too often.
     pub fn on_conflict(&mut self, blocks: Vec<Block>, conflict: StoreError) -> Result<(), StoreError> {
@@ -383,7 +384,7 @@ impl RunMachine {
     pub fn refuse_calls(&mut self, blocks: Vec<Block>, problem: &str) {
         self.state.blocks = blocks;
         self.effects.clear();
-        let refused = self.to_call.iter().map(|_| ToolOutcome::error(problem)).collect();
+        let refused = self.to_call.iter().map(|call| call.known.clone().unwrap_or_else(|| ToolOutcome::error(problem))).collect();
         self.on_outcomes(refused);
     }
 
@@ -395,8 +396,23 @@ impl RunMachine {
 
     /// The run ends here.
     pub fn fail(&mut self, reason: StopReason, error: String) {
-        // A reply that was on its way into a commit is dropped: the run ends without it, and the history stays valid.
-        self.effects.retain(|e| matches!(e, Effect::Events(_) | Effect::PageOut(_) | Effect::SetPrefix(_)));
+        // What was on its way into a commit is dropped, and what would have told of it: the run ends without it.
+        self.effects.retain(|effect| match effect {
+            Effect::Events(events) => {
+                !events.iter().any(|e| matches!(e, EventBody::Message { .. } | EventBody::ToolCall { .. } | EventBody::Step { .. }))
+            }
+            other => matches!(other, Effect::PageOut(_) | Effect::SetPrefix(_)),
+        });
+        // Calls that are in the history already get a result all the same, so that it stays whole.
+        if self.phase == Phase::Tools || self.after_commit == Phase::Model {
+            let calls = std::mem::take(&mut self.to_call);
+            let refused = || ToolOutcome::error(format!("Not done: {error}"));
+            let results: Vec<_> = calls.iter().map(|call| self.result(&call.planned, call.known.clone().unwrap_or_else(refused))).collect();
+            self.effects.extend(calls.iter().map(|call| Effect::FinishCall(call.planned.token)));
+            if !results.is_empty() {
+                self.append(results);
+            }
+        }
         self.finish(reason, Some(error));
     }
 
@@ -414,6 +430,16 @@ impl RunMachine {
         let mut message = NewMessage::of(body, self.now);
         message.tokens = Some(self.counter.count(message.body.text()));
         message
+    }
+
+    fn result(&self, planned: &PlannedCall, outcome: ToolOutcome) -> NewMessage {
+        self.new_message(Body::Tool {
+            call_id: planned.call.id.clone(),
+            name: planned.call.name.clone(),
+            text: if outcome.text.is_empty() { "Done.".into() } else { outcome.text },
+            is_error: outcome.is_error,
+            quotes: outcome.quotes,
+        })
     }
 
     fn append(&mut self, messages: Vec<NewMessage>) {

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::{DEFAULT_TENANT, Keyring, Trusted, house_right, new_key};
 use crate::backend::{self, Backend};
-use crate::config::{Config, Server};
+use crate::config::{Config, Server, Vectors};
 use crate::embedding::Embedding;
 use crate::error::{ApiCode, ApiError};
 use crate::health::Probes;
@@ -105,6 +105,8 @@ impl App {
         let app = Self { inner: Arc::new(inner) };
         tokio::spawn(upkeep(app.closing().clone()));
         tokio::spawn(app.inner.rates.clone().share(app.backend().store().clone(), app.closing().clone()));
+        let (feeder, closing) = (app.clone(), app.closing().clone());
+        tokio::spawn(async move { feeder.backend().feed_index(closing.cancelled()).await });
         Ok(app)
     }
 
@@ -329,7 +331,9 @@ pub async fn migrate(config: &Config) -> Result<(u32, Option<String>), OpenError
     if config.store.url.reveal().is_none() {
         return Ok((version, None));
     }
-    let backend = Backend::open(config, Arc::new(SystemClock)).await.map_err(store_error)?;
+    // Keys need no index; whether that answers is for the servers to say.
+    let without_index = Config { vectors: Vectors::default(), ..config.clone() };
+    let backend = Backend::open(&without_index, Arc::new(SystemClock)).await.map_err(store_error)?;
     let key = first_start(backend.store().as_ref(), SystemClock.now()).await.map_err(store_error)?;
     Ok((version, key))
 }

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sid_store::{InProcess, Store, StoreError};
-use sid_store_pg::{PgConfig, PgStore};
+use sid_store::{InProcess, Store, StoreError, VectorIndex};
+use sid_store_pg::{Indexer, PgConfig, PgStore, PgVectors, VectorStatus};
+use sid_store_qdrant::{QdrantConfig, QdrantIndex};
 use sid_store_sqlite::{SqliteConfig, SqliteStore};
 use sid_types::Clock;
 
-use crate::config::{self, Config, StoreKind};
+use crate::config::{self, Config, StoreKind, VectorsKind};
 
 /// How long calls that are under way at the end of a drain may take.
 const LAST_CALLS: Duration = Duration::from_secs(2);
@@ -32,7 +33,13 @@ impl Backend {
             }
             // Its clock is the database's: those of many servers never agree.
             StoreKind::Postgres => {
-                let store = PgStore::open(postgres(&config.store)).await?;
+                let options = postgres(config);
+                let index = vector_index(&config.vectors, &options).await?;
+                let store = PgStore::open(options).await?;
+                let store = match index {
+                    Some(index) => store.with_vector_index(index),
+                    None => store,
+                };
                 Ok(Self { store: Arc::new(store.clone()), embedded: None, shared: Some(store) })
             }
         }
@@ -45,6 +52,18 @@ impl Backend {
     /// Whether several servers work on this store, so that none of them may take itself for the first.
     pub(crate) const fn is_shared(&self) -> bool {
         self.shared.is_some()
+    }
+
+    /// Feeds the vector index, if there is one, until `stop` is ready. Any number of servers may do it at once.
+    pub(crate) async fn feed_index(&self, stop: impl Future<Output = ()> + Send) {
+        if let Some(indexer) = self.shared.as_ref().and_then(Indexer::new) {
+            indexer.run(stop).await;
+        }
+    }
+
+    /// How the vector index is doing; `None` if there is none.
+    pub(crate) async fn vector_status(&self) -> Option<VectorStatus> {
+        self.shared.as_ref()?.vector_status().await.ok().flatten()
     }
 
     /// Called at the end of a drain: what is in the write-ahead log goes into the database's file; connections are given back.
@@ -70,8 +89,10 @@ impl Backend {
     }
 }
 
-fn postgres(options: &config::Store) -> PgConfig {
+fn postgres(config: &Config) -> PgConfig {
+    let options = &config.store;
     PgConfig {
+        vector_index_from: config.vectors.from,
         connections: options.connections,
         acquire_timeout: Duration::from_millis(options.acquire_ms),
         statement_timeout: Duration::from_millis(options.statement_ms),
@@ -79,6 +100,24 @@ fn postgres(options: &config::Store) -> PgConfig {
         index_bytes: options.index_bytes,
         ..PgConfig::new(options.url.reveal().unwrap_or_default())
     }
+}
+
+/// The configured index, if it answers: a server that cannot search as it is told to does not start.
+async fn vector_index(options: &config::Vectors, postgres: &PgConfig) -> Result<Option<Arc<dyn VectorIndex>>, StoreError> {
+    let index: Arc<dyn VectorIndex> = match options.kind {
+        VectorsKind::Memory => return Ok(None),
+        VectorsKind::PgVector => Arc::new(PgVectors::open(postgres).await?),
+        VectorsKind::Qdrant => Arc::new(QdrantIndex::new(QdrantConfig {
+            api_key: options.api_key.reveal().map(str::to_owned),
+            timeout: Duration::from_millis(options.timeout_ms),
+            search_timeout: Duration::from_millis(options.search_timeout_ms),
+            prefix: options.prefix.clone(),
+            replicas: options.replicas,
+            ..QdrantConfig::new(options.url.clone().unwrap_or_default())
+        })?),
+    };
+    index.health().await?;
+    Ok(Some(index))
 }
 
 /// Prepares the configured Postgres database for this version, or brings it there, and lets the servers' user in; answers the schema's

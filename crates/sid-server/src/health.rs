@@ -82,6 +82,9 @@ async fn show_metrics(State(app): State<App>) -> Result<Response, ApiError> {
     for model in app.models().iter() {
         metrics::endpoint(model.name(), model.guard());
     }
+    if let Some(status) = app.backend().vector_status().await {
+        metrics::vector_index(status);
+    }
     recorder.run_upkeep();
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], recorder.render()).into_response())
 }

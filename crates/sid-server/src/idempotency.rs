@@ -40,8 +40,30 @@ pub(crate) fn derived_id(headers: &HeaderMap, caller: &Caller, what: &str) -> Re
     Ok(Some(Uuid::new_v5(&tenant, format!("{}/{user}/{what}/{key}", caller.key).as_bytes())))
 }
 
+/// Makes something once: what an earlier request with the same key made, else what `make` makes.
+///
+/// `id` is [`derived_id`]'s; without one it is simply made. Requests with the same key that come at the same time, here or on another
+/// replica, all look in vain; then one of them makes it, and the others find it when they are told that it exists.
+pub(crate) async fn once<T, F: Future<Output = Result<T, StoreError>>>(
+    id: Option<Uuid>,
+    find: impl Fn() -> F,
+    is_same: impl Fn(&T) -> bool,
+    make: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, ApiError> {
+    if id.is_none() {
+        return Ok(make.await?);
+    }
+    if let Some(known) = replayed(find().await, &is_same)? {
+        return Ok(known);
+    }
+    match make.await {
+        Err(error @ StoreError::Exists { .. }) => replayed(find().await, &is_same)?.ok_or_else(|| error.into()),
+        made => Ok(made?),
+    }
+}
+
 /// What an earlier request with the same key made, if there was one. It must be what this one asks for.
-pub(crate) fn replayed<T>(found: Result<T, StoreError>, is_same: impl FnOnce(&T) -> bool) -> Result<Option<T>, ApiError> {
+pub(crate) fn replayed<T>(found: Result<T, StoreError>, is_same: impl Fn(&T) -> bool) -> Result<Option<T>, ApiError> {
     match found {
         Ok(known) if is_same(&known) => Ok(Some(known)),
         Ok(_) => Err(StoreError::KeyReused.into()),

@@ -99,6 +99,8 @@ fn fail(error: &OpenError) -> ExitCode {
 }
 
 fn main() -> ExitCode {
+    #[cfg(feature = "failpoints")]
+    sid_store::crash::arm(&std::env::var("FAILPOINTS").unwrap_or_default());
     let arguments = Arguments::parse();
     let wants_config = !matches!(arguments.command, Some(Command::Openapi | Command::Config { command: ConfigCommand::Reference }));
     if !wants_config {

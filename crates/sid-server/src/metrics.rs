@@ -16,6 +16,9 @@ const INDEX_PENDING: &str = "sid_index_pending_records";
 const BREAKER_STATE: &str = "sid_model_breaker_state";
 const BREAKER_OPENED: &str = "sid_model_breaker_opened_total";
 const RETRIES_REFUSED: &str = "sid_model_retries_refused_total";
+const VECTORS_ANSWERING: &str = "sid_vector_index_answering";
+const VECTORS_WAITING: &str = "sid_vector_index_waiting_changes";
+const VECTORS_REMOVALS: &str = "sid_vector_index_unverified_removals";
 const RESIDENT: &str = "sid_process_resident_bytes";
 
 static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
@@ -55,6 +58,9 @@ fn describe() {
     describe_counter!(RETRIES_REFUSED, Unit::Count, "Retries that the endpoint's budget did not allow, by model");
     describe_gauge!(INDEX_INDEXED, Unit::Count, "Records with vectors");
     describe_gauge!(INDEX_PENDING, Unit::Count, "Records that wait for their vectors");
+    describe_gauge!(VECTORS_ANSWERING, Unit::Count, "1 if the vector index answered when a search of this process last asked it, else 0");
+    describe_gauge!(VECTORS_WAITING, Unit::Count, "Changes that the vector index has not taken in; searches compare them without it");
+    describe_gauge!(VECTORS_REMOVALS, Unit::Count, "Deletions from the vector index that no count has verified yet");
     describe_gauge!(RESIDENT, Unit::Bytes, "Memory of this process");
 }
 
@@ -85,6 +91,12 @@ pub(crate) fn endpoint(model: &str, guard: &EndpointGuard) {
     gauge!(BREAKER_STATE, "model" => model.to_owned()).set(state);
     counter!(BREAKER_OPENED, "model" => model.to_owned()).absolute(guard.breaker.opened());
     counter!(RETRIES_REFUSED, "model" => model.to_owned()).absolute(guard.retries.refused());
+}
+
+pub(crate) fn vector_index(status: sid_store_pg::VectorStatus) {
+    gauge!(VECTORS_ANSWERING).set(f64::from(u8::from(status.is_answering)));
+    gauge!(VECTORS_WAITING).set(status.waiting as f64);
+    gauge!(VECTORS_REMOVALS).set(status.removals as f64);
 }
 
 /// Resident memory, where the system tells it (Linux).

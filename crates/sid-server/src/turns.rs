@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sid_core::{Submit, Submitted};
+use sid_core::{RunEnd, Submit, Submitted};
 use sid_store::StoreError;
 use sid_types::{Message, Role, Run, Scope, Seq};
 
@@ -18,22 +18,32 @@ pub(crate) struct Turn {
 /// Accepts a stimulus. After `Ok`, it is stored and will be answered.
 pub(crate) async fn submit(app: &App, scope: Scope, submit: Submit) -> Result<Turn, ApiError> {
     let submitted = app.engine().submit(&scope, submit).await?;
+    sid_store::crash_point!("answer.before");
     Ok(Turn { scope, submitted })
 }
 
 impl Turn {
     /// Waits for the end. Answers the run as it is when the time is over or the server closes: it may be under way still.
-    pub(crate) async fn end(self, app: &App) -> Result<Run, ApiError> {
+    pub(crate) async fn end(self, app: &App) -> Result<RunEnd, ApiError> {
         let limit = Duration::from_millis(app.config().server.wait_limit_ms);
         tokio::select! {
             run = app.engine().end_of(&self.scope, &self.submitted, limit) => Ok(run?),
-            () = app.closing().cancelled() => Ok(app.store().run(&self.scope, self.submitted.run.id).await?),
+            () = app.closing().cancelled() => {
+                Ok(RunEnd { run: app.store().run(&self.scope, self.submitted.run.id).await?, messages: None })
+            }
         }
     }
 }
 
 /// All messages of a run, in order: what was said, tool results, the answer.
-pub(crate) async fn messages_of(app: &App, scope: &Scope, run: &Run) -> Result<Vec<Message>, StoreError> {
+pub(crate) async fn messages_of(app: &App, scope: &Scope, end: RunEnd) -> Result<Vec<Message>, StoreError> {
+    match end.messages {
+        Some(messages) => Ok(messages),
+        None => stored_messages_of(app, scope, &end.run).await,
+    }
+}
+
+async fn stored_messages_of(app: &App, scope: &Scope, run: &Run) -> Result<Vec<Message>, StoreError> {
     const PAGE: usize = 100;
     const SHORT: usize = 8;
     let Some(first) = run.stimulus.first() else { return Ok(Vec::new()) };

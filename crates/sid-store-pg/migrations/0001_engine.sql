@@ -166,11 +166,6 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT t.id, t.name, t.created_at FROM sid.tenants t ORDER BY t.created_at, t.id
 $$;
 
-CREATE FUNCTION sid.find_tenant(p_id uuid, p_name text) RETURNS TABLE (o_id uuid, o_name text, o_at timestamptz)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT t.id, t.name, t.created_at FROM sid.tenants t WHERE t.id = p_id OR t.name = p_name LIMIT 1
-$$;
-
 -- Answers false when the key's tenant or user is not there.
 CREATE FUNCTION sid.put_key(p_id uuid, p_hash text, p_name text, p_role text, p_tenant uuid, p_user uuid, p_created timestamptz,
     p_expires timestamptz, p_revoked timestamptz) RETURNS boolean

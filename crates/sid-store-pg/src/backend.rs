@@ -4,18 +4,21 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
-use sid_store::StoreError;
+use sid_store::{StoreError, VectorIndex};
 use sid_types::{Clock, Scope, TenantId, Timestamp};
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use uuid::Uuid;
 
+use crate::call::Call;
 use crate::config::PgConfig;
 use crate::error::{Result, missing, unavailable};
 use crate::events::Watchers;
+use crate::known::KnownConversations;
 use crate::partitions::Partitions;
 use crate::schema;
-use crate::tx::{Opening, Statement, Tx};
+use crate::tx::{Opening, Tx};
+use crate::vectors::Vectors;
 use crate::visibility::Viewer;
 
 /// The production store: a Postgres database, shared by any number of processes. Cheap to clone.
@@ -28,7 +31,9 @@ struct Inner {
     clock: Option<Arc<dyn Clock>>,
     pool: PgPool,
     partitions: Partitions,
+    vectors: Option<Vectors>,
     watchers: Arc<Watchers>,
+    known: KnownConversations,
     /// Tenants that are known to be there; they never go.
     tenants: RwLock<HashSet<TenantId>>,
     /// The tenant that the last claim's look ended at.
@@ -74,7 +79,7 @@ impl PgStore {
 
     async fn with(config: PgConfig, clock: Option<Arc<dyn Clock>>) -> Result<Self, StoreError> {
         let options = options(&config.url)?;
-        schema::check(options.clone(), config.acquire_timeout, config.prepared_statements).await?;
+        schema::check(options.clone(), config.acquire_timeout).await?;
         let pool = PgPoolOptions::new()
             .max_connections(config.connections.max(1))
             .min_connections(0)
@@ -87,11 +92,24 @@ impl PgStore {
             clock,
             pool,
             partitions,
+            vectors: None,
             watchers: Arc::default(),
+            known: KnownConversations::default(),
             tenants: RwLock::default(),
             claimed_at: Mutex::new(Uuid::nil()),
         };
         Ok(Self(Arc::new(inner)))
+    }
+
+    /// Gives the store an index for the vectors of large partitions ([`PgConfig::vector_index_from`]). It is fed by [`Indexer`](crate::Indexer),
+    /// which at least one process runs. Every process of a database is given the same index, or none.
+    ///
+    /// # Panics
+    /// When the store was cloned already: it is one and the same for all its handles.
+    #[must_use]
+    pub fn with_vector_index(mut self, index: Arc<dyn VectorIndex>) -> Self {
+        Arc::get_mut(&mut self.0).expect("a store gets its vector index before it is shared").vectors = Some(Vectors::new(index));
+        self
     }
 
     /// Closes all connections, waiting for calls that are under way.
@@ -103,31 +121,40 @@ impl PgStore {
         &self.0.config
     }
 
-    pub(crate) fn pool(&self) -> &PgPool {
-        &self.0.pool
-    }
-
     pub(crate) fn partitions(&self) -> &Partitions {
         &self.0.partitions
+    }
+
+    pub(crate) fn vectors(&self) -> Option<&Vectors> {
+        self.0.vectors.as_ref()
     }
 
     pub(crate) fn watchers(&self) -> &Arc<Watchers> {
         &self.0.watchers
     }
 
+    pub(crate) fn known(&self) -> &KnownConversations {
+        &self.0.known
+    }
+
     pub(crate) fn claimed_at(&self) -> &Mutex<Uuid> {
         &self.0.claimed_at
     }
 
+    /// The test suite's time, if it owns it.
+    pub(crate) fn test_time(&self) -> Option<Timestamp> {
+        self.0.clock.as_ref().map(|clock| clock.now())
+    }
+
     /// The test suite's time, as statements are told it; null = the database's own.
     pub(crate) fn clock(&self) -> Option<String> {
-        self.0.clock.as_ref().map(|clock| clock.now().to_string())
+        self.test_time().map(|now| now.to_string())
     }
 
     fn opening(&self, is_reading: bool, patience: u32) -> Opening {
         let config = &self.0.config;
         Opening {
-            clock: self.0.clock.as_ref().map(|clock| clock.now()),
+            clock: self.test_time(),
             statement_ms: (config.statement_timeout * patience).as_millis(),
             lock_ms: config.lock_timeout.as_millis(),
             is_reading,
@@ -155,16 +182,19 @@ impl PgStore {
         Tx::begin(&self.0.pool, tenant.uuid(), &self.opening(true, 10)).await
     }
 
-    /// A call of one of the database's functions that is its own transaction: one round trip.
-    pub(crate) fn call(&self, sql: &'static str) -> Statement {
-        sqlx::query(sql).persistent(self.0.config.prepared_statements)
+    /// A call of one of the database's functions that is its own transaction.
+    pub(crate) fn call(&self, sql: &'static str) -> Call {
+        Call::new(sql, &self.0.pool, self.0.config.prepared_statements)
     }
 
     /// Runs a call that is its own transaction, and gives it up when no answer comes: the server may be gone without a word.
     pub(crate) async fn timely<T>(&self, call: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T> {
         let config = &self.0.config;
         let patience = config.acquire_timeout + config.statement_timeout * 2;
-        match tokio::time::timeout(patience, call).await {
+        sid_store::crash_point!("pg.call.before");
+        let answer = tokio::time::timeout(patience, call).await;
+        sid_store::crash_point!("pg.call.after");
+        match answer {
             Ok(answer) => Ok(answer?),
             Err(_) => Err(unavailable(format!("no answer in {patience:?}")).into()),
         }
@@ -202,13 +232,13 @@ impl PgStore {
         if let Some(clock) = &self.0.clock {
             return Ok(clock.now());
         }
-        let row = self.call("SELECT clock_timestamp()").fetch_one(&self.0.pool).await?;
+        let row = self.call("SELECT clock_timestamp()").fetch_one().await?;
         crate::codec::Columns::time(&row, 0)
     }
 }
 
 /// Connections carry no settings of their own: poolers know how to keep those that every driver sends.
-fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
+pub(crate) fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
     let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
     let parsed: Result<PgConnectOptions, sqlx::Error> =
         if is_postgres { url.parse() } else { Err(sqlx::Error::Configuration("another scheme".into())) };

@@ -23,7 +23,7 @@ pub struct PgConfig {
     /// How long a statement waits for a lock. Default 2 s.
     pub lock_timeout: Duration,
     /// Whether statements stay prepared on their connection. Default `true`; `false` behind a PgBouncer before 1.21 in transaction mode
-    /// (one more round trip per statement).
+    /// (one more round trip per statement, and three for those that are a transaction of their own).
     pub prepared_statements: bool,
     /// Records of one partition that search keeps in memory, the newest. Default 131,072. Older ones are found through word lists in the
     /// database.
@@ -34,6 +34,9 @@ pub struct PgConfig {
     pub word_lists_from: usize,
     /// How long a search waits for a large partition to be loaded into memory before it answers from the word lists. Default 150 ms.
     pub load_patience: Duration,
+    /// A partition with so many records takes its vectors from the vector index, if the store was given one
+    /// ([`PgStore::with_vector_index`](crate::PgStore::with_vector_index)); smaller ones are compared exactly, in memory. Default 4,096.
+    pub vector_index_from: usize,
     /// Whether changes are also written to the outbox, for another system to follow. Default `false`: nobody would empty it.
     pub outbox: bool,
     /// The longest pause between two looks at the runs that somebody follows. Default 1 s; it begins with a tenth of it.
@@ -55,6 +58,7 @@ impl PgConfig {
             index_bytes: 128 << 20,
             word_lists_from: 4_096,
             load_patience: Duration::from_millis(150),
+            vector_index_from: 4_096,
             outbox: false,
             poll: Duration::from_secs(1),
         }

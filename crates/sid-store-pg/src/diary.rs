@@ -128,7 +128,7 @@ async fn due(store: &PgStore, now: Timestamp, level: DiaryLevel, limit: usize, w
             .bind(Day(after.0))
             .bind(after.1)
             .bind(LOOK)
-            .fetch_all(store.pool())
+            .fetch_all()
             .await?;
         for row in &rows {
             after = (row.date(0)?, row.int(1)?);

@@ -18,6 +18,7 @@ use crate::codec::{Columns, clean, limit, to_bytes};
 use crate::diary::engine_scope;
 use crate::error::{Fault, Result, missing};
 use crate::tx::Tx;
+use crate::vectors;
 use crate::visibility::owner;
 
 /// A generation as stored.
@@ -47,7 +48,7 @@ impl EmbeddingIndex for PgStore {
             .call("SELECT o_tenant, o_kind, o_a, o_b, o_record, o_id, o_speaker, o_text FROM sid.pending($1, $2)")
             .bind(clean(&generation.0).into_owned())
             .bind(limit(most))
-            .fetch_all(self.pool())
+            .fetch_all()
             .await
             .map_err(Fault::Sql)?;
         let jobs: Result<Vec<EmbedJob>> = rows.iter().map(job).collect();
@@ -136,7 +137,7 @@ async fn put(store: &PgStore, generation: &GenerationId, vectors: Vec<NewVectors
         .call("SELECT o_id, o_dimensions FROM sid.open_generation($1, $2)")
         .bind(clean(&generation.0).into_owned())
         .bind(first.and_then(|d| i32::try_from(d).ok()))
-        .fetch_one(store.pool())
+        .fetch_one()
         .await?;
     let number = row.number(0)?;
     let stored: Option<i32> = sqlx::Row::try_get_unchecked(&row, 1)?;
@@ -150,7 +151,7 @@ async fn put(store: &PgStore, generation: &GenerationId, vectors: Vec<NewVectors
         let outcome = put_of_tenant(store, &mut tx, number, vectors).await;
         tx.finish(outcome).await?;
     }
-    store.call("SELECT sid.advance_generation($1)").bind(number).execute(store.pool()).await?;
+    store.call("SELECT sid.advance_generation($1)").bind(number).fetch_all().await?;
     Ok(())
 }
 
@@ -199,6 +200,7 @@ async fn put_of_tenant(store: &PgStore, tx: &mut Tx, generation: i32, vectors: V
         let Batch { rids, numbers, chunks, first, end, vectors } = batch;
         let query = tx.query("SELECT sid.put_vectors($1, $2, $3, $4, $5, $6, $7, $8, $9)").bind(tx.tenant).bind(part).bind(generation);
         query.bind(rids).bind(numbers).bind(chunks).bind(first).bind(end).bind(vectors).execute(tx.conn()).await?;
+        vectors::tell(store, tx, part).await?;
     }
     Ok(())
 }

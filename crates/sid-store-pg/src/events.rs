@@ -167,7 +167,7 @@ async fn look(store: &PgStore, followed: &[(Key, Arc<Watch>)]) -> Result<bool> {
             .call("SELECT o_tenant, o_run, o_events FROM sid.progress($1, $2)")
             .bind(some.iter().map(|((tenant, _), _)| tenant.uuid()).collect::<Vec<Uuid>>())
             .bind(some.iter().map(|((_, run), _)| run.uuid()).collect::<Vec<Uuid>>())
-            .fetch_all(store.pool())
+            .fetch_all()
             .await?;
         let mut found: HashMap<Key, u64> = HashMap::with_capacity(rows.len());
         for row in &rows {

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::backend::PgStore;
 use crate::codec::{Columns, Id, kept, role_number, status_number, to_json, word};
 use crate::error::{Fault, Result, damaged};
+use crate::known::Known;
 use crate::payload::{
     ConvWrite, EventWrite, MessageWrite, NewRun, OutboxWrite, Payload, PlaceWrite, QuoteWrite, RunWrite, StepWrite, UsedWrite,
 };
@@ -37,29 +38,63 @@ pub(crate) struct Question {
 }
 
 /// A conversation as it was in one moment.
-#[derive(Deserialize)]
 pub(crate) struct Peek {
     pub(crate) now: Timestamp,
     pub(crate) conv: Option<Conv>,
     /// The oldest run that has not ended.
-    pub(crate) head: Option<RunRow>,
+    pub(crate) head: Option<Journal>,
     /// The first few runs that wait behind it.
-    #[serde(deserialize_with = "list")]
-    pub(crate) queue: Vec<RunRow>,
+    pub(crate) queue: Vec<Journal>,
     /// How many runs wait in all, a waiting head too.
     pub(crate) depth: usize,
     /// The run that was asked for.
-    pub(crate) run: Option<RunRow>,
-    #[serde(deserialize_with = "list")]
+    pub(crate) run: Option<Journal>,
     pub(crate) known: Vec<Uuid>,
     pub(crate) used: Option<Used>,
 }
 
 /// An idempotency key that was used.
-#[derive(Deserialize)]
 pub(crate) struct Used {
     pub(crate) fingerprint: String,
-    pub(crate) run: Option<RunRow>,
+    pub(crate) run: Option<Journal>,
+}
+
+/// A [`Peek`] as the database tells it.
+#[derive(Deserialize)]
+struct PeekRow {
+    now: Timestamp,
+    conv: Option<Conv>,
+    head: Option<RunRow>,
+    #[serde(deserialize_with = "list")]
+    queue: Vec<RunRow>,
+    depth: usize,
+    run: Option<RunRow>,
+    #[serde(deserialize_with = "list")]
+    known: Vec<Uuid>,
+    used: Option<UsedRow>,
+}
+
+#[derive(Deserialize)]
+struct UsedRow {
+    fingerprint: String,
+    run: Option<RunRow>,
+}
+
+impl PeekRow {
+    fn peek(self) -> Result<Peek> {
+        let Self { now, conv, head, queue, depth, run, known, used } = self;
+        // Without a conversation there are no runs either.
+        let Some(agent) = conv.as_ref().map(|c| c.agent) else {
+            return Ok(Peek { now, conv, head: None, queue: Vec::new(), depth, run: None, known, used: None });
+        };
+        let one = |row: Option<RunRow>| row.map(|row| row.journal(agent)).transpose();
+        let used = match used {
+            Some(UsedRow { fingerprint, run }) => Some(Used { fingerprint, run: one(run)? }),
+            None => None,
+        };
+        let queue = queue.into_iter().map(|row| row.journal(agent)).collect::<Result<_>>()?;
+        Ok(Peek { now, conv, head: one(head)?, queue, depth, run: one(run)?, known, used })
+    }
 }
 
 const PEEK: &str = "SELECT sid.peek($1, $2, $3, $4, $5, $6, $7, $8)";
@@ -81,14 +116,33 @@ impl PgStore {
             .bind(key)
             .bind(is_locked);
         let row = match tx {
-            Some(tx) => query.fetch_one(tx.conn()).await?,
-            None => self.timely(query.fetch_one(self.pool())).await?,
+            Some(tx) => query.fetch_one_in(tx.conn()).await?,
+            None => self.timely(query.fetch_one()).await?,
         };
-        row.json(0)
+        row.json::<PeekRow>(0)?.peek()
+    }
+
+    /// The conversation as this process has left it, without a look at the database. It may have changed since, so this is only good for a write,
+    /// which finds that out, and never for an answer or a refusal.
+    pub(crate) fn recall_peek(&self, tenant: TenantId, question: &Question) -> Option<Peek> {
+        let peek = self.known().recall(question.conversation?, question.run, self.test_time())?;
+        Some(peek).filter(|p| p.conv.as_ref().is_some_and(|c| c.tenant == tenant))
     }
 
     /// Writes a draft: one round trip. `false`: the conversation is not as it was read, and nothing was written.
     pub(crate) async fn put(&self, tx: Option<&mut Tx>, draft: Draft) -> Result<bool> {
+        let conversation = draft.conv.id;
+        // Whatever happens, this is not how it is left.
+        self.known().forget(conversation);
+        let after = if tx.is_none() { draft.after() } else { None };
+        let is_written = Box::pin(self.write(tx, draft)).await?;
+        if let Some(after) = after.filter(|_| is_written) {
+            self.known().learn(after);
+        }
+        Ok(is_written)
+    }
+
+    async fn write(&self, tx: Option<&mut Tx>, draft: Draft) -> Result<bool> {
         let tenant = draft.conv.tenant;
         let runs: Vec<RunId> = draft.payload.events.iter().map(|e| RunId::from_uuid(e.run)).collect();
         let payload = to_json(&draft.payload())?;
@@ -98,8 +152,8 @@ impl PgStore {
             .bind(tx.as_ref().map_or_else(|| self.clock(), |tx| tx.clock.map(|at| at.to_string())))
             .bind(payload);
         let row = match tx {
-            Some(tx) => query.fetch_one(tx.conn()).await?,
-            None => self.timely(query.fetch_one(self.pool())).await?,
+            Some(tx) => query.fetch_one_in(tx.conn()).await?,
+            None => self.timely(query.fetch_one()).await?,
         };
         let is_written = row.flag(0)?;
         if is_written {
@@ -132,6 +186,8 @@ pub(crate) struct Draft {
     queue: VecDeque<Journal>,
     /// Whether more wait than are known here.
     has_more: bool,
+    /// The head's journal as it will be; `None` when there is no head, or nobody here knows it.
+    head: Option<Journal>,
     payload: Payload,
 }
 
@@ -139,9 +195,8 @@ impl Draft {
     /// The head's journal comes along, if there is a head.
     pub(crate) fn new(store: &PgStore, peek: Peek) -> Result<Option<(Self, Option<Journal>)>> {
         let Some(conv) = peek.conv else { return Ok(None) };
-        let agent = conv.agent;
-        let head = peek.head.map(|row| row.journal(agent)).transpose()?;
-        let queue: VecDeque<Journal> = peek.queue.into_iter().map(|row| row.journal(agent)).collect::<Result<_>>()?;
+        let head = peek.head;
+        let queue: VecDeque<Journal> = peek.queue.into();
         let waiting = queue.len() + usize::from(head.as_ref().is_some_and(|h| h.run.status == RunStatus::Queued));
         let draft = Self {
             now: peek.now,
@@ -151,6 +206,7 @@ impl Draft {
             has_outbox: store.config().outbox,
             queue,
             has_more: peek.depth > waiting,
+            head: None,
             payload: Payload { at: peek.now, ..Payload::default() },
         };
         Ok(Some((draft, head)))
@@ -236,6 +292,17 @@ impl Draft {
         if self.conv.head.is_none() {
             // Its number is drawn when it is written.
             (self.conv.head, self.conv.head_no) = (Some(run.id), None);
+            let is_running = run.status == RunStatus::Running;
+            self.head = is_running.then(|| Journal {
+                number: None,
+                run: run.clone(),
+                commit_epoch: 0,
+                events: 0,
+                waiting: Vec::new(),
+                calls: Vec::new(),
+            });
+        } else {
+            self.has_more = true;
         }
         Ok(())
     }
@@ -286,8 +353,19 @@ impl Draft {
         Ok(())
     }
 
+    /// How this process leaves the conversation, if all of it is known: nobody waits in it.
+    fn after(&self) -> Option<Known> {
+        let is_known = self.queue.is_empty() && !self.has_more && self.head.as_ref().map(|h| h.run.id) == self.conv.head;
+        is_known.then(|| {
+            let mut conv = self.conv.clone();
+            conv.rev = self.rev + 1;
+            Known { conv, head: self.head.clone(), now: self.now }
+        })
+    }
+
     /// Writes back what has changed of a run.
     pub(crate) fn save(&mut self, journal: &Journal) -> Result<()> {
+        self.head = (!journal.run.status.is_terminal()).then(|| journal.clone());
         let run = &journal.run;
         self.payload.runs.push(RunWrite {
             id: run.id.uuid(),
@@ -321,7 +399,7 @@ impl Draft {
         }
         self.release();
         let next = self.queue.front();
-        (self.conv.head, self.conv.head_no) = (next.map(|n| n.run.id), next.map(|n| n.number));
+        (self.conv.head, self.conv.head_no) = (next.map(|n| n.run.id), next.and_then(|n| n.number));
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 mod archival;
 mod backend;
 mod blocks;
+mod call;
 mod codec;
 mod config;
 mod deep;
@@ -14,6 +15,7 @@ mod erase;
 mod error;
 mod events;
 mod journal;
+mod known;
 mod outbox;
 mod paging;
 mod partitions;
@@ -26,9 +28,11 @@ mod search;
 mod state;
 mod tx;
 mod usage;
+mod vectors;
 mod visibility;
 mod words;
 
 pub use backend::PgStore;
 pub use config::PgConfig;
 pub use outbox::Outboxed;
+pub use vectors::{Drift, Indexer, PgVectors, VectorStatus};

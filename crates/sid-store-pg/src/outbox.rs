@@ -32,7 +32,7 @@ impl PgStore {
         let rows = self
             .call("SELECT o_id, o_tenant, o_topic, o_part, o_subject, o_at FROM sid.read_outbox($1)")
             .bind(limit(most))
-            .fetch_all(self.pool())
+            .fetch_all()
             .await
             .map_err(Fault::Sql)?;
         let read = |row: &sqlx::postgres::PgRow| {
@@ -52,6 +52,6 @@ impl PgStore {
     /// Drops changes that were dealt with; answers how many were still there.
     pub async fn drop_outbox(&self, ids: &[i64]) -> Result<u64, StoreError> {
         let call = self.call("SELECT sid.drop_outbox($1)").bind(ids.to_vec());
-        Ok(call.fetch_one(self.pool()).await.map_err(Fault::Sql)?.count(0)?)
+        Ok(call.fetch_one().await.map_err(Fault::Sql)?.count(0)?)
     }
 }

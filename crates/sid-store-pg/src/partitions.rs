@@ -14,6 +14,8 @@ use sid_store::index::{Document, PartitionIndex};
 use sid_store::{Chunk, GenerationId, RecordId};
 use sid_types::ConversationId;
 
+use crate::vectors::Centroid;
+
 /// A partition's records in memory.
 #[derive(Default)]
 pub(crate) struct Shelf {
@@ -81,8 +83,8 @@ impl Shelf {
 
     /// Gives the record with this number its vectors, if it is here.
     pub(crate) fn set_vectors(&mut self, generation: &GenerationId, rid: i64, chunks: &[Chunk]) {
-        if let Ok(at) = self.order.binary_search_by_key(&rid, |(r, _)| *r) {
-            self.index.set_vectors(self.order[at].1, generation, chunks);
+        if let Some(id) = self.named(rid) {
+            self.index.set_vectors(id, generation, chunks);
         }
     }
 
@@ -114,6 +116,17 @@ impl Shelf {
         }
     }
 
+    /// The record with this number, if it is here.
+    pub(crate) fn named(&self, rid: i64) -> Option<RecordId> {
+        let at = self.order.binary_search_by_key(&rid, |(r, _)| *r).ok()?;
+        Some(self.order[at].1)
+    }
+
+    /// The numbers of these records.
+    pub(crate) fn numbers(&self, ids: &HashSet<RecordId>) -> Vec<(i64, RecordId)> {
+        self.order.iter().filter(|(_, id)| ids.contains(id)).copied().collect()
+    }
+
     /// How many records here are newer than this one.
     pub(crate) fn newer_than(&self, rid: i64) -> usize {
         self.order.len() - self.order.partition_point(|(r, _)| *r <= rid)
@@ -125,11 +138,21 @@ pub(crate) struct Entry {
     shelf: RwLock<Shelf>,
     /// Held by whoever reads the partition from the database.
     pub(crate) gate: tokio::sync::Mutex<()>,
+    /// What the vectors of a generation are like on the whole, where they are not in memory.
+    centroids: Mutex<HashMap<i32, Centroid>>,
     last_used: AtomicU64,
     bytes: AtomicUsize,
 }
 
 impl Entry {
+    pub(crate) fn centroid(&self, generation: i32) -> Option<Centroid> {
+        self.centroids.lock().get(&generation).cloned()
+    }
+
+    pub(crate) fn keep_centroid(&self, generation: i32, centroid: Centroid) {
+        self.centroids.lock().insert(generation, centroid);
+    }
+
     pub(crate) fn shelf(&self) -> RwLockReadGuard<'_, Shelf> {
         self.shelf.read()
     }
@@ -142,6 +165,17 @@ impl Entry {
     /// Records before this number are only in the database; 0 = none are.
     pub(crate) fn lowest(&self) -> i64 {
         self.shelf.read().lowest
+    }
+
+    /// Drops the vectors of a generation that are taken from elsewhere, unless somebody is just reading them.
+    pub(crate) fn drop_vectors(&self, generation: &GenerationId) {
+        let is_there = self.shelf().generations.contains_key(generation);
+        if is_there && let Ok(_gate) = self.gate.try_lock() {
+            self.change(|shelf| {
+                shelf.generations.remove(generation);
+                shelf.index.drop_generation(generation);
+            });
+        }
     }
 
     /// Changes the partition, by whoever holds the gate.
@@ -175,6 +209,7 @@ impl Partitions {
             Arc::new(Entry {
                 shelf: RwLock::new(Shelf::new(0)),
                 gate: tokio::sync::Mutex::new(()),
+                centroids: Mutex::default(),
                 last_used: AtomicU64::new(now),
                 bytes: AtomicUsize::new(0),
             })

@@ -145,7 +145,8 @@ pub(crate) struct RunRow {
 /// A run with what its journal keeps beside it.
 #[derive(Debug, Clone)]
 pub(crate) struct Journal {
-    pub(crate) number: i64,
+    /// The run's place in the order of acceptance; `None` = drawn by the database, and not read since.
+    pub(crate) number: Option<i64>,
     pub(crate) run: Run,
     pub(crate) commit_epoch: u64,
     /// Events so far.
@@ -176,7 +177,7 @@ impl RunRow {
             started_at: self.started_at,
             ended_at: self.ended_at,
         };
-        Ok(Journal { number: self.number, run, commit_epoch: self.commit_epoch, events: self.events, waiting, calls })
+        Ok(Journal { number: Some(self.number), run, commit_epoch: self.commit_epoch, events: self.events, waiting, calls })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sid_store::StoreError;
+use sid_store::{StoreError, crash_point};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 
@@ -17,7 +17,12 @@ const STEPS: &[&[&str]] = &[
         include_str!("../migrations/0001_records.sql"),
         include_str!("../migrations/0001_engine.sql"),
     ],
-    &[include_str!("../migrations/0002_limits.sql")],
+    &[
+        include_str!("../migrations/0002_tuning.sql"),
+        include_str!("../migrations/0002_vectors.sql"),
+        // Last: its trigger keeps writers of steps out until the transaction ends.
+        include_str!("../migrations/0002_limits.sql"),
+    ],
 ];
 
 /// The oldest server that `hash partitioning`, `xid8` and row-level security are known to work with as they are used here.
@@ -29,9 +34,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What migrations hold while they run, so that two never do at once: `Sid pg` in ASCII.
 const LOCK: i64 = 0x5369_6420_7067;
 
+/// Asks the catalogue's tables, not its caches: those may be as old as the transaction, which has waited for another migration.
+const IS_THERE: &str = "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'sid' AND c.relname = 'schema_version')";
+
 /// The schema's version; 0 = there is none.
 async fn version(conn: &mut PgConnection) -> Result<u32> {
-    let row = sqlx::raw_sql("SELECT to_regclass('sid.schema_version') IS NOT NULL").fetch_one(&mut *conn).await?;
+    let row = sqlx::raw_sql(IS_THERE).fetch_one(&mut *conn).await?;
     if !row.try_get::<bool, _>(0)? {
         return Ok(0);
     }
@@ -57,13 +66,17 @@ pub(crate) async fn migrate(options: PgConnectOptions) -> Result<u32, StoreError
             if version(&mut tx).await? > i as u32 {
                 continue;
             }
+            crash_point!("pg.migrate.before");
             for sql in *step {
                 sqlx::raw_sql(*sql).execute(&mut *tx).await?;
             }
             let note = format!("INSERT INTO sid.schema_version (version) VALUES ({})", i + 1);
             sqlx::raw_sql(AssertSqlSafe(note)).execute(&mut *tx).await?;
+            crash_point!("pg.migrate.inside");
             tx.commit().await?;
+            crash_point!("pg.migrate.after");
         }
+        pgvector(&mut conn).await?;
         Ok(known)
     }
     .await
@@ -76,6 +89,32 @@ pub(crate) async fn migrate(options: PgConnectOptions) -> Result<u32, StoreError
     // The answer is known; how the connection ends changes nothing.
     let _ = conn.close().await;
     outcome
+}
+
+/// The vector index inside the database, if the server has pgvector and this role may create the extension, or it is there. Else nothing: who
+/// asks for that index is told when it is opened.
+async fn pgvector(conn: &mut PgConnection) -> Result<()> {
+    const SCHEMA: &str =
+        "SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'";
+    if sqlx::raw_sql(SCHEMA).fetch_optional(&mut *conn).await?.is_none()
+        && let Err(error) = sqlx::raw_sql("CREATE EXTENSION IF NOT EXISTS vector").execute(&mut *conn).await
+    {
+        if error.as_database_error().is_none() {
+            return Err(error.into());
+        }
+        tracing::info!(%error, "the database goes without pgvector");
+        return Ok(());
+    }
+    let mut tx = conn.begin().await?;
+    sqlx::raw_sql(AssertSqlSafe(format!("SELECT pg_advisory_xact_lock({LOCK}); SET LOCAL lock_timeout = '2s'"))).execute(&mut *tx).await?;
+    let schema: String = sqlx::raw_sql(SCHEMA).fetch_one(&mut *tx).await?.try_get(0)?;
+    let is_there = "SELECT to_regclass('sid_vectors.points') IS NOT NULL";
+    if !sqlx::raw_sql(is_there).fetch_one(&mut *tx).await?.try_get::<bool, _>(0)? {
+        let sql = include_str!("../migrations/pgvector.sql").replace('@', &schema);
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *tx).await?;
+    }
+    tx.commit().await?;
+    Ok(())
 }
 
 /// Makes a role a member of `sid_app`.
@@ -105,9 +144,9 @@ pub(crate) async fn admit(options: PgConnectOptions, role: &str) -> Result<(), S
 
 /// Looks whether this program can work with the database, as this role. On a connection of its own, because a pool would try a server that
 /// refuses it again and again, and would not say why.
-pub(crate) async fn check(options: PgConnectOptions, patience: Duration, is_persistent: bool) -> Result<(), StoreError> {
+pub(crate) async fn check(options: PgConnectOptions, patience: Duration) -> Result<(), StoreError> {
     let mut conn = connect(options, patience).await?;
-    let outcome = check_on(&mut conn, is_persistent).await;
+    let outcome = check_on(&mut conn).await;
     let _ = conn.close().await;
     outcome
 }
@@ -121,7 +160,7 @@ async fn connect(options: PgConnectOptions, patience: Duration) -> Result<PgConn
     }
 }
 
-async fn check_on(conn: &mut PgConnection, is_persistent: bool) -> Result<(), StoreError> {
+async fn check_on(conn: &mut PgConnection) -> Result<(), StoreError> {
     let known = STEPS.len() as u32;
     let found = version(conn).await.map_err(|fault| match fault {
         // The schema is there and nobody has let this role in.
@@ -139,14 +178,14 @@ async fn check_on(conn: &mut PgConnection, is_persistent: bool) -> Result<(), St
             "the database has schema {found}, this version of Sid needs {known}: run `sid-server migrate` before the new servers start"
         )));
     }
-    let row = sqlx::query(
+    // The simple protocol: one message, whatever pooler stands in between.
+    let row = sqlx::raw_sql(
         "SELECT r.rolsuper OR r.rolbypassrls, pg_has_role(r.oid, 'sid_app', 'MEMBER'),
             EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                 WHERE n.nspname = 'sid' AND c.relname = 'messages' AND pg_has_role(r.oid, c.relowner, 'MEMBER')),
             current_setting('server_version_num')::int, current_setting('server_encoding')
          FROM pg_roles r WHERE r.rolname = current_user",
     )
-    .persistent(is_persistent)
     .fetch_one(conn)
     .await
     .map_err(Fault::Sql)?;

@@ -1,4 +1,5 @@
-//! `MemorySearch`: exact in memory, and through word lists where a partition is larger than its room in memory.
+//! `MemorySearch`: exact in memory, and through word lists where a partition is larger than its room in memory. Vectors of large partitions
+//! come from the vector index, if there is one.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use crate::error::{Fault, Result, unavailable};
 use crate::partitions::Entry;
 use crate::records;
 use crate::tx::Tx;
+use crate::vectors::{self, Outside};
 use crate::visibility::Partition;
 use crate::words;
 
@@ -69,14 +71,25 @@ async fn search(store: &PgStore, scope: &Scope, query: &SearchQuery) -> Result<O
         let is_asked = query.owners.as_ref().is_none_or(|owners| owners.contains(&p.owner));
         p.records > 0 && is_asked && (query.conversation.is_none() || only == Some(p.part))
     });
-    let mut looks: Vec<(Partition, Option<Arc<Entry>>)> = Vec::with_capacity(partitions.len());
+    let mut outside = vectors::look(store, &mut tx, &partitions, query, asked.as_ref()).await?;
+    let mut looks = Vec::with_capacity(partitions.len());
     for partition in partitions {
-        match ready(store, &mut tx, &partition, asked.as_ref()).await? {
-            Ready::Yes(entry) => looks.push((partition, Some(entry))),
-            Ready::NotYet => looks.push((partition, None)),
+        let outside = outside.remove(&partition.part);
+        // Vectors that come from outside are not read into memory.
+        let in_memory = asked.as_ref().filter(|_| outside.is_none());
+        let entry = match ready(store, &mut tx, &partition, in_memory).await? {
+            Ready::Yes(entry) => {
+                if let Some((name, _)) = asked.as_ref().filter(|_| outside.is_some()) {
+                    entry.drop_vectors(name);
+                }
+                Some(entry)
+            }
+            Ready::NotYet => None,
             Ready::Ahead => return Ok(None),
-        }
+        };
+        looks.push(Look { partition, entry, outside });
     }
+    let is_partial = looks.iter().any(|look| look.outside.as_ref().is_some_and(|o| o.is_partial));
     let parts = look(store, &mut tx, looks, query, asked.as_ref()).await?;
     let found = merge(parts);
     let ids: Vec<RecordId> = found.items.iter().map(|(_, hit)| hit.id).collect();
@@ -92,49 +105,82 @@ async fn search(store: &PgStore, scope: &Scope, query: &SearchQuery) -> Result<O
         bm25: found.bm25,
         context_bm25: found.context_bm25,
         dense: found.dense,
+        is_partial,
     }))
 }
 
+/// One partition in a search.
+struct Look {
+    partition: Partition,
+    /// `None`: it is large and on its way into memory.
+    entry: Option<Arc<Entry>>,
+    /// Its vectors, if they are not in memory.
+    outside: Option<Outside>,
+}
+
 /// Looks through all partitions, as one memory: words are as rare as they are in everything that the scope sees.
-async fn look(
-    store: &PgStore,
-    tx: &mut Tx,
-    looks: Vec<(Partition, Option<Arc<Entry>>)>,
-    query: &SearchQuery,
-    asked: Asked<'_>,
-) -> Result<Vec<(Owner, IndexHits)>> {
-    let entries: Vec<Option<Arc<Entry>>> = looks.iter().map(|(_, entry)| entry.clone()).collect();
-    let size: usize = entries.iter().flatten().map(|e| e.shelf().index.len()).sum();
+async fn look(store: &PgStore, tx: &mut Tx, looks: Vec<Look>, query: &SearchQuery, asked: Asked<'_>) -> Result<Vec<(Owner, IndexHits)>> {
+    let looks = Arc::new(looks);
+    let size: usize = looks.iter().filter_map(|look| look.entry.as_ref()).map(|e| e.shelf().index.len()).sum();
     let hits = if size <= INLINE {
-        in_memory(&entries, query)
+        in_memory(&looks, query, asked)
     } else {
-        let query = query.clone();
-        tokio::task::spawn_blocking(move || in_memory(&entries, &query)).await.map_err(unavailable)?
+        let (looks, query, asked) = (Arc::clone(&looks), query.clone(), asked.cloned());
+        tokio::task::spawn_blocking(move || in_memory(&looks, &query, asked.as_ref())).await.map_err(unavailable)?
     };
     let mut parts = Vec::with_capacity(looks.len());
-    for ((partition, entry), hits) in looks.iter().zip(hits) {
+    for (look, hits) in looks.iter().zip(hits) {
+        let Look { partition, entry, outside } = look;
         let generation = asked.map(|(_, number)| *number);
         let below = entry.as_ref().map_or(i64::MAX, |e| e.lowest());
-        let hits = match hits {
-            Some(hits) if below <= 0 => hits,
-            Some(hits) => joined(hits, deep::look(tx, partition, query, generation, below).await?),
-            None => deep::look(tx, partition, query, generation, i64::MAX).await?,
+        let near = outside.as_ref().map(|o| o.before(below)).unwrap_or_default();
+        let hits = match (hits, entry) {
+            (Some(mut hits), Some(entry)) => {
+                if outside.is_some() {
+                    complete(tx, partition, entry, query, generation, &mut hits).await?;
+                }
+                if below <= 0 { hits } else { joined(hits, deep::look(tx, partition, query, generation, below, &near).await?) }
+            }
+            _ => deep::look(tx, partition, query, generation, i64::MAX, &near).await?,
         };
         parts.push((partition.owner, hits));
     }
-    store.partitions().fit(&looks.iter().map(|(partition, _)| partition.part).collect());
+    store.partitions().fit(&looks.iter().map(|look| look.partition.part).collect());
     Ok(parts)
 }
 
-fn in_memory(entries: &[Option<Arc<Entry>>], query: &SearchQuery) -> Vec<Option<IndexHits>> {
-    let shelves: Vec<_> = entries.iter().map(|entry| entry.as_ref().map(|e| e.shelf())).collect();
+fn in_memory(looks: &[Look], query: &SearchQuery, asked: Asked<'_>) -> Vec<Option<IndexHits>> {
+    let shelves: Vec<_> = looks.iter().map(|look| look.entry.as_ref().map(|e| e.shelf())).collect();
     let own: Vec<Option<WordStatistics>> = shelves.iter().map(|s| s.as_ref().map(|s| s.index.statistics(&query.text))).collect();
     let mut all = WordStatistics::default();
     for statistics in own.iter().flatten() {
         all.add(statistics);
     }
-    let each = shelves.iter().zip(&own);
-    each.map(|(shelf, own)| Some(shelf.as_ref()?.index.search_among(query, &all.without(own.as_ref()?)))).collect()
+    let each = looks.iter().zip(&shelves).zip(&own).map(|((look, shelf), own)| {
+        let (shelf, others) = (shelf.as_ref()?, all.without(own.as_ref()?));
+        Some(match (&look.outside, query.vector.as_ref().filter(|_| asked.is_some())) {
+            (Some(outside), Some(vector)) => shelf.index.search_given(query, &others, &outside.compare(shelf, &vector.values)),
+            _ => shelf.index.search_among(query, &others),
+        })
+    });
+    each.collect()
+}
+
+/// Gives what words have found its dense score, where vectors are not in memory.
+async fn complete(
+    tx: &mut Tx,
+    partition: &Partition,
+    entry: &Entry,
+    query: &SearchQuery,
+    generation: Option<i32>,
+    hits: &mut IndexHits,
+) -> Result<()> {
+    let (Some(vector), Some(generation)) = (&query.vector, generation) else { return Ok(()) };
+    let without: HashSet<RecordId> = hits.items.iter().filter(|h| h.channels.dense == 0.0).map(|h| h.id).collect();
+    let numbers = entry.shelf().numbers(&without);
+    let dense = vectors::vectors_by_id(tx, partition.part, generation, &vector.values, &numbers).await?;
+    entry.shelf().index.complete(hits, &dense);
+    Ok(())
 }
 
 /// How a partition's memory stands to a search's snapshot.

@@ -1,6 +1,6 @@
 //! One transaction in one tenant. No session state: the tenant is a setting of the transaction, so a pooler may stand in between.
 
-use sid_store::StoreError;
+use sid_store::{StoreError, crash_point};
 use sid_types::Timestamp;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnection, PgPool};
@@ -57,6 +57,7 @@ impl Tx {
         let rows = sqlx::raw_sql(AssertSqlSafe(sql + clock_sql)).fetch_all(tx.conn()).await?;
         let micros = rows.last().map(|row| sqlx::Row::try_get_unchecked::<String, _>(row, 0)).transpose()?;
         let told = micros.and_then(|m| Timestamp::from_microsecond(m.parse().ok()?).ok());
+        crash_point!("pg.begin.after");
         tx.now = clock.or(told).unwrap_or(Timestamp::UNIX_EPOCH);
         Ok(tx)
     }
@@ -75,7 +76,9 @@ impl Tx {
     }
 
     pub(crate) async fn commit(mut self) -> Result<()> {
+        crash_point!("pg.commit.before");
         sqlx::raw_sql("COMMIT").execute(self.conn()).await?;
+        crash_point!("pg.commit.after");
         self.is_over = true;
         Ok(())
     }

@@ -17,14 +17,14 @@ use crate::state::ttl_micros;
 impl UsageStore for PgStore {
     async fn limits(&self, tenant: TenantId) -> Result<TenantLimits, StoreError> {
         let call = self.call("SELECT sid.tenant_limits($1)").bind(tenant.uuid());
-        let row = self.timely(call.fetch_one(self.pool())).await?;
+        let row = self.timely(call.fetch_one()).await?;
         let text = row.maybe_text(0)?.unwrap_or_else(|| "{}".into());
         Ok(serde_json::from_str(&text).map_err(|e| crate::error::damaged(format!("the limits of {tenant}: {e}")))?)
     }
 
     async fn set_limits(&self, _operator: &OperatorScope, tenant: TenantId, limits: TenantLimits) -> Result<(), StoreError> {
         let call = self.call("SELECT sid.set_tenant_limits($1, $2)").bind(tenant.uuid()).bind(to_json(&limits)?);
-        let row = self.timely(call.fetch_one(self.pool())).await?;
+        let row = self.timely(call.fetch_one()).await?;
         if row.flag(0)? { Ok(()) } else { Err(missing("tenant")) }
     }
 
@@ -32,7 +32,7 @@ impl UsageStore for PgStore {
         let tenants: Vec<Uuid> = requests.iter().map(|(tenant, _)| tenant.uuid()).collect();
         let counts: Vec<i64> = requests.iter().map(|(_, count)| column(*count)).collect();
         let call = self.call("SELECT o_tenant, o_requests FROM sid.add_requests($1, $2)").bind(tenants).bind(counts);
-        let rows = self.timely(call.fetch_all(self.pool())).await?;
+        let rows = self.timely(call.fetch_all()).await?;
         let totals: Result<HashMap<TenantId, u64>> = rows.iter().map(|row| Ok((row.id(0)?, row.count(1)?))).collect();
         let totals = totals?;
         Ok(requests.iter().map(|(tenant, _)| totals.get(tenant).copied().unwrap_or_default()).collect())
@@ -48,7 +48,7 @@ impl UsageStore for PgStore {
             .bind(ttl_micros(reserve.ttl))
             .bind(column(reserve.per_day))
             .bind(column(reserve.per_month));
-        let row = self.timely(call.fetch_one(self.pool())).await?;
+        let row = self.timely(call.fetch_one()).await?;
         Ok(Reserved { is_granted: row.flag(3)?, used: token_use(&row)? })
     }
 
@@ -58,13 +58,13 @@ impl UsageStore for PgStore {
             .bind(lease.scope.tenant().uuid())
             .bind(self.clock())
             .bind(lease.run.uuid());
-        self.timely(call.execute(self.pool())).await?;
+        self.timely(call.fetch_all()).await?;
         Ok(())
     }
 
     async fn token_use(&self, _operator: &OperatorScope, tenant: TenantId) -> Result<TokenUse, StoreError> {
         let call = self.call("SELECT day, month, reserved FROM sid.token_use($1, $2)").bind(tenant.uuid()).bind(self.clock());
-        Ok(token_use(&self.timely(call.fetch_one(self.pool())).await?)?)
+        Ok(token_use(&self.timely(call.fetch_one()).await?)?)
     }
 }
 

@@ -122,22 +122,21 @@ async fn a_turn_takes_few_round_trips() {
     assert_eq!(committed.expect("committed").messages.len(), 1);
     let (end, committed) = counter.of(store.commit(&lease, finish(2, "done"))).await;
     committed.expect("committed");
-    assert_eq!((accept, load, record, end), (2, 1, 2, 2), "accept with claim, load, record, finish");
-    assert!(accept + load + record + end <= 8);
+    assert_eq!((accept, load, record, end), (1, 1, 1, 1), "accept with claim, load, record, finish, by the process that wrote last");
 
     // Accepted for anybody, claimed by a worker.
     let (accept, accepted) = counter.of(store.accept(&home.scope, sid_store::Accept { claim_for: None, ..home.stimulus("later") })).await;
     accepted.expect("accepted");
     let (claim, leases) = counter.of(store.claim(WorkerId::new(), 1, usize::MAX, TTL)).await;
     let lease = leases.expect("claimed").remove(0);
-    assert_eq!((accept, claim), (2, 3));
+    assert_eq!((accept, claim), (1, 3));
     let (renew, held) = counter.of(store.renew(std::slice::from_ref(&lease), TTL)).await;
     assert_eq!((renew, held.expect("held").len()), (1, 1), "all leases of a process in one");
     let (asked, answer) = counter.of(store.is_cancel_requested(&lease)).await;
     assert_eq!((asked, answer.expect("held")), (1, false));
     let deltas = vec![EventBody::TextDelta { text: "a".into() }];
     let (append, events) = counter.of(store.append_events(&lease, deltas)).await;
-    assert_eq!((append, events.expect("held").len()), (2, 1));
+    assert_eq!((append, events.expect("held").len()), (1, 1));
     let (in_vain, none) = counter.of(store.claim(WorkerId::new(), 8, usize::MAX, TTL)).await;
     assert_eq!((in_vain, none.expect("asked").len()), (1, 0));
 

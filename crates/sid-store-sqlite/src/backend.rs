@@ -116,6 +116,7 @@ impl SqliteStore {
             sqlx::query(sqlx::AssertSqlSafe(limit)).execute(&mut conn).await.map_err(Fault::Sql)?;
         }
         release_dead_leases(&mut conn).await?;
+        sid_store::crash_point!("sqlite.open.after");
         let last = last_numbers(&mut conn).await?;
         let unfinished = full_text::unfinished(&mut conn).await?;
 
@@ -169,7 +170,9 @@ impl SqliteStore {
             .busy_timeout(Duration::from_secs(2))
             .disable_statement_logging();
         let mut conn = options.connect().await.map_err(Fault::Sql)?;
+        sid_store::crash_point!("sqlite.checkpoint.before");
         sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut conn).await.map_err(Fault::Sql)?;
+        sid_store::crash_point!("sqlite.checkpoint.after");
         sqlx::Connection::close(conn).await.map_err(Fault::Sql)?;
         Ok(())
     }

@@ -1,13 +1,9 @@
-//! Search below what is in memory: candidates from the full-text index and the time index, scored in a small index made for them.
-//!
-//! A word that is rare among the older records brings all of them, two words together bring theirs, named times theirs; the best of these
-//! are read and scored. So a detail is found by its rare word however old it is, and a search costs the same however much there is.
-//! Words that are everywhere bring nothing alone: among the older records they tell nothing apart that the newer ones do not have, too.
+//! Search below what is in memory: what the full-text index and the time index bring, scored by [`OlderWords`].
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 
-use sid_store::index::{Document, IndexHits, PartitionIndex, terms};
-use sid_store::{Record, RecordId, RecordKinds, SearchQuery, TimeRange};
+use sid_store::index::{IndexHits, OlderWords};
+use sid_store::{SearchQuery, TimeRange};
 use sqlx::sqlite::SqliteConnection;
 
 use crate::codec::{Columns, nanos, to_json};
@@ -16,17 +12,6 @@ use crate::full_text;
 use crate::records;
 use crate::visibility::Partition;
 
-/// Words of a query that are looked up.
-const WORDS: usize = 16;
-/// Newest records that one word, or two words together, bring. A word that has more is not rare.
-const PER_LIST: usize = 40;
-/// Rare words that are looked up in pairs.
-const PAIRED: usize = 4;
-/// Pairs of words that both stand in more records than this are not looked up: both lists would have to be walked.
-const LONGEST_WALK: f32 = 5_000.0;
-/// Candidates that are read and scored; with a filter that may refuse most of them, and while nothing is in memory, more.
-const BEST: usize = 32;
-const BEST_OF_MANY: usize = 250;
 /// Newest records that are looked at in any case while the partition is not in memory.
 const NEWEST: i64 = 250;
 /// Records of a span that the query filters by, or names.
@@ -35,105 +20,39 @@ const PER_NAMED_SPAN: i64 = 64;
 
 /// Looks for records before `below` (`i64::MAX`: for all, the newest in any case).
 pub(crate) async fn look(conn: &mut SqliteConnection, partition: &Partition, query: &SearchQuery, below: i64) -> Result<IndexHits> {
-    let stems: Vec<String> = terms(&query.text).into_iter().collect::<BTreeSet<_>>().into_iter().take(WORDS).collect();
-    let words = Words::look_up(conn, partition, &stems, below).await?;
-    let is_alone = below == i64::MAX;
+    let words = look_up(conn, partition, query, below).await?;
     let is_filtered = query.conversation.is_some() || query.role.is_some() || query.within.is_some();
-    let best = if is_alone || is_filtered { BEST_OF_MANY } else { BEST };
-    let mut rids: BTreeSet<i64> = words.best(query.kinds, best).into_iter().collect();
+    let mut rids: BTreeSet<i64> = words.best(query.kinds, is_filtered).into_iter().collect();
     if let Some(span) = &query.within {
         rids.extend(spanned(conn, partition.part, span, below, PER_SPAN).await?);
     }
     for span in &query.named_times {
         rids.extend(spanned(conn, partition.part, span, below, PER_NAMED_SPAN).await?);
     }
-    if is_alone {
+    if below == i64::MAX {
         rids.extend(newest(conn, partition.part).await?);
     }
     if rids.is_empty() {
-        return Ok(IndexHits { searched: older_than(partition, 0), ..IndexHits::default() });
+        return Ok(IndexHits { searched: partition.records, ..IndexHits::default() });
     }
     rids.extend(neighbours(conn, &rids).await?);
     let rids: Vec<i64> = rids.into_iter().collect();
-    score(conn, partition, query, &rids, &words).await
+    let records = records::numbered(conn, &rids).await?;
+    let vectors = match &query.vector {
+        Some(vector) => records::vectors_of(conn, &rids, &vector.generation).await?,
+        None => Vec::new(),
+    };
+    Ok(words.score(query, &records, &vectors))
 }
 
-/// The query's words among the older records.
-struct Words {
-    /// In about how many records each word stands; words that are nowhere are left out.
-    frequency: HashMap<String, f32>,
-    /// Records that were found, with the weight of what they were found by.
-    found: HashMap<i64, f32>,
-    size: f32,
-}
-
-impl Words {
-    async fn look_up(conn: &mut SqliteConnection, partition: &Partition, stems: &[String], below: i64) -> Result<Self> {
-        let mut words = Self { frequency: HashMap::new(), found: HashMap::new(), size: partition.records as f32 };
-        let singles: Vec<Vec<&str>> = stems.iter().map(|stem| vec![stem.as_str()]).collect();
-        let lists = full_text::find(conn, partition.part, &singles, below, PER_LIST).await?;
-        for (stem, list) in stems.iter().zip(&lists) {
-            let frequency = estimate(list, below, words.size);
-            if frequency > 0.0 {
-                words.frequency.insert(stem.clone(), frequency);
-                // While nothing is in memory, the newest records of a common word are not known otherwise.
-                if list.len() < PER_LIST || below == i64::MAX {
-                    words.add(list, idf(words.size, frequency));
-                }
-            }
-        }
-        let mut rarest: Vec<(&str, f32)> = words.frequency.iter().map(|(stem, f)| (stem.as_str(), *f)).collect();
-        rarest.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(b.0)));
-        rarest.truncate(PAIRED);
-        let pairs: Vec<(Vec<&str>, f32)> = rarest
-            .iter()
-            .enumerate()
-            // What a rare word alone brings it need not bring again.
-            .filter(|(_, (_, f))| *f >= PER_LIST as f32 && *f <= LONGEST_WALK)
-            .flat_map(|(i, a)| rarest.iter().skip(i + 1).map(|b| (vec![a.0, b.0], idf(words.size, a.1) + idf(words.size, b.1))))
-            .collect();
-        let asked: Vec<Vec<&str>> = pairs.iter().map(|(stems, _)| stems.clone()).collect();
-        let weights: Vec<f32> = pairs.iter().map(|(_, weight)| *weight).collect();
-        let lists = full_text::find(conn, partition.part, &asked, below, PER_LIST).await?;
-        for (list, weight) in lists.iter().zip(weights) {
-            words.add(list, weight);
-        }
-        Ok(words)
-    }
-
-    fn add(&mut self, list: &[i64], weight: f32) {
-        for rid in list {
-            *self.found.entry(*rid).or_default() += weight;
-        }
-    }
-
-    /// The records with the most weight, the newer first among equals.
-    fn best(&self, kinds: RecordKinds, count: usize) -> Vec<i64> {
-        let is_asked = |rid: i64| match rid & 3 {
-            0 => kinds.messages,
-            1 => kinds.passages,
-            _ => kinds.diary,
-        };
-        let mut found: Vec<(i64, f32)> = self.found.iter().map(|(rid, w)| (*rid, *w)).filter(|(rid, _)| is_asked(*rid)).collect();
-        found.sort_by(|a, b| b.1.total_cmp(&a.1).then(b.0.cmp(&a.0)));
-        found.into_iter().take(count).map(|(rid, _)| rid).collect()
-    }
-}
-
-/// In about how many records a word stands: all that were found, or as dense as in those that were.
-fn estimate(found: &[i64], below: i64, records: f32) -> f32 {
-    let (Some(newest), Some(oldest)) = (found.first(), found.last()) else { return 0.0 };
-    if found.len() < PER_LIST {
-        return found.len() as f32;
-    }
-    let top = if below == i64::MAX { *newest } else { below };
-    let share = (top - oldest).max(1) as f32 / top.max(1) as f32;
-    (found.len() as f32 / share).min(records)
-}
-
-/// How many records a look below memory has looked at.
-const fn older_than(partition: &Partition, at_least: u64) -> u64 {
-    if partition.records > at_least { partition.records } else { at_least }
+async fn look_up(conn: &mut SqliteConnection, partition: &Partition, query: &SearchQuery, below: i64) -> Result<OlderWords> {
+    let mut words = OlderWords::of(&query.text, partition.records, below);
+    let lists = full_text::find(conn, partition.part, &words.singles(), below, OlderWords::PER_LIST).await?;
+    words.take_singles(&lists);
+    let (asked, weights): (Vec<_>, Vec<f32>) = words.pairs().into_iter().map(|pair| (pair.stems.clone(), pair.weight())).unzip();
+    let lists = full_text::find(conn, partition.part, &asked, below, OlderWords::PER_LIST).await?;
+    words.take_pairs(&weights, &lists);
+    Ok(words)
 }
 
 async fn spanned(conn: &mut SqliteConnection, part: i64, span: &TimeRange, below: i64, limit: i64) -> Result<Vec<i64>> {
@@ -182,82 +101,4 @@ async fn neighbours(conn: &mut SqliteConnection, rids: &BTreeSet<i64>) -> Result
         found.extend(row.maybe_int(1)?);
     }
     Ok(found)
-}
-
-async fn score(conn: &mut SqliteConnection, partition: &Partition, query: &SearchQuery, rids: &[i64], words: &Words) -> Result<IndexHits> {
-    let records = records::numbered(conn, rids).await?;
-    let mut index = PartitionIndex::new();
-    for (_, record) in &records {
-        if let Some(document) = Document::of(record) {
-            index.insert(&document);
-        }
-    }
-    if let Some(vector) = &query.vector {
-        let ids: HashMap<i64, RecordId> = records.iter().map(|(rid, record)| (*rid, record.id())).collect();
-        for (rid, chunks) in records::vectors_of(conn, rids, &vector.generation).await? {
-            if let Some(id) = ids.get(&rid) {
-                index.set_vectors(*id, &vector.generation, &chunks);
-            }
-        }
-    }
-    let mut hits = index.search(query);
-    let scale = Scale::new(&records, words);
-    let (mut own_max, mut context_max) = (0.0_f32, 0.0_f32);
-    for hit in &mut hits.items {
-        let factor = scale.of(hit.id);
-        hit.channels.bm25 *= factor;
-        hit.channels.context_bm25 *= factor;
-        own_max = own_max.max(hit.channels.bm25);
-        context_max = context_max.max(hit.channels.context_bm25);
-    }
-    // Records that were not looked at have none of the rare words: they count as zeros in the lexical means.
-    let share = hits.searched as f32 / words.size.max(1.0);
-    (hits.bm25.max, hits.context_bm25.max) = (own_max, context_max);
-    hits.bm25.mean *= share.min(1.0);
-    hits.context_bm25.mean *= share.min(1.0);
-    hits.searched = older_than(partition, hits.searched);
-    Ok(hits)
-}
-
-/// BM25 in the small index knows only its own records; this brings the weights of the words back to the whole partition's.
-struct Scale {
-    factors: HashMap<RecordId, f32>,
-    mean: f32,
-}
-
-impl Scale {
-    fn new(records: &[(i64, Record)], asked: &Words) -> Self {
-        let mut here: HashMap<&str, f32> = HashMap::new();
-        let mut words: Vec<(RecordId, HashSet<&str>)> = Vec::with_capacity(records.len());
-        for (_, record) in records {
-            let mut of: HashSet<&str> = HashSet::new();
-            let speaker = if let Record::Message(m) = record { m.speaker.as_deref() } else { None };
-            for term in terms(record.text()).into_iter().chain(speaker.map(terms).unwrap_or_default()) {
-                of.extend(asked.frequency.get_key_value(&term).map(|(stem, _)| stem.as_str()));
-            }
-            for stem in &of {
-                *here.entry(stem).or_default() += 1.0;
-            }
-            words.push((record.id(), of));
-        }
-        let weight = |stem: &str| {
-            let (here, there) = (here.get(stem).copied().unwrap_or_default(), asked.frequency.get(stem).copied().unwrap_or_default());
-            (idf(records.len() as f32, here), idf(asked.size.max(there), there.max(here)))
-        };
-        let factor = |of: &mut dyn Iterator<Item = &str>| {
-            let (here, there) = of.map(weight).fold((0.0, 0.0), |(a, b), (here, there)| (a + here, b + there));
-            if here > 1e-6 { there / here } else { 1.0 }
-        };
-        let factors = words.iter().map(|(id, w)| (*id, if w.is_empty() { 0.0 } else { factor(&mut w.iter().copied()) })).collect();
-        Self { factors, mean: factor(&mut asked.frequency.keys().map(String::as_str)) }
-    }
-
-    /// A record without any of the words has its score from its neighbour's.
-    fn of(&self, id: RecordId) -> f32 {
-        self.factors.get(&id).copied().filter(|f| *f > 0.0).unwrap_or(self.mean)
-    }
-}
-
-fn idf(documents: f32, containing: f32) -> f32 {
-    (1.0 + (documents - containing + 0.5) / (containing + 0.5)).ln()
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sid_store::StoreError;
+use sid_store::{StoreError, crash_point};
 use sqlx::Executor;
 use sqlx::sqlite::SqliteConnection;
 
@@ -37,11 +37,13 @@ pub(crate) async fn prepare(conn: &mut SqliteConnection, path: &Path) -> Result<
     }
     for (i, step) in STEPS.iter().enumerate().skip(usize::try_from(version).unwrap_or_default()) {
         let sql = format!("BEGIN IMMEDIATE; {step}; PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {}; COMMIT", i + 1);
+        crash_point!("sqlite.migrate.before");
         if let Err(error) = conn.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(sql))).await {
             // Nothing of the step is kept.
             let _ = conn.execute("ROLLBACK").await;
             return Err(error.into());
         }
+        crash_point!("sqlite.migrate.after");
     }
     Ok(())
 }

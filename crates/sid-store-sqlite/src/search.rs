@@ -77,6 +77,7 @@ impl MemorySearch for SqliteStore {
             bm25: found.bm25,
             context_bm25: found.context_bm25,
             dense: found.dense,
+            is_partial: false,
         })
     }
 }

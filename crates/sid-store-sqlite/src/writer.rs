@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use sid_store::StoreError;
+use sid_store::{StoreError, crash_point};
 use sid_types::{Clock, RunId, TenantId, Timestamp};
 use sqlx::sqlite::{SqliteArguments, SqliteConnection};
 use sqlx::{Arguments, Connection, Encode, Executor, Sqlite, Type};
@@ -329,6 +329,7 @@ async fn batch(
     let mut done: Vec<Box<dyn Job>> = Vec::new();
     let mut after = Vec::new();
     let mut failure = tx.conn.execute("BEGIN IMMEDIATE").await.err().map(Failure::of);
+    crash_point!("sqlite.begin.after");
     let mut is_open = failure.is_none();
     let mut next = Some(first);
     let mut has_savepoint = false;
@@ -336,7 +337,10 @@ async fn batch(
         if failure.is_none() {
             tx.begin(clock.now(), done.len());
             match job.run(tx).await {
-                Ok(()) => after.append(&mut tx.after),
+                Ok(()) => {
+                    crash_point!("sqlite.job.after");
+                    after.append(&mut tx.after);
+                }
                 Err(Broken(cause)) => {
                     // The first job has no savepoint: everything so far is its own.
                     let undo = if has_savepoint { "ROLLBACK TO job" } else { "ROLLBACK; BEGIN IMMEDIATE" };
@@ -360,7 +364,9 @@ async fn batch(
         }
     }
     if is_open && failure.is_none() {
+        crash_point!("sqlite.commit.before");
         failure = tx.conn.execute("COMMIT").await.err().map(Failure::of);
+        crash_point!("sqlite.commit.after");
     }
     if failure.is_some() && is_open {
         // An error here means that SQLite has rolled back by itself.
@@ -371,6 +377,7 @@ async fn batch(
     } else {
         aftermath.apply(after);
     }
+    crash_point!("sqlite.reply.before");
     for job in done {
         job.reply(failure.as_ref());
     }

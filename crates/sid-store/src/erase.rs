@@ -39,6 +39,15 @@ pub struct Receipt {
     pub runs: u64,
     /// Tool results elsewhere that quoted something erased.
     pub redacted: u64,
+    /// Deletions in a vector index outside the store that no count has verified yet; none of it can be found any more, and they are done
+    /// again until they are. 0: the receipt is final.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub pending: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+const fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// Forgets.

@@ -11,6 +11,7 @@
 //! | [`RecallStore`], [`ArchivalStore`] | every message ever; passages written on purpose |
 //! | [`MemorySearch`], [`EmbeddingIndex`] | candidates with the scores of each channel; vectors per generation |
 //! | [`BlockStore`], [`DiaryStore`] | core memory with versions and links; days, weeks and months |
+//! | [`VectorIndex`] | vectors once more, outside the store, where partitions are large; what it finds is joined back |
 //! | [`Directory`], [`Eraser`] | tenants, people, teams, agents, conversations, keys; forgetting |
 //! | [`UsageStore`] | what tenants may use up, and what they have |
 //!
@@ -71,6 +72,7 @@
 #![warn(missing_docs)]
 
 mod blocks;
+pub mod crash;
 mod diary;
 mod directory;
 mod embedding;
@@ -85,6 +87,7 @@ mod search;
 mod state;
 mod store;
 mod usage;
+mod vector_index;
 
 pub use blocks::{BlockStore, BlockWrite, NewBlock};
 pub use diary::{DiaryQuery, DiaryStore, DiaryWork, MOST_OF_A_DAY};
@@ -105,3 +108,4 @@ pub use state::{
 };
 pub use store::Store;
 pub use usage::{Reserve, Reserved, TenantLimits, TokenUse, UsageStore};
+pub use vector_index::{PointCursor, PointFilter, PointKey, PointPage, RecordKind, VectorHit, VectorIndex, VectorPoint, VectorQuery};

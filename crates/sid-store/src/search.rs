@@ -212,6 +212,9 @@ pub struct Candidates {
     pub context_bm25: ChannelStats,
     /// Shape of `dense`; all zero when no vector was given.
     pub dense: ChannelStats,
+    /// An index outside the store did not answer, and a partition was too large to do without: of its vectors, only those of records that
+    /// words have found, and the newest ones, were compared.
+    pub is_partial: bool,
 }
 
 /// What a backend can do; tested in both senses.

@@ -182,6 +182,8 @@ pub struct Committed {
     /// After [`Effect::Finish`]: the lease of the next run that waited in this conversation, taken by the same worker in the same
     /// transaction. It has a new epoch.
     pub next: Option<Lease>,
+    /// After [`Effect::Finish`]: the run as it ended. `None` when the commit was a repetition.
+    pub ended: Option<Run>,
 }
 
 /// Runs and their conversations: the unit of order and of recovery.

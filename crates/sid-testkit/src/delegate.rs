@@ -19,31 +19,60 @@
 /// let store: Arc<dyn Store> = Arc::new(Wrapped { inner: Arc::default() });
 /// # drop(store);
 /// ```
+///
+/// With `through` every call goes through one method, which gets the call's name and its future, not polled yet: what it does before
+/// it awaits the future comes before the call, what it does afterwards comes after the effect.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use sid_store::{InProcess, StoreError};
+///
+/// struct Counted {
+///     inner: Arc<InProcess>,
+///     calls: AtomicU64,
+/// }
+///
+/// impl Counted {
+///     async fn count<T>(&self, _name: &'static str, call: impl Future<Output = Result<T, StoreError>> + Send) -> Result<T, StoreError> {
+///         self.calls.fetch_add(1, Ordering::Relaxed);
+///         call.await
+///     }
+/// }
+///
+/// sid_testkit::delegate_store!(Counted, inner through count: StateStore, EventLog, RecallStore, ArchivalStore, MemorySearch,
+///     EmbeddingIndex, BlockStore, DiaryStore, Directory, Eraser, UsageStore);
+/// ```
 #[macro_export]
 macro_rules! delegate_store {
     ($type:ident, $field:ident: $($contract:ident),+ $(,)?) => {
-        $($crate::__delegate! { $contract $type $field })+
+        $($crate::__delegate! { $contract $type $field () })+
+    };
+    ($type:ident, $field:ident through $method:ident: $($contract:ident),+ $(,)?) => {
+        $($crate::__delegate! { $contract $type $field ($method) })+
     };
 }
 
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __delegate {
-    (@impl $contract:ident $type:ident $field:ident { $(fn $name:ident($($arg:ident: $ty:ty),* $(,)?) -> $answer:ty;)* }) => {
+    (@call () $self:ident $name:ident $call:expr) => { $call.await };
+    (@call ($method:ident) $self:ident $name:ident $call:expr) => { $self.$method(stringify!($name), $call).await };
+    (@impl $contract:ident $type:ident $field:ident $via:tt { $(fn $name:ident($($arg:ident: $ty:ty),* $(,)?) -> $answer:ty;)* }) => {
         const _: () = {
             use $crate::reexport::*;
             #[async_trait]
             impl $contract for $type {
                 $(
                     async fn $name(&self, $($arg: $ty),*) -> Result<$answer, StoreError> {
-                        self.$field.$name($($arg),*).await
+                        $crate::__delegate!(@call $via self $name self.$field.$name($($arg),*))
                     }
                 )*
             }
         };
     };
-    (StateStore $type:ident $field:ident) => {
-        $crate::__delegate! { @impl StateStore $type $field {
+    (StateStore $type:ident $field:ident $via:tt) => {
+        $crate::__delegate! { @impl StateStore $type $field $via {
             fn accept(scope: &Scope, accept: Accept) -> Accepted;
             fn claim(worker: WorkerId, want: usize, per_tenant: usize, ttl: Duration) -> Vec<Lease>;
             fn renew(leases: &[Lease], ttl: Duration) -> Vec<Lease>;
@@ -58,29 +87,29 @@ macro_rules! __delegate {
             fn waiting_messages(scope: &Scope, run: RunId) -> Vec<MessageId>;
         } }
     };
-    (EventLog $type:ident $field:ident) => {
-        $crate::__delegate! { @impl EventLog $type $field {
+    (EventLog $type:ident $field:ident $via:tt) => {
+        $crate::__delegate! { @impl EventLog $type $field $via {
             fn append_events(lease: &Lease, events: Vec<EventBody>) -> Vec<Event>;
             fn events(scope: &Scope, run: RunId, after: u64, limit: usize) -> Vec<Event>;
             fn follow(scope: &Scope, run: RunId, after: u64, wait: Duration) -> Vec<Event>;
         } }
     };
-    (RecallStore $type:ident $field:ident) => {
-        $crate::__delegate! { @impl RecallStore $type $field {
+    (RecallStore $type:ident $field:ident $via:tt) => {
+        $crate::__delegate! { @impl RecallStore $type $field $via {
             fn append(scope: &Scope, conversation: ConversationId, messages: Vec<NewMessage>) -> Vec<Message>;
             fn page(scope: &Scope, conversation: ConversationId, from: Option<Seq>, order: Order, limit: usize) -> Vec<Message>;
             fn message(scope: &Scope, message: MessageId) -> Message;
         } }
     };
-    (ArchivalStore $type:ident $field:ident) => {
-        $crate::__delegate! { @impl ArchivalStore $type $field {
+    (ArchivalStore $type:ident $field:ident $via:tt) => {
+        $crate::__delegate! { @impl ArchivalStore $type $field $via {
             fn upsert(scope: &Scope, passages: Vec<NewPassage>) -> Vec<Passage>;
             fn list(scope: &Scope, owner: Owner, page: PageRequest) -> Page<Passage>;
             fn passage(scope: &Scope, passage: PassageId) -> Passage;
             fn delete(scope: &Scope, passages: &[PassageId]) -> u64;
         } }
     };
-    (MemorySearch $type:ident $field:ident) => {
+    (MemorySearch $type:ident $field:ident $via:tt) => {
         const _: () = {
             use $crate::reexport::*;
             #[async_trait]
@@ -90,20 +119,20 @@ macro_rules! __delegate {
                 }
 
                 async fn search(&self, scope: &Scope, query: &SearchQuery) -> Result<Candidates, StoreError> {
-                    self.$field.search(scope, query).await
+                    $crate::__delegate!(@call $via self search self.$field.search(scope, query))
                 }
             }
         };
     };
-    (EmbeddingIndex $type:ident $field:ident) => {
-        $crate::__delegate! { @impl EmbeddingIndex $type $field {
+    (EmbeddingIndex $type:ident $field:ident $via:tt) => {
+        $crate::__delegate! { @impl EmbeddingIndex $type $field $via {
             fn pending(generation: &GenerationId, limit: usize) -> Vec<EmbedJob>;
             fn put_vectors(generation: &GenerationId, vectors: Vec<NewVectors>) -> ();
             fn index_status(scope: &Scope, generation: &GenerationId, owner: Option<Owner>) -> IndexStatus;
         } }
     };
-    (BlockStore $type:ident $field:ident) => {
-        $crate::__delegate! { @impl BlockStore $type $field {
+    (BlockStore $type:ident $field:ident $via:tt) => {
+        $crate::__delegate! { @impl BlockStore $type $field $via {
             fn create_block(scope: &Scope, block: NewBlock) -> Block;
             fn blocks(scope: &Scope, owner: Owner) -> Vec<Block>;
             fn block(scope: &Scope, block: BlockId) -> Block;
@@ -112,16 +141,16 @@ macro_rules! __delegate {
             fn link_block(scope: &Scope, block: BlockId, agent: AgentId, access: Option<BlockAccess>) -> ();
         } }
     };
-    (DiaryStore $type:ident $field:ident) => {
-        $crate::__delegate! { @impl DiaryStore $type $field {
+    (DiaryStore $type:ident $field:ident $via:tt) => {
+        $crate::__delegate! { @impl DiaryStore $type $field $via {
             fn diary(scope: &Scope, owner: Owner, query: &DiaryQuery) -> Vec<DiaryEntry>;
             fn diary_work(now: Timestamp, limit: usize) -> Vec<DiaryWork>;
             fn day_messages(scope: &Scope, owner: Owner, day: Date) -> Vec<Message>;
             fn put_diary(scope: &Scope, entry: DiaryEntry) -> ();
         } }
     };
-    (Directory $type:ident $field:ident) => {
-        $crate::__delegate! { @impl Directory $type $field {
+    (Directory $type:ident $field:ident $via:tt) => {
+        $crate::__delegate! { @impl Directory $type $field $via {
             fn create_tenant(operator: &OperatorScope, name: &str) -> Tenant;
             fn tenants(operator: &OperatorScope) -> Vec<Tenant>;
             fn find_tenant(operator: &OperatorScope, name_or_id: &str) -> Option<Tenant>;
@@ -149,13 +178,13 @@ macro_rules! __delegate {
             fn conversations(scope: &Scope, agent: Option<AgentId>, user: Option<UserId>, page: PageRequest) -> Page<Conversation>;
         } }
     };
-    (Eraser $type:ident $field:ident) => {
-        $crate::__delegate! { @impl Eraser $type $field {
+    (Eraser $type:ident $field:ident $via:tt) => {
+        $crate::__delegate! { @impl Eraser $type $field $via {
             fn erase(scope: &Scope, target: EraseTarget) -> Receipt;
         } }
     };
-    (UsageStore $type:ident $field:ident) => {
-        $crate::__delegate! { @impl UsageStore $type $field {
+    (UsageStore $type:ident $field:ident $via:tt) => {
+        $crate::__delegate! { @impl UsageStore $type $field $via {
             fn limits(tenant: TenantId) -> TenantLimits;
             fn set_limits(operator: &OperatorScope, tenant: TenantId, limits: TenantLimits) -> ();
             fn add_requests(requests: &[(TenantId, u64)]) -> Vec<u64>;

@@ -39,14 +39,29 @@
 //! **A wrapper.** [`delegate_store!`] hands whole contract traits on to an inner store, so that a wrapper writes only the one it
 //! changes. `examples/own_store.rs` counts commits with one, behind the suite.
 //!
+//! **After a storm.** [`checker`] compares what clients were told with what a store holds now: pure functions over plain records, which
+//! read as the API's JSON.
+//!
 //! What this crate is *not*: a part of any running server. It may panic, and does so when a check fails.
 #![warn(missing_docs)]
 
+pub mod checker;
 pub mod conformance;
 mod delegate;
 pub mod model_server;
 #[cfg(all(feature = "postgres", unix))]
 pub mod postgres;
+#[cfg(all(feature = "qdrant", unix))]
+pub mod qdrant;
+#[cfg(all(feature = "rig", unix))]
+pub mod rig;
+#[cfg(all(feature = "postgres", unix))]
+mod signal;
+#[cfg(feature = "sim")]
+pub mod sim;
+#[cfg(all(any(feature = "postgres", feature = "qdrant"), unix))]
+mod throwaway;
+pub mod vector_index;
 
 /// What the macros need at the place where they are used.
 #[doc(hidden)]

@@ -22,6 +22,7 @@ struct Figure {
 
 pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
     let only = args.value("--only")?;
+    let store = args.value("--store")?.unwrap_or_else(|| "sqlite".into());
     let limit = args.number("--limit")?;
     let scenario = args.value("--scenario")?;
     let verbose = args.flag("--verbose");
@@ -30,10 +31,10 @@ pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
     if !["scenarios", "locomo", "beam"].into_iter().any(wants) {
         bail!("--only wants scenarios, locomo or beam");
     }
-    let parts = setup::ensure(&[Group::Embed, Group::Bench])?;
+    let parts = setup::ensure(&groups(&store)?)?;
     test::build_server()?;
     let stick = stick()?;
-    let shim = Shim::start()?;
+    let shim = Shim::start(&store)?;
     let mut figures = Vec::new();
     if wants("scenarios") {
         for scale in ["1", "0.4"] {
@@ -52,13 +53,46 @@ pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
 /// The scenarios at the full window and LoCoMo, as a leg of `cargo xtask test`: what takes minutes. The rest is for `bench memory`.
 pub(crate) fn leg(packages: &Path) -> Result<proc::Teed> {
     let stick = stick()?;
-    let shim = Shim::start()?;
+    let shim = Shim::start("sqlite")?;
     let played = scenarios(&stick, &shim, "1", None, false)?;
     let mut figures = played.figures;
     figures.extend(retrieval(&stick, &shim, packages, &LOCOMO, None)?);
     let success = print(&figures);
     let text = format!("test result: {} passed; {} failed; 0 ignored\n", played.passed, played.of - played.passed);
     Ok(proc::Teed { success, text })
+}
+
+/// What a store needs from the set-up.
+fn groups(store: &str) -> Result<Vec<Group>> {
+    let mut groups = vec![Group::Embed, Group::Bench];
+    match store {
+        "sqlite" => {}
+        "postgres" => groups.push(Group::Postgres),
+        "qdrant" => groups.extend([Group::Postgres, Group::Qdrant]),
+        other => bail!("there is no store {other} here: sqlite, postgres or qdrant (on Postgres, every vector in Qdrant)"),
+    }
+    Ok(groups)
+}
+
+/// The scenarios on the other stores, and the first questions of LoCoMo on all: what the others find may differ from what SQLite finds by two
+/// points of R@10. `bench memory --store` asks all questions.
+pub(crate) fn other_stores(packages: &Path) -> Result<proc::Teed> {
+    const QUESTIONS: u64 = 120;
+    const POINTS: f64 = 0.02;
+    let stick = stick()?;
+    let first = |shim: &Shim| retrieval(&stick, shim, packages, &LOCOMO, Some(QUESTIONS)).map(|figures| figures[0].value);
+    let wanted = first(&Shim::start("sqlite")?)?;
+    let (mut figures, mut text) = (Vec::new(), String::new());
+    for store in ["postgres", "qdrant"] {
+        let shim = Shim::start(store)?;
+        proc::heading(&format!("scenarios on {store}"));
+        let played = scenarios(&stick, &shim, "1", None, false)?;
+        figures.extend(played.figures.into_iter().map(|f| Figure { name: format!("{store}: {}", f.name), ..f }));
+        let name = format!("{store}: LoCoMo R@10, {QUESTIONS} questions (SQLite {wanted:.3})");
+        figures.push(Figure { name, value: first(&shim)?, goal: wanted - POINTS, at_most: false });
+        text.push_str(&format!("test result: {} passed; {} failed; 0 ignored\n", played.passed, played.of - played.passed));
+    }
+    Ok(proc::Teed { success: print(&figures), text })
 }
 
 /// An evidence-retrieval data set and its goals.
@@ -104,10 +138,10 @@ struct Shim {
 }
 
 impl Shim {
-    fn start() -> Result<Self> {
+    fn start(store: &str) -> Result<Self> {
         let mut command = python::script("tests/memory/shim.py");
         let mut child = command
-            .args(["--port", "0", "--until-eof"])
+            .args(["--port", "0", "--until-eof", "--store", store])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

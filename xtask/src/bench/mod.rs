@@ -10,8 +10,8 @@ use anyhow::{Result, bail};
 use crate::args::Args;
 
 pub(crate) const HELP: &str = "\
-Usage: cargo xtask bench memory [--only scenarios|locomo|beam] [--scenario ID] [--limit N] [--verbose]
-       cargo xtask bench turn [--quick] [--only PART]
+Usage: cargo xtask bench memory [--store sqlite|postgres|qdrant] [--only scenarios|locomo|beam] [--scenario ID] [--limit N] [--verbose]
+       cargo xtask bench turn [--store sqlite|pg] [--quick] [--only PART]
 
 memory   runs the measuring stick (../shared/bench, or SID_BENCH_DIR) against a fresh release server with
          MiniLM through tests/memory/shim.py: the scenarios at the full window and at 40 % of it, LoCoMo

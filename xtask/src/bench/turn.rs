@@ -2,7 +2,7 @@
 //!
 //! The measuring is `sid-testkit`'s example `turn_bench`, a client of the release server like any other.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 
@@ -14,12 +14,12 @@ use crate::{dirs, proc, test};
 pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
     let quick = args.flag("--quick");
     let only = args.value("--only")?;
+    let store = args.value("--store")?.unwrap_or_else(|| "sqlite".into());
     args.finish()?;
-    let parts = setup::ensure(&[Group::Embed])?;
+    let parts = setup::ensure(if store == "sqlite" { &[Group::Embed] } else { &[Group::Embed, Group::Postgres] })?;
     test::build_server()?;
-    let mut bench =
-        proc::cargo(&["run", "--quiet", "--locked", "--profile", PROFILE, "--package", "sid-testkit", "--example", "turn_bench", "--"]);
-    bench.arg("--server").arg(dirs::release("sid-server"));
+    let mut bench = Command::new(dirs::target().join(PROFILE).join("examples/turn_bench"));
+    bench.arg("--store").arg(store).arg("--server").arg(dirs::release("sid-server"));
     bench.arg("--minilm").arg(&parts["minilm"]).arg("--onnxruntime").arg(&parts["onnxruntime"]);
     if quick {
         bench.arg("--quick");

@@ -21,7 +21,7 @@ use crate::args::Args;
 use crate::{dirs, proc, python};
 
 pub(crate) const HELP: &str = "\
-Usage: cargo xtask setup [embed] [llm] [clients] [bench] [postgres] [pgbouncer] [faketime]
+Usage: cargo xtask setup [embed] [llm] [clients] [bench] [postgres] [qdrant] [pgbouncer] [faketime]
                          [deploy] [--offline] [--verify]
 
   embed     ONNX Runtime 1.31.1 and MiniLM-L6-v2 (int8): recall by meaning               45 MB
@@ -29,6 +29,7 @@ Usage: cargo xtask setup [embed] [llm] [clients] [bench] [postgres] [pgbouncer] 
   clients   the official `openai` package, for the tests of the front door               5 MB
   bench     numpy, for the measuring stick                                               17 MB
   postgres  Postgres 16 and 18 with pgvector: throw-away servers for tests               25 MB
+  qdrant    Qdrant's engine and the stubs of its protocol, for tests                     22 MB
   pgbouncer PgBouncer: a pooler before Postgres                                          1 MB
   faketime  libfaketime: processes whose clock is wrong                                  1 MB
   deploy    hadolint, Helm, HAProxy, schemas of Compose and Kubernetes: checks of deploy 80 MB
@@ -41,7 +42,7 @@ $SID_CACHE, else ~/.cache/sid, else target/sid-deps, and is skipped when it is t
   --verify    read every file again and compare it with its checksum
 
 ORT_DYLIB_PATH (a libonnxruntime) and SID_EMBED_DIR (a folder with model.onnx and tokenizer.json) replace the parts of `embed`;
-SID_PG_BIN (a folder with `postgres` and `initdb`) replaces `postgres`.";
+SID_PG_BIN (a folder with `postgres` and `initdb`) replaces `postgres`, SID_QDRANT_URL (a running cluster) `qdrant`.";
 
 /// Where the parts are, by key.
 pub(crate) type Parts = BTreeMap<String, PathBuf>;

@@ -15,6 +15,8 @@ pub(crate) enum Group {
     Bench,
     /// Postgres 16 and 18 with pgvector: what the Postgres store is tested on.
     Postgres,
+    /// The Qdrant engine and the stubs of its protocol: what the Qdrant index is tested on.
+    Qdrant,
     /// PgBouncer: a pooler between the Postgres store and its server.
     PgBouncer,
     /// libfaketime: processes whose clock is wrong.
@@ -24,8 +26,8 @@ pub(crate) enum Group {
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 8] =
-        [Self::Embed, Self::Llm, Self::Clients, Self::Bench, Self::Postgres, Self::PgBouncer, Self::FakeTime, Self::Deploy];
+    pub(crate) const ALL: [Self; 9] =
+        [Self::Embed, Self::Llm, Self::Clients, Self::Bench, Self::Postgres, Self::Qdrant, Self::PgBouncer, Self::FakeTime, Self::Deploy];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -34,6 +36,7 @@ impl Group {
             Self::Clients => "clients",
             Self::Bench => "bench",
             Self::Postgres => "postgres",
+            Self::Qdrant => "qdrant",
             Self::PgBouncer => "pgbouncer",
             Self::FakeTime => "faketime",
             Self::Deploy => "deploy",
@@ -315,6 +318,8 @@ pub(crate) const DEBS: &[Deb] = &[
 pub(crate) const REQUIREMENTS: &[(Group, &str, &str, &str)] = &[
     (Group::Clients, "clients", "client packages", "tests/clients/requirements.txt"),
     (Group::Bench, "bench", "numpy for the measuring stick", "tests/memory/requirements.txt"),
+    // With the SHA-256 of each wheel in the list: pip refuses any other.
+    (Group::Qdrant, "qdrant", "the Qdrant engine", "tests/qdrant/requirements.txt"),
     (Group::Deploy, "deploy", "the schemas of Compose and Kubernetes", "tests/deploy/requirements.txt"),
 ];
 

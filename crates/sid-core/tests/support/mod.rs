@@ -15,6 +15,7 @@ use sid_llm::{
     ModelInfo, ModelProfile, ReplyCall, Rung, TokenCounter as _,
 };
 use sid_store::{Directory, InProcess, NewConversation, OnBusy, Order, RecallStore};
+use sid_tools::Tool;
 use sid_types::*;
 
 /// What the model does at one call.
@@ -138,8 +139,18 @@ impl House {
         Self::open_with(model, EngineConfig { poll: Duration::from_millis(20), ..EngineConfig::default() }).await
     }
 
-    #[expect(clippy::disallowed_methods, reason = "tests make their own scopes")]
     pub async fn open_with(model: Arc<Scripted>, config: EngineConfig) -> Self {
+        Self::open_as(model, config, Arc::new(SystemClock), |_| vec![]).await
+    }
+
+    /// An engine with this clock and with tools of the test's own; the store keeps the system's time.
+    #[expect(clippy::disallowed_methods, reason = "tests make their own scopes")]
+    pub async fn open_as(
+        model: Arc<Scripted>,
+        config: EngineConfig,
+        clock: Arc<dyn Clock>,
+        tools: impl FnOnce(&Arc<InProcess>) -> Vec<Arc<dyn Tool>>,
+    ) -> Self {
         let store = Arc::new(InProcess::default());
         let tenant_row = store.create_tenant(&OperatorScope::grant(), "acme").await.expect("a tenant");
         let tenant = Scope::grant(tenant_row.id, Principal::Tenant { key: KeyId::new() });
@@ -156,7 +167,11 @@ impl House {
             fallback_window: Tokens(8_192),
             summarizer: None,
         };
-        let engine = Engine::new(store.clone(), Models::new().with("m", entry), None, Arc::new(SystemClock), config);
+        let mut builder = Engine::builder(store.clone(), Models::new().with("m", entry), None, clock, config);
+        for tool in tools(&store) {
+            builder = builder.tool(tool).expect("a new name");
+        }
+        let engine = builder.build().expect("the tools have different names");
         engine.start();
         Self { store, model, engine, tenant, scope, user, agent, conversation }
     }

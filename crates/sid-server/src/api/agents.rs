@@ -227,14 +227,11 @@ async fn create_agent(
     let mut spec = AgentSpec::new(name, app.config().default_model());
     let mut teams = Vec::new();
     body.value.apply(&app, &Names::new(app.store(), &scope), &mut spec, &mut teams).await?;
-    let derived = idempotency::derived_id(&headers, &caller, "agent")?.map(AgentId::from_uuid);
-    let id = derived.unwrap_or_else(AgentId::new);
-    if derived.is_some()
-        && let Some(known) = idempotency::replayed(app.store().agent(&scope, id).await, |a| a.spec.name == spec.name)?
-    {
-        return Ok((StatusCode::CREATED, axum::Json(known.into())));
-    }
-    let agent = app.store().create_agent(&scope, id, spec, teams).await?;
+    let derived = idempotency::derived_id(&headers, &caller, "agent")?;
+    let id = derived.map_or_else(AgentId::new, AgentId::from_uuid);
+    let name = spec.name.clone();
+    let make = app.store().create_agent(&scope, id, spec, teams);
+    let agent = idempotency::once(derived, || app.store().agent(&scope, id), |a| a.spec.name == name, make).await?;
     Ok((StatusCode::CREATED, axum::Json(agent.into())))
 }
 

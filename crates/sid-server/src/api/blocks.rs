@@ -121,16 +121,13 @@ async fn create_block(State(app): State<App>, caller: Caller, headers: HeaderMap
     check_text("description", &description, 2_000)?;
     check_text("value", &value, usize::MAX)?;
     let owner = owner.resolve(&Names::new(app.store(), &scope)).await?;
-    let derived = idempotency::derived_id(&headers, &caller, "block")?.map(BlockId::from_uuid);
-    let id = derived.unwrap_or_else(BlockId::new);
-    if derived.is_some() {
-        let is_same = |b: &Block| b.owner == owner && b.label == label;
-        if let Some(known) = idempotency::replayed(app.store().block(&scope, id).await, is_same)? {
-            return Ok(answer(StatusCode::CREATED, known));
-        }
-    }
-    let new = NewBlock { id, owner, label, description, value, limit_chars, provenance: by_api(&caller, "api") };
-    Ok(answer(StatusCode::CREATED, app.store().create_block(&scope, new).await?))
+    let derived = idempotency::derived_id(&headers, &caller, "block")?;
+    let id = derived.map_or_else(BlockId::new, BlockId::from_uuid);
+    let new = NewBlock { id, owner, label: label.clone(), description, value, limit_chars, provenance: by_api(&caller, "api") };
+    let is_same = |b: &Block| b.owner == owner && b.label == label;
+    let make = app.store().create_block(&scope, new);
+    let block = idempotency::once(derived, || app.store().block(&scope, id), is_same, make).await?;
+    Ok(answer(StatusCode::CREATED, block))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

@@ -190,11 +190,12 @@ async fn send_message(
     if !value.wait {
         return Ok(accepted(turn.submitted.run.into()));
     }
-    let run = turn.end(&app).await?;
+    let end = turn.end(&app).await?;
+    let run = end.run.clone();
     if !run.status.is_terminal() {
         return Ok(accepted(run.into()));
     }
-    let messages = turns::messages_of(&app, &scope, &run).await?;
+    let messages = turns::messages_of(&app, &scope, end).await?;
     let reply = Some(turns::reply_of(&messages));
     let messages = Some(messages.into_iter().map(Into::into).collect());
     Ok(axum::Json(TurnJson { run: run.into(), reply, messages }).into_response())

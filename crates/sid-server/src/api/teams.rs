@@ -59,15 +59,11 @@ async fn create_team(
     let scope = caller.tenant_scope()?;
     let name = body.value.name;
     check_name("name", &name, 255)?;
-    let derived = idempotency::derived_id(&headers, &caller, "team")?.map(TeamId::from_uuid);
-    let id = derived.unwrap_or_else(TeamId::new);
-    if derived.is_some()
-        && let Some(known) = idempotency::replayed(app.store().team(&scope, id).await, |t| t.name == name)?
-    {
-        return Ok((StatusCode::CREATED, axum::Json(known.into())));
-    }
-    let team = Team { id, name, created_at: app.now() };
-    Ok((StatusCode::CREATED, axum::Json(app.store().create_team(&scope, team).await?.into())))
+    let derived = idempotency::derived_id(&headers, &caller, "team")?;
+    let id = derived.map_or_else(TeamId::new, TeamId::from_uuid);
+    let make = app.store().create_team(&scope, Team { id, name: name.clone(), created_at: app.now() });
+    let team = idempotency::once(derived, || app.store().team(&scope, id), |t| t.name == name, make).await?;
+    Ok((StatusCode::CREATED, axum::Json(team.into())))
 }
 
 /// Teams that the caller sees, by name.

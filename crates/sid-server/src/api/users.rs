@@ -105,20 +105,16 @@ async fn create_user(
     body: Json<NewUser>,
 ) -> Result<(StatusCode, axum::Json<UserJson>), ApiError> {
     let scope = caller.tenant_scope()?;
-    let derived = idempotency::derived_id(&headers, &caller, "user")?.map(UserId::from_uuid);
+    let derived = idempotency::derived_id(&headers, &caller, "user")?;
     let NewUser { handle, display_name, timezone } = body.value;
     check_name("handle", &handle, 255)?;
     let display_name = display_name.unwrap_or_else(|| handle.clone());
     check_text("display_name", &display_name, 1_000)?;
     check_timezone(timezone.as_deref())?;
-    let id = derived.unwrap_or_else(UserId::new);
-    if derived.is_some()
-        && let Some(known) = idempotency::replayed(app.store().user(&scope, id).await, |u| u.handle == handle)?
-    {
-        return Ok((StatusCode::CREATED, axum::Json(known.into())));
-    }
-    let user = User { id, handle, display_name, timezone, created_at: app.now() };
-    let user = app.store().create_user(&scope, user).await?;
+    let id = derived.map_or_else(UserId::new, UserId::from_uuid);
+    let user = User { id, handle: handle.clone(), display_name, timezone, created_at: app.now() };
+    let make = app.store().create_user(&scope, user);
+    let user = idempotency::once(derived, || app.store().user(&scope, id), |u| u.handle == handle, make).await?;
     Ok((StatusCode::CREATED, axum::Json(user.into())))
 }
 

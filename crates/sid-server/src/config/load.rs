@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::setting::{Raw, Section};
-use super::{Config, ConfigError, Embedder, Engine, Limits, Log, Model, Server, Store, Top, reference};
+use super::{Config, ConfigError, Embedder, Engine, Limits, Log, Model, Server, Store, Top, Vectors, reference};
 
 /// Variables that begin with `SID_` but are not configuration: the command line's, the tests' and the build's.
 const OTHER_VARIABLES: &[&str] = &[
@@ -104,7 +104,7 @@ fn set(config: &mut Config, key: &str, raw: Raw, place: &str, folder: Option<&Pa
     let unknown = || ConfigError::UnknownKey { key: key.to_owned(), place: place.to_owned(), nearest: nearest(key) };
     if let Raw::Toml(toml::Value::Table(_)) = &raw {
         return match (key, key.strip_prefix("models.")) {
-            ("server" | "store" | "models" | "embedder" | "engine" | "limits" | "log", _) => Ok(()),
+            ("server" | "store" | "vectors" | "models" | "embedder" | "engine" | "limits" | "log", _) => Ok(()),
             (_, Some(name)) => {
                 config.models.entry(name.to_owned()).or_default();
                 Ok(())
@@ -125,6 +125,7 @@ fn set(config: &mut Config, key: &str, raw: Raw, place: &str, folder: Option<&Pa
         None => config.top.set(key, &raw),
         Some(("server", field)) => config.server.set(field, &raw),
         Some(("store", field)) => config.store.set(field, &raw),
+        Some(("vectors", field)) => config.vectors.set(field, &raw),
         Some(("embedder", field)) => config.embedder.set(field, &raw),
         Some(("engine", field)) => config.engine.set(field, &raw),
         Some(("limits", field)) => config.limits.set(field, &raw),
@@ -147,6 +148,7 @@ fn is_secret(key: &str) -> Option<bool> {
         None => Top::is_secret(key),
         Some(("server", field)) => Server::is_secret(field),
         Some(("store", field)) => Store::is_secret(field),
+        Some(("vectors", field)) => Vectors::is_secret(field),
         Some(("embedder", field)) => Embedder::is_secret(field),
         Some(("engine", field)) => Engine::is_secret(field),
         Some(("limits", field)) => Limits::is_secret(field),

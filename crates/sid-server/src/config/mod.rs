@@ -14,7 +14,8 @@ use std::fmt::Write as _;
 pub use error::ConfigError;
 pub use load::Sources;
 pub use sections::{
-    Embedder, EmbedderKind, Engine, Limits, Log, LogFormat, Model, ModelApi, Server, Store, StoreKind, Tokenizer, ToolMode, Top,
+    Embedder, EmbedderKind, Engine, Limits, Log, LogFormat, Model, ModelApi, Server, Store, StoreKind, Tokenizer, ToolMode, Top, Vectors,
+    VectorsKind,
 };
 use setting::Section;
 pub use setting::{ConfigField, Secret};
@@ -28,6 +29,8 @@ pub struct Config {
     pub server: Server,
     /// The store.
     pub store: Store,
+    /// An index for the vectors of large memories.
+    pub vectors: Vectors,
     /// Model endpoints by name. Empty = one called `default` with the defaults of [`Model`].
     pub models: BTreeMap<String, Model>,
     /// What makes vectors.
@@ -114,7 +117,16 @@ impl Config {
         if self.store.kind == StoreKind::Postgres && self.store.url.reveal().is_none() {
             return bad("store.url", "required when store.kind is \"postgres\": postgres://user:password@host:5432/database".into());
         }
+        if self.vectors.kind != VectorsKind::Memory && self.store.kind != StoreKind::Postgres {
+            return bad("vectors.kind", "only a \"postgres\" store takes an index beside it: use \"memory\"".into());
+        }
+        if self.vectors.kind == VectorsKind::Qdrant && self.vectors.url.is_none() {
+            return bad("vectors.url", "required when vectors.kind is \"qdrant\": the gRPC address, such as http://host:6334".into());
+        }
         let limits = [
+            ("vectors.timeout_ms", self.vectors.timeout_ms),
+            ("vectors.search_timeout_ms", self.vectors.search_timeout_ms),
+            ("vectors.replicas", u64::from(self.vectors.replicas)),
             ("store.connections", u64::from(self.store.connections)),
             ("store.acquire_ms", self.store.acquire_ms),
             ("store.statement_ms", self.store.statement_ms),
@@ -169,6 +181,7 @@ impl Config {
         put(None, self.top.show());
         put(Some("server".into()), self.server.show());
         put(Some("store".into()), self.store.show());
+        put(Some("vectors".into()), self.vectors.show());
         for (name, model) in &self.models {
             put(Some(format!("models.{name}")), model.show());
         }
@@ -191,6 +204,7 @@ pub fn reference() -> Vec<ConfigField> {
     let mut all = Top::describe("");
     all.extend(Server::describe("server"));
     all.extend(Store::describe("store"));
+    all.extend(Vectors::describe("vectors"));
     all.extend(Model::describe("models.NAME"));
     all.extend(Embedder::describe("embedder"));
     all.extend(Engine::describe("engine"));

@@ -17,6 +17,18 @@ choice! {
 }
 
 choice! {
+    /// Where the vectors of large memories are searched.
+    VectorsKind: "\"memory\", \"pgvector\" or \"qdrant\"" {
+        /// In the memory of each server, exactly.
+        Memory = "memory",
+        /// In the Postgres database itself, by the extension pgvector.
+        PgVector = "pgvector",
+        /// In a Qdrant cluster.
+        Qdrant = "qdrant",
+    }
+}
+
+choice! {
     /// What a model endpoint speaks.
     ModelApi: "\"openai\" or \"ollama\"" {
         /// The OpenAI chat API (vLLM, llama.cpp, SGLang, LM Studio, Together, ...).
@@ -137,6 +149,28 @@ section! {
         prepared_statements: bool = true;
         /// For `postgres`: memory that the search index of this process may take, in bytes. Partitions used least lately go first.
         index_bytes: usize = 128 << 20;
+    }
+}
+
+section! {
+    /// An index for the vectors of large memories, beside a Postgres store. Small ones are compared exactly, in the server's memory.
+    Vectors {
+        /// Which index. All servers of a database are given the same one.
+        kind: VectorsKind = VectorsKind::Memory;
+        /// For `qdrant`: the cluster's gRPC address, such as `http://host:6334`.
+        url: Option<String> = None;
+        /// For `qdrant`: the cluster's key, if it wants one.
+        api_key: Secret = Secret::default();
+        /// For `qdrant`: what the names of collections begin with; one for each database that shares the cluster.
+        prefix: String = "sid".into();
+        /// From how many records on a memory is searched by the index.
+        from: usize = 4_096;
+        /// For `qdrant`: copies of each shard, in a cluster of several nodes.
+        replicas: u32 = 1;
+        /// For `qdrant`: how long a write, a count or a page may take, in milliseconds.
+        timeout_ms: u64 = 10_000;
+        /// For `qdrant`: how long a search may take before it goes on without the index, in milliseconds.
+        search_timeout_ms: u64 = 1_000;
     }
 }
 

@@ -6,9 +6,9 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sid_core::Submit;
+use sid_core::{RunEnd, Submit};
 use sid_store::OnBusy;
-use sid_types::{ConversationId, NewMessage, Run, RunId, StopReason, Usage};
+use sid_types::{ConversationId, NewMessage, RunId, StopReason, Usage};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -173,13 +173,14 @@ async fn chat_completions(
         let chunks = stream::Chunks::new(completion_id(run), agent.spec.name, now.as_second(), with_usage);
         return Ok((trail(conversation, run), stream::respond(app, scope, run, chunks)).into_response());
     }
-    let run = turn.end(&app).await?;
-    Ok((trail(conversation, run.id), Answer(completion(&app, &scope, agent.spec.name, run).await?)).into_response())
+    let end = turn.end(&app).await?;
+    Ok((trail(conversation, end.run.id), Answer(completion(&app, &scope, agent.spec.name, end).await?)).into_response())
 }
 
-async fn completion(app: &App, scope: &sid_types::Scope, model: String, run: Run) -> Result<ChatCompletion, ApiError> {
+async fn completion(app: &App, scope: &sid_types::Scope, model: String, end: RunEnd) -> Result<ChatCompletion, ApiError> {
+    let run = end.run.clone();
     let finish_reason = finish_reason(run.stop_reason, run.error.as_deref())?;
-    let messages = turns::messages_of(app, scope, &run).await?;
+    let messages = turns::messages_of(app, scope, end).await?;
     let message = OpenAiMessage { role: "assistant", content: turns::reply_of(&messages), refusal: None };
     Ok(ChatCompletion {
         id: completion_id(run.id),

@@ -1,6 +1,6 @@
 //! What only the embedded store has: it outlives the process, is backed up, and can fail to open.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sid_server::config::{Config, Sources};
 use sid_server::{App, OpenError, create_operator_key};
 
@@ -74,4 +74,28 @@ async fn folders_that_cannot_be_used_say_so() {
     std::fs::write(&file, b"x").expect("written");
     let refused = App::open(config(&file)).await.err().expect("no folder");
     assert!(refused.code().starts_with("SID-STORE-"), "{refused}");
+}
+
+/// Repeats that overtake each other all look in vain before one of them makes it; the others must not be told that it exists.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_key_at_the_same_time_makes_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let app = App::open(config(folder.path())).await.expect("opens");
+    let operator = Client::new(app.router(), app.first_key().expect("a new store"));
+    for round in 0..5 {
+        for (path, body) in [
+            ("/api/v1/users", json!({"handle": format!("user{round}")})),
+            ("/api/v1/teams", json!({"name": format!("team{round}")})),
+            ("/api/v1/agents", json!({"name": format!("agent{round}")})),
+            ("/api/v1/blocks", json!({"owner": {"type": "tenant"}, "label": format!("block{round}")})),
+        ] {
+            let copies = (0..8).map(|_| {
+                let (client, body) = (operator.with("idempotency-key", &format!("{path} {round}")), body.clone());
+                tokio::spawn(async move { client.post(path, body).await })
+            });
+            let answers = futures::future::join_all(copies).await;
+            let answers: Vec<Value> = answers.into_iter().map(|a| a.expect("no panic").ok()).collect();
+            assert!(answers.iter().all(|a| *a == answers[0]), "{path}: {answers:#?}");
+        }
+    }
 }

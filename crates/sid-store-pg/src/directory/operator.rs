@@ -17,14 +17,14 @@ pub(super) async fn create_tenant(store: &PgStore, name: &str) -> Result<Tenant>
         .bind(tenant.id.uuid())
         .bind(clean(name).into_owned())
         .bind(At(tenant.created_at))
-        .execute(store.pool())
+        .fetch_all()
         .await
         .map_err(|e| taken(e, "tenant", name))?;
     Ok(tenant)
 }
 
 pub(super) async fn tenants(store: &PgStore) -> Result<Vec<Tenant>> {
-    let rows = store.call("SELECT o_id, o_name, o_at FROM sid.all_tenants()").fetch_all(store.pool()).await?;
+    let rows = store.call("SELECT o_id, o_name, o_at FROM sid.all_tenants()").fetch_all().await?;
     rows.iter().map(tenant).collect()
 }
 
@@ -32,7 +32,7 @@ pub(super) async fn find_tenant(store: &PgStore, name_or_id: &str) -> Result<Opt
     let id = name_or_id.parse::<TenantId>().ok();
     let call =
         store.call("SELECT o_id, o_name, o_at FROM sid.find_tenant($1, $2)").bind(id.map(Id::raw)).bind(clean(name_or_id).into_owned());
-    call.fetch_optional(store.pool()).await?.as_ref().map(tenant).transpose()
+    call.fetch_optional().await?.as_ref().map(tenant).transpose()
 }
 
 fn tenant(row: &PgRow) -> Result<Tenant> {
@@ -56,7 +56,7 @@ pub(super) async fn put_key(store: &PgStore, key: ApiKey) -> Result<()> {
         .bind(At(key.created_at))
         .bind(key.expires_at.map(At))
         .bind(key.revoked_at.map(At))
-        .fetch_one(store.pool())
+        .fetch_one()
         .await
         .map_err(|e| taken(e, "key", &key.name))?;
     if row.flag(0)? { Ok(()) } else { Err(missing("tenant or user of the key").into()) }
@@ -65,12 +65,12 @@ pub(super) async fn put_key(store: &PgStore, key: ApiKey) -> Result<()> {
 const KEY: &str = "SELECT o_id, o_name, o_role, o_hash, o_created, o_expires, o_revoked FROM sid.find_keys($1, $2)";
 
 pub(super) async fn key_by_hash(store: &PgStore, hash: &str) -> Result<Option<ApiKey>> {
-    let row = store.call(KEY).bind(Some(clean(hash).into_owned())).bind(None::<uuid::Uuid>).fetch_optional(store.pool()).await?;
+    let row = store.call(KEY).bind(Some(clean(hash).into_owned())).bind(None::<uuid::Uuid>).fetch_optional().await?;
     row.as_ref().map(key).transpose()
 }
 
 pub(super) async fn keys(store: &PgStore, tenant: Option<TenantId>) -> Result<Vec<ApiKey>> {
-    let rows = store.call(KEY).bind(None::<String>).bind(tenant.map(Id::raw)).fetch_all(store.pool()).await?;
+    let rows = store.call(KEY).bind(None::<String>).bind(tenant.map(Id::raw)).fetch_all().await?;
     rows.iter().map(key).collect()
 }
 
@@ -79,7 +79,7 @@ pub(super) async fn revoke_key(store: &PgStore, id: KeyId) -> Result<ApiKey> {
         .call("SELECT o_id, o_name, o_role, o_hash, o_created, o_expires, o_revoked FROM sid.revoke_key($1, $2)")
         .bind(id.uuid())
         .bind(At(store.now().await?))
-        .fetch_optional(store.pool())
+        .fetch_optional()
         .await?;
     key(&row.ok_or(missing("key"))?)
 }

@@ -17,6 +17,7 @@ use crate::error::{Result, missing};
 use crate::rows::Conv;
 use crate::state::accept::user_principal;
 use crate::tx::Tx;
+use crate::vectors::{self, Removal};
 use crate::visibility::{Partition, Viewer, render_anew};
 use crate::words;
 
@@ -25,8 +26,13 @@ impl Eraser for PgStore {
     async fn erase(&self, scope: &Scope, target: EraseTarget) -> Result<Receipt, StoreError> {
         let mut tx = self.begin_long(scope.tenant()).await?;
         let mut work = Work { store: self, viewer: self.viewer(scope), receipt: Receipt::default(), gone: Vec::new(), dropped: Vec::new() };
-        let outcome = work.erase(&mut tx, target).await;
-        tx.finish(outcome).await?;
+        let outcome = async {
+            work.erase(&mut tx, target).await?;
+            vectors::written(&mut tx).await
+        }
+        .await;
+        let written = tx.finish(outcome).await?;
+        work.receipt.pending = self.verify_removals(scope.tenant(), &written).await?;
         // Those who follow a run learn that it is gone.
         for run in &work.gone {
             self.watchers().wake(scope.tenant(), *run);
@@ -199,6 +205,9 @@ impl Work<'_> {
         let row = query.bind(tx.tenant).bind(conv.part).bind(conv.id.uuid()).fetch_one(tx.conn()).await?;
         self.receipt.messages += row.count(0)?;
         self.receipt.vectors += row.count(2)?;
+        if row.count(2)? > 0 {
+            vectors::remove(tx, conv.part, Removal::Conversation(conv.id)).await?;
+        }
         let (searchable, oldest) = (row.int(1)?, row.maybe_int(3)?);
         // Copies in memory are read anew. Where word lists name the messages, all lists of the partition are written anew as well: a list
         // that is only searched for what is gone would be read whole all the same.
@@ -256,6 +265,7 @@ impl Work<'_> {
         let row = query.bind(tx.tenant).bind(part).fetch_one(tx.conn()).await?;
         self.receipt.vectors += row.count(0)?;
         self.receipt.block_versions += row.count(1)?;
+        vectors::remove(tx, part, Removal::Partition).await?;
         words::drop_all(tx, part).await?;
         for sql in [
             "DELETE FROM sid.blocks WHERE tenant = $1 AND part = $2",

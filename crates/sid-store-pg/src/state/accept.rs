@@ -1,4 +1,5 @@
-//! Accepting a stimulus: two round trips when nobody else writes to the conversation at the same moment.
+//! Accepting a stimulus: two round trips when nobody else writes to the conversation at the same moment, and one when this process was the
+//! last to write to it.
 
 use sid_store::{Accept, Accepted, IdempotencyKey, OnBusy, StoreError};
 use sid_types::{MessageId, Principal, Role, Run, RunStatus, Scope, Usage};
@@ -8,7 +9,7 @@ use crate::backend::PgStore;
 use crate::codec::Id;
 use crate::error::{Result, missing};
 use crate::journal::{Draft, Origin, Peek, Question, hex, lost};
-use crate::rows::RunRow;
+use crate::rows::Journal;
 use crate::visibility::Viewer;
 
 /// What there is to do.
@@ -30,6 +31,12 @@ pub(super) async fn accept(store: &PgStore, scope: &Scope, accept: Accept) -> Re
         ids: accept.messages.iter().map(|m| m.id.uuid()).collect(),
         key: accept.idempotency.as_ref().map(|k| (principal.clone(), k.key.clone())),
     };
+    if let Some(peek) = store.recall_peek(viewer.tenant(), &question)
+        && let Ok(Decision::Write(write)) = decide(store, &viewer, &principal, peek, &accept)
+        && let Ok(true) = store.put(None, write.0).await
+    {
+        return Ok(write.1);
+    }
     let peek = store.peek(None, viewer.tenant(), &question).await?;
     match decide(store, &viewer, &principal, peek, &accept)? {
         Decision::Replay(accepted) => return Ok(*accepted),
@@ -74,10 +81,7 @@ fn decide(store: &PgStore, viewer: &Viewer, principal: &[u8], mut peek: Peek, ac
         return Err(missing("conversation").into());
     };
     let agent = conv.agent;
-    let replay = |row: RunRow| {
-        let accepted = Accepted { run: row.journal(agent)?.run, replayed: true, lease: None };
-        Ok(Decision::Replay(Box::new(accepted)))
-    };
+    let replay = |journal: Journal| Ok(Decision::Replay(Box::new(Accepted { run: journal.run, replayed: true, lease: None })));
     if let Some(IdempotencyKey { key, fingerprint }) = &accept.idempotency {
         if key.is_empty() || key.chars().count() > 255 {
             return Err(StoreError::Invalid("an idempotency key has 1 to 255 characters".into()).into());
@@ -90,7 +94,7 @@ fn decide(store: &PgStore, viewer: &Viewer, principal: &[u8], mut peek: Peek, ac
         }
     }
     if let Some(run) = peek.run.take() {
-        if run.conv != conv.id {
+        if run.run.conversation != conv.id {
             return Err(StoreError::Exists { what: "run", name: accept.run.to_string() }.into());
         }
         return replay(run);

@@ -60,7 +60,7 @@ async fn grant(store: &PgStore, worker: WorkerId, want: usize, per_tenant: usize
         .bind(i32::try_from(per_tenant).unwrap_or(i32::MAX))
         .bind(ttl_micros(ttl))
         .bind(after);
-    let rows = store.timely(call.fetch_all(store.pool())).await?;
+    let rows = store.timely(call.fetch_all()).await?;
     let mut granted = Vec::with_capacity(rows.len());
     for row in &rows {
         let tenant: TenantId = row.id(0)?;

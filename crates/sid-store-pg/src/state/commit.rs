@@ -18,7 +18,7 @@ use crate::visibility::Viewer;
 /// What there is to do.
 enum Decision {
     /// The commit was made before.
-    Repeated(Committed),
+    Repeated(Box<Committed>),
     Write(Box<(Draft, Committed)>),
 }
 
@@ -27,9 +27,15 @@ pub(super) async fn commit(store: &PgStore, lease: &Lease, commit: Commit) -> Re
     let tenant = lease.scope.tenant();
     let is_plain = !commit.effects.iter().any(|e| matches!(e, Effect::EditBlock(_) | Effect::InsertPassage(_)));
     if is_plain {
+        if let Some(peek) = store.recall_peek(tenant, &question)
+            && let Ok(Decision::Write(write)) = decide(store, lease, peek, commit.clone(), None).await
+            && let Ok(true) = store.put(None, write.0).await
+        {
+            return Ok(write.1);
+        }
         let peek = store.peek(None, tenant, &question).await?;
         match decide(store, lease, peek, commit.clone(), None).await? {
-            Decision::Repeated(committed) => return Ok(committed),
+            Decision::Repeated(committed) => return Ok(*committed),
             Decision::Write(write) => match store.put(None, write.0).await.map_err(taken) {
                 Ok(true) => return Ok(write.1),
                 Ok(false) => {}
@@ -55,7 +61,7 @@ async fn commit_locked(store: &PgStore, lease: &Lease, question: &Question, comm
     let mut tx = store.begin(lease.scope.tenant()).await?;
     let peek = store.peek(Some(&mut tx), lease.scope.tenant(), question).await?;
     match decide(store, lease, peek, commit, Some(&mut tx)).await? {
-        Decision::Repeated(committed) => Ok(committed),
+        Decision::Repeated(committed) => Ok(*committed),
         Decision::Write(write) => {
             if !store.put(Some(&mut tx), write.0).await? {
                 return Err(lost());
@@ -79,13 +85,13 @@ async fn decide(store: &PgStore, lease: &Lease, mut peek: Peek, commit: Commit, 
     let Some((mut draft, head)) = Draft::new(store, peek)? else { return Err(fenced(lease, None).into()) };
     let is_held = draft.holds(lease);
     let epoch = draft.conv.epoch;
-    let Some(run) = run.filter(|r| r.conv == draft.conv.id) else { return Err(fenced(lease, Some(epoch)).into()) };
-    let mut journal = run.journal(draft.conv.agent)?;
+    let run = run.filter(|r| r.run.conversation == draft.conv.id);
+    let Some(mut journal) = run else { return Err(fenced(lease, Some(epoch)).into()) };
     if (1..=journal.run.commits).contains(&commit.number) {
         // The answer to a commit may get lost, and with it the news that the lease has ended.
         let is_own = is_held || journal.commit_epoch == lease.epoch;
         return if is_own {
-            Ok(Decision::Repeated(repeated(&draft, head.as_ref(), lease)))
+            Ok(Decision::Repeated(Box::new(repeated(&draft, head.as_ref(), lease))))
         } else {
             Err(fenced(lease, Some(epoch)).into())
         };
@@ -120,6 +126,7 @@ async fn decide(store: &PgStore, lease: &Lease, mut peek: Peek, commit: Commit, 
     if let Some((reason, error)) = finish {
         let holder = draft.conv.holder.zip(draft.conv.ttl_us);
         draft.end(&mut journal, reason, error)?;
+        committed.ended = Some(journal.run);
         if let Some((worker, ttl)) = holder {
             committed.next = draft.take_next(worker, ttl)?;
         }
@@ -138,7 +145,7 @@ fn repeated(draft: &Draft, head: Option<&Journal>, lease: &Lease) -> Committed {
         }
         _ => None,
     };
-    Committed { messages: Vec::new(), next }
+    Committed { messages: Vec::new(), next, ended: None }
 }
 
 fn apply(draft: &mut Draft, journal: &mut Journal, effect: Effect, committed: &mut Committed) -> Result<()> {

@@ -46,7 +46,7 @@ async fn tell(store: &PgStore, lease: &Lease) -> Result<Told> {
         .bind(store.clock())
         .bind(lease.conversation.uuid())
         .bind(lease.run.uuid());
-    let row = store.timely(call.fetch_one(store.pool())).await?;
+    let row = store.timely(call.fetch_one()).await?;
     let told: Option<String> = row.maybe_text(0)?;
     if told.is_none() {
         return Err(fenced(lease, None).into());

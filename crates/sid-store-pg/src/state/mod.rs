@@ -108,7 +108,7 @@ impl StateStore for PgStore {
             .bind(lease.conversation.uuid())
             .bind(lease.run.uuid())
             .bind(i64::try_from(lease.epoch).unwrap_or(i64::MAX));
-        let row = self.timely(call.fetch_one(self.pool())).await?;
+        let row = self.timely(call.fetch_one()).await?;
         let epoch = row.maybe_int(1)?.and_then(|e| u64::try_from(e).ok());
         let asked: Option<bool> = sqlx::Row::try_get_unchecked(&row, 0).map_err(crate::error::Fault::Sql)?;
         asked.ok_or_else(|| fenced(lease, epoch))
@@ -124,8 +124,7 @@ async fn find_run(store: &PgStore, scope: &Scope, run: RunId) -> Result<(Conv, J
     let question = Question { run: Some(run), ..Question::default() };
     let Peek { conv, run, .. } = store.peek(None, scope.tenant(), &question).await?;
     let conv = conv.filter(|c| store.viewer(scope).sees_conversation(c.agent, c.user)).ok_or(missing("run"))?;
-    let journal = run.ok_or(missing("run"))?.journal(conv.agent)?;
-    Ok((conv, journal))
+    Ok((conv, run.ok_or(missing("run"))?))
 }
 
 /// How many events a run has, if the scope may see its conversation.
@@ -147,6 +146,12 @@ pub(crate) async fn write<T: Send>(
 ) -> Result<Option<T>> {
     let tenant = lease.scope.tenant();
     let question = Question { conversation: Some(lease.conversation), ..Question::default() };
+    if let Some(peek) = store.recall_peek(tenant, &question)
+        && let Ok(Some((draft, value))) = decide(peek)
+        && let Ok(true) = store.put(None, draft).await
+    {
+        return Ok(Some(value));
+    }
     let Some((draft, value)) = decide(store.peek(None, tenant, &question).await?)? else { return Ok(None) };
     match store.put(None, draft).await {
         Ok(true) => return Ok(Some(value)),
@@ -178,7 +183,7 @@ async fn renew(store: &PgStore, leases: &[Lease], ttl: Duration) -> Result<Vec<L
         .bind(ids(|l| l.conversation.uuid()))
         .bind(ids(|l| l.run.uuid()))
         .bind(epochs);
-    let rows = store.timely(call.fetch_all(store.pool())).await?;
+    let rows = store.timely(call.fetch_all()).await?;
     let mut until = HashMap::with_capacity(rows.len());
     for row in &rows {
         until.insert((row.id::<ConversationId>(0)?, row.count(2)?), row.time(1)?);

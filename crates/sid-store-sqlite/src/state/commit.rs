@@ -61,6 +61,7 @@ async fn write(tx: &mut Tx, viewer: Viewer, lease: Lease, commit: Commit) -> Res
         let holder = conv.holder.zip(conv.ttl);
         journal.end(tx, &mut conv, reason, error).await?;
         journal.save(tx)?;
+        committed.ended = Some(journal.run.clone());
         if let (Some((worker, ttl)), true) = (holder, conv.head.is_some()) {
             committed.next = take(tx, &mut conv, worker, ttl).await?;
         }
@@ -85,7 +86,7 @@ async fn repeated(tx: &mut Tx, conv: &Conv, lease: &Lease) -> Result<Committed> 
         let expires_at = conv.expires_at.map_or(granted.expires_at, crate::codec::time);
         next = Some(Lease { expires_at, ..granted });
     }
-    Ok(Committed { messages: Vec::new(), next })
+    Ok(Committed { messages: Vec::new(), next, ended: None })
 }
 
 async fn apply(

@@ -33,13 +33,18 @@ impl Room {
         let journal = self.runs.get_mut(&lease.run).expect("a held run has its journal");
         journal.run.commits = done + 1;
         journal.commit_epoch = lease.epoch;
+        committed.ended = Some(journal.run.clone()).filter(|run| run.status.is_terminal());
         Ok(committed)
     }
 
     /// The answer to a repeated commit: nothing is new, but the next run may be under way already.
     fn repeated(&self, lease: &Lease) -> Committed {
         let next = self.lease(lease.conversation).map(|(_, living)| living);
-        Committed { messages: Vec::new(), next: next.filter(|next| next.worker == lease.worker && next.epoch == lease.epoch + 1) }
+        Committed {
+            messages: Vec::new(),
+            ended: None,
+            next: next.filter(|next| next.worker == lease.worker && next.epoch == lease.epoch + 1),
+        }
     }
 
     fn check_effects(&self, lease: &Lease, effects: &[Effect]) -> Result<(), StoreError> {

@@ -58,6 +58,7 @@ impl MemorySearch for InProcess {
             bm25: found.bm25,
             context_bm25: found.context_bm25,
             dense: found.dense,
+            is_partial: false,
         })
     }
 }

@@ -30,6 +30,8 @@ mod document;
 mod documents;
 mod lexical;
 mod merge;
+mod older;
+mod outside;
 mod partition;
 mod terms;
 #[cfg(test)]
@@ -38,5 +40,7 @@ mod tests;
 pub use document::{Document, embedded_text, embedded_text_of_message};
 pub use lexical::WordStatistics;
 pub use merge::{MergedHits, merge, search_together};
+pub use older::{OlderWords, WordPair};
+pub use outside::DenseHits;
 pub use partition::{IndexHit, IndexHits, PartitionIndex};
 pub use terms::terms;

@@ -8,6 +8,7 @@ use super::Document;
 use super::dense::{Dense, DenseQuery};
 use super::documents::{Documents, Eligible, NONE};
 use super::lexical::{Lexical, LexicalScores, WordStatistics};
+use super::outside::{DenseHits, Near};
 use crate::{ChannelStats, Channels, Chunk, GenerationId, RecordId, SearchQuery};
 
 /// So many more rows than asked for are reranked: enough that the int8 scan loses none of the best.
@@ -171,6 +172,27 @@ impl PartitionIndex {
     /// [`PartitionIndex::search`] as one of several partitions: `others` are the statistics of the rest of them.
     #[must_use]
     pub fn search_among(&self, query: &SearchQuery, others: &WordStatistics) -> IndexHits {
+        self.search_with(query, others, None)
+    }
+
+    /// [`PartitionIndex::search_among`], with cosines of vectors that are not in this index in place of its own. The other records have no
+    /// dense score: [`PartitionIndex::complete`] gives it to those that words have found.
+    #[must_use]
+    pub fn search_given(&self, query: &SearchQuery, others: &WordStatistics, dense: &DenseHits) -> IndexHits {
+        self.search_with(query, others, Some(dense))
+    }
+
+    /// Gives hits their cosines.
+    pub fn complete(&self, hits: &mut IndexHits, dense: &DenseHits) {
+        for hit in &mut hits.items {
+            if let (Some(near), Some(doc)) = (dense.scores.get(&hit.id), self.documents.number(hit.id)) {
+                (hit.channels.dense, hit.best_chunk) = self.in_text(doc, *near);
+                hits.dense.max = hits.dense.max.max(hit.channels.dense);
+            }
+        }
+    }
+
+    fn search_with(&self, query: &SearchQuery, others: &WordStatistics, given: Option<&DenseHits>) -> IndexHits {
         let eligible = self.documents.eligible(query);
         let searched = eligible.count();
         if searched == 0 || query.per_channel == 0 {
@@ -180,7 +202,7 @@ impl PartitionIndex {
         lexical.touched.retain(|doc| eligible.holds(*doc));
         let bm25 = shape(&lexical.own, &lexical.touched, searched);
         let context_bm25 = shape(&lexical.context, &lexical.touched, searched);
-        let dense = self.dense_scores(query, &eligible);
+        let dense = given.map_or_else(|| self.dense_scores(query, &eligible), |given| self.given_scores(given, query, &eligible));
 
         let mut picked = Picked::default();
         let mut best = Vec::new();
@@ -213,14 +235,19 @@ impl PartitionIndex {
     }
 
     fn hit(&self, doc: u32, lexical: &LexicalScores, dense: &DenseScores<'_>) -> IndexHit {
-        let (cosine, chunk) = dense.exact(doc).unwrap_or_default();
-        let prefix = self.documents.prefix_len(doc);
+        let (cosine, best_chunk) = self.in_text(doc, dense.exact(doc, self.documents.id(doc)).unwrap_or_default());
         IndexHit {
             id: self.documents.id(doc),
             channels: Channels { bm25: lexical.own[doc as usize], context_bm25: lexical.context[doc as usize], dense: cosine },
-            best_chunk: chunk.map(|(start, end)| (start.saturating_sub(prefix), end.saturating_sub(prefix))),
+            best_chunk,
             neighbours: self.documents.neighbours(doc),
         }
+    }
+
+    /// With bytes of the record's own text in place of those of what was embedded.
+    fn in_text(&self, doc: u32, (cosine, chunk): Near) -> Near {
+        let prefix = self.documents.prefix_len(doc);
+        (cosine, chunk.map(|(start, end)| (start.saturating_sub(prefix), end.saturating_sub(prefix))))
     }
 
     fn dense_scores(&self, query: &SearchQuery, eligible: &Eligible<'_>) -> DenseScores<'_> {
@@ -241,7 +268,19 @@ impl PartitionIndex {
         best.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
         let mean = with_vector.iter().map(|s| f64::from(*s)).sum::<f64>() / embedded as f64;
         let stats = ChannelStats { mean: mean as f32, max: best.first().map_or(0.0, |b| b.0) };
-        DenseScores { source: Some((dense, asked)), best: best.into_iter().map(|(_, doc)| doc).collect(), near, embedded, stats }
+        DenseScores { source: Source::Own(dense, asked), best: best.into_iter().map(|(_, doc)| doc).collect(), near, embedded, stats }
+    }
+
+    fn given_scores<'a>(&'a self, given: &'a DenseHits, query: &SearchQuery, eligible: &Eligible<'_>) -> DenseScores<'a> {
+        let mut near = vec![f32::MIN; self.documents.slots()];
+        let known = given.scores.iter().filter_map(|(id, (score, _))| Some((self.documents.number(*id)?, *score)));
+        for (doc, score) in known.filter(|(doc, _)| eligible.holds(*doc)) {
+            near[doc as usize] = score;
+        }
+        let best = best_of(&near, 0..near.len() as u32, f32::MIN, query.per_channel);
+        let max = best.first().map_or(0.0, |doc| near[*doc as usize]);
+        let stats = if best.is_empty() { ChannelStats::default() } else { ChannelStats { mean: given.mean.min(max), max } };
+        DenseScores { source: Source::Given(given), best, near, embedded: given.embedded as usize, stats }
     }
 
     fn best_of_times(&self, query: &SearchQuery, eligible: &Eligible<'_>, blend: impl Fn(u32) -> f32) -> Vec<u32> {
@@ -273,7 +312,7 @@ fn best_of(scores: &[f32], docs: impl Iterator<Item = u32>, floor: f32, count: u
 /// The dense channel of one search.
 #[derive(Default)]
 struct DenseScores<'a> {
-    source: Option<(&'a Dense, DenseQuery)>,
+    source: Source<'a>,
     /// Reranked, best first.
     best: Vec<u32>,
     /// The scan's scores by slot.
@@ -282,10 +321,22 @@ struct DenseScores<'a> {
     stats: ChannelStats,
 }
 
+/// Where exact cosines come from.
+#[derive(Default)]
+enum Source<'a> {
+    #[default]
+    Nowhere,
+    Own(&'a Dense, DenseQuery),
+    Given(&'a DenseHits),
+}
+
 impl DenseScores<'_> {
-    fn exact(&self, doc: u32) -> Option<(f32, Option<(usize, usize)>)> {
-        let (dense, query) = self.source.as_ref()?;
-        dense.rerank(query, doc)
+    fn exact(&self, doc: u32, id: RecordId) -> Option<Near> {
+        match &self.source {
+            Source::Nowhere => None,
+            Source::Own(dense, query) => dense.rerank(query, doc),
+            Source::Given(given) => given.scores.get(&id).copied(),
+        }
     }
 
     fn scaled(&self, doc: u32) -> f32 {

@@ -61,6 +61,7 @@ impl MemorySearch for Memory {
             bm25: hits.bm25,
             context_bm25: hits.context_bm25,
             dense: hits.dense,
+            is_partial: false,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! What a message costs beside the model: `cargo xtask bench turn`.
 //!
-//! Starts the release `sid-server` named by `--server` on the embedded store (durable, fsync on) against an instant model that lives in
+//! Starts the release `sid-server` named by `--server` on the embedded store, or on a Postgres of its own (durable, fsync on both), against an instant model that lives in
 //! this process, and measures from outside: latency over HTTP, CPU and memory from the operating system's own accounting.
 //! Prints one row per figure: goal, measured, how. It judges nothing: timing decides no test.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a bench talks to its reader")]
@@ -9,6 +9,7 @@ mod api;
 mod measures;
 mod model;
 mod process;
+mod shared;
 
 use std::path::PathBuf;
 
@@ -22,15 +23,26 @@ pub(crate) struct Options {
     pub(crate) onnxruntime: Option<PathBuf>,
     /// A tenth of everything: for trying the bench itself.
     pub(crate) quick: bool,
+    /// On a Postgres of its own, which syncs to disk, in place of the embedded store.
+    pub(crate) on_postgres: bool,
     /// Only this part.
     only: Option<String>,
 }
 
-const PARTS: [&str; 6] = ["start", "sequential", "concurrent", "prefix", "search", "history"];
+const PARTS: [&str; 8] = ["start", "sequential", "concurrent", "prefix", "search", "history", "trips", "replicas"];
+
+/// What there is to measure of a database only.
+const POSTGRES_ONLY: [&str; 2] = ["trips", "replicas"];
 
 fn options() -> Result<Options> {
-    let mut options =
-        Options { server: PathBuf::from("target/release/sid-server"), minilm: None, onnxruntime: None, quick: false, only: None };
+    let mut options = Options {
+        server: PathBuf::from("target/release/sid-server"),
+        minilm: None,
+        onnxruntime: None,
+        quick: false,
+        on_postgres: false,
+        only: None,
+    };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut value = || args.next().with_context(|| format!("{arg} wants a value"));
@@ -39,8 +51,13 @@ fn options() -> Result<Options> {
             "--minilm" => options.minilm = Some(value()?.into()),
             "--onnxruntime" => options.onnxruntime = Some(value()?.into()),
             "--quick" => options.quick = true,
+            "--store" => match value()?.as_str() {
+                "sqlite" => options.on_postgres = false,
+                "pg" | "postgres" => options.on_postgres = true,
+                other => anyhow::bail!("there is no store {other} here: sqlite or pg"),
+            },
             "--only" => options.only = Some(value()?),
-            other => anyhow::bail!("unknown argument {other}: use --server, --minilm, --onnxruntime, --quick, --only"),
+            other => anyhow::bail!("unknown argument {other}: use --server, --minilm, --onnxruntime, --store, --quick, --only"),
         }
     }
     if let Some(part) = options.only.as_deref().filter(|p| !PARTS.contains(p)) {
@@ -56,7 +73,7 @@ async fn main() -> Result<()> {
     let options = options()?;
     println!("| figure | goal | measured | how |\n| --- | --- | --- | --- |");
     for part in PARTS {
-        if options.only.as_deref().is_some_and(|only| only != part) {
+        if options.only.as_deref().is_some_and(|only| only != part) || (!options.on_postgres && POSTGRES_ONLY.contains(&part)) {
             continue;
         }
         match part {
@@ -65,6 +82,8 @@ async fn main() -> Result<()> {
             "concurrent" => measures::concurrent(&options).await?,
             "prefix" => measures::prefix(&options).await?,
             "search" => measures::search(&options).await?,
+            "trips" => shared::trips(&options).await?,
+            "replicas" => shared::replicas(&options).await?,
             _ => measures::history(&options).await?,
         }
     }

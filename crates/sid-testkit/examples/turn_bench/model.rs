@@ -1,6 +1,7 @@
 //! The instant model: answers one short sentence, streamed, and keeps the requests that it saw.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use axum::Router;
@@ -13,16 +14,19 @@ use parking_lot::Mutex;
 /// The model, listening.
 pub(crate) struct Model {
     pub(crate) url: String,
-    requests: Arc<Mutex<Vec<String>>>,
+    requests: Requests,
 }
 
+type Requests = Arc<Mutex<Vec<String>>>;
+
 impl Model {
-    pub(crate) async fn start() -> Result<Self> {
-        let requests: Arc<Mutex<Vec<String>>> = Arc::default();
+    /// A model that thinks for so long before it answers.
+    pub(crate) async fn start(delay: Duration) -> Result<Self> {
+        let requests = Requests::default();
         let app = Router::new()
             .route("/v1/chat/completions", post(chat))
             .route("/v1/models", get(|| async { r#"{"object":"list","data":[{"id":"instant","object":"model"}]}"# }))
-            .with_state(requests.clone());
+            .with_state((requests.clone(), delay));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}/v1", listener.local_addr()?);
         tokio::spawn(async move { axum::serve(listener, app).await });
@@ -41,7 +45,10 @@ const ANSWER: &str = concat!(
     "data: [DONE]\n\n"
 );
 
-async fn chat(State(requests): State<Arc<Mutex<Vec<String>>>>, body: String) -> impl IntoResponse {
+async fn chat(State((requests, delay)): State<(Requests, Duration)>, body: String) -> impl IntoResponse {
     requests.lock().push(body);
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
     ([(CONTENT_TYPE, "text/event-stream")], ANSWER)
 }

@@ -3,10 +3,12 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+
+use sid_testkit::postgres::{ADMIN, OwnCluster};
 
 use crate::Options;
 use crate::api::Api;
@@ -16,6 +18,50 @@ pub(crate) struct Server {
     child: Child,
     pub(crate) api: Api,
     pub(crate) ready_after: Duration,
+    database: Option<Arc<OwnCluster>>,
+}
+
+/// Where a server keeps its data; gone when dropped.
+pub(crate) struct Store {
+    folder: tempfile::TempDir,
+    pub(crate) postgres: Option<Arc<OwnCluster>>,
+}
+
+/// The server's database and user.
+pub(crate) const DATABASE: &str = "sid";
+const ROLE: &str = "sid_server";
+
+impl Store {
+    pub(crate) fn open(options: &Options) -> Result<Self> {
+        let postgres = if options.on_postgres {
+            // As a small production server: what the figures are said of.
+            let cluster = OwnCluster::start("-c shared_buffers=256MB -c max_wal_size=1GB")?;
+            let _ = cluster.sql("postgres", &format!("CREATE DATABASE {DATABASE}"))?;
+            let _ = cluster.sql("postgres", &format!("CREATE ROLE {ROLE} LOGIN"))?;
+            Some(Arc::new(cluster))
+        } else {
+            None
+        };
+        Ok(Self { folder: tempfile::tempdir()?, postgres })
+    }
+
+    fn config(&self) -> String {
+        match &self.postgres {
+            None => format!("kind = \"sqlite\"\npath = {:?}", self.folder.path().join("data")),
+            Some(cluster) => {
+                let (url, admin) = (cluster.url(ROLE, DATABASE), cluster.url(ADMIN, DATABASE));
+                format!("kind = \"postgres\"\nurl = {url:?}\nadmin_url = {admin:?}")
+            }
+        }
+    }
+}
+
+/// Prepares the database; answers the first key.
+fn migrate(options: &Options, config: &Path) -> Result<String> {
+    let done = Command::new(&options.server).arg("--config").arg(config).arg("migrate").output()?;
+    let said = String::from_utf8_lossy(&done.stdout);
+    let key = said.rsplit("shown once): ").next().map(str::trim).filter(|k| k.starts_with("sid_"));
+    key.map(str::to_owned).with_context(|| format!("the migration failed: {}", String::from_utf8_lossy(&done.stderr)))
 }
 
 /// Which embedder the server gets.
@@ -27,8 +73,8 @@ pub(crate) enum Embedder {
 }
 
 impl Server {
-    /// Starts on `folder`; `key` is that of an earlier start there, else the printed first key is taken.
-    pub(crate) async fn start(options: &Options, folder: &Path, model_url: &str, embedder: Embedder, key: Option<String>) -> Result<Self> {
+    /// Starts on `store`; `key` is that of an earlier start there, else the printed first key is taken.
+    pub(crate) async fn start(options: &Options, store: &Store, model_url: &str, embedder: Embedder, key: Option<String>) -> Result<Self> {
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let embedder = match embedder {
             Embedder::None => "kind = \"none\"".to_owned(),
@@ -40,11 +86,15 @@ impl Server {
             ),
         };
         let config = format!(
-            "[server]\nlisten = \"127.0.0.1:{port}\"\n[store]\nkind = \"sqlite\"\npath = {:?}\n[models.default]\nbase_url = {model_url:?}\nmodel = \"instant\"\ncontext_window = 8192\n[embedder]\n{embedder}\n[log]\nfilter = \"warn\"\n",
-            folder.join("data")
+            "[server]\nlisten = \"127.0.0.1:{port}\"\n[store]\n{}\n[models.default]\nbase_url = {model_url:?}\nmodel = \"instant\"\ncontext_window = 8192\n[embedder]\n{embedder}\n[log]\nfilter = \"warn\"\n",
+            store.config()
         );
-        let file = folder.join("sid.toml");
+        let file = store.folder.path().join(format!("sid-{port}.toml"));
         std::fs::write(&file, config)?;
+        let key = match (&store.postgres, key) {
+            (Some(_), None) => Some(migrate(options, &file)?),
+            (_, key) => key,
+        };
         let began = Instant::now();
         let mut child =
             Command::new(&options.server).arg("--config").arg(&file).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().with_context(
@@ -67,11 +117,16 @@ impl Server {
             Some(key) => key,
             None => printed.recv_timeout(Duration::from_secs(5)).context("the server printed no first key")?,
         };
-        Ok(Self { child, api: Api { client, base, key }, ready_after })
+        Ok(Self { child, api: Api { client, base, key }, ready_after, database: store.postgres.clone() })
     }
 
-    /// CPU seconds, user and system together.
+    /// CPU seconds of the server and of its database, user and system together.
     pub(crate) fn cpu(&self) -> Result<f64> {
+        Ok(self.own_cpu()? + self.database.as_ref().map_or(0.0, |cluster| cluster.cpu_seconds()))
+    }
+
+    /// CPU seconds of the server alone.
+    pub(crate) fn own_cpu(&self) -> Result<f64> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         let after_name = stat.rsplit(") ").next().context("a stat line")?;
         let fields: Vec<&str> = after_name.split_whitespace().collect();

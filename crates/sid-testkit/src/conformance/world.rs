@@ -178,9 +178,17 @@ impl World {
         self.store.commit(lease, Commit { number, effects }).await
     }
 
-    /// Commits with the next number; must work.
+    /// Commits with the next number; must work. A run that ends is answered as the store then has it.
     pub async fn commit(&self, lease: &Lease, effects: Vec<Effect>) -> Committed {
-        self.try_commit(lease, effects).await.expect("a commit is written")
+        let ends = matches!(effects.last(), Some(Effect::Finish { .. }));
+        let committed = self.try_commit(lease, effects).await.expect("a commit is written");
+        assert_eq!(committed.ended.is_some(), ends, "a commit answers the run if it ends it");
+        if let Some(ended) = &committed.ended {
+            let stored = self.store.run(&lease.scope, lease.run).await.expect("it is there");
+            // Who asked it to stop may have been faster than this commit's knowledge of it.
+            assert_eq!(*ended, sid_types::Run { cancel_requested: ended.cancel_requested, ..stored });
+        }
+        committed
     }
 
     /// Appends an answer and ends the run; answers the lease of the next one.
