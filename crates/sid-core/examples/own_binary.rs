@@ -13,7 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 use sid_core::{Engine, EngineConfig, ModelEntry, Models, Submit};
-use sid_llm::{ByteCounter, CalibratedCounter, ModelConfig, ModelExt as _, OpenAiConfig, RetryPolicy, Timeouts, discover};
+use sid_llm::{ByteCounter, CalibratedCounter, EndpointGuard, ModelConfig, ModelExt as _, OpenAiConfig, RetryPolicy, Timeouts, discover};
 use sid_store::{Directory as _, NewConversation, OnBusy, Order, RecallStore as _};
 use sid_store_sqlite::{SqliteConfig, SqliteStore};
 use sid_tools::{EffectClass, Tool, ToolContext, ToolOutcome};
@@ -60,7 +60,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // The model: ask the endpoint what it can do, and put the usual layers around it.
     let endpoint = ModelConfig::OpenAi(OpenAiConfig::new(url, name));
     let profile = discover(&endpoint).await?;
-    let chat = endpoint.connect(profile)?.standard(4, Timeouts::default(), RetryPolicy::default());
+    let chat = endpoint.connect(profile)?.standard(4, Timeouts::default(), RetryPolicy::default(), EndpointGuard::default());
     let counter = Arc::new(CalibratedCounter::new(ByteCounter));
     let entry = ModelEntry { chat: Arc::new(chat), counter, fallback_window: Tokens(8_192), summarizer: None };
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use parking_lot::Mutex;
 use sid_store::Lease;
-use sid_types::{Message, Run, RunId};
-use tokio::sync::oneshot;
+use sid_types::{Message, Run, RunId, TenantId};
+use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 /// A run that has ended, or not yet when whoever waited lost patience.
@@ -22,9 +22,49 @@ struct Active {
     stop: CancellationToken,
 }
 
+/// A place that is kept for a run on its way into the table.
+pub(crate) struct Place<'t> {
+    table: &'t ActiveRuns,
+    tenant: TenantId,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.table.queue.lock();
+        if let Some(n) = queue.arriving.get_mut(&self.tenant) {
+            *n -= 1;
+            if *n == 0 {
+                queue.arriving.remove(&self.tenant);
+            }
+        }
+    }
+}
+
+/// How many runs may be under way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Room {
+    /// In all.
+    pub(crate) all: usize,
+    /// Of one tenant.
+    pub(crate) per_tenant: usize,
+}
+
+/// Who is on the way into the table.
+#[derive(Default)]
+struct Queue {
+    /// Runs that were promised a place and have not entered yet.
+    arriving: HashMap<TenantId, usize>,
+    /// Tenants whose work was left in the store because there was no place for it, and how often that happened.
+    waiting: HashMap<TenantId, u64>,
+}
+
 /// The table of runs under way.
 #[derive(Default)]
 pub(crate) struct ActiveRuns {
+    /// Locked before `runs` where both are.
+    queue: Mutex<Queue>,
+    /// Told when a place becomes free that somebody waits for.
+    room_made: Notify,
     /// In the order of their ids, so that what is done for each is done in the same order in every process.
     runs: Mutex<BTreeMap<RunId, Active>>,
     waiters: Mutex<HashMap<RunId, Vec<oneshot::Sender<RunEnd>>>>,
@@ -40,6 +80,61 @@ impl ActiveRuns {
         let stop = CancellationToken::new();
         runs.insert(lease.run, Active { lease: lease.clone(), stop: stop.clone() });
         stop
+    }
+
+    /// A place for a run of this tenant. `None`: there is none, or others of its tenant wait for one; then the run waits behind them.
+    pub(crate) fn place(&self, tenant: TenantId, room: Room) -> Option<Place<'_>> {
+        let mut queue = self.queue.lock();
+        if queue.waiting.contains_key(&tenant) || self.is_full(&queue, tenant, room) {
+            *queue.waiting.entry(tenant).or_default() += 1;
+            return None;
+        }
+        *queue.arriving.entry(tenant).or_default() += 1;
+        Some(Place { table: self, tenant })
+    }
+
+    fn is_full(&self, queue: &Queue, tenant: TenantId, room: Room) -> bool {
+        let runs = self.runs.lock();
+        let all = runs.len() + queue.arriving.values().sum::<usize>();
+        let own = runs.values().filter(|a| a.lease.scope.tenant() == tenant).count() + queue.arriving.get(&tenant).copied().unwrap_or(0);
+        all >= room.all || own >= room.per_tenant
+    }
+
+    /// Work of this tenant is in the store and waits for a place. If there is one by now, whoever looks for work is told.
+    pub(crate) fn wait_for_place(&self, tenant: TenantId, room: Room) {
+        let mut queue = self.queue.lock();
+        *queue.waiting.entry(tenant).or_default() += 1;
+        if !self.is_full(&queue, tenant, room) {
+            self.room_made.notify_one();
+        }
+    }
+
+    /// A look at the store for waiting work begins: who waits now is looked for.
+    pub(crate) fn begin_look(&self) -> HashMap<TenantId, u64> {
+        self.queue.lock().waiting.clone()
+    }
+
+    /// The look has ended: who was looked for and could have been given a place waits no more, unless there was more than could be
+    /// taken, or something came while it was looked.
+    pub(crate) fn end_look(&self, looked_for: HashMap<TenantId, u64>, is_more: bool, room: Room) {
+        let mut queue = self.queue.lock();
+        for (tenant, times) in looked_for {
+            if !is_more && queue.waiting.get(&tenant) == Some(&times) && !self.is_full(&queue, tenant, room) {
+                queue.waiting.remove(&tenant);
+            }
+        }
+    }
+
+    /// A place may have become free: tells whoever looks for work, if there is some.
+    pub(crate) fn wake_if_waiting(&self) {
+        if !self.queue.lock().waiting.is_empty() {
+            self.room_made.notify_one();
+        }
+    }
+
+    /// Ready when a place has become free that somebody waits for.
+    pub(crate) async fn room_made(&self) {
+        self.room_made.notified().await;
     }
 
     /// Whether the run is under way here: it has not ended, or whoever waits for its end is still to be told.

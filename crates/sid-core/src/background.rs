@@ -16,21 +16,35 @@ const EMBED_BATCH: usize = 32;
 pub(crate) async fn poll(engine: Engine) {
     let inner = &engine.inner;
     while !engine.is_draining() {
-        let room = inner.config.max_runs.saturating_sub(inner.active.len());
-        if room > 0 {
+        let room = inner.room();
+        let want = room.all.saturating_sub(inner.active.len()).min(64);
+        if want > 0 {
             crash_point!("claim.before");
-            match inner.store.claim(inner.config.worker, room.min(64), inner.config.lease_ttl).await {
+            let waiting = inner.active.begin_look();
+            match inner.store.claim(inner.config.worker, want, room.per_tenant, inner.config.lease_ttl).await {
                 Ok(leases) => {
+                    let is_more = leases.len() == want;
                     for lease in leases {
                         crash_point!("claim.after");
                         debug!(run = %lease.run, epoch = lease.epoch, "took up waiting work");
                         engine.spawn_run(lease);
                     }
+                    inner.active.end_look(waiting, is_more, room);
+                    if is_more {
+                        continue;
+                    }
                 }
-                Err(error) => warn!(%error, "could not look for waiting work"),
+                Err(error) => {
+                    inner.active.end_look(waiting, true, room);
+                    warn!(%error, "could not look for waiting work");
+                }
             }
         }
-        sleep(&engine, inner.config.poll).await;
+        // A run that ends makes room for work that waits for it: at once, not at the next look.
+        tokio::select! {
+            () = sleep(&engine, inner.config.poll) => {}
+            () = inner.active.room_made() => {}
+        }
     }
 }
 

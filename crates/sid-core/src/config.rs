@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sid_store::TenantLimits;
 use sid_types::{RunLimits, WorkerId};
 
 /// How the engine works. Every field has a default that suits one laptop and one server alike.
@@ -15,6 +16,10 @@ pub struct EngineConfig {
     pub poll: Duration,
     /// Most runs at once in this process. Default 512.
     pub max_runs: usize,
+    /// Most runs at once of one tenant in this process; its other work waits in commit order. Default 32.
+    pub max_runs_per_tenant: usize,
+    /// What a tenant may use up for which the operator has set nothing. Default: no limits.
+    pub tenant_limits: TenantLimits,
     /// Limits of a run whose request names none.
     pub limits: RunLimits,
     /// Most runs that wait in one conversation. Default 256.
@@ -36,6 +41,8 @@ impl Default for EngineConfig {
             lease_ttl: Duration::from_secs(15),
             poll: Duration::from_secs(1),
             max_runs: 512,
+            max_runs_per_tenant: 32,
+            tenant_limits: TenantLimits::default(),
             limits: RunLimits::default(),
             queue_depth: 256,
             delta_flush: Duration::from_millis(50),

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info_span, warn};
 
 use crate::active::RunEnd;
+use crate::budget::{self, Budget};
 use crate::engine::Inner;
 use crate::machine::{Next, RunMachine, StepFacts, ToCall};
 use crate::prepare::{Prepared, TurnPreparation};
@@ -52,6 +53,7 @@ pub(crate) async fn drive(engine: Engine, lease: Lease) {
             let _ = engine.inner.store.release(&lease).await;
         }
     }
+    engine.inner.active.wake_if_waiting();
 }
 
 async fn tell_waiters(inner: &Inner, lease: &Lease, end: Option<RunEnd>) {
@@ -261,9 +263,18 @@ async fn call_model(
 ) -> Result<(), CoreError> {
     crash_point!("prompt.after");
     let Prepared { request, mut facts, counted } = prepared;
-    let began = Instant::now();
     // A run's time is up in the middle of a call too.
     let left = machine.time_left(time.now());
+    let at_most = u64::from(counted.0) + u64::from(request.max_tokens.0);
+    let is_reserved = match budget::reserve(inner, lease, at_most, left).await? {
+        Budget::Unlimited => false,
+        Budget::Reserved => true,
+        Budget::UsedUp(error) => {
+            machine.fail(StopReason::Budget, error.to_string());
+            return Ok(());
+        }
+    };
+    let began = Instant::now();
     let streamed = match tokio::time::timeout(left, stream_reply(inner, lease, model, machine, request, &mut facts, began, stop)).await {
         Ok(streamed) => streamed?,
         Err(_) => {
@@ -272,6 +283,9 @@ async fn call_model(
         }
     };
     facts.total_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    if is_reserved && !matches!(streamed, Streamed::Reply(_)) {
+        budget::unreserve(inner, lease).await;
+    }
     match streamed {
         Streamed::Reply(reply) => {
             facts.usage = match reply.usage {

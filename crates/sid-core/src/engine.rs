@@ -11,7 +11,8 @@ use sid_tools::{Registry, RegistryError, Tool};
 use sid_types::{Clock, ConversationId, NewMessage, Run, RunId, RunLimits, Scope};
 use tokio_util::task::TaskTracker;
 
-use crate::active::{ActiveRuns, RunEnd};
+use crate::active::{ActiveRuns, Room, RunEnd};
+use crate::budget::KnownLimits;
 use crate::compaction::PreparedSummaries;
 use crate::{ContextOf, CoreError, EngineConfig, Models, PromptView, SearchRequest, SearchResponse, background, context, driver, search};
 
@@ -61,10 +62,18 @@ pub(crate) struct Inner {
     pub(crate) config: EngineConfig,
     pub(crate) active: ActiveRuns,
     pub(crate) prepared: PreparedSummaries,
+    pub(crate) limits: KnownLimits,
     /// Wakes the embedding worker when there is something new.
     pub(crate) new_memory: tokio::sync::Notify,
     tasks: TaskTracker,
     draining: AtomicBool,
+}
+
+impl Inner {
+    /// How many runs may be under way in this process.
+    pub(crate) fn room(&self) -> Room {
+        Room { all: self.config.max_runs, per_tenant: self.config.max_runs_per_tenant }
+    }
 }
 
 /// Runs agents over a store. Cheap to clone; all clones are one engine.
@@ -103,6 +112,7 @@ impl EngineBuilder {
                 config: self.config,
                 active: ActiveRuns::default(),
                 prepared: PreparedSummaries::default(),
+                limits: KnownLimits::default(),
                 new_memory: tokio::sync::Notify::new(),
                 tasks: TaskTracker::new(),
                 draining: AtomicBool::new(false),
@@ -162,7 +172,8 @@ impl Engine {
             return Err(CoreError::Draining);
         }
         let config = &self.inner.config;
-        let has_room = self.inner.active.len() < config.max_runs;
+        // Held until the run has entered the table, so that many that arrive at once do not all see the same free place.
+        let place = self.inner.active.place(scope.tenant(), self.inner.room());
         crash_point!("accept.before");
         let accepted = self
             .inner
@@ -177,7 +188,7 @@ impl Engine {
                     limits: submit.limits.unwrap_or(config.limits),
                     on_busy: submit.on_busy,
                     queue_depth: config.queue_depth,
-                    claim_for: has_room.then_some((config.worker, config.lease_ttl)),
+                    claim_for: place.as_ref().map(|_| (config.worker, config.lease_ttl)),
                 },
             )
             .await?;
@@ -189,8 +200,10 @@ impl Engine {
                 }
             }
         }
-        if let Some(lease) = accepted.lease {
-            self.spawn_run(lease);
+        match (accepted.lease, place) {
+            (Some(lease), _) => self.spawn_run(lease),
+            (None, None) => self.inner.active.wait_for_place(scope.tenant(), self.inner.room()),
+            (None, Some(_)) => {}
         }
         Ok(Submitted { run: accepted.run, replayed: accepted.replayed })
     }

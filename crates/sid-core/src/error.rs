@@ -24,6 +24,18 @@ pub enum CoreError {
     /// The message does not fit a request of this kind.
     #[error("{0}")]
     Invalid(String),
+    /// The tenant's tokens are used up.
+    #[error(
+        "the tenant's tokens of this {period} are used up or reserved ({used} of {limit}); a new {period} begins at 00:00 UTC (SID-CORE-BUDGET)"
+    )]
+    Budget {
+        /// `day` or `month`.
+        period: &'static str,
+        /// How many there are.
+        limit: u64,
+        /// How many are used, or reserved by steps that are under way.
+        used: u64,
+    },
     /// The engine is being shut down.
     #[error("the server is shutting down: send the request again")]
     Draining,
@@ -44,6 +56,7 @@ impl CoreError {
             Self::Llm(e) => e.code(),
             Self::UnknownModel { .. } => "SID-CORE-UNKNOWN-MODEL",
             Self::Invalid(_) => "SID-CORE-INVALID",
+            Self::Budget { .. } => "SID-CORE-BUDGET",
             Self::Draining => "SID-CORE-DRAINING",
             Self::Overloaded { .. } => "SID-CORE-OVERLOADED",
         }

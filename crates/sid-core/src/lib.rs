@@ -2,6 +2,7 @@
 
 mod active;
 mod background;
+mod budget;
 mod compaction;
 mod config;
 mod context;

@@ -29,6 +29,16 @@ pub(crate) fn overflow() {
     counter!("sid_context_overflows_total").increment(1);
 }
 
+/// A tenant has used most of its tokens. Which one is in the log.
+pub(crate) fn budget_warning(period: &'static str) {
+    counter!("sid_token_budget_warnings_total", "period" => period).increment(1);
+}
+
+/// A run ended because its tenant's tokens are used up.
+pub(crate) fn budget_used_up(period: &'static str) {
+    counter!("sid_token_budget_stops_total", "period" => period).increment(1);
+}
+
 /// A tool was called.
 pub(crate) fn tool_called(name: &str, is_error: bool) {
     counter!("sid_tool_calls_total", "tool" => name.to_owned(), "failed" => if is_error { "true" } else { "false" }).increment(1);

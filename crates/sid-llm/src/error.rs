@@ -62,6 +62,12 @@ pub enum LlmError {
         /// Its length.
         limit: Duration,
     },
+    /// The endpoint has failed so often of late that the call was not made.
+    #[error("the model endpoint keeps failing, so it is left alone for another {:.1} s: the call was not made", .retry_after.as_secs_f32())]
+    BreakerOpen {
+        /// How long it is left alone; zero while one call tries whether it is back.
+        retry_after: Duration,
+    },
     /// The stream broke off or was not understood.
     #[error("the model's answer broke off: {detail}")]
     Interrupted {
@@ -106,7 +112,11 @@ impl LlmError {
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::RateLimited { .. } | Self::Interrupted { .. } | Self::Timeout { .. } => true,
+            Self::Unreachable { .. }
+            | Self::RateLimited { .. }
+            | Self::Interrupted { .. }
+            | Self::Timeout { .. }
+            | Self::BreakerOpen { .. } => true,
             Self::ServerFault { status, .. } => *status != 501,
             _ => false,
         }
@@ -120,6 +130,7 @@ impl LlmError {
             Self::RateLimited { .. } => "SID-LLM-RATE-LIMITED",
             Self::ServerFault { .. } => "SID-LLM-SERVER-FAULT",
             Self::Timeout { .. } => "SID-LLM-TIMEOUT",
+            Self::BreakerOpen { .. } => "SID-LLM-BREAKER-OPEN",
             Self::Interrupted { .. } => "SID-LLM-INTERRUPTED",
             Self::ContextOverflow { .. } => "SID-LLM-CONTEXT-OVERFLOW",
             Self::Unauthorized { .. } => "SID-LLM-UNAUTHORIZED",

@@ -59,7 +59,10 @@ pub use embedders::{FastembedConfig, FastembedEmbedder, FastembedSource};
 pub use embedders::{OpenAiEmbedder, OpenAiEmbedderConfig};
 pub use error::{LlmError, TimeoutStage};
 pub use ladder::{LadderPolicy, ToolLadder};
-pub use layer::{ConcurrencyLimit, ModelExt, Retry, RetryPolicy, Timeouts, Traced, WithTimeouts};
+pub use layer::{
+    BreakerPolicy, BreakerState, BudgetPolicy, CircuitBreaker, ConcurrencyLimit, EndpointGuard, FailFast, ModelExt, Retry, RetryBudget,
+    RetryPolicy, Standard, Timeouts, Traced, WithBreaker, WithTimeouts,
+};
 #[cfg(any(feature = "openai", feature = "ollama"))]
 pub use probe::{Verdict, probe};
 pub use profile::{Engine, ModelInfo, ModelProfile, ProfileOverrides, Rung};

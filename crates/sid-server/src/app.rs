@@ -9,8 +9,8 @@ use axum::Router;
 use axum::serve::ListenerExt as _;
 use sid_core::{Engine, EngineConfig};
 use sid_llm::Embedder;
-use sid_store::{Store, StoreError};
-use sid_types::{Clock, KeyId, KeyRole, RunLimits, SystemClock, Timestamp};
+use sid_store::{Store, StoreError, TenantLimits};
+use sid_types::{Clock, KeyId, KeyRole, RunLimits, SystemClock, TenantId, Timestamp};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,7 @@ use crate::error::{ApiCode, ApiError};
 use crate::health::Probes;
 use crate::models::ModelDirectory;
 use crate::open_error::OpenError;
+use crate::rates::Rates;
 use crate::{api, health, layers, metrics, openai};
 
 /// After the drain, connections that still have not ended are cut after this long.
@@ -43,6 +44,7 @@ struct Inner {
     engine: Engine,
     limits: RunLimits,
     keyring: Keyring,
+    rates: Arc<Rates<TenantId>>,
     probes: Probes,
     first_key: Option<String>,
     places: Option<Arc<Semaphore>>,
@@ -85,6 +87,7 @@ impl App {
         let max_requests = config.server.max_requests;
         let inner = Inner {
             keyring: Keyring::new(backend.store().clone(), clock.clone(), config.server.rate_limit_per_second),
+            rates: Arc::default(),
             probes: Probes::default(),
             places: (max_requests > 0).then(|| Arc::new(Semaphore::new(max_requests))),
             openapi: OnceLock::new(),
@@ -101,6 +104,7 @@ impl App {
         };
         let app = Self { inner: Arc::new(inner) };
         tokio::spawn(upkeep(app.closing().clone()));
+        tokio::spawn(app.inner.rates.clone().share(app.backend().store().clone(), app.closing().clone()));
         let (feeder, closing) = (app.clone(), app.closing().clone());
         tokio::spawn(async move { feeder.backend().feed_index(closing.cancelled()).await });
         Ok(app)
@@ -219,6 +223,11 @@ impl App {
         &self.inner.keyring
     }
 
+    /// Request limits of tenants.
+    pub(crate) fn rates(&self) -> &Rates<TenantId> {
+        &self.inner.rates
+    }
+
     pub(crate) fn probes(&self) -> &Probes {
         &self.inner.probes
     }
@@ -335,6 +344,12 @@ fn engine_config(config: &Config) -> EngineConfig {
         lease_ttl: Duration::from_millis(engine.lease_ttl_ms),
         poll: Duration::from_millis(engine.poll_ms),
         max_runs: config.server.max_runs,
+        max_runs_per_tenant: if config.limits.runs_at_once == 0 { usize::MAX } else { config.limits.runs_at_once },
+        tenant_limits: TenantLimits {
+            requests_per_second: Some(config.limits.requests_per_second),
+            tokens_per_day: Some(config.limits.tokens_per_day),
+            tokens_per_month: Some(config.limits.tokens_per_month),
+        },
         limits: RunLimits {
             max_steps: engine.max_steps,
             max_tokens: engine.max_tokens,

@@ -19,6 +19,7 @@ use sid_types::{ApiKey, Clock, KeyId, KeyRole, OperatorScope, Principal, Scope, 
 use subtle::ConstantTimeEq as _;
 
 use crate::error::{ApiCode, ApiError};
+use crate::rates::Rates;
 
 /// How long a looked-up key is trusted: a key that another process revoked works at most this much longer.
 const KEY_TTL: Duration = Duration::from_secs(2);
@@ -100,6 +101,11 @@ impl Caller {
         })
     }
 
+    /// The tenant whose requests these are; `None` for operators, who look after tenants.
+    pub(crate) fn limited_tenant(&self) -> Option<TenantId> {
+        self.tenant.filter(|_| !self.is_operator)
+    }
+
     /// The user that the caller is, or is narrowed to.
     pub(crate) const fn user(&self) -> Option<UserId> {
         self.user
@@ -163,21 +169,13 @@ pub(crate) struct Keyring {
     keys: Mutex<HashMap<String, (ApiKey, Instant)>>,
     /// By name and by id. Tenants neither go nor change their names, so what was found stays true.
     tenants: Mutex<HashMap<String, TenantId>>,
-    /// Token buckets per key: tokens left, and when they were counted.
-    buckets: Mutex<HashMap<KeyId, (f64, Instant)>>,
-    rate: f64,
+    rates: Rates<KeyId>,
+    rate_per_second: u32,
 }
 
 impl Keyring {
     pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, rate_per_second: u32) -> Self {
-        Self {
-            store,
-            clock,
-            keys: Mutex::default(),
-            tenants: Mutex::default(),
-            buckets: Mutex::default(),
-            rate: f64::from(rate_per_second),
-        }
+        Self { store, clock, keys: Mutex::default(), tenants: Mutex::default(), rates: Rates::default(), rate_per_second }
     }
 
     /// The caller behind a request's headers.
@@ -186,7 +184,7 @@ impl Keyring {
             Some(Trusted) => (KeyId::from_uuid(uuid::Uuid::nil()), KeyRole::Operator),
             None => {
                 let key = self.key(shown_key(headers)?).await?;
-                self.take_token(key.id)?;
+                self.rates.take(key.id, self.rate_per_second).map(|standing| standing.admitted("key")).transpose()?;
                 (key.id, key.role)
             }
         };
@@ -253,26 +251,6 @@ impl Keyring {
     /// Forgets what was looked up: after a revocation or an erasure, so that it is in force at once.
     pub(crate) fn forget(&self) {
         self.keys.lock().clear();
-    }
-
-    fn take_token(&self, key: KeyId) -> Result<(), ApiError> {
-        if self.rate <= 0.0 {
-            return Ok(());
-        }
-        let burst = self.rate * 2.0;
-        let mut buckets = self.buckets.lock();
-        if buckets.len() >= MAX_CACHED {
-            buckets.retain(|_, (_, at)| at.elapsed() < Duration::from_secs(60));
-        }
-        let (tokens, at) = buckets.entry(key).or_insert((burst, Instant::now()));
-        *tokens = (*tokens + at.elapsed().as_secs_f64() * self.rate).min(burst);
-        *at = Instant::now();
-        if *tokens < 1.0 {
-            let detail = format!("this key may make {} requests a second", self.rate);
-            return Err(ApiError::new(ApiCode::RateLimited, detail).retry_after(1));
-        }
-        *tokens -= 1.0;
-        Ok(())
     }
 
     async fn find_tenant(&self, wanted: &str) -> Result<Option<TenantId>, StoreError> {

@@ -59,7 +59,7 @@ codes! {
     NoRoute = "SID-API-NO-ROUTE", 404, "There is no such route";
     /// The route does not know this method.
     Method = "SID-API-METHOD", 405, "The route does not know this method";
-    /// Too many requests of one key.
+    /// Too many requests of one key or tenant.
     RateLimited = "SID-API-RATE-LIMITED", 429, "Too many requests";
     /// Too many requests at once.
     Overloaded = "SID-API-OVERLOADED", 503, "The server is at its limit";
@@ -277,6 +277,9 @@ impl From<LlmError> for ApiError {
             E::RateLimited { retry_after } => {
                 Self::of(503, code, "The model endpoint is rate limited", detail).retry_after(retry_after.map_or(5, |d| d.as_secs().max(1)))
             }
+            E::BreakerOpen { retry_after } => {
+                Self::of(503, code, "The model endpoint keeps failing", detail).retry_after(retry_after.as_secs().max(1))
+            }
             E::Config(_) => Self::of(500, code, "The model is set up wrongly", detail),
             _ => Self::of(502, code, "The model endpoint failed", detail),
         }
@@ -293,6 +296,7 @@ impl From<CoreError> for ApiError {
             E::Llm(e) => e.into(),
             E::UnknownModel { .. } => Self::of(422, code, "The agent's model is not configured", detail),
             E::Invalid(_) => Self::of(422, code, "The request makes no sense", detail),
+            E::Budget { .. } => Self::of(429, code, "The tenant's tokens are used up", detail),
             E::Draining => Self::of(503, code, "The server is shutting down", detail).retry_after(2),
             E::Overloaded { .. } => Self::of(503, code, "The server is at its limit", detail).retry_after(1),
             _ => Self::of(500, code, "A fault of the engine", detail),

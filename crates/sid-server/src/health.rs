@@ -79,6 +79,9 @@ async fn show_metrics(State(app): State<App>) -> Result<Response, ApiError> {
     };
     let index = index_status(&app).await;
     metrics::state(app.in_flight(), app.engine().active_runs(), index);
+    for model in app.models().iter() {
+        metrics::endpoint(model.name(), model.guard());
+    }
     if let Some(status) = app.backend().vector_status().await {
         metrics::vector_index(status);
     }

@@ -16,9 +16,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument as _;
 
 use crate::App;
-use crate::auth::Trusted;
+use crate::auth::{Caller, Trusted};
 use crate::error::{ApiCode, ApiError};
 use crate::metrics;
+use crate::rates::Standing;
 
 /// Gives the request its id, logs and counts it, writes errors' bodies, and turns panics into 500s.
 pub(crate) async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
@@ -74,11 +75,27 @@ pub(crate) async fn guard(State(app): State<App>, mut request: Request, next: Ne
     let trusted = request.extensions().get::<Trusted>().copied();
     match app.keyring().caller(request.headers(), trusted).await {
         Ok(caller) => {
+            let standing = match tenants_standing(&app, &caller).await {
+                Ok(standing) => standing,
+                Err(refusal) => return refusal.into_response(),
+            };
             request.extensions_mut().insert(caller);
-            hold(next.run(request).await, permit)
+            let mut response = hold(next.run(request).await, permit);
+            response.headers_mut().extend(standing.iter().flat_map(|standing| standing.headers(TENANT)));
+            response
         }
         Err(refusal) => refusal.into_response(),
     }
+}
+
+/// What limits of tenants are called in headers.
+const TENANT: &str = "tenant";
+
+/// Counts the request against its tenant's limit; `None` = there is none.
+async fn tenants_standing(app: &App, caller: &Caller) -> Result<Option<Standing>, ApiError> {
+    let Some(tenant) = caller.limited_tenant() else { return Ok(None) };
+    let limits = app.engine().limits_of(tenant).await?;
+    app.rates().take(tenant, limits.requests_per_second.unwrap_or(0)).map(|standing| standing.admitted(TENANT)).transpose()
 }
 
 /// Keeps a stream's place among the requests under way until its last byte.

@@ -56,6 +56,7 @@ mod metrics;
 mod models;
 mod open_error;
 mod openai;
+mod rates;
 mod turns;
 
 pub use app::{App, create_operator_key, migrate, openapi_json};

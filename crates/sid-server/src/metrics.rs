@@ -5,12 +5,17 @@ use std::time::Duration;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use sid_llm::{BreakerState, EndpointGuard};
+
 const HTTP_REQUESTS: &str = "sid_http_requests_total";
 const HTTP_SECONDS: &str = "sid_http_request_seconds";
 const HTTP_IN_FLIGHT: &str = "sid_http_requests_in_flight";
 const RUNS_ACTIVE: &str = "sid_runs_active";
 const INDEX_INDEXED: &str = "sid_index_records";
 const INDEX_PENDING: &str = "sid_index_pending_records";
+const BREAKER_STATE: &str = "sid_model_breaker_state";
+const BREAKER_OPENED: &str = "sid_model_breaker_opened_total";
+const RETRIES_REFUSED: &str = "sid_model_retries_refused_total";
 const VECTORS_ANSWERING: &str = "sid_vector_index_answering";
 const VECTORS_WAITING: &str = "sid_vector_index_waiting_changes";
 const VECTORS_REMOVALS: &str = "sid_vector_index_unverified_removals";
@@ -45,7 +50,12 @@ fn describe() {
     describe_histogram!("sid_model_first_token_seconds", Unit::Seconds, "Time to the first piece of a model's answer");
     describe_histogram!("sid_model_call_seconds", Unit::Seconds, "Whole model calls");
     describe_counter!("sid_context_overflows_total", Unit::Count, "Prompts that the model engine called too large");
+    describe_counter!("sid_token_budget_warnings_total", Unit::Count, "Tenants that have used 80 % of their tokens, by period");
+    describe_counter!("sid_token_budget_stops_total", Unit::Count, "Runs that ended because their tenant's tokens were used up, by period");
     describe_counter!("sid_tool_calls_total", Unit::Count, "Tool calls, by tool and whether they failed");
+    describe_gauge!(BREAKER_STATE, Unit::Count, "Circuit breaker of a model's endpoint: 0 closed, 1 half open, 2 open");
+    describe_counter!(BREAKER_OPENED, Unit::Count, "Times that the breaker has opened, by model");
+    describe_counter!(RETRIES_REFUSED, Unit::Count, "Retries that the endpoint's budget did not allow, by model");
     describe_gauge!(INDEX_INDEXED, Unit::Count, "Records with vectors");
     describe_gauge!(INDEX_PENDING, Unit::Count, "Records that wait for their vectors");
     describe_gauge!(VECTORS_ANSWERING, Unit::Count, "1 if the vector index answered when a search of this process last asked it, else 0");
@@ -69,6 +79,18 @@ pub(crate) fn state(in_flight: usize, active_runs: usize, index: Option<sid_stor
     if let Some(bytes) = resident_bytes() {
         gauge!(RESIDENT).set(bytes as f64);
     }
+}
+
+/// How a model's endpoint is. The label is the configured name, of which there are few.
+pub(crate) fn endpoint(model: &str, guard: &EndpointGuard) {
+    let state = match guard.breaker.state() {
+        BreakerState::Closed => 0.0,
+        BreakerState::HalfOpen => 1.0,
+        BreakerState::Open => 2.0,
+    };
+    gauge!(BREAKER_STATE, "model" => model.to_owned()).set(state);
+    counter!(BREAKER_OPENED, "model" => model.to_owned()).absolute(guard.breaker.opened());
+    counter!(RETRIES_REFUSED, "model" => model.to_owned()).absolute(guard.retries.refused());
 }
 
 pub(crate) fn vector_index(status: sid_store_pg::VectorStatus) {

@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use parking_lot::RwLock;
 use sid_core::{MemoCounter, ModelEntry, Models};
 use sid_llm::{
-    ByteCounter, CalibratedCounter, ChatModel, ChatRequest, ChatStream, LargerOf, LlmError, ModelConfig, ModelExt as _, ModelInfo,
-    ModelProfile, OllamaConfig, OpenAiConfig, ProfileOverrides, RetryPolicy, Rung, TiktokenCounter, Timeouts, TokenCounter, Vocabulary,
-    discover,
+    BreakerPolicy, BudgetPolicy, ByteCounter, CalibratedCounter, ChatModel, ChatRequest, ChatStream, CircuitBreaker, EndpointGuard,
+    LargerOf, LlmError, ModelConfig, ModelExt as _, ModelInfo, ModelProfile, OllamaConfig, OpenAiConfig, ProfileOverrides, RetryBudget,
+    RetryPolicy, Rung, TiktokenCounter, Timeouts, TokenCounter, Vocabulary, discover,
 };
 use sid_types::Tokens;
 
@@ -44,6 +44,8 @@ pub(crate) struct LiveModel {
     name: String,
     settings: config::Model,
     endpoint: ModelConfig,
+    /// Outlives each layering: what an endpoint has done is not forgotten when more is known about it.
+    guard: EndpointGuard,
     current: RwLock<Arc<dyn ChatModel>>,
     discovery: RwLock<Discovery>,
 }
@@ -51,9 +53,11 @@ pub(crate) struct LiveModel {
 impl ModelDirectory {
     pub(crate) fn build(config: &Config) -> Result<Self, OpenError> {
         let mut models = BTreeMap::new();
+        let mut guards = BTreeMap::new();
         for (name, settings) in &config.models {
-            let model =
-                LiveModel::connect(name, settings).map_err(|source| OpenError::Model { what: format!("[models.{name}]"), source })?;
+            let guard: &EndpointGuard = guards.entry((&settings.base_url, &settings.model)).or_insert_with(|| guard(settings));
+            let model = LiveModel::connect(name, settings, guard.clone())
+                .map_err(|source| OpenError::Model { what: format!("[models.{name}]"), source })?;
             models.insert(name.clone(), Arc::new(model));
         }
         Ok(Self { models })
@@ -122,7 +126,7 @@ async fn discover_until_known(model: Weak<LiveModel>) {
 }
 
 impl LiveModel {
-    fn connect(name: &str, settings: &config::Model) -> Result<Self, LlmError> {
+    fn connect(name: &str, settings: &config::Model, guard: EndpointGuard) -> Result<Self, LlmError> {
         let api_key = settings.api_key.reveal().map(ToOwned::to_owned);
         let endpoint = match settings.api {
             ModelApi::OpenAi => ModelConfig::OpenAi(OpenAiConfig {
@@ -139,11 +143,12 @@ impl LiveModel {
                 ..OllamaConfig::new(settings.base_url.as_str(), settings.model.as_str())
             }),
         };
-        let first = layered(&endpoint, settings, effective(settings, ModelProfile::default()))?;
+        let first = layered(&endpoint, settings, effective(settings, ModelProfile::default()), &guard)?;
         Ok(Self {
             name: name.to_owned(),
             settings: settings.clone(),
             endpoint,
+            guard,
             current: RwLock::new(first),
             discovery: RwLock::new(Discovery::Pending),
         })
@@ -152,7 +157,7 @@ impl LiveModel {
     /// Asks the endpoint once, and uses what it says.
     async fn ask(&self) -> Result<(), LlmError> {
         let asked = match discover(&self.endpoint).await {
-            Ok(profile) => layered(&self.endpoint, &self.settings, effective(&self.settings, profile)),
+            Ok(profile) => layered(&self.endpoint, &self.settings, effective(&self.settings, profile), &self.guard),
             Err(e) => Err(e),
         };
         match asked {
@@ -186,6 +191,10 @@ impl LiveModel {
 
     pub(crate) fn endpoint(&self) -> &ModelConfig {
         &self.endpoint
+    }
+
+    pub(crate) const fn guard(&self) -> &EndpointGuard {
+        &self.guard
     }
 
     /// What the operator says, as probing takes it.
@@ -231,7 +240,23 @@ fn effective(settings: &config::Model, mut profile: ModelProfile) -> ModelProfil
     profile
 }
 
-fn layered(endpoint: &ModelConfig, settings: &config::Model, profile: ModelProfile) -> Result<Arc<dyn ChatModel>, LlmError> {
+fn guard(settings: &config::Model) -> EndpointGuard {
+    let breaker = BreakerPolicy {
+        min_calls: settings.breaker_min_calls,
+        failures_percent: settings.breaker_failures_percent,
+        pause: Duration::from_millis(settings.breaker_pause_ms),
+        ..BreakerPolicy::default()
+    };
+    let retries = BudgetPolicy { percent: settings.retry_percent, ..BudgetPolicy::default() };
+    EndpointGuard { breaker: CircuitBreaker::new(breaker), retries: RetryBudget::new(retries) }
+}
+
+fn layered(
+    endpoint: &ModelConfig,
+    settings: &config::Model,
+    profile: ModelProfile,
+    guard: &EndpointGuard,
+) -> Result<Arc<dyn ChatModel>, LlmError> {
     let ms = Duration::from_millis;
     let timeouts = Timeouts { first_byte: ms(settings.first_byte_ms), idle: ms(settings.idle_ms), total: ms(settings.total_ms) };
     let retry = RetryPolicy { tries: settings.max_tries, base: ms(settings.base_delay_ms), ..RetryPolicy::default() };
@@ -239,7 +264,7 @@ fn layered(endpoint: &ModelConfig, settings: &config::Model, profile: ModelProfi
         0 => tokio::sync::Semaphore::MAX_PERMITS,
         n => n.min(tokio::sync::Semaphore::MAX_PERMITS),
     };
-    Ok(Arc::new(endpoint.connect(profile)?.standard(places, timeouts, retry)))
+    Ok(Arc::new(endpoint.connect(profile)?.standard(places, timeouts, retry, guard.clone())))
 }
 
 #[async_trait]

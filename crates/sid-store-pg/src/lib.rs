@@ -27,6 +27,7 @@ mod schema;
 mod search;
 mod state;
 mod tx;
+mod usage;
 mod vectors;
 mod visibility;
 mod words;

@@ -17,7 +17,12 @@ const STEPS: &[&[&str]] = &[
         include_str!("../migrations/0001_records.sql"),
         include_str!("../migrations/0001_engine.sql"),
     ],
-    &[include_str!("../migrations/0002_tuning.sql"), include_str!("../migrations/0002_vectors.sql")],
+    &[
+        include_str!("../migrations/0002_tuning.sql"),
+        include_str!("../migrations/0002_vectors.sql"),
+        // Last: its trigger keeps writers of steps out until the transaction ends.
+        include_str!("../migrations/0002_limits.sql"),
+    ],
 ];
 
 /// The oldest server that `hash partitioning`, `xid8` and row-level security are known to work with as they are used here.

@@ -122,7 +122,7 @@ async fn a_stale_epoch_writes_nothing() {
     let old = home.begin(&a, "hello").await;
     let block = a.load(&old).await.expect("held").blocks.remove(0);
     clock.advance(jiff::SignedDuration::from_secs(31));
-    let new = b.claim(WorkerId::new(), 1, TTL).await.expect("claimed").remove(0);
+    let new = b.claim(WorkerId::new(), 1, usize::MAX, TTL).await.expect("claimed").remove(0);
     assert_eq!((new.run, new.epoch), (old.run, old.epoch + 1));
 
     let rows = "SELECT (SELECT count(*) FROM sid.messages) || '/' || (SELECT count(*) FROM sid.events) || '/' || (SELECT count(*) FROM sid.passages)
@@ -177,7 +177,7 @@ async fn a_crowd_at_one_conversation_loses_nothing() {
         tokio::spawn(async move {
             let (worker, mut answered, mut idle) = (WorkerId::new(), 0, 0);
             while idle < 30 {
-                let mut leases = store.claim(worker, 1, TTL).await.expect("asked");
+                let mut leases = store.claim(worker, 1, usize::MAX, TTL).await.expect("asked");
                 idle = if leases.is_empty() { idle + 1 } else { 0 };
                 while let Some(lease) = leases.pop() {
                     store.load(&lease).await.expect("held");
@@ -219,9 +219,9 @@ async fn claiming_is_fair_between_tenants() {
         store.accept(&whale.scope, accept).await.expect("accepted");
     }
     store.accept(&minnow.scope, Accept { claim_for: None, ..minnow.stimulus("just one") }).await.expect("accepted");
-    let first = store.claim(WorkerId::new(), 2, TTL).await.expect("claimed");
+    let first = store.claim(WorkerId::new(), 2, usize::MAX, TTL).await.expect("claimed");
     assert!(first.iter().any(|l| l.scope.tenant() == minnow.scope.tenant()), "the newest of all, and the only one of its tenant");
-    assert_eq!(store.claim(WorkerId::new(), 100, TTL).await.expect("claimed").len(), 59);
+    assert_eq!(store.claim(WorkerId::new(), 100, usize::MAX, TTL).await.expect("claimed").len(), 59);
 }
 
 /// Those who follow a run hear of what another process writes.
@@ -250,9 +250,9 @@ async fn time_is_the_databases() {
     let lease = home.begin(&store, "hello").await;
     let stored = "SELECT extract(epoch FROM expires_at - clock_timestamp()) BETWEEN 20 AND 30 FROM sid.conversations";
     assert_eq!(database.sql(stored), "t");
-    assert!(store.claim(WorkerId::new(), 1, TTL).await.expect("asked").is_empty(), "it holds");
+    assert!(store.claim(WorkerId::new(), 1, usize::MAX, TTL).await.expect("asked").is_empty(), "it holds");
     let _ = database.sql("UPDATE sid.conversations SET expires_at = clock_timestamp() - interval '1 ms'");
-    let taken = store.claim(WorkerId::new(), 1, TTL).await.expect("asked").remove(0);
+    let taken = store.claim(WorkerId::new(), 1, usize::MAX, TTL).await.expect("asked").remove(0);
     assert_eq!((taken.run, taken.epoch), (lease.run, lease.epoch + 1));
 }
 

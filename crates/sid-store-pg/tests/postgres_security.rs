@@ -57,7 +57,8 @@ async fn count(conn: &mut PgConnection, table: &str) -> i64 {
 /// Tables that lead with a tenant, and may be read by servers.
 fn tables(database: &Database) -> Vec<String> {
     let sql = "SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant'
-        WHERE c.relnamespace = 'sid'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relname <> 'api_keys'";
+        WHERE c.relnamespace = 'sid'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+        AND c.relname NOT IN ('api_keys', 'tenant_limits', 'request_counts')";
     database.sql(sql).lines().map(str::to_owned).collect()
 }
 
@@ -118,10 +119,10 @@ async fn every_table_is_locked() {
     );
     assert_eq!(unled, "", "every primary key begins with the tenant");
     let direct = database.sql(
-        "SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'sid'::regnamespace AND (c.relispartition OR c.relname = 'api_keys')
+        "SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'sid'::regnamespace AND (c.relispartition OR c.relname IN ('api_keys', 'tenant_limits', 'request_counts'))
          AND has_table_privilege('sid_app', c.oid, 'SELECT, INSERT, UPDATE, DELETE')",
     );
-    assert_eq!(direct, "", "parts of tables and keys are not reached directly");
+    assert_eq!(direct, "", "parts of tables, keys and limits are not reached directly");
     let foreign = database.sql(
         "SELECT p.proname FROM pg_proc p WHERE p.pronamespace = 'sid'::regnamespace
          AND (p.prosecdef <> (pg_get_userbyid(p.proowner) = 'sid_engine') OR (p.prosecdef AND p.proconfig IS NULL)

@@ -127,7 +127,7 @@ async fn a_turn_takes_few_round_trips() {
     // Accepted for anybody, claimed by a worker.
     let (accept, accepted) = counter.of(store.accept(&home.scope, sid_store::Accept { claim_for: None, ..home.stimulus("later") })).await;
     accepted.expect("accepted");
-    let (claim, leases) = counter.of(store.claim(WorkerId::new(), 1, TTL)).await;
+    let (claim, leases) = counter.of(store.claim(WorkerId::new(), 1, usize::MAX, TTL)).await;
     let lease = leases.expect("claimed").remove(0);
     assert_eq!((accept, claim), (1, 3));
     let (renew, held) = counter.of(store.renew(std::slice::from_ref(&lease), TTL)).await;
@@ -137,7 +137,7 @@ async fn a_turn_takes_few_round_trips() {
     let deltas = vec![EventBody::TextDelta { text: "a".into() }];
     let (append, events) = counter.of(store.append_events(&lease, deltas)).await;
     assert_eq!((append, events.expect("held").len()), (1, 1));
-    let (in_vain, none) = counter.of(store.claim(WorkerId::new(), 8, TTL)).await;
+    let (in_vain, none) = counter.of(store.claim(WorkerId::new(), 8, usize::MAX, TTL)).await;
     assert_eq!((in_vain, none.expect("asked").len()), (1, 0));
 
     // The first search reads the partition, the next only looks whether anything is new.

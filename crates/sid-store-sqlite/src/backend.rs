@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use sid_store::StoreError;
 use sid_types::{Clock, Scope, TenantId, Timestamp};
 use sqlx::pool::PoolConnection;
@@ -45,6 +45,8 @@ struct Inner {
     memory: Arc<Memory>,
     /// Numbers of tenants, which never change.
     tenants: RwLock<HashMap<TenantId, i64>>,
+    /// Requests of each tenant since the store was opened.
+    requests: Mutex<HashMap<TenantId, u64>>,
     ended: tokio::sync::watch::Receiver<()>,
 }
 
@@ -142,7 +144,7 @@ impl SqliteStore {
         // The lock goes when the writer has closed the database, not before.
         let writer =
             Writer::start(conn, Arc::clone(&clock), grouping, full_text_from, last, aftermath, (lock, ending)).map_err(unavailable)?;
-        let inner = Inner { config, clock, writer, readers, memory, tenants: RwLock::default(), ended };
+        let inner = Inner { config, clock, writer, readers, memory, tenants: RwLock::default(), requests: Mutex::default(), ended };
         let store = Self(Arc::new(inner));
         store.spawn_filling(fillers);
         Ok(store)
@@ -262,6 +264,10 @@ impl SqliteStore {
         let number = row.int(0)?;
         self.0.tenants.write().insert(id, number);
         Ok(number)
+    }
+
+    pub(crate) fn requests(&self) -> &Mutex<HashMap<TenantId, u64>> {
+        &self.0.requests
     }
 
     pub(crate) async fn viewer(&self, scope: &Scope) -> Result<Viewer, StoreError> {

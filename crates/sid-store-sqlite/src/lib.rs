@@ -23,6 +23,7 @@ mod records;
 mod schema;
 mod search;
 mod state;
+mod usage;
 mod visibility;
 mod writer;
 

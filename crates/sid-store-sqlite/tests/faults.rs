@@ -49,7 +49,7 @@ async fn a_killed_process_loses_nothing_that_was_acknowledged() {
     let lease = half_way.lease.expect("idle");
     assert_eq!(again.run(&home.scope, half_way.run.id).await.expect("the run").status, RunStatus::Running);
     // Nobody else can hold a lease on this folder, so what was under way is taken up at once.
-    let taken = again.claim(WorkerId::new(), 5, Duration::from_secs(1)).await.expect("a claim");
+    let taken = again.claim(WorkerId::new(), 5, usize::MAX, Duration::from_secs(1)).await.expect("a claim");
     assert_eq!(taken.iter().map(|l| l.run).collect::<HashSet<_>>(), HashSet::from([half_way.run.id, elsewhere.run.id]));
     let other_lease = elsewhere.lease.expect("idle");
     assert!(taken.iter().all(|l| l.epoch == 1 + if l.run == lease.run { lease.epoch } else { other_lease.epoch }));

@@ -13,6 +13,7 @@
 //! | [`BlockStore`], [`DiaryStore`] | core memory with versions and links; days, weeks and months |
 //! | [`VectorIndex`] | vectors once more, outside the store, where partitions are large; what it finds is joined back |
 //! | [`Directory`], [`Eraser`] | tenants, people, teams, agents, conversations, keys; forgetting |
+//! | [`UsageStore`] | what tenants may use up, and what they have |
 //!
 //! One turn through the journal, as a worker drives it:
 //!
@@ -85,6 +86,7 @@ mod rights;
 mod search;
 mod state;
 mod store;
+mod usage;
 mod vector_index;
 
 pub use blocks::{BlockStore, BlockWrite, NewBlock};
@@ -105,4 +107,5 @@ pub use state::{
     Accept, Accepted, BlockEdit, Commit, Committed, Effect, Fingerprint, IdempotencyKey, Lease, Loaded, OnBusy, PageOut, StateStore,
 };
 pub use store::Store;
+pub use usage::{Reserve, Reserved, TenantLimits, TokenUse, UsageStore};
 pub use vector_index::{PointCursor, PointFilter, PointKey, PointPage, RecordKind, VectorHit, VectorIndex, VectorPoint, VectorQuery};

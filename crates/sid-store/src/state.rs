@@ -202,12 +202,15 @@ pub trait StateStore: Send + Sync {
     /// waiting or placed).
     async fn accept(&self, scope: &Scope, accept: Accept) -> Result<Accepted, StoreError>;
 
-    /// Takes up to `want` conversations that have work and no living lease, oldest work first: a run that waits, or one whose
-    /// worker let its lease expire. Raises each one's epoch. Not bound to a tenant: it is the engine's own call.
+    /// Takes up to `want` conversations that have work and no living lease: a run that waits, or one whose worker let its lease expire.
+    /// Raises each one's epoch. Not bound to a tenant: it is the engine's own call.
+    ///
+    /// Tenants take turns, the one with the fewest living leases first; inside a tenant the oldest work comes first. A tenant of which
+    /// `worker` holds `per_tenant` leases gets no more: its work waits.
     ///
     /// The first claim of a run marks it as running and places its messages. A run that was cancelled while it waited is ended on the
     /// way, and the conversation's next one is taken in its stead.
-    async fn claim(&self, worker: WorkerId, want: usize, ttl: Duration) -> Result<Vec<Lease>, StoreError>;
+    async fn claim(&self, worker: WorkerId, want: usize, per_tenant: usize, ttl: Duration) -> Result<Vec<Lease>, StoreError>;
 
     /// Prolongs leases; answers the ones that still hold, with their new expiry. A missing one was fenced off.
     async fn renew(&self, leases: &[Lease], ttl: Duration) -> Result<Vec<Lease>, StoreError>;

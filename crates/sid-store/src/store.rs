@@ -1,14 +1,36 @@
 //! The sum of the contracts.
 
-use crate::{ArchivalStore, BlockStore, DiaryStore, Directory, EmbeddingIndex, Eraser, EventLog, MemorySearch, RecallStore, StateStore};
+use crate::{
+    ArchivalStore, BlockStore, DiaryStore, Directory, EmbeddingIndex, Eraser, EventLog, MemorySearch, RecallStore, StateStore, UsageStore,
+};
 
 /// Everything that a server needs of one backend.
 pub trait Store:
-    StateStore + EventLog + RecallStore + ArchivalStore + MemorySearch + EmbeddingIndex + BlockStore + DiaryStore + Directory + Eraser
+    StateStore
+    + EventLog
+    + RecallStore
+    + ArchivalStore
+    + MemorySearch
+    + EmbeddingIndex
+    + BlockStore
+    + DiaryStore
+    + Directory
+    + Eraser
+    + UsageStore
 {
 }
 
 impl<T> Store for T where
-    T: StateStore + EventLog + RecallStore + ArchivalStore + MemorySearch + EmbeddingIndex + BlockStore + DiaryStore + Directory + Eraser
+    T: StateStore
+        + EventLog
+        + RecallStore
+        + ArchivalStore
+        + MemorySearch
+        + EmbeddingIndex
+        + BlockStore
+        + DiaryStore
+        + Directory
+        + Eraser
+        + UsageStore
 {
 }

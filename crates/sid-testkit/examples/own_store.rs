@@ -22,7 +22,7 @@ struct Counting {
 
 // Everything but the journal is handed on as it is.
 sid_testkit::delegate_store!(Counting, inner: EventLog, RecallStore, ArchivalStore, MemorySearch, EmbeddingIndex, BlockStore,
-    DiaryStore, Directory, Eraser);
+    DiaryStore, Directory, Eraser, UsageStore);
 
 #[async_trait]
 impl StateStore for Counting {
@@ -36,8 +36,8 @@ impl StateStore for Counting {
         self.inner.accept(scope, accept).await
     }
 
-    async fn claim(&self, worker: WorkerId, want: usize, ttl: Duration) -> Result<Vec<Lease>, StoreError> {
-        self.inner.claim(worker, want, ttl).await
+    async fn claim(&self, worker: WorkerId, want: usize, per_tenant: usize, ttl: Duration) -> Result<Vec<Lease>, StoreError> {
+        self.inner.claim(worker, want, per_tenant, ttl).await
     }
 
     async fn renew(&self, leases: &[Lease], ttl: Duration) -> Result<Vec<Lease>, StoreError> {

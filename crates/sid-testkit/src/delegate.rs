@@ -14,7 +14,7 @@
 /// }
 ///
 /// sid_testkit::delegate_store!(Wrapped, inner: StateStore, EventLog, RecallStore, ArchivalStore, MemorySearch, EmbeddingIndex,
-///     BlockStore, DiaryStore, Directory, Eraser);
+///     BlockStore, DiaryStore, Directory, Eraser, UsageStore);
 ///
 /// let store: Arc<dyn Store> = Arc::new(Wrapped { inner: Arc::default() });
 /// # drop(store);
@@ -41,7 +41,7 @@
 /// }
 ///
 /// sid_testkit::delegate_store!(Counted, inner through count: StateStore, EventLog, RecallStore, ArchivalStore, MemorySearch,
-///     EmbeddingIndex, BlockStore, DiaryStore, Directory, Eraser);
+///     EmbeddingIndex, BlockStore, DiaryStore, Directory, Eraser, UsageStore);
 /// ```
 #[macro_export]
 macro_rules! delegate_store {
@@ -74,7 +74,7 @@ macro_rules! __delegate {
     (StateStore $type:ident $field:ident $via:tt) => {
         $crate::__delegate! { @impl StateStore $type $field $via {
             fn accept(scope: &Scope, accept: Accept) -> Accepted;
-            fn claim(worker: WorkerId, want: usize, ttl: Duration) -> Vec<Lease>;
+            fn claim(worker: WorkerId, want: usize, per_tenant: usize, ttl: Duration) -> Vec<Lease>;
             fn renew(leases: &[Lease], ttl: Duration) -> Vec<Lease>;
             fn release(lease: &Lease) -> ();
             fn load(lease: &Lease) -> Loaded;
@@ -181,6 +181,16 @@ macro_rules! __delegate {
     (Eraser $type:ident $field:ident $via:tt) => {
         $crate::__delegate! { @impl Eraser $type $field $via {
             fn erase(scope: &Scope, target: EraseTarget) -> Receipt;
+        } }
+    };
+    (UsageStore $type:ident $field:ident $via:tt) => {
+        $crate::__delegate! { @impl UsageStore $type $field $via {
+            fn limits(tenant: TenantId) -> TenantLimits;
+            fn set_limits(operator: &OperatorScope, tenant: TenantId, limits: TenantLimits) -> ();
+            fn add_requests(requests: &[(TenantId, u64)]) -> Vec<u64>;
+            fn reserve(lease: &Lease, reserve: Reserve) -> Reserved;
+            fn unreserve(lease: &Lease) -> ();
+            fn token_use(operator: &OperatorScope, tenant: TenantId) -> TokenUse;
         } }
     };
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use serde_json::json;
 use sid_llm::{
-    AnyModel, ChatEvent, ChatMessage, ChatModel, ChatReply, ChatRequest, Finish, LlmError, ModelConfig, ModelExt as _, ModelProfile,
-    OllamaConfig, OpenAiConfig, RetryPolicy, Rung, Timeouts,
+    AnyModel, ChatEvent, ChatMessage, ChatModel, ChatReply, ChatRequest, EndpointGuard, Finish, LlmError, ModelConfig, ModelExt as _,
+    ModelProfile, OllamaConfig, OpenAiConfig, RetryBudget, RetryPolicy, Rung, Timeouts,
 };
 use sid_testkit::model_server::{Behaviour, Fault, Flavour, ModelServer, ServerOptions};
 use sid_types::{Tokens, ToolSpec};
@@ -162,7 +162,7 @@ async fn column(is_ollama: bool, stream: bool) {
     let model = connect(&server, is_ollama, stream, ModelProfile::default())
         .timeouts(Timeouts { first_byte: SILENCE, idle: SILENCE, total: TOTAL })
         .concurrency_limit(4)
-        .retry(RetryPolicy { tries: 2, base: Duration::from_millis(2), ..RetryPolicy::default() });
+        .retry(RetryPolicy { tries: 2, base: Duration::from_millis(2), ..RetryPolicy::default() }, RetryBudget::default());
     for fault in Fault::ALL.iter().copied() {
         let cell = format!("{} ollama={is_ollama} stream={stream}", fault.name());
         let start = Instant::now();
@@ -206,6 +206,7 @@ async fn lower_rungs_end_every_fault_too() {
             4,
             Timeouts { first_byte: SILENCE, idle: SILENCE, total: TOTAL },
             RetryPolicy { tries: 1, ..RetryPolicy::default() },
+            EndpointGuard::default(),
         );
         for fault in Fault::ALL.iter().copied() {
             let cell = format!("{} on {} stream={stream}", fault.name(), rung.name());
@@ -238,7 +239,7 @@ async fn passing_faults_are_retried_and_what_was_shown_is_taken_back() {
     let server = ModelServer::start().await.expect("a free port");
     let model = connect(&server, false, true, ModelProfile::default())
         .timeouts(Timeouts { first_byte: SILENCE, idle: SILENCE, total: TOTAL })
-        .retry(RetryPolicy { base: Duration::from_millis(2), ..RetryPolicy::default() });
+        .retry(RetryPolicy { base: Duration::from_millis(2), ..RetryPolicy::default() }, RetryBudget::default());
     for fault in [
         Fault::ServerError,
         Fault::RateLimitedRetryAfter,
@@ -256,7 +257,7 @@ async fn passing_faults_are_retried_and_what_was_shown_is_taken_back() {
     let profile = ModelProfile { tool_mode: Rung::Structured, json_schema: true, ..ModelProfile::default() };
     let timeouts = Timeouts { first_byte: SILENCE, idle: SILENCE, total: TOTAL };
     let policy = RetryPolicy { base: Duration::from_millis(2), ..RetryPolicy::default() };
-    let structured = connect(&server, false, true, profile).standard(4, timeouts, policy);
+    let structured = connect(&server, false, true, profile).standard(4, timeouts, policy, EndpointGuard::default());
     for fault in [Fault::CutStream, Fault::ResetMid, Fault::HangMid] {
         let seen = run(&structured, request(&format!("#fault-once:{} again", fault.name()))).await;
         let reply = seen.outcome.unwrap_or_else(|error| panic!("{}: {error}", fault.name()));

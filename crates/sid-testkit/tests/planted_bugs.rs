@@ -9,13 +9,13 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use sid_store::{
     Accept, Accepted, ArchivalStore, Candidates, Capability, Commit, Committed, Directory, Effect, EmbeddingIndex, EraseTarget, Eraser,
-    EventLog, GenerationId, InProcess, Lease, Loaded, MemorySearch, Order, Page, PageRequest, RecallStore, Receipt, SearchQuery,
-    StateStore, Store, StoreError,
+    EventLog, GenerationId, InProcess, Lease, Loaded, MemorySearch, Order, Page, PageRequest, RecallStore, Receipt, Reserve, Reserved,
+    SearchQuery, StateStore, Store, StoreError, TenantLimits, TokenUse, UsageStore,
 };
 use sid_testkit::conformance::{self, Fixture};
 use sid_types::{
     ConversationId, KeyId, ManualClock, Message, MessageId, NewMessage, NewPassage, OperatorScope, Owner, Passage, PassageId, Run, RunId,
-    Scope, Seq, Step, Tenant, WorkerId,
+    Scope, Seq, Step, Tenant, TenantId, WorkerId,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,9 @@ enum Bug {
     FollowsNothing,
     TellsForeignFromRandom,
     SaysThatItIsDurable,
+    GrantsAnyReservation,
+    CountsStepsOfOthers,
+    ClaimsBeyondTheShare,
 }
 
 /// The reference store with one bug.
@@ -84,8 +87,9 @@ impl StateStore for Planted {
         Ok(accepted)
     }
 
-    async fn claim(&self, worker: WorkerId, want: usize, ttl: Duration) -> Result<Vec<Lease>, StoreError> {
-        let leases = self.inner.claim(worker, want, ttl).await?;
+    async fn claim(&self, worker: WorkerId, want: usize, per_tenant: usize, ttl: Duration) -> Result<Vec<Lease>, StoreError> {
+        let per_tenant = if self.bug == Bug::ClaimsBeyondTheShare { usize::MAX } else { per_tenant };
+        let leases = self.inner.claim(worker, want, per_tenant, ttl).await?;
         self.remember(&leases);
         Ok(leases)
     }
@@ -273,6 +277,40 @@ impl Eraser for Planted {
 }
 
 #[async_trait]
+impl UsageStore for Planted {
+    async fn limits(&self, tenant: TenantId) -> Result<TenantLimits, StoreError> {
+        self.inner.limits(tenant).await
+    }
+
+    async fn set_limits(&self, operator: &OperatorScope, tenant: TenantId, limits: TenantLimits) -> Result<(), StoreError> {
+        self.inner.set_limits(operator, tenant, limits).await
+    }
+
+    async fn add_requests(&self, requests: &[(TenantId, u64)]) -> Result<Vec<u64>, StoreError> {
+        self.inner.add_requests(requests).await
+    }
+
+    async fn reserve(&self, lease: &Lease, reserve: Reserve) -> Result<Reserved, StoreError> {
+        let no_limit = Reserve { per_day: 0, per_month: 0, ..reserve };
+        self.inner.reserve(lease, if self.bug == Bug::GrantsAnyReservation { no_limit } else { reserve }).await
+    }
+
+    async fn unreserve(&self, lease: &Lease) -> Result<(), StoreError> {
+        self.inner.unreserve(lease).await
+    }
+
+    async fn token_use(&self, operator: &OperatorScope, tenant: TenantId) -> Result<TokenUse, StoreError> {
+        let mut sum = self.inner.token_use(operator, tenant).await?;
+        if self.bug == Bug::CountsStepsOfOthers {
+            for other in self.inner.tenants(operator).await?.iter().filter(|t| t.id != tenant) {
+                sum.day += self.inner.token_use(operator, other.id).await?.day;
+            }
+        }
+        Ok(sum)
+    }
+}
+
+#[async_trait]
 impl EventLog for Planted {
     async fn append_events(&self, lease: &Lease, events: Vec<sid_types::EventBody>) -> Result<Vec<sid_types::Event>, StoreError> {
         self.inner.append_events(&self.taken(lease), events).await
@@ -383,4 +421,20 @@ fn a_store_that_tells_foreign_from_random() {
 #[test]
 fn a_store_that_says_that_it_is_durable() {
     found_by(Bug::SaysThatItIsDurable, &["what_was_acknowledged_survives", "a_run_survives_the_process"]);
+}
+
+#[test]
+fn a_store_that_grants_any_reservation() {
+    let names = ["reservations_stop_at_the_limit", "reservations_expire", "reserving_at_once_spends_nothing_twice"];
+    found_by(Bug::GrantsAnyReservation, &names);
+}
+
+#[test]
+fn a_store_that_counts_the_steps_of_others() {
+    found_by(Bug::CountsStepsOfOthers, &["the_token_ledger_is_the_sum_of_all_steps"]);
+}
+
+#[test]
+fn a_store_that_claims_beyond_the_share() {
+    found_by(Bug::ClaimsBeyondTheShare, &["no_tenant_takes_more_than_its_share"]);
 }

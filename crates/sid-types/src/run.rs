@@ -54,6 +54,8 @@ pub enum StopReason {
     ModelRefused,
     /// Not even the smallest prompt fits the window.
     WindowTooSmall,
+    /// The tenant's tokens of the day or the month are used up.
+    Budget,
     /// A fault of Sid's own or of its store.
     Internal,
 }
@@ -65,9 +67,12 @@ impl StopReason {
         match self {
             Self::EndTurn | Self::MaxSteps | Self::MaxTokens | Self::MaxTime | Self::RepeatedCalls => RunStatus::Completed,
             Self::Cancelled => RunStatus::Cancelled,
-            Self::InvalidModelOutput | Self::ModelUnavailable | Self::ModelRefused | Self::WindowTooSmall | Self::Internal => {
-                RunStatus::Failed
-            }
+            Self::InvalidModelOutput
+            | Self::ModelUnavailable
+            | Self::ModelRefused
+            | Self::WindowTooSmall
+            | Self::Budget
+            | Self::Internal => RunStatus::Failed,
         }
     }
 }

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use futures::StreamExt as _;
 use sid_types::Tokens;
 
+use super::budget::RetryBudget;
 use crate::{ChatEvent, ChatModel, ChatRequest, ChatStream, LlmError, ModelInfo, TimeoutStage};
 
 /// When to try again, and how long to wait before it.
@@ -38,8 +39,9 @@ impl RetryPolicy {
 
     /// The wait after the `failed`-th attempt (from 1); `None` = give up.
     fn wait(&self, failed: u32, error: &LlmError) -> Option<Duration> {
-        // Another total time-out would keep the caller for as long again.
-        let is_hopeless = !error.is_transient() || matches!(error, LlmError::Timeout { stage: TimeoutStage::Total, .. });
+        // Another total time-out would keep the caller for as long again; an open breaker stays open for longer than a caller waits.
+        let is_hopeless =
+            !error.is_transient() || matches!(error, LlmError::Timeout { stage: TimeoutStage::Total, .. } | LlmError::BreakerOpen { .. });
         if failed >= self.tries || is_hopeless {
             return None;
         }
@@ -57,22 +59,27 @@ impl RetryPolicy {
 pub struct Retry<M> {
     inner: Arc<M>,
     policy: RetryPolicy,
+    budget: RetryBudget,
 }
 
 impl<M> Clone for Retry<M> {
     fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner), policy: self.policy }
+        Self { inner: Arc::clone(&self.inner), policy: self.policy, budget: self.budget.clone() }
     }
 }
 
 impl<M> Retry<M> {
-    pub(super) fn new(inner: M, policy: RetryPolicy) -> Self {
-        Self { inner: Arc::new(inner), policy }
+    pub(super) fn new(inner: M, policy: RetryPolicy, budget: RetryBudget) -> Self {
+        Self { inner: Arc::new(inner), policy, budget }
     }
 }
 
-async fn pause(policy: RetryPolicy, failed: u32, error: LlmError) -> Result<(), LlmError> {
+async fn pause(policy: RetryPolicy, budget: &RetryBudget, failed: u32, error: LlmError) -> Result<(), LlmError> {
     let Some(wait) = policy.wait(failed, &error) else { return Err(error) };
+    if !budget.take() {
+        tracing::warn!(code = error.code(), attempt = failed, "the model call failed; the endpoint's retries are used up");
+        return Err(error);
+    }
     tracing::warn!(
         code = error.code(),
         attempt = failed,
@@ -91,14 +98,15 @@ impl<M: ChatModel + 'static> ChatModel for Retry<M> {
     }
 
     async fn chat(&self, request: ChatRequest) -> Result<ChatStream, LlmError> {
-        let (inner, policy) = (Arc::clone(&self.inner), self.policy);
+        let (inner, policy, budget) = (Arc::clone(&self.inner), self.policy, self.budget.clone());
+        budget.on_call();
         let mut failed = 0;
         let first = loop {
             match inner.chat(request.clone()).await {
                 Ok(stream) => break stream,
                 Err(error) => {
                     failed += 1;
-                    pause(policy, failed, error).await?;
+                    pause(policy, &budget, failed, error).await?;
                 }
             }
         };
@@ -129,7 +137,7 @@ impl<M: ChatModel + 'static> ChatModel for Retry<M> {
                     },
                 };
                 failed += 1;
-                pause(policy, failed, error).await?;
+                pause(policy, &budget, failed, error).await?;
                 if std::mem::take(&mut has_deltas) {
                     yield ChatEvent::Restart;
                 }
@@ -160,6 +168,7 @@ mod tests {
         assert_eq!(policy.wait(1, &limited(61)), None);
         assert_eq!(policy.wait(1, &LlmError::Unauthorized { status: 401 }), None);
         assert_eq!(policy.wait(1, &LlmError::Timeout { stage: TimeoutStage::Total, limit: Duration::ZERO }), None);
+        assert_eq!(policy.wait(1, &LlmError::BreakerOpen { retry_after: Duration::ZERO }), None);
         assert_eq!(RetryPolicy::default().wait(3, &fault), None);
         assert_eq!(RetryPolicy::never().wait(1, &fault), None);
     }

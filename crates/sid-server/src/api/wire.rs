@@ -336,6 +336,7 @@ pub(crate) const fn stop_name(reason: StopReason) -> &'static str {
         StopReason::ModelUnavailable => "model_unavailable",
         StopReason::ModelRefused => "model_refused",
         StopReason::WindowTooSmall => "window_too_small",
+        StopReason::Budget => "budget",
         StopReason::Internal => "internal",
     }
 }
@@ -352,7 +353,7 @@ pub(crate) struct RunJson {
     /// `queued`, `running`, `completed`, `failed` or `cancelled`.
     status: &'static str,
     /// Why it ended: `end_turn`, `max_steps`, `max_tokens`, `max_time`, `repeated_calls`, `cancelled`, `invalid_model_output`,
-    /// `model_unavailable`, `model_refused`, `window_too_small`, `internal`.
+    /// `model_unavailable`, `model_refused`, `window_too_small`, `budget`, `internal`.
     stop_reason: Option<&'static str>,
     /// What failed, in words.
     error: Option<String>,

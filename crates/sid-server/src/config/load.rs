@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::setting::{Raw, Section};
-use super::{Config, ConfigError, Embedder, Engine, Log, Model, Server, Store, Top, Vectors, reference};
+use super::{Config, ConfigError, Embedder, Engine, Limits, Log, Model, Server, Store, Top, Vectors, reference};
 
 /// Variables that begin with `SID_` but are not configuration: the command line's, the tests' and the build's.
 const OTHER_VARIABLES: &[&str] = &[
@@ -104,7 +104,7 @@ fn set(config: &mut Config, key: &str, raw: Raw, place: &str, folder: Option<&Pa
     let unknown = || ConfigError::UnknownKey { key: key.to_owned(), place: place.to_owned(), nearest: nearest(key) };
     if let Raw::Toml(toml::Value::Table(_)) = &raw {
         return match (key, key.strip_prefix("models.")) {
-            ("server" | "store" | "vectors" | "models" | "embedder" | "engine" | "log", _) => Ok(()),
+            ("server" | "store" | "vectors" | "models" | "embedder" | "engine" | "limits" | "log", _) => Ok(()),
             (_, Some(name)) => {
                 config.models.entry(name.to_owned()).or_default();
                 Ok(())
@@ -128,6 +128,7 @@ fn set(config: &mut Config, key: &str, raw: Raw, place: &str, folder: Option<&Pa
         Some(("vectors", field)) => config.vectors.set(field, &raw),
         Some(("embedder", field)) => config.embedder.set(field, &raw),
         Some(("engine", field)) => config.engine.set(field, &raw),
+        Some(("limits", field)) => config.limits.set(field, &raw),
         Some(("log", field)) => config.log.set(field, &raw),
         Some(("models", rest)) => match rest.rsplit_once('.') {
             // Known first: a misspelt key must not make a model.
@@ -150,6 +151,7 @@ fn is_secret(key: &str) -> Option<bool> {
         Some(("vectors", field)) => Vectors::is_secret(field),
         Some(("embedder", field)) => Embedder::is_secret(field),
         Some(("engine", field)) => Engine::is_secret(field),
+        Some(("limits", field)) => Limits::is_secret(field),
         Some(("log", field)) => Log::is_secret(field),
         Some(("models", rest)) => rest.rsplit_once('.').and_then(|(_, field)| Model::is_secret(field)),
         Some(_) => None,

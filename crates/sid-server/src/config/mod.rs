@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 pub use error::ConfigError;
 pub use load::Sources;
 pub use sections::{
-    Embedder, EmbedderKind, Engine, Log, LogFormat, Model, ModelApi, Server, Store, StoreKind, Tokenizer, ToolMode, Top, Vectors,
+    Embedder, EmbedderKind, Engine, Limits, Log, LogFormat, Model, ModelApi, Server, Store, StoreKind, Tokenizer, ToolMode, Top, Vectors,
     VectorsKind,
 };
 use setting::Section;
@@ -37,6 +37,8 @@ pub struct Config {
     pub embedder: Embedder,
     /// The agent loop.
     pub engine: Engine,
+    /// What one tenant may use up.
+    pub limits: Limits,
     /// The log.
     pub log: Log,
 }
@@ -107,6 +109,9 @@ impl Config {
             ];
             if let Some((field, _)) = times.iter().find(|(_, value)| *value == 0) {
                 return bad(&at(field), "must be at least 1".into());
+            }
+            if !(1..=100).contains(&model.breaker_failures_percent) {
+                return bad(&at("breaker_failures_percent"), "must be 1 to 100".into());
             }
         }
         if self.store.kind == StoreKind::Postgres && self.store.url.reveal().is_none() {
@@ -182,6 +187,7 @@ impl Config {
         }
         put(Some("embedder".into()), self.embedder.show());
         put(Some("engine".into()), self.engine.show());
+        put(Some("limits".into()), self.limits.show());
         put(Some("log".into()), self.log.show());
         out
     }
@@ -202,6 +208,7 @@ pub fn reference() -> Vec<ConfigField> {
     all.extend(Model::describe("models.NAME"));
     all.extend(Embedder::describe("embedder"));
     all.extend(Engine::describe("engine"));
+    all.extend(Limits::describe("limits"));
     all.extend(Log::describe("log"));
     all
 }

@@ -209,6 +209,14 @@ section! {
         base_delay_ms: u64 = 500;
         /// Most calls at once; others wait. 0 = no limit.
         max_concurrency: usize = 32;
+        /// Most tries after the first ones, in percent of the calls of the last 30 s; a few more where there are few calls. 100 = no limit.
+        retry_percent: u64 = 10;
+        /// The breaker opens, and calls are refused, when this share of the calls of the last 30 s failed, in percent. Models that are the same one at the same endpoint share a breaker: the settings of the first by name hold.
+        breaker_failures_percent: u64 = 50;
+        /// Fewer calls in 30 s never open the breaker. 0 = there is none.
+        breaker_min_calls: u64 = 20;
+        /// How long the breaker stays open before one call tries whether the endpoint is back, in milliseconds.
+        breaker_pause_ms: u64 = 10_000;
         /// How tokens are counted.
         tokenizer: Tokenizer = Tokenizer::Auto;
         /// Whether answers are streamed from the endpoint.
@@ -261,6 +269,20 @@ section! {
         embed_wait_ms: u64 = 2_000;
         /// Whether diary pages are written in the background.
         diary: bool = true;
+    }
+}
+
+section! {
+    /// What one tenant may use up. An operator may set other limits for single tenants.
+    Limits {
+        /// Most runs of one tenant at once in this process; others wait, and nobody is refused. 0 = no limit of its own.
+        runs_at_once: usize = 32;
+        /// Requests per second of one tenant, over all processes, with bursts of twice as many; more is answered 429. 0 = no limit.
+        requests_per_second: u32 = 0;
+        /// Tokens of one tenant per day (UTC), prompts and answers together; then its runs end with `budget`. 0 = no limit.
+        tokens_per_day: u64 = 0;
+        /// Tokens of one tenant per month (UTC). 0 = no limit.
+        tokens_per_month: u64 = 0;
     }
 }
 

@@ -130,6 +130,7 @@ pub(super) fn finish_reason(stop: Option<StopReason>, error: Option<&str>) -> Re
         Some(StopReason::ModelUnavailable) => failed("the model cannot be reached"),
         Some(StopReason::ModelRefused) => failed("the model endpoint refused the request"),
         Some(StopReason::WindowTooSmall) => failed("the model's window is too small for the agent"),
+        Some(StopReason::Budget) => failed("no tokens are left"),
         Some(StopReason::Internal) => failed("a fault of the server"),
         None => failed("the run goes on, but the server waits no longer"),
     }

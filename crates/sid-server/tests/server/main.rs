@@ -8,6 +8,7 @@ mod error_pages;
 mod errors;
 mod harness;
 mod lifecycle;
+mod limits;
 mod memory;
 mod messages;
 mod openai;

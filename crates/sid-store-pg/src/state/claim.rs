@@ -19,10 +19,10 @@ struct Granted {
     has_begun: bool,
 }
 
-pub(super) async fn claim(store: &PgStore, worker: WorkerId, want: usize, ttl: Duration) -> Result<Vec<Lease>> {
+pub(super) async fn claim(store: &PgStore, worker: WorkerId, want: usize, per_tenant: usize, ttl: Duration) -> Result<Vec<Lease>> {
     let mut leases = Vec::new();
     while leases.len() < want {
-        let granted = grant(store, worker, want - leases.len(), ttl).await?;
+        let granted = grant(store, worker, want - leases.len(), per_tenant, ttl).await?;
         if granted.is_empty() {
             break;
         }
@@ -50,13 +50,14 @@ pub(super) async fn claim(store: &PgStore, worker: WorkerId, want: usize, ttl: D
     Ok(leases)
 }
 
-async fn grant(store: &PgStore, worker: WorkerId, want: usize, ttl: Duration) -> Result<Vec<Granted>> {
+async fn grant(store: &PgStore, worker: WorkerId, want: usize, per_tenant: usize, ttl: Duration) -> Result<Vec<Granted>> {
     let after = *store.claimed_at().lock();
     let call = store
-        .call("SELECT o_tenant, o_conv, o_agent, o_user, o_run, o_status, o_epoch, o_expires FROM sid.claim($1, $2, $3, $4, $5)")
+        .call("SELECT o_tenant, o_conv, o_agent, o_user, o_run, o_status, o_epoch, o_expires FROM sid.claim($1, $2, $3, $4, $5, $6)")
         .bind(store.clock())
         .bind(worker.uuid())
         .bind(i32::try_from(want).unwrap_or(1_000).min(1_000))
+        .bind(i32::try_from(per_tenant).unwrap_or(i32::MAX))
         .bind(ttl_micros(ttl))
         .bind(after);
     let rows = store.timely(call.fetch_all()).await?;

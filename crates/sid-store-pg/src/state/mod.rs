@@ -27,8 +27,8 @@ impl StateStore for PgStore {
         Ok(accept::accept(self, scope, accept).await?)
     }
 
-    async fn claim(&self, worker: WorkerId, want: usize, ttl: Duration) -> Result<Vec<Lease>, StoreError> {
-        Ok(claim::claim(self, worker, want, ttl).await?)
+    async fn claim(&self, worker: WorkerId, want: usize, per_tenant: usize, ttl: Duration) -> Result<Vec<Lease>, StoreError> {
+        Ok(claim::claim(self, worker, want, per_tenant, ttl).await?)
     }
 
     async fn renew(&self, leases: &[Lease], ttl: Duration) -> Result<Vec<Lease>, StoreError> {

@@ -10,6 +10,7 @@ use crate::codec::to_json;
 use crate::error::{Fault, Result, missing};
 use crate::journal::{Held, Journal, fenced, grant, take};
 use crate::messages;
+use crate::usage;
 use crate::visibility::{Conv, Viewer};
 use crate::writer::Tx;
 
@@ -165,5 +166,6 @@ fn record(tx: &mut Tx, conv: &Conv, journal: &mut Journal, step: &Step) -> Resul
         .bind(journal.number)
         .bind(i64::from(step.number))
         .bind(to_json(step)?);
+    usage::settle(tx, conv, journal.run.id, step.usage);
     Ok(())
 }

@@ -25,7 +25,7 @@ impl StateStore for SqliteStore {
         self.write(move |tx| accept::accept(tx, viewer, accept).boxed()).await
     }
 
-    async fn claim(&self, worker: WorkerId, want: usize, ttl: Duration) -> Result<Vec<Lease>, StoreError> {
+    async fn claim(&self, worker: WorkerId, want: usize, per_tenant: usize, ttl: Duration) -> Result<Vec<Lease>, StoreError> {
         let now = nanos(self.now());
         // Asked often and mostly in vain: a look does not need the writer.
         let mut conn = self.reader().await?;
@@ -39,7 +39,7 @@ impl StateStore for SqliteStore {
         if want == 0 || !is_work {
             return Ok(Vec::new());
         }
-        self.write(move |tx| claim(tx, worker, want, ttl).boxed()).await
+        self.write(move |tx| claim(tx, worker, want, per_tenant, ttl).boxed()).await
     }
 
     async fn renew(&self, leases: &[Lease], ttl: Duration) -> Result<Vec<Lease>, StoreError> {
@@ -161,16 +161,26 @@ async fn request_cancel(tx: &mut Tx, conv: &Conv, journal: &Journal) -> Result<(
     Ok(())
 }
 
-async fn claim(tx: &mut Tx, worker: WorkerId, want: usize, ttl: Duration) -> Result<Vec<Lease>> {
+async fn claim(tx: &mut Tx, worker: WorkerId, want: usize, per_tenant: usize, ttl: Duration) -> Result<Vec<Lease>> {
     let mut leases = Vec::new();
     // Conversations whose waiting runs were all cancelled give no lease; the next ones are looked at instead.
     while leases.len() < want {
         let sql = format!(
-            "SELECT {CONV}, c.tenant, t.id FROM conversations c JOIN tenants t ON t.tenant = c.tenant
-             WHERE c.head IS NOT NULL AND (c.expires_at IS NULL OR c.expires_at <= ?) ORDER BY c.head LIMIT ?"
+            "WITH held AS (SELECT w.tenant, count(*) AS n, sum(w.holder = ?1) AS own FROM conversations w
+                WHERE w.head IS NOT NULL AND w.expires_at > ?2 GROUP BY w.tenant),
+             waiting AS (SELECT w.conv, row_number() OVER (PARTITION BY w.tenant ORDER BY w.head) AS place FROM conversations w
+                WHERE w.head IS NOT NULL AND (w.expires_at IS NULL OR w.expires_at <= ?2))
+             SELECT {CONV}, c.tenant, t.id FROM waiting w JOIN conversations c ON c.conv = w.conv JOIN tenants t ON t.tenant = c.tenant
+             LEFT JOIN held h ON h.tenant = c.tenant WHERE w.place + ifnull(h.own, 0) <= ?3
+             ORDER BY w.place + ifnull(h.n, 0), c.head LIMIT ?4"
         );
-        let rows =
-            sqlx::query(sqlx::AssertSqlSafe(sql)).bind(nanos(tx.now)).bind((want - leases.len()) as i64).fetch_all(&mut tx.conn).await?;
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(worker.blob())
+            .bind(nanos(tx.now))
+            .bind(i64::try_from(per_tenant).unwrap_or(i64::MAX))
+            .bind((want - leases.len()) as i64)
+            .fetch_all(&mut tx.conn)
+            .await?;
         if rows.is_empty() {
             break;
         }

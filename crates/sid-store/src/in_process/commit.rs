@@ -148,7 +148,9 @@ impl Room {
                 let journal = self.journal_of(lease);
                 journal.run.steps += 1;
                 journal.run.usage += step.usage;
+                let usage = step.usage;
                 journal.steps.push(*step);
+                self.settle(lease.run, usage, now);
             }
             Effect::Events(events) => {
                 for body in events {

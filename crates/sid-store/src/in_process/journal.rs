@@ -104,6 +104,12 @@ impl Room {
         })
     }
 
+    /// How many living leases the tenant has, and how many of them this worker holds.
+    pub(super) fn held_leases(&self, worker: WorkerId, now: Timestamp) -> (usize, usize) {
+        let held = || self.threads.values().filter_map(|t| t.holder).filter(|h| h.expires_at > now);
+        (held().count(), held().filter(|h| h.worker == worker).count())
+    }
+
     /// When the conversation's human last said something to its agent in any conversation, apart from this run.
     pub(super) fn last_contact(&self, thread: &Thread, run: RunId) -> Option<Timestamp> {
         thread.conversation.user?;

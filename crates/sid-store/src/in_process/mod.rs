@@ -14,6 +14,7 @@ mod recall;
 mod room;
 mod search;
 mod state;
+mod usage;
 mod vectors;
 mod visibility;
 

@@ -14,7 +14,7 @@ use sid_types::{
 
 use super::missing;
 use super::search::Shelf;
-use crate::{Fingerprint, GenerationId, RecordId, StoreError};
+use crate::{Fingerprint, GenerationId, RecordId, StoreError, TenantLimits};
 
 /// Everything.
 #[derive(Default)]
@@ -24,6 +24,8 @@ pub(super) struct State {
     /// Numbers per vector of each generation, set by its first vector.
     pub(super) dimensions: BTreeMap<GenerationId, usize>,
     pub(super) ordinals: Ordinals,
+    /// Requests of each tenant.
+    pub(super) requests: BTreeMap<TenantId, u64>,
 }
 
 /// Numbers what is written, across tenants: the order of work and of embedding.
@@ -72,6 +74,12 @@ pub(super) struct Room {
     pub(super) shelved: HashMap<RecordId, (Owner, u64)>,
     /// How many vectors each record has in each generation; 0 = it was embedded and there is nothing to compare.
     pub(super) vectors: BTreeMap<GenerationId, BTreeMap<RecordId, usize>>,
+    /// What the operator has set.
+    pub(super) limits: TenantLimits,
+    /// Tokens of each day's steps.
+    pub(super) ledger: BTreeMap<Date, u64>,
+    /// Tokens that runs have reserved, and until when.
+    pub(super) reserved: BTreeMap<RunId, (u64, Timestamp)>,
 }
 
 /// A conversation with its messages and the queue of its runs.
@@ -152,6 +160,9 @@ impl Room {
             shelves: BTreeMap::new(),
             shelved: HashMap::new(),
             vectors: BTreeMap::new(),
+            limits: TenantLimits::default(),
+            ledger: BTreeMap::new(),
+            reserved: BTreeMap::new(),
         }
     }
 

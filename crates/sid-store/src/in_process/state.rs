@@ -28,13 +28,19 @@ impl StateStore for InProcess {
         })
     }
 
-    async fn claim(&self, worker: WorkerId, want: usize, ttl: Duration) -> Result<Vec<Lease>, StoreError> {
+    async fn claim(&self, worker: WorkerId, want: usize, per_tenant: usize, ttl: Duration) -> Result<Vec<Lease>, StoreError> {
         self.write(|state, now| {
-            let mut work: Vec<_> =
-                state.rooms.iter().flat_map(|(tenant, room)| room.claimable(now).map(|(age, id)| (age, *tenant, id))).collect();
+            let mut work = Vec::new();
+            for (tenant, room) in &state.rooms {
+                let mut own: Vec<_> = room.claimable(now).collect();
+                own.sort_unstable();
+                let (held, held_by_worker) = room.held_leases(worker, now);
+                let room_left = per_tenant.saturating_sub(held_by_worker);
+                work.extend(own.into_iter().take(room_left).enumerate().map(|(i, (age, id))| (held + i, age, *tenant, id)));
+            }
             work.sort_unstable();
             let mut leases = Vec::new();
-            for (_, tenant, id) in work {
+            for (_, _, tenant, id) in work {
                 if leases.len() == want {
                     break;
                 }

@@ -16,12 +16,12 @@ pub async fn claiming_takes_the_oldest_work_first(w: World) {
         w.store.accept(&scope, w.stimulus(talk, "hello")).await.expect("accepted");
         w.wait(1);
     }
-    let first = w.store.claim(w.worker, 2, TTL).await.expect("claiming works");
+    let first = w.store.claim(w.worker, 2, usize::MAX, TTL).await.expect("claiming works");
     let taken: BTreeSet<_> = first.iter().map(|l| l.conversation).collect();
     assert_eq!(taken, BTreeSet::from([talks[2].id, talks[0].id]), "across tenants");
-    let rest = w.store.claim(w.worker, 5, TTL).await.expect("claiming works");
+    let rest = w.store.claim(w.worker, 5, usize::MAX, TTL).await.expect("claiming works");
     assert_eq!(rest.iter().map(|l| l.conversation).collect::<Vec<_>>(), [talks[1].id]);
-    assert!(w.store.claim(w.worker, 5, TTL).await.expect("claiming works").is_empty());
+    assert!(w.store.claim(w.worker, 5, usize::MAX, TTL).await.expect("claiming works").is_empty());
 }
 
 /// Asking for nothing gets nothing, and idle conversations are not handed out.
@@ -31,7 +31,7 @@ pub async fn idle_conversations_are_not_claimed(w: World) {
     w.turn(&talk, "hello", "hi").await;
     assert!(w.claim().await.is_none());
     w.say(&talk, "again").await;
-    assert!(w.store.claim(w.worker, 0, TTL).await.expect("claiming works").is_empty());
+    assert!(w.store.claim(w.worker, 0, usize::MAX, TTL).await.expect("claiming works").is_empty());
     assert!(w.claim().await.is_some());
 }
 
@@ -44,7 +44,7 @@ pub async fn an_expired_lease_is_claimed_by_others(w: World) {
     assert!(w.claim().await.is_none(), "it is held");
     w.wait(2);
     let other = WorkerId::new();
-    let taken = w.store.claim(other, 1, TTL).await.expect("claiming works").pop().expect("it has expired");
+    let taken = w.store.claim(other, 1, usize::MAX, TTL).await.expect("claiming works").pop().expect("it has expired");
     assert_eq!((taken.run, taken.worker, taken.scope), (lease.run, other, lease.scope));
     assert!(taken.epoch > lease.epoch);
     assert_eq!(texts(&w.load(&taken).await.queue), ["hello"], "its message was placed once");
@@ -95,7 +95,7 @@ pub async fn renewing_prolongs_what_holds(w: World) {
     assert_eq!((held[0].run, held[0].epoch), (first.run, first.epoch));
     assert_eq!(held[0].expires_at, w.now() + jiff::SignedDuration::from_secs(30));
     w.wait(20);
-    let taken = w.store.claim(WorkerId::new(), 5, TTL).await.expect("claiming works");
+    let taken = w.store.claim(WorkerId::new(), 5, usize::MAX, TTL).await.expect("claiming works");
     assert_eq!(taken.iter().map(|l| l.run).collect::<Vec<_>>(), [second.run], "only the one that was not renewed is free");
     let held = w.store.renew(&[first.clone(), second], TTL).await.expect("renewing works");
     assert_eq!(held.iter().map(|l| l.run).collect::<Vec<_>>(), [first.run]);
@@ -112,7 +112,7 @@ pub async fn releasing_gives_the_run_back(w: World) {
     assert_error!(w.store.commit(&lease, Commit { number: 2, effects: vec![] }).await, StoreError::Fenced { .. });
     assert!(!w.store.run(&w.ours.scope, lease.run).await.expect("there").status.is_terminal());
     let other = WorkerId::new();
-    let taken = w.store.claim(other, 1, TTL).await.expect("claiming works").pop().expect("it waits");
+    let taken = w.store.claim(other, 1, usize::MAX, TTL).await.expect("claiming works").pop().expect("it waits");
     assert_eq!(taken.run, lease.run);
     assert!(taken.epoch > lease.epoch);
     let loaded = w.load(&taken).await;
@@ -155,7 +155,7 @@ pub async fn claiming_at_once_hands_out_once(w: World) {
     let tasks: Vec<_> = (0..8)
         .map(|_| {
             let w = Arc::clone(&w);
-            tokio::spawn(async move { w.store.claim(WorkerId::new(), 3, TTL).await.expect("claiming works") })
+            tokio::spawn(async move { w.store.claim(WorkerId::new(), 3, usize::MAX, TTL).await.expect("claiming works") })
         })
         .collect();
     let mut taken = Vec::new();

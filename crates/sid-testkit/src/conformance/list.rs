@@ -164,6 +164,16 @@ macro_rules! __each_store_check {
                 pages_have_their_place,
                 agents_have_a_diary_of_their_own,
             }
+            usage {
+                limits_are_kept_per_tenant,
+                requests_add_up,
+                the_token_ledger_is_the_sum_of_all_steps,
+                days_and_months_begin_anew,
+                reservations_stop_at_the_limit,
+                reservations_expire,
+                reserving_at_once_spends_nothing_twice,
+                no_tenant_takes_more_than_its_share,
+            }
             directory {
                 tenants_have_unique_names,
                 keys_are_found_and_revoked,

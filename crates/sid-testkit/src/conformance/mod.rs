@@ -22,6 +22,7 @@ pub mod recall;
 pub mod runs;
 pub mod search;
 pub mod steps;
+pub mod usage;
 pub mod vectors;
 pub mod visibility;
 pub mod walk;

@@ -7,7 +7,8 @@ use uuid::Uuid;
 use super::World;
 use super::world::{TTL, assert_error, call, calling, finish, result, texts};
 
-fn step(w: &World, run: sid_types::RunId, number: u32) -> Step {
+/// A step of 100 + 10 tokens.
+pub(super) fn step(w: &World, run: sid_types::RunId, number: u32) -> Step {
     let usage = Usage { prompt_tokens: 100, completion_tokens: 10, cached_tokens: 50, is_estimated: false };
     Step {
         id: StepId::new(),
@@ -84,7 +85,7 @@ pub async fn a_crash_leaves_open_calls_behind(w: World) {
     w.commit(&lease, vec![Effect::StartCall(planned.token)]).await;
     w.wait(31);
     let other = sid_types::WorkerId::new();
-    let resumed = w.store.claim(other, 1, TTL).await.expect("claiming works").pop().expect("the lease has expired");
+    let resumed = w.store.claim(other, 1, usize::MAX, TTL).await.expect("claiming works").pop().expect("the lease has expired");
     assert_eq!((resumed.run, resumed.worker), (lease.run, other));
     let loaded = w.load(&resumed).await;
     assert_eq!(loaded.open_calls, [PlannedCall { state: CallState::Started, ..planned.clone() }]);

@@ -97,7 +97,7 @@ impl<'a> Walk<'a> {
 
     async fn claim(&mut self) {
         let want = self.rng.random_range(1..3);
-        let leases = self.w.store.claim(WorkerId::new(), want, TTL).await.expect("claiming works");
+        let leases = self.w.store.claim(WorkerId::new(), want, usize::MAX, TTL).await.expect("claiming works");
         self.leases.extend(leases.into_iter().map(|lease| (lease, None)));
     }
 
@@ -208,7 +208,7 @@ impl<'a> Walk<'a> {
     async fn finish_everything(&mut self) {
         self.w.wait(31);
         loop {
-            let mut leases = self.w.store.claim(self.w.worker, 10, TTL).await.expect("claiming works");
+            let mut leases = self.w.store.claim(self.w.worker, 10, usize::MAX, TTL).await.expect("claiming works");
             if leases.is_empty() {
                 break;
             }

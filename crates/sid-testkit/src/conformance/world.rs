@@ -164,7 +164,7 @@ impl World {
 
     /// Claims at most one conversation.
     pub async fn claim(&self) -> Option<Lease> {
-        self.store.claim(self.worker, 1, TTL).await.expect("claiming works").pop()
+        self.store.claim(self.worker, 1, usize::MAX, TTL).await.expect("claiming works").pop()
     }
 
     /// All that the run needs.

@@ -58,7 +58,7 @@ pub(super) struct Watched {
     writes: Mutex<Vec<checker::Write>>,
 }
 
-crate::delegate_store!(Watched, truth: ArchivalStore, EmbeddingIndex, BlockStore, DiaryStore, Directory, Eraser);
+crate::delegate_store!(Watched, truth: ArchivalStore, EmbeddingIndex, BlockStore, DiaryStore, Directory, Eraser, UsageStore);
 
 impl Watched {
     pub(super) fn new(bug: Bug, truth: Arc<InProcess>, dice: Dice, people: &People) -> Self {
@@ -115,8 +115,8 @@ impl StateStore for Watched {
         Ok(accepted)
     }
 
-    async fn claim(&self, worker: WorkerId, want: usize, ttl: Duration) -> Result<Vec<Lease>, StoreError> {
-        let leases = self.truth.claim(worker, want, ttl).await?;
+    async fn claim(&self, worker: WorkerId, want: usize, per_tenant: usize, ttl: Duration) -> Result<Vec<Lease>, StoreError> {
+        let leases = self.truth.claim(worker, want, per_tenant, ttl).await?;
         self.claimed(&leases);
         Ok(leases)
     }

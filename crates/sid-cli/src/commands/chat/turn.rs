@@ -39,6 +39,7 @@ impl Outcome {
                 "the message is stored; `sid doctor` says what is wrong with the model"
             }
             "window_too_small" => "give the agent a larger window (`sid agent update NAME --context-window TOKENS`) or a shorter message",
+            "budget" => "the message is stored; more tokens come with the next day or month, or from an operator",
             _ => "the message is stored; `sid run show` says more",
         };
         Some(CliError::failed(RUN_FAILED, format!("no answer: {why}"), hint))
