@@ -50,7 +50,7 @@ impl StateStore for PgStore {
     }
 
     async fn commit(&self, lease: &Lease, commit: Commit) -> Result<Committed, StoreError> {
-        Ok(commit::commit(self, lease, commit).await?)
+        Ok(Box::pin(commit::commit(self, lease, commit)).await?)
     }
 
     async fn run(&self, scope: &Scope, run: RunId) -> Result<Run, StoreError> {
