@@ -3,6 +3,7 @@ import json, socket
 
 from harness.api import make_tenant
 from harness.case import Case
+from harness.fake_model import FakeModel
 from harness.server import Server, free_port
 
 
