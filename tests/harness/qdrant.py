@@ -1,4 +1,4 @@
-"""The real Qdrant engine behind Qdrant's own protocol (tests/qdrant/engine.py), for suites that start whole servers."""
+"""The real Qdrant engine behind Qdrant's own protocol (crates/sid-testkit/src/qdrant_engine.py), for suites that start whole servers."""
 import os, shutil, subprocess, sys, tempfile
 
 from . import paths, reaper
@@ -18,7 +18,7 @@ class Qdrant:
     def start(self):
         if self.given:
             return self
-        engine, data = paths.ROOT / "tests" / "qdrant" / "engine.py", os.path.join(self.folder, "data")
+        engine, data = paths.ROOT / "crates" / "sid-testkit" / "src" / "qdrant_engine.py", os.path.join(self.folder, "data")
         with open(os.path.join(self.folder, "log"), "ab") as log:
             command = [sys.executable, str(engine), "--data", data, "--port", str(self.port), "--parts", *paths.parts("qdrant")]
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env=environment())

@@ -113,8 +113,7 @@ BEGIN
     RETURN true;
 END $$;
 
--- Messages lie in sixteen partitions, so that a plan for one of them always looks cheaper than a plan for any: Postgres would make a new one
--- for each call, which takes longer than the call itself.
-ALTER FUNCTION sid.load(uuid, text, uuid, uuid) SET plan_cache_mode = force_generic_plan;
+-- Looks and writes go by keys: one plan suits all, and making it anew takes as long as the call. Not so `load`: a plan for any conversation
+-- reads the whole history of a long one.
 ALTER FUNCTION sid.peek(uuid, text, uuid, uuid, uuid[], bytea, text, boolean) SET plan_cache_mode = force_generic_plan;
 ALTER FUNCTION sid.write(uuid, text, jsonb) SET plan_cache_mode = force_generic_plan;

@@ -1,4 +1,4 @@
-//! A throw-away Qdrant for tests: the real engine behind its own protocol (`tests/qdrant/engine.py`).
+//! A throw-away Qdrant for tests: the real engine behind its own protocol (`crates/sid-testkit/src/qdrant_engine.py`).
 //!
 //! Its parts are those of `cargo xtask setup qdrant`, or of the folder `SID_QDRANT_PARTS`. [`shared`] is one for all tests that run at the same time;
 //! [`Engine`] is one of a test's own, to be killed, started again and wiped. With `SID_QDRANT_URL` set, the shared one is that cluster: each test
@@ -20,7 +20,7 @@ use std::sync::OnceLock;
 
 use crate::throwaway;
 
-const ENGINE: &str = include_str!("../../../tests/qdrant/engine.py");
+const ENGINE: &str = include_str!("qdrant_engine.py");
 
 /// The address of a Qdrant that tests share.
 ///

@@ -4,7 +4,7 @@ Qdrant's server is in no package registry, but its engine is (`qdrant-edge-py`),
 in front of the other: one shard per collection, kept on disk with its write-ahead log, so that the process may be killed and started again.
 It does what `sid-store-qdrant` asks for and refuses the rest; it is no cluster, and no server for anything but tests.
 
-    python3 tests/qdrant/engine.py --data FOLDER [--port PORT] [--api-key KEY] [--parts FOLDER]
+    python3 crates/sid-testkit/src/qdrant_engine.py --data FOLDER [--port PORT] [--api-key KEY] [--parts FOLDER]
 
 It prints `listening on 127.0.0.1:PORT` when it is ready. `--parts` is what `cargo xtask setup qdrant` has installed.
 """
