@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use sid_llm::EmbedInput;
 use sid_memory::ranking::chunk;
-use sid_store::{Chunk, EmbedJob, GenerationId, NewVectors};
+use sid_store::{Chunk, EmbedJob, GenerationId, Lease, NewVectors};
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use crate::duty::{self, Duty};
 use crate::{Engine, diary};
 
 /// Most records that one round of embedding takes from the store.
@@ -45,15 +47,14 @@ pub(crate) async fn renew(engine: Engine) {
         }
         match inner.store.renew(&leases, inner.config.lease_ttl).await {
             Ok(held) => {
-                for lost in leases.iter().filter(|l| !held.iter().any(|h| h.run == l.run && h.epoch == l.epoch)) {
+                let is_held = |l: &Lease| held.iter().any(|h| h.lease.run == l.run && h.lease.epoch == l.epoch);
+                for lost in leases.iter().filter(|l| !is_held(l)) {
                     // A run that has just ended is missing too; stopping it does nothing.
                     inner.active.stop(lost.run);
                 }
                 // A cancel that another replica accepted.
-                for lease in &held {
-                    if inner.store.is_cancel_requested(lease).await.unwrap_or(false) {
-                        inner.active.stop(lease.run);
-                    }
+                for asked in held.iter().filter(|h| h.is_cancel_requested) {
+                    inner.active.stop(asked.lease.run);
                 }
             }
             Err(error) => warn!(%error, "could not renew leases"),
@@ -61,12 +62,16 @@ pub(crate) async fn renew(engine: Engine) {
     }
 }
 
-/// Gives vectors to records that have none, oldest first.
+/// Gives vectors to records that have none, oldest first; one replica does it for all.
 pub(crate) async fn embed(engine: Engine) {
     let inner = &engine.inner;
     let Some(embedder) = inner.embedder.clone() else { return };
     let mut pause = Duration::from_millis(200);
     while !engine.is_draining() {
+        if !engine.has_duty(Duty::Embed).await {
+            sleep(&engine, duty::period(&engine)).await;
+            continue;
+        }
         let generation = embedder.generation();
         let id = GenerationId(generation.id.clone());
         let jobs = match inner.store.pending(&id, EMBED_BATCH).await {
@@ -111,33 +116,51 @@ async fn vectors_of(embedder: &dyn sid_llm::Embedder, chunk_bytes: usize, jobs: 
     Ok(out)
 }
 
-/// Writes diary pages, one at a time, while nobody talks.
+/// Writes diary pages, one at a time; one replica does it for all. While runs are under way here it leaves that to an idle replica: a laptop
+/// has one model for everything. Where no pause ever comes it writes a page between times all the same.
 pub(crate) async fn diary(engine: Engine) {
     let inner = &engine.inner;
-    let mut idle_since = tokio::time::Instant::now();
+    let (idle, patience) = (inner.config.idle, inner.config.diary_patience);
+    let mut idle_since = Instant::now();
+    let mut overdue_at = Instant::now() + patience;
     while !engine.is_draining() {
         sleep(&engine, Duration::from_secs(1)).await;
         if inner.active.len() > 0 {
-            idle_since = tokio::time::Instant::now();
+            idle_since = Instant::now();
+        }
+        let is_idle = idle_since.elapsed() >= idle;
+        if !is_idle && Instant::now() < overdue_at {
+            engine.leave_duty(Duty::Diary).await;
             continue;
         }
-        if idle_since.elapsed() < inner.config.idle {
+        if !engine.has_duty(Duty::Diary).await {
             continue;
         }
-        match inner.store.diary_work(inner.clock.now(), 8).await {
-            Ok(work) => {
-                for item in work {
-                    if inner.active.len() > 0 || engine.is_draining() {
-                        break;
-                    }
-                    if let Err(error) = diary::write_page(inner, &item).await {
-                        warn!(%error, "could not write a diary page");
-                    }
+        let written = write_pages(&engine, if is_idle { 8 } else { 1 }, is_idle).await;
+        // A page that was overdue is followed by the next one soon, but not at once.
+        overdue_at = Instant::now() + if is_idle || written == 0 { patience } else { idle };
+    }
+}
+
+/// Writes up to `most` pages that are due; answers how many. `gives_way`: only until a run begins.
+async fn write_pages(engine: &Engine, most: usize, gives_way: bool) -> usize {
+    let inner = &engine.inner;
+    let mut written = 0;
+    match inner.store.diary_work(inner.clock.now(), most).await {
+        Ok(work) => {
+            for item in work {
+                if gives_way && inner.active.len() > 0 || engine.is_draining() {
+                    break;
+                }
+                match diary::write_page(inner, &item).await {
+                    Ok(()) => written += 1,
+                    Err(error) => warn!(%error, "could not write a diary page"),
                 }
             }
-            Err(error) => warn!(%error, "could not look for diary work"),
         }
+        Err(error) => warn!(%error, "could not look for diary work"),
     }
+    written
 }
 
 /// Sleeps until a drain begins at most.
@@ -147,8 +170,8 @@ async fn sleep(engine: &Engine, duration: Duration) {
 
 /// Sleeps in short naps, so that it is soon noticed that there is nothing more to do.
 async fn nap(duration: Duration, is_over: impl Fn() -> bool) {
-    let end = tokio::time::Instant::now() + duration;
-    while !is_over() && tokio::time::Instant::now() < end {
-        tokio::time::sleep_until(end.min(tokio::time::Instant::now() + Duration::from_millis(250))).await;
+    let end = Instant::now() + duration;
+    while !is_over() && Instant::now() < end {
+        tokio::time::sleep_until(end.min(Instant::now() + Duration::from_millis(250))).await;
     }
 }

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::active::ActiveRuns;
 use crate::compaction::PreparedSummaries;
+use crate::duty::Duties;
 use crate::{ContextOf, CoreError, EngineConfig, Models, PromptView, SearchRequest, SearchResponse, background, context, driver, search};
 
 /// A stimulus: what a user says, or what else wakes an agent.
@@ -61,6 +62,7 @@ pub(crate) struct Inner {
     pub(crate) config: EngineConfig,
     pub(crate) active: ActiveRuns,
     pub(crate) prepared: PreparedSummaries,
+    pub(crate) duties: Duties,
     /// Wakes the embedding worker when there is something new.
     pub(crate) new_memory: tokio::sync::Notify,
     tasks: TaskTracker,
@@ -103,6 +105,7 @@ impl EngineBuilder {
                 config: self.config,
                 active: ActiveRuns::default(),
                 prepared: PreparedSummaries::default(),
+                duties: Duties::default(),
                 new_memory: tokio::sync::Notify::new(),
                 tasks: TaskTracker::new(),
                 draining: AtomicBool::new(false),

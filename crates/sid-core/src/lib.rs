@@ -7,6 +7,7 @@ mod config;
 mod context;
 mod diary;
 mod driver;
+mod duty;
 mod engine;
 mod error;
 mod machine;

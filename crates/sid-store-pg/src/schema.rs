@@ -9,13 +9,16 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 use crate::error::{Fault, Result, code, unavailable};
 
 /// Each step leads to the version that is its place in this list, from 1. Steps that were released are never changed.
-const STEPS: &[&[&str]] = &[&[
-    include_str!("../migrations/0001_tables.sql"),
-    include_str!("../migrations/0001_security.sql"),
-    include_str!("../migrations/0001_journal.sql"),
-    include_str!("../migrations/0001_records.sql"),
-    include_str!("../migrations/0001_engine.sql"),
-]];
+const STEPS: &[&[&str]] = &[
+    &[
+        include_str!("../migrations/0001_tables.sql"),
+        include_str!("../migrations/0001_security.sql"),
+        include_str!("../migrations/0001_journal.sql"),
+        include_str!("../migrations/0001_records.sql"),
+        include_str!("../migrations/0001_engine.sql"),
+    ],
+    &[include_str!("../migrations/0002_duties.sql")],
+];
 
 /// The oldest server that `hash partitioning`, `xid8` and row-level security are known to work with as they are used here.
 const OLDEST_SERVER: i32 = 150_000;

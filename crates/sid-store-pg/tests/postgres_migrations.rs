@@ -22,7 +22,7 @@ async fn migrating_again_changes_nothing() {
         FROM pg_class c WHERE c.relnamespace = 'sid'::regnamespace";
     let before = database.sql(dump);
     for _ in 0..2 {
-        assert_eq!(PgStore::migrate(&database.url(ADMIN)).await.expect("nothing to do"), 1);
+        assert_eq!(PgStore::migrate(&database.url(ADMIN)).await.expect("nothing to do"), 2);
     }
     assert_eq!(database.sql(dump), before);
 }
@@ -33,8 +33,8 @@ async fn two_who_migrate_at_once_make_one_schema() {
     let empty = cluster.database("empty", async |_| ()).await;
     let url = empty.url(ADMIN);
     let (a, b, c) = futures::join!(PgStore::migrate(&url), PgStore::migrate(&url), PgStore::migrate(&url));
-    assert_eq!([a.expect("made"), b.expect("there"), c.expect("there")], [1, 1, 1]);
-    assert_eq!(empty.sql("SELECT count(*) FROM sid.schema_version"), "1");
+    assert_eq!([a.expect("made"), b.expect("there"), c.expect("there")], [2, 2, 2]);
+    assert_eq!(empty.sql("SELECT count(*) FROM sid.schema_version"), "2");
     PgStore::open(config(&empty)).await.expect("it is whole");
 }
 
@@ -57,7 +57,7 @@ async fn other_versions_are_told_apart() {
     let _ = database.sql("INSERT INTO sid.schema_version (version) VALUES (99)");
     assert!(refusal(config(&database)).await.contains("written by a newer Sid (schema 99"));
     assert!(matches!(PgStore::migrate(&database.url(ADMIN)).await, Err(StoreError::Setup(why)) if why.contains("newer Sid")));
-    let _ = database.sql("UPDATE sid.schema_version SET version = 0 WHERE version = 1; DELETE FROM sid.schema_version WHERE version = 99");
+    let _ = database.sql("UPDATE sid.schema_version SET version = -version; DELETE FROM sid.schema_version WHERE version = -99");
     let why = refusal(config(&database)).await;
     assert!(why.contains("no schema of Sid's"), "{why}");
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::RwLock;
-use sid_store::StoreError;
+use sid_store::{DutyRoster, StoreError};
 use sid_types::{Clock, Scope, TenantId, Timestamp};
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
@@ -45,6 +45,7 @@ struct Inner {
     memory: Arc<Memory>,
     /// Numbers of tenants, which never change.
     tenants: RwLock<HashMap<TenantId, i64>>,
+    duties: DutyRoster,
     ended: tokio::sync::watch::Receiver<()>,
 }
 
@@ -141,7 +142,7 @@ impl SqliteStore {
         // The lock goes when the writer has closed the database, not before.
         let writer =
             Writer::start(conn, Arc::clone(&clock), grouping, full_text_from, last, aftermath, (lock, ending)).map_err(unavailable)?;
-        let inner = Inner { config, clock, writer, readers, memory, tenants: RwLock::default(), ended };
+        let inner = Inner { config, clock, writer, readers, memory, tenants: RwLock::default(), duties: DutyRoster::default(), ended };
         let store = Self(Arc::new(inner));
         store.spawn_filling(fillers);
         Ok(store)
@@ -217,6 +218,10 @@ impl SqliteStore {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.0.clock.now()
+    }
+
+    pub(crate) fn duties(&self) -> &DutyRoster {
+        &self.0.duties
     }
 
     pub(crate) fn watchers(&self) -> &Watchers {

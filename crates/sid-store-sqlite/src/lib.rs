@@ -9,6 +9,7 @@ mod config;
 mod deep;
 mod diary;
 mod directory;
+mod duties;
 mod embedding;
 mod erase;
 mod error;

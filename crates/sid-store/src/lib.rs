@@ -11,6 +11,7 @@
 //! | [`RecallStore`], [`ArchivalStore`] | every message ever; passages written on purpose |
 //! | [`MemorySearch`], [`EmbeddingIndex`] | candidates with the scores of each channel; vectors per generation |
 //! | [`BlockStore`], [`DiaryStore`] | core memory with versions and links; days, weeks and months |
+//! | [`Duties`] | which worker does what is to be done once |
 //! | [`Directory`], [`Eraser`] | tenants, people, teams, agents, conversations, keys; forgetting |
 //!
 //! One turn through the journal, as a worker drives it:
@@ -72,6 +73,7 @@
 mod blocks;
 mod diary;
 mod directory;
+mod duties;
 mod embedding;
 mod erase;
 mod error;
@@ -87,6 +89,7 @@ mod store;
 pub use blocks::{BlockStore, BlockWrite, NewBlock};
 pub use diary::{DiaryQuery, DiaryStore, DiaryWork, MOST_OF_A_DAY};
 pub use directory::{ConversationKey, Directory, NewConversation, Page, PageRequest};
+pub use duties::{Duties, DutyRoster, check_duty};
 pub use embedding::{Chunk, EmbedJob, EmbeddingIndex, GenerationId, IndexStatus, NewVectors};
 pub use erase::{EraseTarget, Eraser, Receipt};
 pub use error::StoreError;
@@ -99,6 +102,7 @@ pub use search::{
     TimeRange,
 };
 pub use state::{
-    Accept, Accepted, BlockEdit, Commit, Committed, Effect, Fingerprint, IdempotencyKey, Lease, Loaded, OnBusy, PageOut, StateStore,
+    Accept, Accepted, BlockEdit, Commit, Committed, Effect, Fingerprint, IdempotencyKey, Lease, Loaded, OnBusy, PageOut, Renewed,
+    StateStore,
 };
 pub use store::Store;

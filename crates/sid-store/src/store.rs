@@ -1,14 +1,26 @@
 //! The sum of the contracts.
 
-use crate::{ArchivalStore, BlockStore, DiaryStore, Directory, EmbeddingIndex, Eraser, EventLog, MemorySearch, RecallStore, StateStore};
+use crate::{
+    ArchivalStore, BlockStore, DiaryStore, Directory, Duties, EmbeddingIndex, Eraser, EventLog, MemorySearch, RecallStore, StateStore,
+};
 
 /// Everything that a server needs of one backend.
 pub trait Store:
-    StateStore + EventLog + RecallStore + ArchivalStore + MemorySearch + EmbeddingIndex + BlockStore + DiaryStore + Directory + Eraser
+    StateStore + EventLog + RecallStore + ArchivalStore + MemorySearch + EmbeddingIndex + BlockStore + DiaryStore + Directory + Eraser + Duties
 {
 }
 
 impl<T> Store for T where
-    T: StateStore + EventLog + RecallStore + ArchivalStore + MemorySearch + EmbeddingIndex + BlockStore + DiaryStore + Directory + Eraser
+    T: StateStore
+        + EventLog
+        + RecallStore
+        + ArchivalStore
+        + MemorySearch
+        + EmbeddingIndex
+        + BlockStore
+        + DiaryStore
+        + Directory
+        + Eraser
+        + Duties
 {
 }

@@ -14,7 +14,7 @@
 /// }
 ///
 /// sid_testkit::delegate_store!(Wrapped, inner: StateStore, EventLog, RecallStore, ArchivalStore, MemorySearch, EmbeddingIndex,
-///     BlockStore, DiaryStore, Directory, Eraser);
+///     BlockStore, DiaryStore, Directory, Eraser, Duties);
 ///
 /// let store: Arc<dyn Store> = Arc::new(Wrapped { inner: Arc::default() });
 /// # drop(store);
@@ -41,7 +41,7 @@
 /// }
 ///
 /// sid_testkit::delegate_store!(Counted, inner through count: StateStore, EventLog, RecallStore, ArchivalStore, MemorySearch,
-///     EmbeddingIndex, BlockStore, DiaryStore, Directory, Eraser);
+///     EmbeddingIndex, BlockStore, DiaryStore, Directory, Eraser, Duties);
 /// ```
 #[macro_export]
 macro_rules! delegate_store {
@@ -75,7 +75,7 @@ macro_rules! __delegate {
         $crate::__delegate! { @impl StateStore $type $field $via {
             fn accept(scope: &Scope, accept: Accept) -> Accepted;
             fn claim(worker: WorkerId, want: usize, ttl: Duration) -> Vec<Lease>;
-            fn renew(leases: &[Lease], ttl: Duration) -> Vec<Lease>;
+            fn renew(leases: &[Lease], ttl: Duration) -> Vec<Renewed>;
             fn release(lease: &Lease) -> ();
             fn load(lease: &Lease) -> Loaded;
             fn commit(lease: &Lease, commit: Commit) -> Committed;
@@ -181,6 +181,12 @@ macro_rules! __delegate {
     (Eraser $type:ident $field:ident $via:tt) => {
         $crate::__delegate! { @impl Eraser $type $field $via {
             fn erase(scope: &Scope, target: EraseTarget) -> Receipt;
+        } }
+    };
+    (Duties $type:ident $field:ident $via:tt) => {
+        $crate::__delegate! { @impl Duties $type $field $via {
+            fn take_duty(duty: &str, worker: WorkerId, ttl: Duration) -> bool;
+            fn leave_duty(duty: &str, worker: WorkerId) -> ();
         } }
     };
 }

@@ -11,6 +11,7 @@ pub mod blocks;
 pub mod diary;
 pub mod directory;
 pub mod durable;
+pub mod duties;
 pub mod erase;
 pub mod events;
 pub mod idempotency;
