@@ -1,4 +1,4 @@
-//! The background: orphaned work, lease renewal, embedding, the diary. Nothing here stands in the way of a turn.
+//! The background: orphaned work, lease renewal, embedding, the diary, dropping what is old. Nothing here stands in the way of a turn.
 
 use std::time::Duration;
 
@@ -161,6 +161,25 @@ async fn write_pages(engine: &Engine, most: usize, gives_way: bool) -> usize {
         Err(error) => warn!(%error, "could not look for diary work"),
     }
     written
+}
+
+/// Lets the store drop what is old, piece by piece; one replica at a time.
+pub(crate) async fn maintain(engine: Engine) {
+    let inner = &engine.inner;
+    while !engine.is_draining() {
+        while engine.has_duty(Duty::Maintain).await {
+            match inner.store.maintain().await {
+                Ok(true) => sleep(&engine, Duration::from_millis(20)).await,
+                Ok(false) => break,
+                Err(error) => {
+                    warn!(%error, "could not drop what is old");
+                    break;
+                }
+            }
+        }
+        engine.leave_duty(Duty::Maintain).await;
+        sleep(&engine, inner.config.maintain).await;
+    }
 }
 
 /// Sleeps until a drain begins at most.

@@ -29,6 +29,8 @@ pub struct EngineConfig {
     pub idle: Duration,
     /// After so long without such a pause diary pages are written all the same, one at a time. Default 5 min.
     pub diary_patience: Duration,
+    /// How often the store is asked to drop what is old. Default 1 h.
+    pub maintain: Duration,
 }
 
 impl Default for EngineConfig {
@@ -45,6 +47,7 @@ impl Default for EngineConfig {
             diary: true,
             idle: Duration::from_secs(5),
             diary_patience: Duration::from_secs(300),
+            maintain: Duration::from_secs(3_600),
         }
     }
 }

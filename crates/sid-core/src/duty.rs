@@ -16,6 +16,8 @@ pub(crate) enum Duty {
     Embed,
     /// Writing diary pages.
     Diary,
+    /// Dropping what is old.
+    Maintain,
 }
 
 impl Duty {
@@ -23,6 +25,7 @@ impl Duty {
         match self {
             Self::Embed => "embed",
             Self::Diary => "diary",
+            Self::Maintain => "maintain",
         }
     }
 }

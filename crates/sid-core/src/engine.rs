@@ -145,6 +145,7 @@ impl Engine {
     pub fn start(&self) {
         self.inner.tasks.spawn(background::poll(self.clone()));
         self.inner.tasks.spawn(background::renew(self.clone()));
+        self.inner.tasks.spawn(background::maintain(self.clone()));
         if self.inner.embedder.is_some() {
             self.inner.tasks.spawn(background::embed(self.clone()));
         }

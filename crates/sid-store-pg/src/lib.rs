@@ -15,6 +15,7 @@ mod erase;
 mod error;
 mod events;
 mod journal;
+mod maintenance;
 mod outbox;
 mod paging;
 mod partitions;

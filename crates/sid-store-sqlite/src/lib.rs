@@ -16,6 +16,7 @@ mod error;
 mod events;
 mod full_text;
 mod journal;
+mod maintenance;
 mod messages;
 mod paging;
 mod partitions;

@@ -9,10 +9,9 @@ use sid_types::Timestamp;
 use crate::backend::SqliteStore;
 use crate::codec::{Columns, nanos};
 use crate::error::{Fault, Result};
+use crate::state::accept::KEY_LIFE;
 use crate::writer::Tx;
 
-/// How long an idempotency key is remembered.
-const KEY_LIFE: SignedDuration = SignedDuration::from_hours(24);
 /// Most runs whose events go in one step, and most keys.
 const MOST: i64 = 64;
 
@@ -43,11 +42,10 @@ async fn drop_old(tx: &mut Tx, runs: Vec<i64>) -> Result<bool> {
             .execute(&mut tx.conn)
             .await?;
     }
-    let forget = tx.now.checked_sub(KEY_LIFE).unwrap_or(Timestamp::MIN);
     let keys = sqlx::query(
         "DELETE FROM idempotency WHERE (tenant, principal, key) IN (SELECT tenant, principal, key FROM idempotency WHERE at <= ? LIMIT ?)",
     )
-    .bind(nanos(forget))
+    .bind(nanos(tx.now).saturating_sub(KEY_LIFE))
     .bind(MOST)
     .execute(&mut tx.conn)
     .await?;

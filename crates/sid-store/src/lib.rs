@@ -11,7 +11,7 @@
 //! | [`RecallStore`], [`ArchivalStore`] | every message ever; passages written on purpose |
 //! | [`MemorySearch`], [`EmbeddingIndex`] | candidates with the scores of each channel; vectors per generation |
 //! | [`BlockStore`], [`DiaryStore`] | core memory with versions and links; days, weeks and months |
-//! | [`Duties`] | which worker does what is to be done once |
+//! | [`Duties`], [`Maintenance`] | which worker does what is to be done once; dropping what is old |
 //! | [`Directory`], [`Eraser`] | tenants, people, teams, agents, conversations, keys; forgetting |
 //!
 //! One turn through the journal, as a worker drives it:
@@ -80,6 +80,7 @@ mod error;
 mod events;
 mod in_process;
 pub mod index;
+mod maintenance;
 mod memory;
 mod rights;
 mod search;
@@ -95,6 +96,7 @@ pub use erase::{EraseTarget, Eraser, Receipt};
 pub use error::StoreError;
 pub use events::EventLog;
 pub use in_process::InProcess;
+pub use maintenance::Maintenance;
 pub use memory::{ArchivalStore, Order, RecallStore};
 pub use rights::Right;
 pub use search::{

@@ -1,12 +1,24 @@
 //! The sum of the contracts.
 
 use crate::{
-    ArchivalStore, BlockStore, DiaryStore, Directory, Duties, EmbeddingIndex, Eraser, EventLog, MemorySearch, RecallStore, StateStore,
+    ArchivalStore, BlockStore, DiaryStore, Directory, Duties, EmbeddingIndex, Eraser, EventLog, Maintenance, MemorySearch, RecallStore,
+    StateStore,
 };
 
 /// Everything that a server needs of one backend.
 pub trait Store:
-    StateStore + EventLog + RecallStore + ArchivalStore + MemorySearch + EmbeddingIndex + BlockStore + DiaryStore + Directory + Eraser + Duties
+    StateStore
+    + EventLog
+    + RecallStore
+    + ArchivalStore
+    + MemorySearch
+    + EmbeddingIndex
+    + BlockStore
+    + DiaryStore
+    + Directory
+    + Eraser
+    + Duties
+    + Maintenance
 {
 }
 
@@ -22,5 +34,6 @@ impl<T> Store for T where
         + Directory
         + Eraser
         + Duties
+        + Maintenance
 {
 }

@@ -14,7 +14,7 @@
 /// }
 ///
 /// sid_testkit::delegate_store!(Wrapped, inner: StateStore, EventLog, RecallStore, ArchivalStore, MemorySearch, EmbeddingIndex,
-///     BlockStore, DiaryStore, Directory, Eraser, Duties);
+///     BlockStore, DiaryStore, Directory, Eraser, Duties, Maintenance);
 ///
 /// let store: Arc<dyn Store> = Arc::new(Wrapped { inner: Arc::default() });
 /// # drop(store);
@@ -41,7 +41,7 @@
 /// }
 ///
 /// sid_testkit::delegate_store!(Counted, inner through count: StateStore, EventLog, RecallStore, ArchivalStore, MemorySearch,
-///     EmbeddingIndex, BlockStore, DiaryStore, Directory, Eraser, Duties);
+///     EmbeddingIndex, BlockStore, DiaryStore, Directory, Eraser, Duties, Maintenance);
 /// ```
 #[macro_export]
 macro_rules! delegate_store {
@@ -181,6 +181,11 @@ macro_rules! __delegate {
     (Eraser $type:ident $field:ident $via:tt) => {
         $crate::__delegate! { @impl Eraser $type $field $via {
             fn erase(scope: &Scope, target: EraseTarget) -> Receipt;
+        } }
+    };
+    (Maintenance $type:ident $field:ident $via:tt) => {
+        $crate::__delegate! { @impl Maintenance $type $field $via {
+            fn maintain() -> bool;
         } }
     };
     (Duties $type:ident $field:ident $via:tt) => {

@@ -1,6 +1,6 @@
 //! `StateStore`: accept, claim, load, commit.
 
-mod accept;
+pub(crate) mod accept;
 mod commit;
 mod load;
 

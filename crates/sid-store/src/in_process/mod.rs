@@ -11,6 +11,7 @@ mod duties;
 mod erase;
 mod events;
 mod journal;
+mod maintenance;
 mod recall;
 mod room;
 mod search;

@@ -12,7 +12,7 @@ use super::{InProcess, missing};
 use crate::{Accept, Accepted, Commit, Committed, IdempotencyKey, Lease, Loaded, OnBusy, Renewed, StateStore, StoreError};
 
 /// How long an idempotency key is remembered.
-const KEY_LIFE: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
+pub(super) const KEY_LIFE: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 
 #[async_trait]
 impl StateStore for InProcess {

@@ -69,6 +69,11 @@ macro_rules! __each_store_check {
                 taking_at_once_gives_to_one,
                 duties_have_a_name,
             }
+            maintenance {
+                recent_things_stay,
+                old_events_go_and_the_end_is_known,
+                a_run_under_way_keeps_its_events,
+            }
             idempotency {
                 the_same_request_gets_the_same_run,
                 another_request_may_not_reuse_a_key,

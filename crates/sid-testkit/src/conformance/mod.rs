@@ -19,6 +19,7 @@ pub mod isolation;
 pub mod journal;
 pub mod leases;
 mod list;
+pub mod maintenance;
 pub mod recall;
 pub mod runs;
 pub mod search;
