@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use sid_llm::EmbedInput;
+use sid_llm::{EmbedInput, Embedder};
 use sid_memory::ranking::chunk;
-use sid_store::{Chunk, EmbedJob, GenerationId, Lease, NewVectors};
+use sid_store::{Chunk, EmbedJob, Lease, NewVectors};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::duty::{self, Duty};
-use crate::{Engine, diary};
+use crate::engine::Inner;
+use crate::{Engine, diary, embedders};
 
 /// Most records that one round of embedding takes from the store.
 const EMBED_BATCH: usize = 32;
@@ -62,44 +63,80 @@ pub(crate) async fn renew(engine: Engine) {
     }
 }
 
-/// Gives vectors to records that have none, oldest first; one replica does it for all.
+/// Gives vectors to records that have none, oldest first; one replica does it for all. The generation that is searched goes first, the next
+/// one is built beside it, and takes over when it is complete.
 pub(crate) async fn embed(engine: Engine) {
     let inner = &engine.inner;
-    let Some(embedder) = inner.embedder.clone() else { return };
+    let Some(embedders) = inner.embedder.clone() else { return };
     let mut pause = Duration::from_millis(200);
+    let mut has_settled = false;
     while !engine.is_draining() {
         if !engine.has_duty(Duty::Embed).await {
             sleep(&engine, duty::period(&engine)).await;
             continue;
         }
-        let generation = embedder.generation();
-        let id = GenerationId(generation.id.clone());
-        let jobs = match inner.store.pending(&id, EMBED_BATCH).await {
-            Ok(jobs) => jobs,
-            Err(error) => {
-                warn!(%error, "could not read what waits for vectors");
-                Vec::new()
-            }
-        };
-        if jobs.is_empty() {
-            let woken = inner.new_memory.notified();
-            let _ = tokio::time::timeout(pause, woken).await;
-            pause = (pause * 2).min(Duration::from_secs(2));
-            continue;
-        }
-        pause = Duration::from_millis(200);
-        match vectors_of(&*embedder, generation.chunk_bytes, &jobs).await {
-            Ok(vectors) => {
-                if let Err(error) = inner.store.put_vectors(&id, vectors).await {
-                    warn!(%error, "could not store vectors");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
-            }
-            Err(error) => {
-                warn!(%error, "the embedder failed; memory is searched lexically meanwhile");
-                sleep(&engine, Duration::from_secs(2)).await;
+        let mut outcome = Embedded::Nothing;
+        for embedder in embedders.in_order() {
+            outcome = embed_some(inner, &*embedder).await;
+            if outcome != Embedded::Nothing {
+                break;
             }
         }
+        match outcome {
+            Embedded::Some => (pause, has_settled) = (Duration::from_millis(200), false),
+            Embedded::Failed(rest) => sleep(&engine, rest).await,
+            Embedded::Nothing => {
+                has_settled = has_settled || embedders.switch(inner).await;
+                let woken = inner.new_memory.notified();
+                let _ = tokio::time::timeout(pause, woken).await;
+                pause = (pause * 2).min(Duration::from_secs(2));
+            }
+        }
+    }
+}
+
+/// What became of a batch.
+#[derive(PartialEq, Eq)]
+enum Embedded {
+    Nothing,
+    Some,
+    /// To be tried again after a rest.
+    Failed(Duration),
+}
+
+async fn embed_some(inner: &Inner, embedder: &dyn Embedder) -> Embedded {
+    let id = embedders::id(embedder);
+    let jobs = match inner.store.pending(&id, EMBED_BATCH).await {
+        Ok(jobs) if jobs.is_empty() => return Embedded::Nothing,
+        Ok(jobs) => jobs,
+        Err(error) => {
+            warn!(%error, "could not read what waits for vectors");
+            return Embedded::Failed(Duration::from_secs(1));
+        }
+    };
+    match vectors_of(embedder, embedder.generation().chunk_bytes, &jobs).await {
+        Ok(vectors) => match inner.store.put_vectors(&id, vectors).await {
+            Ok(()) => Embedded::Some,
+            Err(error) => {
+                warn!(%error, "could not store vectors");
+                Embedded::Failed(Duration::from_secs(1))
+            }
+        },
+        Err(error) => {
+            warn!(%error, generation = id.0, "the embedder failed; memory is searched lexically meanwhile");
+            Embedded::Failed(Duration::from_secs(2))
+        }
+    }
+}
+
+/// Sees when another replica has switched to the next generation.
+pub(crate) async fn watch_generation(engine: Engine) {
+    let Some(embedders) = engine.inner.embedder.clone() else { return };
+    while !engine.is_draining() {
+        if let Err(error) = embedders.look(&engine.inner).await {
+            debug!(%error, "could not look for the active embedding generation");
+        }
+        sleep(&engine, duty::period(&engine)).await;
     }
 }
 

@@ -8,6 +8,7 @@ mod context;
 mod diary;
 mod driver;
 mod duty;
+mod embedders;
 mod engine;
 mod error;
 mod machine;
@@ -22,7 +23,7 @@ mod tail;
 
 pub use config::EngineConfig;
 pub use context::{ContextOf, PromptView, SegmentView};
-pub use engine::{Engine, EngineBuilder, IndexReport, Submit, Submitted};
+pub use engine::{Engine, EngineBuilder, GenerationReport, IndexReport, Submit, Submitted};
 pub use error::CoreError;
 pub use machine::{Next, RunMachine, StepFacts, ToCall};
 pub use memo::MemoCounter;

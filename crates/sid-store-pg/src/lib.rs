@@ -14,6 +14,7 @@ mod embedding;
 mod erase;
 mod error;
 mod events;
+mod generations;
 mod journal;
 mod maintenance;
 mod outbox;

@@ -19,6 +19,7 @@ const STEPS: &[&[&str]] = &[
     ],
     &[
         include_str!("../migrations/0002_duties.sql"),
+        include_str!("../migrations/0002_generations.sql"),
         // Last: it locks the event log, which nobody can read or write until the step is committed.
         include_str!("../migrations/0002_retention.sql"),
     ],

@@ -141,9 +141,8 @@ async fn a_migration_that_is_killed_leaves_schema_1_whole() {
         reading.execute("SELECT count(*) FROM sid.events").await.expect("read");
         let url = old.database.url(ADMIN);
         let migration = tokio::spawn(async move { PgStore::migrate(&url).await });
-        let kill =
-            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
-            AND query LIKE '%LOCK TABLE sid.events%' AND pid <> pg_backend_pid()";
+        let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+            WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event = 'relation'";
         while old.database.sql(kill) == "0" {
             assert!(!migration.is_finished(), "it waits for the reader");
             tokio::time::sleep(Duration::from_millis(20)).await;

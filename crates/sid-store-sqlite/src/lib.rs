@@ -15,6 +15,7 @@ mod erase;
 mod error;
 mod events;
 mod full_text;
+mod generations;
 mod journal;
 mod maintenance;
 mod messages;

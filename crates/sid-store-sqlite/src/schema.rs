@@ -10,7 +10,7 @@ use crate::codec::Columns;
 use crate::error::{Result, damaged};
 
 /// Each step leads to the version that is its place in this list, from 1. Steps that were released are never changed.
-const STEPS: &[&str] = &[include_str!("../migrations/0001_foundation.sql")];
+const STEPS: &[&str] = &[include_str!("../migrations/0001_foundation.sql"), include_str!("../migrations/0002_generations.sql")];
 
 /// `Sid1` in ASCII: tells this file from other programs' databases.
 const APPLICATION: i64 = 0x5369_6431;

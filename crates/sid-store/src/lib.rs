@@ -10,6 +10,7 @@
 //! | [`EventLog`] | what happened in a run, densely numbered, to replay and to follow |
 //! | [`RecallStore`], [`ArchivalStore`] | every message ever; passages written on purpose |
 //! | [`MemorySearch`], [`EmbeddingIndex`] | candidates with the scores of each channel; vectors per generation |
+//! | [`Generations`] | which embedding generation is searched |
 //! | [`BlockStore`], [`DiaryStore`] | core memory with versions and links; days, weeks and months |
 //! | [`Duties`], [`Maintenance`] | which worker does what is to be done once; dropping what is old |
 //! | [`Directory`], [`Eraser`] | tenants, people, teams, agents, conversations, keys; forgetting |
@@ -78,6 +79,7 @@ mod embedding;
 mod erase;
 mod error;
 mod events;
+mod generations;
 mod in_process;
 pub mod index;
 mod maintenance;
@@ -95,6 +97,7 @@ pub use embedding::{Chunk, EmbedJob, EmbeddingIndex, GenerationId, IndexStatus, 
 pub use erase::{EraseTarget, Eraser, Receipt};
 pub use error::StoreError;
 pub use events::EventLog;
+pub use generations::{Generation, Generations};
 pub use in_process::InProcess;
 pub use maintenance::Maintenance;
 pub use memory::{ArchivalStore, Order, RecallStore};

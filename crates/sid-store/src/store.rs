@@ -1,8 +1,8 @@
 //! The sum of the contracts.
 
 use crate::{
-    ArchivalStore, BlockStore, DiaryStore, Directory, Duties, EmbeddingIndex, Eraser, EventLog, Maintenance, MemorySearch, RecallStore,
-    StateStore,
+    ArchivalStore, BlockStore, DiaryStore, Directory, Duties, EmbeddingIndex, Eraser, EventLog, Generations, Maintenance, MemorySearch,
+    RecallStore, StateStore,
 };
 
 /// Everything that a server needs of one backend.
@@ -13,6 +13,7 @@ pub trait Store:
     + ArchivalStore
     + MemorySearch
     + EmbeddingIndex
+    + Generations
     + BlockStore
     + DiaryStore
     + Directory
@@ -29,6 +30,7 @@ impl<T> Store for T where
         + ArchivalStore
         + MemorySearch
         + EmbeddingIndex
+        + Generations
         + BlockStore
         + DiaryStore
         + Directory

@@ -14,7 +14,7 @@
 /// }
 ///
 /// sid_testkit::delegate_store!(Wrapped, inner: StateStore, EventLog, RecallStore, ArchivalStore, MemorySearch, EmbeddingIndex,
-///     BlockStore, DiaryStore, Directory, Eraser, Duties, Maintenance);
+///     BlockStore, DiaryStore, Directory, Eraser, Duties, Generations, Maintenance);
 ///
 /// let store: Arc<dyn Store> = Arc::new(Wrapped { inner: Arc::default() });
 /// # drop(store);
@@ -41,7 +41,7 @@
 /// }
 ///
 /// sid_testkit::delegate_store!(Counted, inner through count: StateStore, EventLog, RecallStore, ArchivalStore, MemorySearch,
-///     EmbeddingIndex, BlockStore, DiaryStore, Directory, Eraser, Duties, Maintenance);
+///     EmbeddingIndex, BlockStore, DiaryStore, Directory, Eraser, Duties, Generations, Maintenance);
 /// ```
 #[macro_export]
 macro_rules! delegate_store {
@@ -181,6 +181,14 @@ macro_rules! __delegate {
     (Eraser $type:ident $field:ident $via:tt) => {
         $crate::__delegate! { @impl Eraser $type $field $via {
             fn erase(scope: &Scope, target: EraseTarget) -> Receipt;
+        } }
+    };
+    (Generations $type:ident $field:ident $via:tt) => {
+        $crate::__delegate! { @impl Generations $type $field $via {
+            fn generations() -> Vec<Generation>;
+            fn activate(from: Option<&GenerationId>, to: &GenerationId) -> bool;
+            fn generation_status(generation: &GenerationId) -> IndexStatus;
+            fn drop_generation(generation: &GenerationId) -> bool;
         } }
     };
     (Maintenance $type:ident $field:ident $via:tt) => {

@@ -45,7 +45,7 @@ struct Planted {
     leases: Mutex<HashMap<ConversationId, Lease>>,
 }
 
-sid_testkit::delegate_store!(Planted, inner: BlockStore, DiaryStore, Directory, Duties, Maintenance);
+sid_testkit::delegate_store!(Planted, inner: BlockStore, DiaryStore, Directory, Duties, Generations, Maintenance);
 
 /// The scope of a tenant's application.
 fn whole(tenant: &Tenant) -> Scope {

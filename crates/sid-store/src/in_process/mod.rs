@@ -10,6 +10,7 @@ mod directory;
 mod duties;
 mod erase;
 mod events;
+mod generations;
 mod journal;
 mod maintenance;
 mod recall;

@@ -69,6 +69,13 @@ macro_rules! __each_store_check {
                 taking_at_once_gives_to_one,
                 duties_have_a_name,
             }
+            generations {
+                one_generation_is_active,
+                of_two_who_activate_one_does,
+                the_status_spans_tenants,
+                the_active_generation_is_not_dropped,
+                a_dropped_generation_is_made_anew,
+            }
             maintenance {
                 recent_things_stay,
                 old_events_go_and_the_end_is_known,

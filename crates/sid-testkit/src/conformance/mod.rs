@@ -14,6 +14,7 @@ pub mod durable;
 pub mod duties;
 pub mod erase;
 pub mod events;
+pub mod generations;
 pub mod idempotency;
 pub mod isolation;
 pub mod journal;
