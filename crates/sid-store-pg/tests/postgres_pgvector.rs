@@ -26,7 +26,7 @@ async fn it_finds_what_the_exact_scan_finds() {
     let from_one = PgConfig { vector_index_from: 0, ..config(&database) };
     let index = PgVectors::open(&from_one).await.expect("opens");
     let indexed = PgStore::open_with_test_clock(from_one, Arc::clone(&clock) as _).await.expect("opens");
-    quality::check(&open(&database, &clock).await, &indexed.with_vector_index(Arc::new(index))).await;
+    Box::pin(quality::check(&open(&database, &clock).await, &indexed.with_vector_index(Arc::new(index)))).await;
 }
 
 /// Beyond what is compared one by one the graph is walked, and still only one tenant's partition is found.

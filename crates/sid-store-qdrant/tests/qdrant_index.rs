@@ -25,7 +25,7 @@ async fn it_finds_what_the_exact_scan_finds() {
     let (collections, database) = (Collections::new(), postgres::database().await);
     let clock = Arc::new(ManualClock::new(postgres::now()));
     let indexed = common::open(&database, &clock, Arc::new(collections.index())).await;
-    quality::check(&postgres::open(&database, &clock).await, &indexed).await;
+    Box::pin(quality::check(&postgres::open(&database, &clock).await, &indexed)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
