@@ -138,7 +138,7 @@ impl VectorIndex for QdrantIndex {
             Ok(Err(error)) if code(&error) == Some(ALREADY_EXISTS) || error.to_string().contains("already exists") => {
                 let found = self.dimensions(generation).await?.unwrap_or(dimensions);
                 if found != dimensions {
-                    return Err(StoreError::Setup(format!(
+                    return Err(StoreError::Invalid(format!(
                         "collection `{collection}` has {found} dimensions, the vectors of `{}` have {dimensions}: use another prefix, or drop it",
                         generation.0
                     )));

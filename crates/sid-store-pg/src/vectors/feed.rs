@@ -49,7 +49,7 @@ pub(super) async fn generations(store: &PgStore) -> Result<Vec<Live>> {
 pub(super) async fn ensure(store: &PgStore, index: &dyn VectorIndex, live: &Live) -> Result<()> {
     match index.dimensions(&live.name).await? {
         Some(found) if found == live.dimensions => Ok(()),
-        Some(found) => Err(StoreError::Invalid(format!(
+        Some(found) => Err(StoreError::Setup(format!(
             "the vector index has `{}` with {found} dimensions, the database with {}: was another database fed into it? Use another collection prefix, or drop it there",
             live.name.0, live.dimensions
         ))
