@@ -20,6 +20,7 @@ const STEPS: &[&[&str]] = &[
     &[
         include_str!("../migrations/0002_tuning.sql"),
         include_str!("../migrations/0002_vectors.sql"),
+        include_str!("../migrations/0002_search.sql"),
         // Last: its trigger keeps writers of steps out until the transaction ends.
         include_str!("../migrations/0002_limits.sql"),
     ],
