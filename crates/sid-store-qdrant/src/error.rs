@@ -36,7 +36,8 @@ pub(crate) fn from_qdrant(error: QdrantError) -> StoreError {
         (Some(PERMISSION_DENIED | UNAUTHENTICATED), _) => {
             StoreError::Setup(format!("Qdrant refused the API key ({}): check it", message(&error)))
         }
-        (Some(INVALID_ARGUMENT | FAILED_PRECONDITION | UNIMPLEMENTED), _) => {
+        (Some(INVALID_ARGUMENT), _) => StoreError::Invalid(format!("Qdrant refused the request: {}", message(&error))),
+        (Some(FAILED_PRECONDITION | UNIMPLEMENTED), _) => {
             StoreError::Setup(format!("Qdrant refused the request ({}): Sid needs Qdrant 1.16 or newer", message(&error)))
         }
         (_, QdrantError::InvalidUri(_)) => not_an_address(&error),

@@ -25,7 +25,14 @@ use crate::words;
 impl Eraser for PgStore {
     async fn erase(&self, scope: &Scope, target: EraseTarget) -> Result<Receipt, StoreError> {
         let mut tx = self.begin_long(scope.tenant()).await?;
-        let mut work = Work { store: self, viewer: self.viewer(scope), receipt: Receipt::default(), gone: Vec::new(), dropped: Vec::new() };
+        let mut work = Work {
+            store: self,
+            viewer: self.viewer(scope),
+            receipt: Receipt::default(),
+            gone: Vec::new(),
+            dropped: Vec::new(),
+            conversations: Vec::new(),
+        };
         let outcome = async {
             work.erase(&mut tx, target).await?;
             vectors::written(&mut tx).await
@@ -40,6 +47,10 @@ impl Eraser for PgStore {
         for part in &work.dropped {
             self.partitions().forget(*part);
         }
+        for conversation in &work.conversations {
+            self.known().forget(*conversation);
+            self.queues().forget(*conversation);
+        }
         Ok(work.receipt)
     }
 }
@@ -52,6 +63,8 @@ struct Work<'s> {
     gone: Vec<RunId>,
     /// Partitions that are no more.
     dropped: Vec<i64>,
+    /// Conversations that are no more.
+    conversations: Vec<ConversationId>,
 }
 
 impl Work<'_> {
@@ -136,6 +149,7 @@ impl Work<'_> {
         traces::forget_pair(tx, conv).await?;
         traces::forget_named(tx, &passages).await?;
         self.erase_runs(tx, conv).await?;
+        self.conversations.push(conv.id);
         self.erase_messages(tx, conv).await?;
         for sql in [
             "DELETE FROM sid.conversation_heads WHERE tenant = $1 AND conv = $2",
