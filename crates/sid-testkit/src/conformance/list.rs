@@ -237,7 +237,7 @@ macro_rules! __store_check_tests {
             $(
                 #[test]
                 fn $check() {
-                    $crate::conformance::run($open, $crate::conformance::$subject::$check);
+                    $crate::conformance::run($open, $crate::conformance::named(stringify!($subject), stringify!($check)));
                 }
             )*
         }

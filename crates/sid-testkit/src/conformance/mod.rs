@@ -97,6 +97,18 @@ where
     });
 }
 
+/// The check of this name. The macro names checks in place of calling them: so they are compiled here, once, and not again into the tests of
+/// each store.
+///
+/// # Panics
+/// When there is none.
+#[doc(hidden)]
+#[must_use]
+pub fn named(subject: &str, name: &str) -> fn(World) -> Pin<Box<dyn Future<Output = ()>>> {
+    let found = checks().into_iter().find(|(s, n, _)| (*s, *n) == (subject, name));
+    found.unwrap_or_else(|| panic!("there is no check {subject}::{name}")).2
+}
+
 /// Every check by name, as the macro sees them.
 #[must_use]
 pub fn checks() -> Vec<NamedCheck> {
