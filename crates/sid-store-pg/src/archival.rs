@@ -48,6 +48,24 @@ impl ArchivalStore for PgStore {
         tx.finish(outcome).await
     }
 
+    async fn insert(&self, scope: &Scope, passage: NewPassage) -> Result<Passage, StoreError> {
+        let mut tx = self.begin(scope.tenant()).await?;
+        let (viewer, id) = (self.viewer(scope), passage.id);
+        let taken = || Fault::from(StoreError::Exists { what: "passage", name: id.to_string() });
+        let outcome = async {
+            self.check_tenant(&mut tx, scope.tenant(), "owner").await?;
+            match known(&mut tx, id).await? {
+                None => put(self, &mut tx, &viewer, passage).await,
+                Some(known) if !viewer.writes(&mut tx, known.owner).await? => Err(missing("owner").into()),
+                Some(_) => Err(taken()),
+            }
+        }
+        .await;
+        // Another may have stored it after this look: the unique row decides.
+        let outcome = outcome.map_err(|fault| if fault.broken_rule() == Some("passages_pkey") { taken() } else { fault });
+        tx.finish(outcome).await
+    }
+
     async fn list(&self, scope: &Scope, owner: Owner, page: PageRequest) -> Result<Page<Passage>, StoreError> {
         let mut tx = self.read(scope.tenant()).await?;
         if !self.viewer(scope).sees(&mut tx, owner).await? {

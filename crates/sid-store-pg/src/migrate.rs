@@ -212,7 +212,10 @@ async fn beside_traffic(conn: &mut PgConnection, name: &str, table: &str, on: &s
     match found.map(|row| row.try_get(0)).transpose()? {
         Some(true) => return Ok(()),
         // Somebody was interrupted while building it: nothing reads it, and every write pays for it.
-        Some(false) => drop(sqlx::raw_sql(AssertSqlSafe(format!("DROP INDEX CONCURRENTLY sid.{name}"))).execute(&mut *conn).await?),
+        Some(false) => {
+            let drop = format!("DROP INDEX CONCURRENTLY sid.{name}");
+            sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut *conn).await?;
+        }
         None => {}
     }
     let build = format!("CREATE INDEX CONCURRENTLY {name} ON sid.{table} {on}");
