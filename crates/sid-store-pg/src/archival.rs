@@ -55,7 +55,8 @@ impl ArchivalStore for PgStore {
         let outcome = async {
             self.check_tenant(&mut tx, scope.tenant(), "owner").await?;
             match known(&mut tx, id).await? {
-                None => put(self, &mut tx, &viewer, passage).await,
+                // No second look: it might find what another has just stored, and replace it.
+                None => place(self, &mut tx, &viewer, passage, None).await,
                 Some(known) if !viewer.writes(&mut tx, known.owner).await? => Err(missing("owner").into()),
                 Some(_) => Err(taken()),
             }
@@ -167,6 +168,11 @@ pub(crate) async fn note(store: &PgStore, tx: &mut Tx, topic: &'static str, part
 /// Stores one passage, in place of the one with its id.
 pub(crate) async fn put(store: &PgStore, tx: &mut Tx, viewer: &Viewer, new: NewPassage) -> Result<Passage> {
     let replaced = known(tx, new.id).await?;
+    place(store, tx, viewer, new, replaced).await
+}
+
+/// Stores one passage in place of another, or of none; fails by the unique rule of ids if there is one all the same.
+async fn place(store: &PgStore, tx: &mut Tx, viewer: &Viewer, new: NewPassage, replaced: Option<Known>) -> Result<Passage> {
     let mut may = viewer.writes(tx, new.owner).await?;
     if let Some(known) = &replaced {
         may = may && viewer.writes(tx, known.owner).await?;
