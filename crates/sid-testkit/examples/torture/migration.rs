@@ -252,7 +252,7 @@ impl Long {
         let mut psql = cluster.program("psql");
         psql.args(["-X", "-q", "-t", "-U", ADMIN, "-d", DATABASE]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = psql.spawn()?;
-        write!(child.stdin.as_mut().context("piped")?, "BEGIN; {sql};\n")?;
+        writeln!(child.stdin.as_mut().context("piped")?, "BEGIN; {sql};")?;
         // An answer: it has its snapshot, and its locks.
         std::io::Read::read_exact(child.stdout.as_mut().context("piped")?, &mut [0])?;
         Ok(Self(child))
