@@ -107,6 +107,34 @@ class Requests(Case):
         make = lambda: inside.post("/users", {"handle": "zoe"}, headers={"idempotency-key": "k3"})
         self.assertEqual(make()["id"], make()["id"])
 
+    def test_passages_with_one_key_at_once(self):
+        """Without a time of their own: who comes second is told the moment of the first."""
+        inside = self.tenant()
+        for round in range(5):
+            answers, barrier = [], threading.Barrier(8)
+
+            def make(text):
+                barrier.wait()
+                body = {"owner": {"type": "tenant"}, "text": text}
+                try:
+                    answers.append(inside.post("/passages", body, headers={"idempotency-key": f"passage {round}"}))
+                except ApiError as e:
+                    answers.append(e.status)
+
+            # Two bodies under one key: one of them is stored, and whoever brings the other is refused.
+            threads = [threading.Thread(target=make, args=(f"{'dill' if i < 6 else 'salt'} {round}",)) for i in range(8)]
+            for t in threads:
+                t.start()
+            for t in threads:
+                t.join(60)
+            made = [a for a in answers if isinstance(a, dict)]
+            self.assertTrue(made)
+            self.assertTrue(all(a == made[0] for a in made), made)
+            kinds = 6 if made[0]["text"].startswith("dill") else 2
+            self.assertEqual((len(made), [a for a in answers if a not in made]), (kinds, [422] * (8 - kinds)))
+            stored = [p for p in inside.all("/passages", owner_type="tenant") if p["text"].endswith(f" {round}")]
+            self.assertEqual([p["id"] for p in stored], [made[0]["id"]])
+
     def test_sixty_four_senders_at_once(self):
         inside = self.tenant()
         conversation = self.talk(inside)

@@ -48,6 +48,25 @@ impl ArchivalStore for PgStore {
         tx.finish(outcome).await
     }
 
+    async fn insert(&self, scope: &Scope, passage: NewPassage) -> Result<Passage, StoreError> {
+        let mut tx = self.begin(scope.tenant()).await?;
+        let (viewer, id) = (self.viewer(scope), passage.id);
+        let taken = || Fault::from(StoreError::Exists { what: "passage", name: id.to_string() });
+        let outcome = async {
+            self.check_tenant(&mut tx, scope.tenant(), "owner").await?;
+            match known(&mut tx, id).await? {
+                // No second look: it might find what another has just stored, and replace it.
+                None => place(self, &mut tx, &viewer, passage, None).await,
+                Some(known) if !viewer.writes(&mut tx, known.owner).await? => Err(missing("owner").into()),
+                Some(_) => Err(taken()),
+            }
+        }
+        .await;
+        // Another may have stored it after this look: the unique row decides.
+        let outcome = outcome.map_err(|fault| if fault.broken_rule() == Some("passages_pkey") { taken() } else { fault });
+        tx.finish(outcome).await
+    }
+
     async fn list(&self, scope: &Scope, owner: Owner, page: PageRequest) -> Result<Page<Passage>, StoreError> {
         let mut tx = self.read(scope.tenant()).await?;
         if !self.viewer(scope).sees(&mut tx, owner).await? {
@@ -149,6 +168,11 @@ pub(crate) async fn note(store: &PgStore, tx: &mut Tx, topic: &'static str, part
 /// Stores one passage, in place of the one with its id.
 pub(crate) async fn put(store: &PgStore, tx: &mut Tx, viewer: &Viewer, new: NewPassage) -> Result<Passage> {
     let replaced = known(tx, new.id).await?;
+    place(store, tx, viewer, new, replaced).await
+}
+
+/// Stores one passage in place of another, or of none; fails by the unique rule of ids if there is one all the same.
+async fn place(store: &PgStore, tx: &mut Tx, viewer: &Viewer, new: NewPassage, replaced: Option<Known>) -> Result<Passage> {
     let mut may = viewer.writes(tx, new.owner).await?;
     if let Some(known) = &replaced {
         may = may && viewer.writes(tx, known.owner).await?;

@@ -15,6 +15,7 @@ use crate::config::PgConfig;
 use crate::error::{Result, missing, unavailable};
 use crate::events::Watchers;
 use crate::known::KnownConversations;
+use crate::migrate;
 use crate::partitions::Partitions;
 use crate::queues::Queues;
 use crate::recent::RecentMessages;
@@ -66,11 +67,21 @@ impl PgStore {
     }
 
     /// Prepares a database, or brings it to the schema of this version: to be run by its owner, on a direct connection, before the new
-    /// servers start. Running it again changes nothing. Answers the schema's version.
+    /// servers start. Running it again changes nothing; who was interrupted runs it again. Older servers go on meanwhile: it holds no lock
+    /// that they wait for longer than a moment. Answers the schema's version, which is a newer one if a newer program has been here and
+    /// has said that this one can live with it.
     ///
-    /// Errors: `Setup` (a wrong URL, a newer schema, too few rights), `Unavailable`.
+    /// Errors: `Setup` (a wrong URL, a newer schema, too few rights), `Unavailable` (also: a transaction of ten minutes was in the way).
     pub async fn migrate(admin_url: &str) -> Result<u32, StoreError> {
-        schema::migrate(options(admin_url)?).await
+        migrate::migrate(options(admin_url)?, schema::STEPS).await
+    }
+
+    /// [`migrate`](Self::migrate) to a schema with these steps after this version's: how tests bring in one that no release has yet.
+    ///
+    /// Errors: as `migrate`.
+    #[cfg(feature = "next-schema")]
+    pub async fn migrate_with(admin_url: &str, next: &[crate::Step]) -> Result<u32, StoreError> {
+        migrate::migrate(options(admin_url)?, &[schema::STEPS, next].concat()).await
     }
 
     /// Lets the user of `server_url` work as a server: makes it a member of `sid_app`. To be run by the owner, after
@@ -78,7 +89,7 @@ impl PgStore {
     ///
     /// Errors: `Setup` (a wrong URL, no such user, too few rights), `Unavailable`.
     pub async fn admit(admin_url: &str, server_url: &str) -> Result<(), StoreError> {
-        schema::admit(options(admin_url)?, options(server_url)?.get_username()).await
+        migrate::admit(options(admin_url)?, options(server_url)?.get_username()).await
     }
 
     async fn with(config: PgConfig, clock: Option<Arc<dyn Clock>>) -> Result<Self, StoreError> {

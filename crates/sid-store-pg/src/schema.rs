@@ -1,46 +1,41 @@
-//! The schema: embedded migrations, run on purpose and counted in a table.
+//! The schema: its steps, and whether this program can work with what it finds.
 
 use std::time::Duration;
 
-use sid_store::{StoreError, crash_point};
+use sid_store::StoreError;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 
 use crate::error::{Fault, Result, code, unavailable};
+use crate::migrate::Step;
 
-/// Each step leads to the version that is its place in this list, from 1. Steps that were released are never changed.
-const STEPS: &[&[&str]] = &[
-    &[
+/// Steps that were released are never changed.
+pub(crate) const STEPS: &[Step] = &[
+    Step::once(&[
         include_str!("../migrations/0001_tables.sql"),
         include_str!("../migrations/0001_security.sql"),
         include_str!("../migrations/0001_journal.sql"),
         include_str!("../migrations/0001_records.sql"),
         include_str!("../migrations/0001_engine.sql"),
-    ],
-    &[
+    ]),
+    Step::once(&[
+        include_str!("../migrations/0002_versions.sql"),
         include_str!("../migrations/0002_tuning.sql"),
         include_str!("../migrations/0002_vectors.sql"),
         include_str!("../migrations/0002_search.sql"),
         // Last: its trigger keeps writers of steps out until the transaction ends.
         include_str!("../migrations/0002_limits.sql"),
-    ],
+    ]),
 ];
 
 /// The oldest server that `hash partitioning`, `xid8` and row-level security are known to work with as they are used here.
 const OLDEST_SERVER: i32 = 150_000;
 
-/// How long a migration waits for its connection.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// What migrations hold while they run, so that two never do at once: `Sid pg` in ASCII.
-const LOCK: i64 = 0x5369_6420_7067;
-
-/// Asks the catalogue's tables, not its caches: those may be as old as the transaction, which has waited for another migration.
 const IS_THERE: &str = "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = 'sid' AND c.relname = 'schema_version')";
 
 /// The schema's version; 0 = there is none.
-async fn version(conn: &mut PgConnection) -> Result<u32> {
+pub(crate) async fn version(conn: &mut PgConnection) -> Result<u32> {
     let row = sqlx::raw_sql(IS_THERE).fetch_one(&mut *conn).await?;
     if !row.try_get::<bool, _>(0)? {
         return Ok(0);
@@ -49,98 +44,11 @@ async fn version(conn: &mut PgConnection) -> Result<u32> {
     Ok(u32::try_from(row.try_get::<i32, _>(0)?).unwrap_or_default())
 }
 
-/// Brings a database to the version that this program knows; answers it.
-pub(crate) async fn migrate(options: PgConnectOptions) -> Result<u32, StoreError> {
-    let mut conn = connect(options, PATIENCE).await?;
-    let known = STEPS.len() as u32;
-    let outcome = async {
-        let found = version(&mut conn).await?;
-        if found > known {
-            return Err(newer(found, known).into());
-        }
-        for (i, step) in STEPS.iter().enumerate() {
-            // One transaction each: a step that fails leaves nothing behind. The lock goes with it.
-            let mut tx = conn.begin().await?;
-            sqlx::raw_sql(AssertSqlSafe(format!("SELECT pg_advisory_xact_lock({LOCK}); SET LOCAL lock_timeout = '2s'")))
-                .execute(&mut *tx)
-                .await?;
-            if version(&mut tx).await? > i as u32 {
-                continue;
-            }
-            crash_point!("pg.migrate.before");
-            for sql in *step {
-                sqlx::raw_sql(*sql).execute(&mut *tx).await?;
-            }
-            let note = format!("INSERT INTO sid.schema_version (version) VALUES ({})", i + 1);
-            sqlx::raw_sql(AssertSqlSafe(note)).execute(&mut *tx).await?;
-            crash_point!("pg.migrate.inside");
-            tx.commit().await?;
-            crash_point!("pg.migrate.after");
-        }
-        pgvector(&mut conn).await?;
-        Ok(known)
-    }
-    .await
-    .map_err(|fault: Fault| match fault {
-        Fault::Sql(error) if code(&error).as_deref() == Some("42501") => StoreError::Setup(format!(
-            "the role may not prepare the database ({error}): migrate as its owner, who may also make roles (CREATEROLE)"
-        )),
-        other => other.into(),
-    });
-    // The answer is known; how the connection ends changes nothing.
-    let _ = conn.close().await;
-    outcome
-}
-
-/// The vector index inside the database, if the server has pgvector and this role may create the extension, or it is there. Else nothing: who
-/// asks for that index is told when it is opened.
-async fn pgvector(conn: &mut PgConnection) -> Result<()> {
-    const SCHEMA: &str =
-        "SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'";
-    if sqlx::raw_sql(SCHEMA).fetch_optional(&mut *conn).await?.is_none()
-        && let Err(error) = sqlx::raw_sql("CREATE EXTENSION IF NOT EXISTS vector").execute(&mut *conn).await
-    {
-        if error.as_database_error().is_none() {
-            return Err(error.into());
-        }
-        tracing::info!(%error, "the database goes without pgvector");
-        return Ok(());
-    }
-    let mut tx = conn.begin().await?;
-    sqlx::raw_sql(AssertSqlSafe(format!("SELECT pg_advisory_xact_lock({LOCK}); SET LOCAL lock_timeout = '2s'"))).execute(&mut *tx).await?;
-    let schema: String = sqlx::raw_sql(SCHEMA).fetch_one(&mut *tx).await?.try_get(0)?;
-    let is_there = "SELECT to_regclass('sid_vectors.points') IS NOT NULL";
-    if !sqlx::raw_sql(is_there).fetch_one(&mut *tx).await?.try_get::<bool, _>(0)? {
-        let sql = include_str!("../migrations/pgvector.sql").replace('@', &schema);
-        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *tx).await?;
-    }
-    tx.commit().await?;
-    Ok(())
-}
-
-/// Makes a role a member of `sid_app`.
-pub(crate) async fn admit(options: PgConnectOptions, role: &str) -> Result<(), StoreError> {
-    let mut conn = connect(options, PATIENCE).await?;
-    let outcome = async {
-        let row = sqlx::query("SELECT count(*) FILTER (WHERE pg_has_role(r.oid, 'sid_app', 'MEMBER')), count(*), quote_ident($1) FROM pg_roles r WHERE r.rolname = $1")
-            .persistent(false)
-            .bind(role)
-            .fetch_one(&mut conn)
-            .await?;
-        let (admitted, there, name): (i64, i64, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        if there == 0 {
-            let make = format!("CREATE ROLE {name} LOGIN PASSWORD '...'");
-            return Err(StoreError::Setup(format!("the server's user {name} is not there: {make}, then migrate again")).into());
-        }
-        if admitted == 0 {
-            sqlx::raw_sql(AssertSqlSafe(format!("GRANT sid_app TO {name}"))).execute(&mut conn).await?;
-        }
-        Ok(())
-    }
-    .await
-    .map_err(|fault: Fault| fault.into());
-    let _ = conn.close().await;
-    outcome
+/// The oldest program, told by the schema that it was made for, that can live with every step after `known`; 0 = there is none.
+pub(crate) async fn oldest_program(conn: &mut PgConnection, known: u32) -> Result<u32> {
+    let sql = format!("SELECT coalesce(max(coalesce(compatible_from, version)), 0) FROM sid.schema_version WHERE version > {known}");
+    let row = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(conn).await?;
+    Ok(u32::try_from(row.try_get::<i32, _>(0)?).unwrap_or_default())
 }
 
 /// Looks whether this program can work with the database, as this role. On a connection of its own, because a pool would try a server that
@@ -152,7 +60,7 @@ pub(crate) async fn check(options: PgConnectOptions, patience: Duration) -> Resu
     outcome
 }
 
-async fn connect(options: PgConnectOptions, patience: Duration) -> Result<PgConnection, StoreError> {
+pub(crate) async fn connect(options: PgConnectOptions, patience: Duration) -> Result<PgConnection, StoreError> {
     let place = format!("{}:{}", options.get_host(), options.get_port());
     match tokio::time::timeout(patience, options.connect()).await {
         Ok(Ok(conn)) => Ok(conn),
@@ -171,7 +79,7 @@ async fn check_on(conn: &mut PgConnection) -> Result<(), StoreError> {
     if found == 0 {
         return Err(StoreError::Setup("the database has no schema of Sid's: run `sid-server migrate` on it first".into()));
     }
-    if found > known {
+    if found > known && oldest_program(conn, known).await? > known {
         return Err(newer(found, known));
     }
     if found < known {
@@ -215,7 +123,7 @@ fn not_a_member() -> StoreError {
     StoreError::Setup("the role may not use Sid's tables: GRANT sid_app TO it".into())
 }
 
-fn newer(found: u32, known: u32) -> StoreError {
+pub(crate) fn newer(found: u32, known: u32) -> StoreError {
     StoreError::Setup(format!(
         "the database was written by a newer Sid (schema {found}, this one knows {known}): upgrade Sid, or restore a backup that was made before"
     ))

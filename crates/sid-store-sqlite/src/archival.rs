@@ -52,6 +52,25 @@ impl ArchivalStore for SqliteStore {
         .await
     }
 
+    async fn insert(&self, scope: &Scope, passage: NewPassage) -> Result<Passage, StoreError> {
+        let viewer = self.viewer(scope).await?;
+        if viewer.tenant < 0 {
+            return Err(missing("owner"));
+        }
+        // Writers come one after the other: what this look does not find, nobody else stores before this one.
+        self.write(move |tx| {
+            async move {
+                match known(tx, viewer.tenant, passage.id).await? {
+                    None => put(tx, &viewer, passage).await,
+                    Some(known) if !viewer.writes(&mut tx.conn, known.owner).await? => Err(missing("owner").into()),
+                    Some(known) => Err(StoreError::Exists { what: "passage", name: known.id.to_string() }.into()),
+                }
+            }
+            .boxed()
+        })
+        .await
+    }
+
     async fn list(&self, scope: &Scope, owner: Owner, page: PageRequest) -> Result<Page<Passage>, StoreError> {
         let viewer = self.viewer(scope).await?;
         let mut conn = self.reader().await?;

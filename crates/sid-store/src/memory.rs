@@ -52,6 +52,11 @@ pub trait ArchivalStore: Send + Sync {
     /// it is in; a turn its conversation's owner (`Pair`, or `Agent` where the agent is alone), and nothing else. Anything else is `NotFound`, as if the owner did not exist.
     async fn upsert(&self, scope: &Scope, passages: Vec<NewPassage>) -> Result<Vec<Passage>, StoreError>;
 
+    /// Stores a passage; of several with the same id, at any time and in any process, one is stored. Who may: as for `upsert`.
+    ///
+    /// Errors: `Exists` when one with its id is there.
+    async fn insert(&self, scope: &Scope, passage: NewPassage) -> Result<Passage, StoreError>;
+
     /// Passages of one owner, newest first.
     async fn list(&self, scope: &Scope, owner: Owner, page: PageRequest) -> Result<Page<Passage>, StoreError>;
 

@@ -104,6 +104,7 @@ macro_rules! __delegate {
     (ArchivalStore $type:ident $field:ident $via:tt) => {
         $crate::__delegate! { @impl ArchivalStore $type $field $via {
             fn upsert(scope: &Scope, passages: Vec<NewPassage>) -> Vec<Passage>;
+            fn insert(scope: &Scope, passage: NewPassage) -> Passage;
             fn list(scope: &Scope, owner: Owner, page: PageRequest) -> Page<Passage>;
             fn passage(scope: &Scope, passage: PassageId) -> Passage;
             fn delete(scope: &Scope, passages: &[PassageId]) -> u64;

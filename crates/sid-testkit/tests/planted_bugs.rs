@@ -29,6 +29,7 @@ enum Bug {
     ForgetsIdempotencyKeys,
     AcceptsWithoutAQueue,
     PagesIncludeTheirStart,
+    InsertsOverWhatIsThere,
     DeletesNothing,
     ErasesHalf,
     MixesGenerations,
@@ -248,6 +249,15 @@ impl ArchivalStore for Planted {
         self.inner.upsert(scope, passages).await
     }
 
+    async fn insert(&self, scope: &Scope, passage: NewPassage) -> Result<Passage, StoreError> {
+        match self.inner.insert(scope, passage.clone()).await {
+            Err(StoreError::Exists { .. }) if self.bug == Bug::InsertsOverWhatIsThere => {
+                self.inner.upsert(scope, vec![passage]).await.map(|mut stored| stored.remove(0))
+            }
+            done => done,
+        }
+    }
+
     async fn list(&self, scope: &Scope, owner: Owner, page: PageRequest) -> Result<Page<Passage>, StoreError> {
         self.inner.list(scope, owner, page).await
     }
@@ -396,6 +406,11 @@ fn a_store_whose_pages_include_their_start() {
 #[test]
 fn a_store_that_deletes_nothing() {
     found_by(Bug::DeletesNothing, &["deleted_passages_are_gone", "deleted_vectors_are_not_compared"]);
+}
+
+#[test]
+fn a_store_that_inserts_over_what_is_there() {
+    found_by(Bug::InsertsOverWhatIsThere, &["inserting_at_once_stores_one"]);
 }
 
 #[test]

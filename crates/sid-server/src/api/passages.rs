@@ -84,19 +84,14 @@ async fn create_passage(
         check_name("tags", tag, 100)?;
     }
     let owner = owner.resolve(&Names::new(app.store(), &scope)).await?;
-    let derived = idempotency::derived_id(&headers, &caller, "passage")?.map(PassageId::from_uuid);
-    let id = derived.unwrap_or_else(PassageId::new);
-    if derived.is_some() {
-        let is_same = |p: &Passage| p.owner == owner && p.text == text && p.tags == tags;
-        if let Some(known) = idempotency::replayed(app.store().passage(&scope, id).await, is_same)? {
-            return Ok((StatusCode::CREATED, axum::Json(known.into())));
-        }
-    }
+    let derived = idempotency::derived_id(&headers, &caller, "passage")?;
+    let id = derived.map_or_else(PassageId::new, PassageId::from_uuid);
+    let is_same = |p: &Passage| p.owner == owner && p.text == text && p.tags == tags;
     let provenance = Provenance { user: caller.user(), channel: "api".into(), ..Provenance::default() };
+    let (text, tags) = (text.clone(), tags.clone());
     let new = NewPassage { id, owner, text, tags, at: at.unwrap_or_else(|| app.now()), provenance };
-    let stored = app.store().upsert(&scope, vec![new]).await?;
+    let passage = idempotency::once(derived, || app.store().passage(&scope, id), is_same, app.store().insert(&scope, new)).await?;
     app.engine().memory_changed();
-    let passage = stored.into_iter().next().ok_or_else(|| ApiError::not_found("passage"))?;
     Ok((StatusCode::CREATED, axum::Json(passage.into())))
 }
 

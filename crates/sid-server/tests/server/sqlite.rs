@@ -88,6 +88,7 @@ async fn the_same_key_at_the_same_time_makes_one() {
             ("/api/v1/teams", json!({"name": format!("team{round}")})),
             ("/api/v1/agents", json!({"name": format!("agent{round}")})),
             ("/api/v1/blocks", json!({"owner": {"type": "tenant"}, "label": format!("block{round}")})),
+            ("/api/v1/passages", json!({"owner": {"type": "tenant"}, "text": format!("passage{round}")})),
         ] {
             let copies = (0..8).map(|_| {
                 let (client, body) = (operator.with("idempotency-key", &format!("{path} {round}")), body.clone());

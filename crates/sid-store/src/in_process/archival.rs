@@ -20,6 +20,17 @@ impl ArchivalStore for InProcess {
         })
     }
 
+    async fn insert(&self, scope: &Scope, passage: NewPassage) -> Result<Passage, StoreError> {
+        self.write(|state, now| {
+            let room = state.room_mut(scope, "owner")?;
+            room.check_passage(scope, &passage)?;
+            if room.passages.contains_key(&passage.id) {
+                return Err(StoreError::Exists { what: "passage", name: passage.id.to_string() });
+            }
+            Ok(room.put_passage(passage, now))
+        })
+    }
+
     async fn list(&self, scope: &Scope, owner: Owner, page: PageRequest) -> Result<Page<Passage>, StoreError> {
         let state = self.read();
         let room = state.room(scope, "owner")?;

@@ -12,6 +12,7 @@ mod crash;
 mod database;
 mod failover;
 mod kill;
+mod migration;
 mod one_conversation;
 mod options;
 mod overload;
@@ -110,6 +111,12 @@ const TORTURES: &[Torture] = &[
         run: |context, sheet| Box::pin(rolling::run(context, sheet)),
     },
     Torture {
+        name: "migration",
+        about: "a next release's migration under load, killed and held up by long transactions, this release's servers beside it: no request fails",
+        stores: &[Postgres],
+        run: |context, sheet| Box::pin(migration::run(context, sheet)),
+    },
+    Torture {
         name: "repeats",
         about: "every request that makes something is sent five times at once, and three answers in ten are lost: one effect",
         stores: &[Postgres],
@@ -161,7 +168,11 @@ const TORTURES: &[Torture] = &[
 
 #[tokio::main(flavor = "multi_thread")]
 async fn main() -> ExitCode {
-    let options = match Options::read(std::env::args().skip(1)) {
+    let mut arguments = std::env::args().skip(1).peekable();
+    if arguments.next_if_eq(migration::NEXT_RELEASE).is_some() {
+        return migration::as_next_release(arguments).await;
+    }
+    let options = match Options::read(arguments) {
         Ok(options) => options,
         Err(problem) => {
             eprintln!("{problem}");

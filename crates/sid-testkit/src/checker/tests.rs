@@ -80,6 +80,30 @@ fn events(dump: &mut Dump, run: usize) -> &mut Vec<Event> {
     conversation(dump).runs[run].events.as_mut().expect("a sound dump has events")
 }
 
+type Break = fn(&mut Dump);
+
+/// The shortest way to break each invariant.
+const ONE_OF_EACH: [(Invariant, Break); 9] = [
+    (Invariant::I1, |d| d.ledger[0].text = "said, acknowledged, and not there".into()),
+    (Invariant::I2, |d| conversation(d).runs[1].stimulus.insert(0, "msg_9".into())),
+    (Invariant::I3, |d| conversation(d).runs[0].status = "queued".into()),
+    (Invariant::I4, |d| d.writes.push(Write { conversation: "conv_1".into(), epoch: 1 })),
+    (Invariant::I5, |d| conversation(d).runs[0].usage.prompt_tokens += 1),
+    (Invariant::I6, |d| d.indexes[0].pending = 1),
+    (Invariant::I7, |d| drop(d.streams[0].events.remove(0))),
+    (Invariant::I8, |d| d.answers[0].text = "the secret of umbrella".into()),
+    (Invariant::I9, |d| d.effects[0].times = 2),
+];
+
+/// A new invariant needs its line above: a rule that never failed is no evidence.
+#[test]
+fn each_invariant_has_been_seen_to_fail() {
+    assert_eq!(ONE_OF_EACH.map(|(invariant, _)| invariant), Invariant::ALL);
+    for (invariant, how) in ONE_OF_EACH {
+        breaks(invariant, how);
+    }
+}
+
 #[test]
 fn a_sound_dump_passes() {
     assert_eq!(check(&sound()), []);
@@ -166,6 +190,11 @@ fn i2_turns_interleaved() {
 #[test]
 fn i2_the_stimulus_is_not_first() {
     breaks(Invariant::I2, |d| conversation(d).runs[1].stimulus = vec!["msg_9".into()].into_iter().chain(["msg_5".into()]).collect());
+}
+
+#[test]
+fn i2_a_message_of_no_run() {
+    breaks(Invariant::I2, |d| drop(conversation(d).runs.remove(1)));
 }
 
 #[test]

@@ -40,6 +40,26 @@ pub async fn storing_again_replaces(w: World) {
     assert_eq!(w.find(&w.ours.as_user(&w.ours.ann), "shop").await.len(), 1);
 }
 
+/// Of several with one id, one is stored, and stays as it is; the others are told.
+pub async fn inserting_at_once_stores_one(w: World) {
+    let id = PassageId::new();
+    let each = (0..8).map(|n| {
+        let new = NewPassage { id, ..w.passage(w.ours.pair(), &format!("pickles of jar {n}")) };
+        w.store.insert(&w.ours.scope, new)
+    });
+    let (stored, refused): (Vec<_>, Vec<_>) = futures::future::join_all(each).await.into_iter().partition(Result::is_ok);
+    assert_eq!((stored.len(), refused.len()), (1, 7), "{refused:?}");
+    for refusal in refused {
+        assert_error!(refusal, StoreError::Exists { .. });
+    }
+    let stored = stored.into_iter().next().and_then(Result::ok).expect("one is stored");
+    assert_eq!(w.store.passage(&w.ours.scope, id).await.expect("there"), stored);
+    assert_eq!(w.find(&w.ours.scope, "pickles").await, [stored.text.as_str()]);
+    // Who may not write it is not told that it is there.
+    let others = NewPassage { id, ..w.passage(Owner::User { user: w.ours.bob.id }, "bob's") };
+    assert_error!(w.store.insert(&w.ours.as_user(&w.ours.bob), others).await, StoreError::NotFound { .. });
+}
+
 /// One bad passage and none is stored.
 pub async fn passages_are_stored_all_or_none(w: World) {
     let good = w.passage(w.ours.pair(), "good pickles");

@@ -97,6 +97,7 @@ macro_rules! __each_store_check {
             archival {
                 passages_come_back_as_they_were,
                 storing_again_replaces,
+                inserting_at_once_stores_one,
                 passages_are_stored_all_or_none,
                 deleted_passages_are_gone,
                 lists_are_read_in_pages,
