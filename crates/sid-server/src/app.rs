@@ -29,6 +29,9 @@ use crate::{api, health, layers, metrics, openai};
 /// After the drain, connections that still have not ended are cut after this long.
 const LAST_BYTES: Duration = Duration::from_secs(5);
 
+/// How long giving back what other replicas wait for may take.
+const LAST_CALLS: Duration = Duration::from_secs(1);
+
 /// A server that has been opened: store, models, embedder and engine at work. Cheap to clone; all clones are one server.
 #[derive(Clone)]
 pub struct App {
@@ -180,6 +183,8 @@ impl App {
             // Idle background workers end by themselves; nobody has to wait for their next look at the clock.
             () = self.no_runs() => {}
         }
+        // A store that does not answer keeps nobody: duties expire.
+        let _ = tokio::time::timeout(LAST_CALLS, self.engine().leave_duties()).await;
         self.backend().settle().await;
         self.closing().cancel();
     }

@@ -69,6 +69,12 @@ impl PgStore {
         schema::migrate(options(admin_url)?).await
     }
 
+    /// [`migrate`](Self::migrate) up to this version only: for tests of what comes after it.
+    #[doc(hidden)]
+    pub async fn migrate_to(admin_url: &str, version: u32) -> Result<u32, StoreError> {
+        schema::migrate_to(options(admin_url)?, version).await
+    }
+
     /// Lets the user of `server_url` work as a server: makes it a member of `sid_app`. To be run by the owner, after
     /// [`migrate`](Self::migrate); again changes nothing.
     ///

@@ -52,6 +52,12 @@ impl Fault {
         }
     }
 
+    /// Whether a lock was not had in time.
+    pub(crate) fn is_lock_missed(&self) -> bool {
+        const LOCK_NOT_AVAILABLE: &str = "55P03";
+        matches!(self, Self::Sql(error) if code(error).as_deref() == Some(LOCK_NOT_AVAILABLE))
+    }
+
     /// Whether the same transaction may succeed at once: it met another one in an unlucky order.
     pub(crate) fn is_collision(&self) -> bool {
         const SERIALIZATION: &str = "40001";

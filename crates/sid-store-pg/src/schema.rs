@@ -20,8 +20,11 @@ const STEPS: &[&[&str]] = &[
     &[
         include_str!("../migrations/0002_tuning.sql"),
         include_str!("../migrations/0002_vectors.sql"),
-        // Last: its trigger keeps writers of steps out until the transaction ends.
+        include_str!("../migrations/0002_duties.sql"),
+        include_str!("../migrations/0002_generations.sql"),
+        // The last two lock what every turn writes until the step is committed: a trigger on steps, then the event log.
         include_str!("../migrations/0002_limits.sql"),
+        include_str!("../migrations/0002_retention.sql"),
     ],
 ];
 
@@ -48,8 +51,18 @@ async fn version(conn: &mut PgConnection) -> Result<u32> {
     Ok(u32::try_from(row.try_get::<i32, _>(0)?).unwrap_or_default())
 }
 
+/// How often a step is tried that does not get a lock: those who want one behind it wait for no more than `LOCK_PATIENCE` each time.
+const TRIES: u32 = 30;
+const LOCK_PATIENCE: &str = "2s";
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// Brings a database to the version that this program knows; answers it.
 pub(crate) async fn migrate(options: PgConnectOptions) -> Result<u32, StoreError> {
+    migrate_to(options, STEPS.len() as u32).await
+}
+
+/// Brings a database to this version, at most to the one that this program knows; answers it.
+pub(crate) async fn migrate_to(options: PgConnectOptions, wanted: u32) -> Result<u32, StoreError> {
     let mut conn = connect(options, PATIENCE).await?;
     let known = STEPS.len() as u32;
     let outcome = async {
@@ -57,27 +70,21 @@ pub(crate) async fn migrate(options: PgConnectOptions) -> Result<u32, StoreError
         if found > known {
             return Err(newer(found, known).into());
         }
-        for (i, step) in STEPS.iter().enumerate() {
-            // One transaction each: a step that fails leaves nothing behind. The lock goes with it.
-            let mut tx = conn.begin().await?;
-            sqlx::raw_sql(AssertSqlSafe(format!("SELECT pg_advisory_xact_lock({LOCK}); SET LOCAL lock_timeout = '2s'")))
-                .execute(&mut *tx)
-                .await?;
-            if version(&mut tx).await? > i as u32 {
-                continue;
+        for (number, step) in (1..=wanted.min(known)).zip(STEPS) {
+            let mut tries = 1;
+            while let Err(fault) = take(&mut conn, number, step).await {
+                if tries == TRIES || !(fault.is_lock_missed() || fault.is_collision()) {
+                    return Err(fault);
+                }
+                tracing::info!(step = number, tries, "a table is in use: the step is tried again");
+                tries += 1;
+                tokio::time::sleep(PAUSE).await;
             }
-            crash_point!("pg.migrate.before");
-            for sql in *step {
-                sqlx::raw_sql(*sql).execute(&mut *tx).await?;
-            }
-            let note = format!("INSERT INTO sid.schema_version (version) VALUES ({})", i + 1);
-            sqlx::raw_sql(AssertSqlSafe(note)).execute(&mut *tx).await?;
-            crash_point!("pg.migrate.inside");
-            tx.commit().await?;
-            crash_point!("pg.migrate.after");
         }
-        pgvector(&mut conn).await?;
-        Ok(known)
+        if wanted >= known {
+            pgvector(&mut conn).await?;
+        }
+        Ok(wanted.min(known))
     }
     .await
     .map_err(|fault: Fault| match fault {
@@ -89,6 +96,26 @@ pub(crate) async fn migrate(options: PgConnectOptions) -> Result<u32, StoreError
     // The answer is known; how the connection ends changes nothing.
     let _ = conn.close().await;
     outcome
+}
+
+/// Takes a step, unless it was taken. One transaction: a step that fails leaves nothing behind. The lock goes with it.
+async fn take(conn: &mut PgConnection, number: u32, step: &[&'static str]) -> Result<()> {
+    let mut tx = conn.begin().await?;
+    let lock = format!("SELECT pg_advisory_xact_lock({LOCK}); SET LOCAL lock_timeout = '{LOCK_PATIENCE}'");
+    sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut *tx).await?;
+    if version(&mut tx).await? >= number {
+        return Ok(());
+    }
+    crash_point!("pg.migrate.before");
+    for sql in step {
+        sqlx::raw_sql(*sql).execute(&mut *tx).await?;
+    }
+    let note = format!("INSERT INTO sid.schema_version (version) VALUES ({number})");
+    sqlx::raw_sql(AssertSqlSafe(note)).execute(&mut *tx).await?;
+    crash_point!("pg.migrate.inside");
+    tx.commit().await?;
+    crash_point!("pg.migrate.after");
+    Ok(())
 }
 
 /// The vector index inside the database, if the server has pgvector and this role may create the extension, or it is there. Else nothing: who
@@ -106,7 +133,7 @@ async fn pgvector(conn: &mut PgConnection) -> Result<()> {
         return Ok(());
     }
     let mut tx = conn.begin().await?;
-    sqlx::raw_sql(AssertSqlSafe(format!("SELECT pg_advisory_xact_lock({LOCK}); SET LOCAL lock_timeout = '2s'"))).execute(&mut *tx).await?;
+    sqlx::raw_sql(AssertSqlSafe(format!("SELECT pg_advisory_xact_lock({LOCK}); SET LOCAL lock_timeout = '{LOCK_PATIENCE}'"))).execute(&mut *tx).await?;
     let schema: String = sqlx::raw_sql(SCHEMA).fetch_one(&mut *tx).await?.try_get(0)?;
     let is_there = "SELECT to_regclass('sid_vectors.points') IS NOT NULL";
     if !sqlx::raw_sql(is_there).fetch_one(&mut *tx).await?.try_get::<bool, _>(0)? {

@@ -69,8 +69,11 @@ impl Finder {
     /// The query's vector; `None` without an embedder, and when it fails: words alone still find most things.
     async fn vector(&self, text: &str) -> Option<QueryVector> {
         let embedder = self.embedder.as_ref()?;
+        let generation = embedder.generation().id;
         let values = embedder.embed(EmbedInput::Query, &[text.to_owned()]).await.ok()?.pop()?;
-        Some(QueryVector { generation: GenerationId(embedder.generation().id), values })
+        // An embedder that changed its generation meanwhile may have made a vector of either.
+        let is_settled = embedder.generation().id == generation;
+        is_settled.then(|| QueryVector { generation: GenerationId(generation), values })
     }
 }
 

@@ -147,6 +147,9 @@ impl Config {
             EmbedderKind::OpenAi if self.embedder.dimensions.is_none() => {
                 bad("embedder.dimensions", "required when embedder.kind is \"openai\": how many numbers one vector has".into())
             }
+            _ if self.store.keep_events_days == 0 => {
+                bad("store.keep_events_days", "must be at least 1: streams are resumed from stored events".into())
+            }
             _ if self.engine.poll_ms == 0 || self.engine.lease_ttl_ms < 2 * self.engine.poll_ms => {
                 bad("engine.lease_ttl_ms", "must be at least twice engine.poll_ms, which must be at least 1".into())
             }

@@ -147,6 +147,8 @@ section! {
         statement_ms: u64 = 5_000;
         /// For `postgres`: whether statements stay prepared on their connections. `false` behind a PgBouncer older than 1.21 in transaction mode.
         prepared_statements: bool = true;
+        /// Days that the events of a run stay after its end; streams cannot be replayed any more then. Runs, steps and messages are never dropped.
+        keep_events_days: u32 = 7;
         /// For `postgres`: memory that the search index of this process may take, in bytes. Partitions used least lately go first.
         index_bytes: usize = 128 << 20;
     }
