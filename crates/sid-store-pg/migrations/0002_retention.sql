@@ -45,7 +45,8 @@ EXCEPTION
 END $$;
 
 -- One piece of what is to be done now and then; answers whether there is more. Parts are made for days ahead. Parts go whose runs were all made
--- longer than `p_keep_us` ago and are over. Events outside of them go by their age, and idempotency keys after their day.
+-- longer than `p_keep_us` ago and are over. Events outside of them go by their age, idempotency keys after their day, tokens of a month when the
+-- month after it is over, and reservations that have expired.
 CREATE FUNCTION sid.maintain(p_now text, p_keep_us bigint) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '300ms' AS $$
 DECLARE
@@ -55,6 +56,7 @@ DECLARE
     v_part record;
     v_gone bigint;
     v_keys bigint;
+    v_tokens bigint;
 BEGIN
     FOR v_part IN
         -- Days that what schema 1 left covers have their part.
@@ -92,11 +94,21 @@ BEGIN
             WHERE x.tenant = t.id AND x.at <= v_now - interval '24 hours' LIMIT 5000) k LIMIT 5000) old
     WHERE i.tenant = old.tenant AND i.principal = old.principal AND i.key = old.key;
     GET DIAGNOSTICS v_keys = ROW_COUNT;
-    RETURN v_gone > 0 OR v_keys > 0;
+    DELETE FROM sid.token_ledger l WHERE l.ctid = ANY (ARRAY(SELECT x.ctid FROM sid.token_ledger x
+        WHERE x.day < (date_trunc('month', v_today) - interval '1 month')::date LIMIT 5000));
+    GET DIAGNOSTICS v_tokens = ROW_COUNT;
+    DELETE FROM sid.token_reservations r WHERE r.expires_at <= v_now;
+    RETURN v_gone > 0 OR v_keys > 0 OR v_tokens > 0;
 END $$;
 
-CREATE POLICY of_engine ON sid.idempotency TO sid_engine USING (true);
-GRANT SELECT, DELETE ON sid.idempotency TO sid_engine;
+DO $$
+DECLARE t text;
+BEGIN
+    FOREACH t IN ARRAY ARRAY['idempotency', 'token_ledger', 'token_reservations'] LOOP
+        EXECUTE format('CREATE POLICY of_engine ON sid.%I TO sid_engine USING (true)', t);
+        EXECUTE format('GRANT SELECT, DELETE ON sid.%I TO sid_engine', t);
+    END LOOP;
+END $$;
 
 DO $$
 DECLARE f regprocedure;

@@ -132,7 +132,7 @@ async fn a_run_under_way_keeps_its_part() {
     clock.advance(days(30));
     maintain(&store).await;
     assert_eq!(store.events(&home.scope, lease.run, 0, 10).await.expect("visible").len(), 1);
-    let taken = store.claim(WorkerId::new(), 1, TTL).await.expect("claimed").remove(0);
+    let taken = store.claim(WorkerId::new(), 1, usize::MAX, TTL).await.expect("claimed").remove(0);
     store.commit(&taken, finish(2, "done")).await.expect("held");
     maintain(&store).await;
     assert!(store.events(&home.scope, lease.run, 0, 10).await.expect("visible").is_empty());
@@ -228,4 +228,20 @@ async fn old_idempotency_keys_go_with_everybodys() {
     clock.advance(SignedDuration::from_hours(2));
     maintain(&store).await;
     assert_eq!(keys(), "0");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn used_tokens_go_when_the_next_month_is_over() {
+    let database = database().await;
+    let clock = Arc::new(ManualClock::new("2031-03-15T00:00:00Z".parse().expect("a time")));
+    let store = open(&database, &clock).await;
+    let home = Home::build(&store, "ours").await;
+    let tenant = home.scope.tenant().uuid();
+    let _ = database.sql(&format!(
+        "INSERT INTO sid.token_ledger (tenant, day, slot, tokens) SELECT '{tenant}', d, 0, 1 FROM unnest('{{2030-12-31,2031-01-31,2031-02-01,2031-03-15}}'::date[]) d;
+         INSERT INTO sid.token_reservations VALUES ('{tenant}', gen_random_uuid(), 1, '2031-03-14'), ('{tenant}', gen_random_uuid(), 1, '2031-03-16')"
+    ));
+    maintain(&store).await;
+    assert_eq!(database.sql("SELECT string_agg(day::text, ' ' ORDER BY day) FROM sid.token_ledger"), "2031-02-01 2031-03-15");
+    assert_eq!(database.sql("SELECT string_agg(expires_at::date::text, ' ') FROM sid.token_reservations"), "2031-03-16");
 }

@@ -1,8 +1,9 @@
-//! `Maintenance`: events and idempotency keys go in small steps, so that no write waits for long.
+//! `Maintenance`: events, idempotency keys and used tokens go in small steps, so that no write waits for long.
 
 use async_trait::async_trait;
 use futures::FutureExt;
-use jiff::SignedDuration;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, ToSpan as _};
 use sid_store::{Maintenance, StoreError};
 use sid_types::Timestamp;
 
@@ -49,5 +50,8 @@ async fn drop_old(tx: &mut Tx, runs: Vec<i64>) -> Result<bool> {
     .bind(MOST)
     .execute(&mut tx.conn)
     .await?;
+    let first = tx.now.to_zoned(TimeZone::UTC).date().first_of_month().saturating_sub(1.month());
+    sqlx::query("DELETE FROM token_ledger WHERE day < ?").bind(first.to_string()).execute(&mut tx.conn).await?;
+    sqlx::query("DELETE FROM token_reservations WHERE expires_at <= ?").bind(nanos(tx.now)).execute(&mut tx.conn).await?;
     Ok(runs.len() as i64 == MOST || keys.rows_affected() as i64 == MOST)
 }

@@ -6,7 +6,8 @@ use crate::StoreError;
 
 /// Drops what nobody needs for long, piece by piece.
 ///
-/// Events of runs go some days after the run has ended (each store's option, 7 days by default), idempotency keys after their 24 hours.
+/// Events of runs go some days after the run has ended (each store's option, 7 days by default), idempotency keys after their 24 hours, the
+/// days of the token ledger when the month after theirs is over.
 /// Messages, runs, steps, summaries, blocks, passages and pages of the diary are kept until they are erased.
 #[async_trait]
 pub trait Maintenance: Send + Sync {

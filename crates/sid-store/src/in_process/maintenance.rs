@@ -15,6 +15,7 @@ impl Maintenance for InProcess {
     async fn maintain(&self) -> Result<bool, StoreError> {
         self.write(|state, now| {
             for room in state.rooms.values_mut() {
+                room.forget_used_tokens(now);
                 room.idempotency.retain(|_, used| now.duration_since(used.at) < KEY_LIFE);
                 for journal in room.runs.values_mut() {
                     // Nothing is logged after the end, so numbers need no place to go on from.
