@@ -10,7 +10,7 @@ use tracing::{debug, warn};
 
 use crate::duty::{self, Duty};
 use crate::engine::Inner;
-use crate::{Engine, diary, embedders};
+use crate::{Engine, diary, embedders, metrics};
 
 /// Most records that one round of embedding takes from the store.
 const EMBED_BATCH: usize = 32;
@@ -87,7 +87,6 @@ pub(crate) async fn embed(engine: Engine) {
     let inner = &engine.inner;
     let Some(embedders) = inner.embedder.clone() else { return };
     let mut pause = Duration::from_millis(200);
-    let mut has_settled = false;
     while !engine.is_draining() {
         if !engine.has_duty(Duty::Embed).await {
             sleep(&engine, duty::period(&engine)).await;
@@ -101,10 +100,10 @@ pub(crate) async fn embed(engine: Engine) {
             }
         }
         match outcome {
-            Embedded::Some => (pause, has_settled) = (Duration::from_millis(200), false),
+            Embedded::Some => pause = Duration::from_millis(200),
             Embedded::Failed(rest) => sleep(&engine, rest).await,
             Embedded::Nothing => {
-                has_settled = has_settled || embedders.switch(inner).await;
+                embedders.switch(inner).await;
                 let woken = inner.new_memory.notified();
                 let _ = tokio::time::timeout(pause, woken).await;
                 pause = (pause * 2).min(Duration::from_secs(2));
@@ -155,9 +154,17 @@ async fn embed_some(inner: &Inner, embedder: &dyn Embedder) -> Embedded {
 /// Sees when another replica has switched to the next generation.
 pub(crate) async fn watch_generation(engine: Engine) {
     let Some(embedders) = engine.inner.embedder.clone() else { return };
+    let mut strange = None;
     while !engine.is_draining() {
-        if let Err(error) = embedders.look(&engine.inner).await {
-            debug!(%error, "could not look for the active embedding generation");
+        match embedders.look(&engine.inner).await {
+            Ok(active) => {
+                let unknown = active.filter(|active| !embedders.makes(active));
+                if let Some(active) = unknown.as_ref().filter(|_| unknown != strange) {
+                    embedders.complain(active);
+                }
+                strange = unknown;
+            }
+            Err(error) => debug!(%error, "could not look for the active embedding generation"),
         }
         sleep(&engine, duty::period(&engine)).await;
     }
@@ -229,9 +236,16 @@ pub(crate) async fn maintain(engine: Engine) {
     while !engine.is_draining() {
         while engine.has_duty(Duty::Maintain).await {
             match inner.store.maintain().await {
-                Ok(true) => sleep(&engine, Duration::from_millis(20)).await,
-                Ok(false) => break,
+                Ok(true) => {
+                    metrics::maintained(true);
+                    sleep(&engine, Duration::from_millis(20)).await;
+                }
+                Ok(false) => {
+                    metrics::maintenance_is_complete(inner.clock.now());
+                    break;
+                }
                 Err(error) => {
+                    metrics::maintained(false);
                     warn!(%error, "could not drop what is old");
                     break;
                 }

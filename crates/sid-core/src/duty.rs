@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use crate::Engine;
+use crate::{Engine, metrics};
 
 /// Work that is done once, however many replicas there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -65,6 +65,7 @@ impl Engine {
                 if is_mine != known.is_some_and(|k| k.is_mine) {
                     debug!(duty = duty.name(), is_mine, "a duty changed hands");
                 }
+                metrics::duty(duty.name(), is_mine);
                 self.inner.duties.0.lock().insert(duty, Answer { asked_at, is_mine });
                 is_mine
             }
@@ -78,6 +79,7 @@ impl Engine {
     /// Lets another replica do it.
     pub(crate) async fn leave_duty(&self, duty: Duty) {
         let known = self.inner.duties.0.lock().remove(&duty);
+        metrics::duty(duty.name(), false);
         if known.is_some_and(|k| k.is_mine)
             && let Err(error) = self.inner.store.leave_duty(duty.name(), self.inner.config.worker).await
         {

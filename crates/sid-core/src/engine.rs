@@ -200,6 +200,12 @@ impl Engine {
         }
     }
 
+    /// The embedder that memory is searched with now; `None` without one.
+    #[must_use]
+    pub fn embedder(&self) -> Option<Arc<dyn Embedder>> {
+        self.inner.embedder.clone().map(|e| e as Arc<dyn Embedder>)
+    }
+
     /// The models that agents may use.
     #[must_use]
     pub fn models(&self) -> &Models {
@@ -360,15 +366,19 @@ impl Engine {
         Ok(reports)
     }
 
-    /// Drops the vectors of all generations that are neither active nor configured; answers their names. May take long.
-    pub async fn drop_old_generations(&self) -> Result<Vec<String>, CoreError> {
-        let mut dropped = Vec::new();
-        for old in self.generations().await?.into_iter().filter(|g| !g.is_active && !g.is_configured) {
-            let id = GenerationId(old.id);
-            while self.inner.store.drop_generation(&id).await? {}
-            dropped.push(id.0);
+    /// Drops vectors of generations that are neither active nor configured, for about as long as `patience`. Answers how many generations are
+    /// left to be dropped: call it again until none is.
+    pub async fn drop_old_generations(&self, patience: Duration) -> Result<usize, CoreError> {
+        let end = tokio::time::Instant::now() + patience;
+        let old: Vec<_> = self.generations().await?.into_iter().filter(|g| !g.is_active && !g.is_configured).collect();
+        for (dropped, one) in old.iter().enumerate() {
+            while self.inner.store.drop_generation(&GenerationId(one.id.clone())).await? {
+                if tokio::time::Instant::now() >= end {
+                    return Ok(old.len() - dropped);
+                }
+            }
         }
-        Ok(dropped)
+        Ok(0)
     }
 
     /// Forgets a conversation, a user or an agent with all that derives from it; answers what was erased.

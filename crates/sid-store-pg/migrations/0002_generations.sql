@@ -44,7 +44,8 @@ BEGIN
 END $$;
 
 -- Drops a piece of a generation's vectors, and at last the generation; answers whether there is more, null for the active one. What was
--- dropped is no longer done: should the generation come back, it is made from the beginning.
+-- dropped is no longer done: should the generation come back, it is made from the beginning. The first piece takes it from whoever feeds
+-- an index outside these tables: only a generation whose dimensions are known is fed.
 CREATE FUNCTION sid.drop_generation(p_name text, p_most bigint) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -58,7 +59,11 @@ BEGIN
     IF g.active THEN
         RETURN NULL;
     END IF;
-    UPDATE sid.generations x SET done_to = -1, settled = -1, barrier_rid = -1, barrier_xid = NULL WHERE x.id = g.id;
+    IF g.dimensions IS NOT NULL THEN
+        UPDATE sid.generations x SET dimensions = NULL, done_to = -1, settled = -1, barrier_rid = -1, barrier_xid = NULL WHERE x.id = g.id;
+        DELETE FROM sid.index_marks m WHERE m.generation = g.id;
+        RETURN true;
+    END IF;
     DELETE FROM sid.vectors v USING (
         SELECT x.tenant, x.part, x.rid, x.chunk FROM sid.partitions p CROSS JOIN LATERAL (
             SELECT y.tenant, y.part, y.rid, y.chunk FROM sid.vectors y

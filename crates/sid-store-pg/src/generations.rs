@@ -39,6 +39,12 @@ impl Generations for PgStore {
     }
 
     async fn drop_generation(&self, generation: &GenerationId) -> Result<bool, StoreError> {
+        // Before each piece, the last one included: once the database does not know the generation, nobody looks for it in the index.
+        if let Some(vectors) = self.vectors()
+            && !self.generations().await?.iter().any(|g| g.is_active && g.id == *generation)
+        {
+            vectors.index().drop_generation(generation).await?;
+        }
         let call = self.call("SELECT sid.drop_generation($1, $2)").bind(clean(&generation.0).into_owned()).bind(MOST_DROPPED);
         let row = call.fetch_one().await.map_err(Fault::Sql)?;
         let more: Option<bool> = sqlx::Row::try_get_unchecked(&row, 0).map_err(Fault::Sql)?;
