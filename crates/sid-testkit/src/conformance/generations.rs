@@ -107,4 +107,9 @@ pub async fn a_dropped_generation_is_made_anew(w: World) {
     assert_eq!(w.store.generations().await.expect("listed").len(), 1);
     drop_all(&w, &named("never there")).await;
     assert_eq!(w.embed_all(&old, |_| vec![1.0, 0.0, 0.0, 0.0]).await, 40, "even with another length");
+    // Nothing of what was dropped is left anywhere that a search looks.
+    for (generation, values) in [(old, vec![1.0, 0.0, 0.0, 0.0]), (new, vec![0.0, 1.0, 0.0])] {
+        let query = SearchQuery { vector: Some(sid_store::QueryVector { generation, values }), ..SearchQuery::new("nothing of this") };
+        assert_eq!(w.find_with(&w.ours.scope, &query).await.len(), 40);
+    }
 }
