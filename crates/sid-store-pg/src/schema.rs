@@ -133,7 +133,9 @@ async fn pgvector(conn: &mut PgConnection) -> Result<()> {
         return Ok(());
     }
     let mut tx = conn.begin().await?;
-    sqlx::raw_sql(AssertSqlSafe(format!("SELECT pg_advisory_xact_lock({LOCK}); SET LOCAL lock_timeout = '{LOCK_PATIENCE}'"))).execute(&mut *tx).await?;
+    sqlx::raw_sql(AssertSqlSafe(format!("SELECT pg_advisory_xact_lock({LOCK}); SET LOCAL lock_timeout = '{LOCK_PATIENCE}'")))
+        .execute(&mut *tx)
+        .await?;
     let schema: String = sqlx::raw_sql(SCHEMA).fetch_one(&mut *tx).await?.try_get(0)?;
     let is_there = "SELECT to_regclass('sid_vectors.points') IS NOT NULL";
     if !sqlx::raw_sql(is_there).fetch_one(&mut *tx).await?.try_get::<bool, _>(0)? {

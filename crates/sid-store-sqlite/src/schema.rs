@@ -39,7 +39,8 @@ pub(crate) async fn prepare(conn: &mut SqliteConnection, path: &Path) -> Result<
         .into());
     }
     for (i, step) in STEPS.iter().enumerate().skip(usize::try_from(version).unwrap_or_default()) {
-        let sql = format!("BEGIN IMMEDIATE; {}; PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {}; COMMIT", step.join(";"), i + 1);
+        let sql =
+            format!("BEGIN IMMEDIATE; {}; PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {}; COMMIT", step.join(";"), i + 1);
         crash_point!("sqlite.migrate.before");
         if let Err(error) = conn.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(sql))).await {
             // Nothing of the step is kept.

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use sid_store::{
     Accept, Accepted, ArchivalStore, Candidates, Capability, Commit, Committed, Directory, Effect, EmbeddingIndex, EraseTarget, Eraser,
-    EventLog, GenerationId, InProcess, Lease, Loaded, MemorySearch, Order, Page, PageRequest, RecallStore, Receipt, Renewed, Reserve, Reserved,
-    SearchQuery, StateStore, Store, StoreError, TenantLimits, TokenUse, UsageStore,
+    EventLog, GenerationId, InProcess, Lease, Loaded, MemorySearch, Order, Page, PageRequest, RecallStore, Receipt, Renewed, Reserve,
+    Reserved, SearchQuery, StateStore, Store, StoreError, TenantLimits, TokenUse, UsageStore,
 };
 use sid_testkit::conformance::{self, Fixture};
 use sid_types::{

@@ -132,7 +132,9 @@ fn set(config: &mut Config, key: &str, raw: Raw, place: &str, folder: Option<&Pa
         Some(("vectors", field)) => config.vectors.set(field, &raw),
         Some(("embedder", field)) => config.embedder.set(field, &raw),
         // Known first: a misspelt key must not name an embedder.
-        Some(("next_embedder", field)) if Embedder::is_secret(field).is_some() => config.next_embedder.get_or_insert_default().set(field, &raw),
+        Some(("next_embedder", field)) if Embedder::is_secret(field).is_some() => {
+            config.next_embedder.get_or_insert_default().set(field, &raw)
+        }
         Some(("engine", field)) => config.engine.set(field, &raw),
         Some(("limits", field)) => config.limits.set(field, &raw),
         Some(("log", field)) => config.log.set(field, &raw),
