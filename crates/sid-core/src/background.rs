@@ -82,7 +82,8 @@ pub(crate) async fn renew(engine: Engine) {
 }
 
 /// Gives vectors to records that have none, oldest first; one replica does it for all. The generation that is searched goes first, the next
-/// one is built beside it, and takes over when it is complete.
+/// one is built beside it, and takes over when it is complete. One whose embedder fails keeps the other from nothing: it may be the reason
+/// for the change.
 pub(crate) async fn embed(engine: Engine) {
     let inner = &engine.inner;
     let Some(embedders) = inner.embedder.clone() else { return };
@@ -92,28 +93,36 @@ pub(crate) async fn embed(engine: Engine) {
             sleep(&engine, duty::period(&engine)).await;
             continue;
         }
-        let mut outcome = Embedded::Nothing;
+        let wanted = embedders.wanted();
+        let (mut has_worked, mut is_complete, mut rest) = (false, false, None);
         for embedder in embedders.in_order() {
-            outcome = embed_some(inner, &*embedder).await;
-            if outcome != Embedded::Nothing {
-                break;
+            match embed_some(inner, &*embedder).await {
+                Embedded::Some => {
+                    has_worked = true;
+                    break;
+                }
+                Embedded::Nothing => is_complete |= embedders::id(&*embedder) == wanted,
+                Embedded::Failed(for_long) => rest = Some(for_long),
             }
         }
-        match outcome {
-            Embedded::Some => pause = Duration::from_millis(200),
-            Embedded::Failed(rest) => sleep(&engine, rest).await,
-            Embedded::Nothing => {
-                embedders.switch(inner).await;
-                let woken = inner.new_memory.notified();
-                let _ = tokio::time::timeout(pause, woken).await;
-                pause = (pause * 2).min(Duration::from_secs(2));
-            }
+        if has_worked {
+            pause = Duration::from_millis(200);
+            continue;
         }
+        if is_complete {
+            embedders.switch(inner).await;
+        }
+        if let Some(rest) = rest {
+            sleep(&engine, rest).await;
+            continue;
+        }
+        let woken = inner.new_memory.notified();
+        let _ = tokio::time::timeout(pause, woken).await;
+        pause = (pause * 2).min(Duration::from_secs(2));
     }
 }
 
 /// What became of a batch.
-#[derive(PartialEq, Eq)]
 enum Embedded {
     Nothing,
     Some,

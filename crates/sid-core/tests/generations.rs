@@ -14,7 +14,7 @@ use sid_types::SystemClock;
 use support::{House, Scripted};
 use tokio::sync::Semaphore;
 
-/// An embedder that counts, and embeds as many documents as it is let.
+/// An embedder that counts, and embeds as many documents as it is let; one that is closed fails.
 struct Slow {
     name: &'static str,
     dimensions: usize,
@@ -42,7 +42,8 @@ impl Embedder for Slow {
         if input == EmbedInput::Query {
             self.queries.fetch_add(1, Ordering::SeqCst);
         } else {
-            self.allowed.acquire().await.expect("never closed").forget();
+            let gone = |_| LlmError::Interrupted { detail: "it is gone".into() };
+            self.allowed.acquire().await.map_err(gone)?.forget();
         }
         let mut vector = vec![0.0; self.dimensions];
         vector[0] = 1.0;
@@ -165,4 +166,17 @@ async fn a_replica_with_an_older_configuration_does_not_switch_back() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(searched(&house, &behind, &old, &new).await, (1, 0), "it goes on with what it has");
+}
+
+/// Whoever changes the embedder because the old one is gone for ever gets there.
+#[tokio::test]
+async fn an_embedder_that_fails_does_not_keep_the_next_one_back() {
+    let house = House::open(Scripted::new(8_192, vec![])).await;
+    house.say("The pickles are in the cellar.").await;
+    let (gone, new) = (Slow::new("gone/2/c1", 2, 0), Slow::new("new/3/c1", 3, 10_000));
+    gone.allowed.close();
+    let engine = engine(&house.store, &gone, Some(&new));
+    let now = until(&engine, "switched", is_active("new/3/c1")).await;
+    assert!(now.iter().any(|g| g.id == "gone/2/c1" && g.pending == 2), "{now:?}");
+    assert_eq!(searched(&house, &engine, &gone, &new).await, (0, 1));
 }
