@@ -16,10 +16,12 @@ use crate::error::{Result, missing, unavailable};
 use crate::events::Watchers;
 use crate::known::KnownConversations;
 use crate::partitions::Partitions;
+use crate::queues::Queues;
+use crate::recent::RecentMessages;
 use crate::schema;
 use crate::tx::{Opening, Tx};
 use crate::vectors::Vectors;
-use crate::visibility::Viewer;
+use crate::visibility::{Partition, Viewer};
 
 /// The production store: a Postgres database, shared by any number of processes. Cheap to clone.
 #[derive(Clone)]
@@ -34,6 +36,8 @@ struct Inner {
     vectors: Option<Vectors>,
     watchers: Arc<Watchers>,
     known: KnownConversations,
+    queues: Queues,
+    recent: RecentMessages,
     /// Tenants that are known to be there; they never go.
     tenants: RwLock<HashSet<TenantId>>,
     /// The tenant that the last claim's look ended at.
@@ -101,6 +105,8 @@ impl PgStore {
             vectors: None,
             watchers: Arc::default(),
             known: KnownConversations::default(),
+            queues: Queues::default(),
+            recent: RecentMessages::default(),
             tenants: RwLock::default(),
             claimed_at: Mutex::new(Uuid::nil()),
         };
@@ -135,12 +141,25 @@ impl PgStore {
         self.0.vectors.as_ref()
     }
 
+    /// Whether this partition's vectors are those of the vector index, not those in memory.
+    pub(crate) fn takes_from_index(&self, partition: &Partition) -> bool {
+        self.0.vectors.is_some() && partition.records >= self.0.config.vector_index_from as u64
+    }
+
     pub(crate) fn watchers(&self) -> &Arc<Watchers> {
         &self.0.watchers
     }
 
     pub(crate) fn known(&self) -> &KnownConversations {
         &self.0.known
+    }
+
+    pub(crate) fn queues(&self) -> &Queues {
+        &self.0.queues
+    }
+
+    pub(crate) fn recent(&self) -> &RecentMessages {
+        &self.0.recent
     }
 
     pub(crate) fn claimed_at(&self) -> &Mutex<Uuid> {

@@ -130,14 +130,20 @@ impl PgStore {
     }
 
     /// Writes a draft: one round trip. `false`: the conversation is not as it was read, and nothing was written.
-    pub(crate) async fn put(&self, tx: Option<&mut Tx>, draft: Draft) -> Result<bool> {
+    pub(crate) async fn put(&self, tx: Option<&mut Tx>, mut draft: Draft) -> Result<bool> {
         let conversation = draft.conv.id;
         // Whatever happens, this is not how it is left.
         self.known().forget(conversation);
-        let after = if tx.is_none() { draft.after() } else { None };
+        let is_own = tx.is_none();
+        let after = if is_own { draft.after() } else { None };
+        let (rev, start, placed) = (draft.rev, draft.conv.queue_start, std::mem::take(&mut draft.placed));
         let is_written = Box::pin(self.write(tx, draft)).await?;
-        if let Some(after) = after.filter(|_| is_written) {
-            self.known().learn(after);
+        if is_own && is_written {
+            self.queues().follow(conversation, rev, placed, start);
+            after.into_iter().for_each(|after| self.known().learn(after));
+        } else {
+            // A transaction may yet be rolled back.
+            self.queues().forget(conversation);
         }
         Ok(is_written)
     }
@@ -188,6 +194,8 @@ pub(crate) struct Draft {
     has_more: bool,
     /// The head's journal as it will be; `None` when there is no head, or nobody here knows it.
     head: Option<Journal>,
+    /// Messages that get their places.
+    placed: Vec<Message>,
     payload: Payload,
 }
 
@@ -207,6 +215,7 @@ impl Draft {
             queue,
             has_more: peek.depth > waiting,
             head: None,
+            placed: Vec::new(),
             payload: Payload { at: peek.now, ..Payload::default() },
         };
         Ok(Some((draft, head)))
@@ -271,6 +280,7 @@ impl Draft {
             });
             placed.push(m);
         }
+        self.placed.extend_from_slice(&placed);
         Ok(placed)
     }
 

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use sid_store::index::{Document, PartitionIndex};
 use sid_store::{Chunk, GenerationId, RecordId};
-use sid_types::ConversationId;
+use sid_types::{ConversationId, Scope};
 
 use crate::vectors::Centroid;
 
@@ -186,9 +186,16 @@ impl Entry {
     }
 }
 
+/// Most principals whose partitions are remembered.
+const PRINCIPALS: usize = 4_096;
+/// Most partitions of a principal that are remembered: a turn sees a handful, an application all of its tenant's.
+const FEW: usize = 64;
+
 /// All partitions in memory.
 pub(crate) struct Partitions {
     entries: Mutex<HashMap<i64, Arc<Entry>>>,
+    /// What a principal saw at its last search; what it may see is asked at each.
+    seen_by: Mutex<HashMap<Scope, Arc<[i64]>>>,
     /// Partitions whose word lists are being written.
     filling: Mutex<HashSet<i64>>,
     clock: AtomicU64,
@@ -198,7 +205,14 @@ pub(crate) struct Partitions {
 
 impl Partitions {
     pub(crate) fn new(budget: usize, capacity: usize) -> Self {
-        Self { entries: Mutex::default(), filling: Mutex::default(), clock: AtomicU64::new(0), budget, capacity: capacity.max(1) }
+        Self {
+            entries: Mutex::default(),
+            seen_by: Mutex::default(),
+            filling: Mutex::default(),
+            clock: AtomicU64::new(0),
+            budget,
+            capacity: capacity.max(1),
+        }
     }
 
     /// The partition, as far as it is in memory.
@@ -216,6 +230,32 @@ impl Partitions {
         });
         entry.last_used.store(now, Ordering::Relaxed);
         Arc::clone(entry)
+    }
+
+    /// Remembers which partitions a principal has seen, if they are few.
+    pub(crate) fn remember(&self, scope: &Scope, parts: Vec<i64>) {
+        let mut all = self.seen_by.lock();
+        if all.len() >= PRINCIPALS {
+            all.clear();
+        }
+        if parts.len() <= FEW {
+            all.insert(*scope, parts.into());
+        } else {
+            all.remove(scope);
+        }
+    }
+
+    /// What the principal saw at its last search, as far as it is in memory: the partition, the version that was read, and its memory.
+    pub(crate) fn seen_by(&self, scope: &Scope) -> Option<Vec<(i64, i64, Arc<Entry>)>> {
+        let parts = self.seen_by.lock().get(scope).cloned()?;
+        let now = self.clock.fetch_add(1, Ordering::Relaxed);
+        let entries = self.entries.lock();
+        let known = parts.iter().filter_map(|part| {
+            let entry = entries.get(part)?;
+            entry.last_used.store(now, Ordering::Relaxed);
+            Some((*part, entry.seen(), Arc::clone(entry))).filter(|(_, seen, _)| *seen >= 0)
+        });
+        Some(known.collect())
     }
 
     /// Drops the least recently used partitions until the rest fits. Those in use stay, however large.

@@ -1,7 +1,5 @@
 //! Searchable records, read many at a time.
 
-use std::collections::HashMap;
-
 use futures::TryStreamExt;
 use sid_store::{Chunk, GenerationId, Record, RecordId};
 use sid_types::{MessageId, PassageId, Role, Seq, SummaryId};
@@ -96,7 +94,8 @@ pub(crate) async fn changes(tx: &mut Tx, part: i64, seen: i64, upto: i64, genera
     Ok(changes)
 }
 
-const fn record_id(kind: i16, id: Uuid) -> RecordId {
+/// The name of a record of this kind.
+pub(crate) const fn record_id(kind: i16, id: Uuid) -> RecordId {
     match kind {
         0 => RecordId::Message(MessageId::from_uuid(id)),
         1 => RecordId::Passage(PassageId::from_uuid(id)),
@@ -150,41 +149,6 @@ pub(crate) async fn vectors_of(tx: &mut Tx, part: i64, generation: i32, rids: &[
         add_chunk(&mut found, row)?;
     }
     Ok(found)
-}
-
-/// The records of these names that are still there.
-pub(crate) async fn named(tx: &mut Tx, ids: &[RecordId]) -> Result<HashMap<RecordId, Record>> {
-    let mut records = HashMap::with_capacity(ids.len());
-    let of = |pick: fn(&RecordId) -> Option<Uuid>| ids.iter().filter_map(pick).collect::<Vec<Uuid>>();
-    let messages = of(|id| if let RecordId::Message(id) = id { Some(id.uuid()) } else { None });
-    if !messages.is_empty() {
-        let query = tx.query_of(format!(
-            "SELECT {MESSAGE} FROM sid.message_ids k
-             JOIN sid.messages m ON m.tenant = k.tenant AND m.part = k.part AND m.conv = k.conv AND m.seq = k.seq
-             WHERE k.tenant = $1 AND k.id = ANY ($2)"
-        ));
-        for row in query.bind(tx.tenant).bind(messages).fetch_all(tx.conn()).await? {
-            let message = row.json::<MessageRow>(0)?.message()?;
-            records.insert(RecordId::Message(message.id), Record::Message(message));
-        }
-    }
-    let passages = of(|id| if let RecordId::Passage(id) = id { Some(id.uuid()) } else { None });
-    if !passages.is_empty() {
-        let sql = format!("SELECT {} FROM {} WHERE p.tenant = $1 AND p.id = ANY ($2)", archival::COLUMNS, archival::TABLES);
-        for row in tx.query_of(sql).bind(tx.tenant).bind(passages).fetch_all(tx.conn()).await? {
-            let passage = archival::read(&row)?;
-            records.insert(RecordId::Passage(passage.id), Record::Passage(passage));
-        }
-    }
-    let pages = of(|id| if let RecordId::Diary(id) = id { Some(id.uuid()) } else { None });
-    if !pages.is_empty() {
-        let sql = format!("SELECT {} FROM {} WHERE d.tenant = $1 AND d.id = ANY ($2)", diary::COLUMNS, diary::TABLES);
-        for row in tx.query_of(sql).bind(tx.tenant).bind(pages).fetch_all(tx.conn()).await? {
-            let page = diary::read(&row)?;
-            records.insert(RecordId::Diary(page.id), Record::Diary(page));
-        }
-    }
-    Ok(records)
 }
 
 /// The records of a partition with these numbers that are still there, in order of number.

@@ -6,9 +6,10 @@ use sid_types::{
     Agent, AgentId, Block, BlockAccess, BlockId, Body, Conversation, ConversationId, Message, MessageId, NewMessage, Owner, PlannedCall,
     Principal, Run, RunId, Scope, Seq, Team, TeamId, TenantId, Timestamp, Tokens, ToolCall, User, UserId, WorkerId,
 };
+use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use crate::codec::{Id, clean, from_word, original, status, to_json};
+use crate::codec::{Columns, Id, clean, from_word, original, status, to_json};
 use crate::error::{Result, damaged};
 use crate::visibility::owner_of;
 
@@ -255,6 +256,22 @@ pub(crate) struct MessageRow {
 }
 
 impl MessageRow {
+    /// From columns in the order of the fields.
+    pub(crate) fn read(row: &PgRow) -> Result<Self> {
+        Ok(Self {
+            id: row.id(0)?,
+            conv: row.id(1)?,
+            seq: row.count(2)?,
+            run: row.maybe_id(3)?,
+            role: row.small(4)?,
+            text: row.text(5)?,
+            extra: sqlx::Row::try_get_unchecked(row, 6)?,
+            speaker: row.maybe_text(7)?,
+            at: row.time(8)?,
+            tokens: row.maybe_int(9)?.and_then(|n| u32::try_from(n).ok()),
+        })
+    }
+
     pub(crate) fn message(self) -> Result<Message> {
         Ok(Message {
             id: self.id,

@@ -20,6 +20,7 @@ const STEPS: &[&[&str]] = &[
     &[
         include_str!("../migrations/0002_tuning.sql"),
         include_str!("../migrations/0002_vectors.sql"),
+        include_str!("../migrations/0002_search.sql"),
         include_str!("../migrations/0002_duties.sql"),
         include_str!("../migrations/0002_generations.sql"),
         // The last two lock what every turn writes until the step is committed: a trigger on steps, then the event log.

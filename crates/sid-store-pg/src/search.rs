@@ -1,11 +1,11 @@
 //! `MemorySearch`: exact in memory, and through word lists where a partition is larger than its room in memory. Vectors of large partitions
 //! come from the vector index, if there is one.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sid_store::index::{IndexHit, IndexHits, WordStatistics, merge};
+use sid_store::index::{IndexHit, IndexHits, MergedHits, WordStatistics, merge};
 use sid_store::{Candidate, Candidates, Capability, GenerationId, MemorySearch, RecordId, SearchQuery, StoreError};
 use sid_types::{Owner, Scope};
 
@@ -14,6 +14,7 @@ use crate::codec::Columns;
 use crate::deep;
 use crate::embedding::Generation;
 use crate::error::{Fault, Result, unavailable};
+use crate::glance::{Glance, glance, named};
 use crate::partitions::Entry;
 use crate::records;
 use crate::tx::Tx;
@@ -47,6 +48,15 @@ impl MemorySearch for PgStore {
 
 /// `None`: memory is ahead of the snapshot that this search has read.
 async fn search(store: &PgStore, scope: &Scope, query: &SearchQuery) -> Result<Option<Candidates>> {
+    if let Some(Glance { looks, asked }) = glance(store, scope, query).await? {
+        let whole = |(partition, entry)| Look { partition, entry: Some(entry), outside: None };
+        let looks: Arc<Vec<Look>> = Arc::new(looks.into_iter().map(whole).collect());
+        let hits = hits_in_memory(&looks, query, asked.as_ref()).await?;
+        store.partitions().fit(&looks.iter().map(|look| look.partition.part).collect());
+        let partitions: Vec<Partition> = looks.iter().map(|look| look.partition).collect();
+        let parts = looks.iter().zip(hits).filter_map(|(look, hits)| Some((look.partition.owner, hits?))).collect();
+        return Ok(Some(candidates(store, scope, &partitions, merge(parts), false).await?));
+    }
     let mut tx = store.read(scope.tenant()).await?;
     let mut asked = None;
     if let Some(vector) = &query.vector
@@ -67,11 +77,13 @@ async fn search(store: &PgStore, scope: &Scope, query: &SearchQuery) -> Result<O
         None => None,
     };
     let mut partitions = store.viewer(scope).partitions(&mut tx).await?;
+    store.partitions().remember(scope, partitions.iter().filter(|p| p.records > 0).map(|p| p.part).collect());
     partitions.retain(|p| {
         let is_asked = query.owners.as_ref().is_none_or(|owners| owners.contains(&p.owner));
         p.records > 0 && is_asked && (query.conversation.is_none() || only == Some(p.part))
     });
     let mut outside = vectors::look(store, &mut tx, &partitions, query, asked.as_ref()).await?;
+    let searched = partitions.clone();
     let mut looks = Vec::with_capacity(partitions.len());
     for partition in partitions {
         let outside = outside.remove(&partition.part);
@@ -91,22 +103,27 @@ async fn search(store: &PgStore, scope: &Scope, query: &SearchQuery) -> Result<O
     }
     let is_partial = looks.iter().any(|look| look.outside.as_ref().is_some_and(|o| o.is_partial));
     let parts = look(store, &mut tx, looks, query, asked.as_ref()).await?;
-    let found = merge(parts);
-    let ids: Vec<RecordId> = found.items.iter().map(|(_, hit)| hit.id).collect();
-    let mut records = records::named(&mut tx, &ids).await?;
-    // A record that came after the snapshot, or went away before it, is not found.
+    drop(tx);
+    Ok(Some(candidates(store, scope, &searched, merge(parts), is_partial).await?))
+}
+
+/// With the records. One that went away meanwhile is not found.
+async fn candidates(store: &PgStore, scope: &Scope, partitions: &[Partition], found: MergedHits, is_partial: bool) -> Result<Candidates> {
+    let parts: HashMap<Owner, i64> = partitions.iter().map(|p| (p.owner, p.part)).collect();
+    let names: Vec<(i64, RecordId)> = found.items.iter().filter_map(|(owner, hit)| Some((*parts.get(owner)?, hit.id))).collect();
+    let mut records = named(store, scope, &names).await?;
     let candidate = |(owner, hit): (Owner, IndexHit)| {
         let record = records.remove(&hit.id)?;
         Some(Candidate { record, owner, channels: hit.channels, best_chunk: hit.best_chunk, neighbours: hit.neighbours })
     };
-    Ok(Some(Candidates {
+    Ok(Candidates {
         items: found.items.into_iter().filter_map(candidate).collect(),
         searched: found.searched,
         bm25: found.bm25,
         context_bm25: found.context_bm25,
         dense: found.dense,
         is_partial,
-    }))
+    })
 }
 
 /// One partition in a search.
@@ -121,13 +138,7 @@ struct Look {
 /// Looks through all partitions, as one memory: words are as rare as they are in everything that the scope sees.
 async fn look(store: &PgStore, tx: &mut Tx, looks: Vec<Look>, query: &SearchQuery, asked: Asked<'_>) -> Result<Vec<(Owner, IndexHits)>> {
     let looks = Arc::new(looks);
-    let size: usize = looks.iter().filter_map(|look| look.entry.as_ref()).map(|e| e.shelf().index.len()).sum();
-    let hits = if size <= INLINE {
-        in_memory(&looks, query, asked)
-    } else {
-        let (looks, query, asked) = (Arc::clone(&looks), query.clone(), asked.cloned());
-        tokio::task::spawn_blocking(move || in_memory(&looks, &query, asked.as_ref())).await.map_err(unavailable)?
-    };
+    let hits = hits_in_memory(&looks, query, asked).await?;
     let mut parts = Vec::with_capacity(looks.len());
     for (look, hits) in looks.iter().zip(hits) {
         let Look { partition, entry, outside } = look;
@@ -147,6 +158,16 @@ async fn look(store: &PgStore, tx: &mut Tx, looks: Vec<Look>, query: &SearchQuer
     }
     store.partitions().fit(&looks.iter().map(|look| look.partition.part).collect());
     Ok(parts)
+}
+
+/// What memory finds, by partition; `None` where it is not in memory.
+async fn hits_in_memory(looks: &Arc<Vec<Look>>, query: &SearchQuery, asked: Asked<'_>) -> Result<Vec<Option<IndexHits>>> {
+    let size: usize = looks.iter().filter_map(|look| look.entry.as_ref()).map(|e| e.shelf().index.len()).sum();
+    if size <= INLINE {
+        return Ok(in_memory(looks, query, asked));
+    }
+    let (looks, query, asked) = (Arc::clone(looks), query.clone(), asked.cloned());
+    Ok(tokio::task::spawn_blocking(move || in_memory(&looks, &query, asked.as_ref())).await.map_err(unavailable)?)
 }
 
 fn in_memory(looks: &[Look], query: &SearchQuery, asked: Asked<'_>) -> Vec<Option<IndexHits>> {

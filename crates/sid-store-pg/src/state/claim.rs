@@ -20,6 +20,9 @@ struct Granted {
 }
 
 pub(super) async fn claim(store: &PgStore, worker: WorkerId, want: usize, per_tenant: usize, ttl: Duration) -> Result<Vec<Lease>> {
+    // Whoever serves claims now and then.
+    store.queues().sweep();
+    store.recent().sweep();
     let mut leases = Vec::new();
     while leases.len() < want {
         let granted = grant(store, worker, want - leases.len(), per_tenant, ttl).await?;

@@ -1,8 +1,10 @@
 //! Loading all that a run needs: one round trip, and only from the queue's start on.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use sid_store::{Lease, Loaded};
-use sid_types::{Block, BlockAccess, CallState, Owner, Team, Timestamp, User};
+use sid_types::{Block, BlockAccess, CallState, Message, Owner, Team, Timestamp, User};
 
 use crate::backend::PgStore;
 use crate::blocks;
@@ -20,6 +22,8 @@ struct Told {
     user: Option<UserRow>,
     #[serde(deserialize_with = "list")]
     teams: Vec<TeamRow>,
+    /// The queue is the one that the caller has.
+    is_same: Option<bool>,
     #[serde(deserialize_with = "list")]
     queue: Vec<MessageRow>,
     #[serde(deserialize_with = "list")]
@@ -28,24 +32,27 @@ struct Told {
 }
 
 pub(super) async fn load(store: &PgStore, lease: &Lease) -> Result<Loaded> {
-    let told = tell(store, lease).await?;
+    let kept = store.queues().get(lease.conversation);
+    let told = tell(store, lease, kept.as_ref().map(|(rev, _)| *rev)).await?;
     if let (Some(user), false) = (told.conv.user, told.conv.has_met) {
         // The first contact of the two makes the blocks that it then reads.
         let mut tx = store.begin(lease.scope.tenant()).await?;
         blocks::meet(&mut tx, told.conv.agent, user).await?;
         tx.commit().await?;
-        return loaded(tell(store, lease).await?, lease);
+        return loaded(store, tell(store, lease, None).await?, None, lease);
     }
-    loaded(told, lease)
+    loaded(store, told, kept.map(|(_, queue)| queue), lease)
 }
 
-async fn tell(store: &PgStore, lease: &Lease) -> Result<Told> {
+/// `rev`: the revision whose queue is known here.
+async fn tell(store: &PgStore, lease: &Lease, rev: Option<i64>) -> Result<Told> {
     let call = store
-        .call("SELECT sid.load($1, $2, $3, $4)")
+        .call("SELECT sid.load($1, $2, $3, $4, $5)")
         .bind(lease.scope.tenant().uuid())
         .bind(store.clock())
         .bind(lease.conversation.uuid())
-        .bind(lease.run.uuid());
+        .bind(lease.run.uuid())
+        .bind(rev);
     let row = store.timely(call.fetch_one()).await?;
     let told: Option<String> = row.maybe_text(0)?;
     if told.is_none() {
@@ -58,8 +65,13 @@ async fn tell(store: &PgStore, lease: &Lease) -> Result<Told> {
     if is_held { Ok(told) } else { Err(fenced(lease, Some(conv.epoch)).into()) }
 }
 
-fn loaded(told: Told, lease: &Lease) -> Result<Loaded> {
-    let Told { conv, run, agent, user, teams, queue, blocks, contact } = told;
+fn loaded(store: &PgStore, told: Told, kept: Option<Arc<Vec<Message>>>, lease: &Lease) -> Result<Loaded> {
+    let Told { conv, run, agent, user, teams, is_same, queue, blocks, contact } = told;
+    let queue = match kept.filter(|_| is_same == Some(true)) {
+        Some(kept) => kept,
+        None => Arc::new(queue.into_iter().map(MessageRow::message).collect::<Result<_>>()?),
+    };
+    store.queues().keep(conv.id, conv.rev, Arc::clone(&queue));
     let journal = run.ok_or_else(|| fenced(lease, Some(conv.epoch)))?.journal(conv.agent)?;
     let mut open_calls = journal.calls;
     open_calls.retain(|c| c.state != CallState::Done);
@@ -79,7 +91,7 @@ fn loaded(told: Told, lease: &Lease) -> Result<Loaded> {
         user: user.map(User::from),
         teams: teams.into_iter().map(Team::from).collect(),
         conversation: conv.conversation()?,
-        queue: queue.into_iter().map(MessageRow::message).collect::<Result<_>>()?,
+        queue: queue.to_vec(),
         blocks: core,
         open_calls,
         last_contact: contact,

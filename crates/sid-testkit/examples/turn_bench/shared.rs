@@ -1,5 +1,6 @@
 //! What there is to measure where servers share a database.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -12,33 +13,78 @@ use crate::process::{DATABASE, Embedder, Server, Store};
 /// Statements of a message, counted by the database itself.
 pub(crate) async fn trips(options: &Options) -> Result<()> {
     const MESSAGES: u64 = 50;
+    const WARM_UP: u64 = 300;
     let (store, _model, server) = house(options, Embedder::None).await?;
     let cluster = store.postgres.as_ref().context("there is a database")?;
     server.api.user("ann").await?;
     let conversation = server.api.conversation("helper", "ann", "k").await?;
-    for i in 0..30 {
+    // Until the conversation's window is full.
+    for i in 0..WARM_UP {
         server.api.say(&conversation, &talk(i, 15)).await?;
     }
-    let _ = cluster.sql(DATABASE, "ALTER SYSTEM SET log_statement = 'all'")?;
+    let _ = cluster.sql(DATABASE, "ALTER SYSTEM SET log_min_duration_statement = 0")?;
     let _ = cluster.sql(DATABASE, "SELECT pg_reload_conf()")?;
-    // What the server asks every second anyway is counted beside it, and taken off.
-    let statements = || cluster.log().lines().filter(|l| l.contains("LOG:  execute") || l.contains("LOG:  statement:")).count() as f64;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let before = statements();
+    // What the server asks every second anyway is counted beside it, and taken off.
+    let before = Statements::of(&cluster.log());
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let idle = (statements() - before) / 5.0;
-    let (before, began) = (statements(), std::time::Instant::now());
+    let after = Statements::of(&cluster.log());
+    let idle = (after.trips() - before.trips()) as f64 / 5.0;
+    let (before, began) = (after, std::time::Instant::now());
     for i in 0..MESSAGES {
         server.api.say(&conversation, &talk(1_000 + i, 15)).await?;
     }
-    let trips = (statements() - before - idle * began.elapsed().as_secs_f64()) / MESSAGES as f64;
+    let after = Statements::of(&cluster.log());
+    let trips = ((after.trips() - before.trips()) as f64 - idle * began.elapsed().as_secs_f64()) / MESSAGES as f64;
+    let most = after.since(&before, MESSAGES as f64);
+    let most: Vec<String> = most.iter().take(8).map(|(name, times, ms)| format!("{name} {times:.1} times, {ms:.2} ms")).collect();
     row(
         "SQL round trips per message",
         "<= 8",
         &format!("{trips:.1}"),
-        &format!("statements in the database's log, {MESSAGES} messages; {idle:.1} a second without any are taken off"),
+        &format!(
+            "statements in the database's log, {MESSAGES} messages, window full; {idle:.1} a second without any are taken off. Those that take most: {}",
+            most.join("; ")
+        ),
     );
     Ok(())
+}
+
+/// What a database has logged of its statements: by name, how many and how long.
+struct Statements(BTreeMap<String, (u64, f64)>);
+
+impl Statements {
+    /// Lines like `LOG:  duration: 0.123 ms  execute s_1: SELECT sid.write($1)`; parsing and binding are lines of their own, of one trip.
+    fn of(log: &str) -> Self {
+        let mut all: BTreeMap<String, (u64, f64)> = BTreeMap::new();
+        for line in log.lines() {
+            let Some((took, what)) = line.split_once("LOG:  duration: ").and_then(|(_, rest)| rest.split_once(" ms  ")) else { continue };
+            let Some((kind, text)) = what.split_once(": ") else { continue };
+            let name = match text.split_once("sid.") {
+                Some((_, rest)) => rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default(),
+                None => text.split_whitespace().next().unwrap_or_default(),
+            };
+            let of = all.entry(name.to_owned()).or_default();
+            of.0 += u64::from(kind.starts_with("execute") || kind == "statement");
+            of.1 += took.parse().unwrap_or(0.0);
+        }
+        Self(all)
+    }
+
+    fn trips(&self) -> u64 {
+        self.0.values().map(|(count, _)| count).sum()
+    }
+
+    /// Per message, the longest first.
+    fn since(&self, before: &Self, messages: f64) -> Vec<(String, f64, f64)> {
+        let of = |(name, (count, ms)): (&String, &(u64, f64))| {
+            let (count_then, ms_then) = before.0.get(name).copied().unwrap_or_default();
+            (name.clone(), (count - count_then) as f64 / messages, (ms - ms_then) / messages)
+        };
+        let mut all: Vec<_> = self.0.iter().map(of).collect();
+        all.sort_by(|a, b| b.2.total_cmp(&a.2));
+        all
+    }
 }
 
 /// One server and two on the same database, with a model that takes its time.

@@ -1,0 +1,261 @@
+//! A search whose partitions are all in memory: one statement for how they stand and what they have had since, one for each kind of record
+//! that was found. Whatever else there is to read, the caller searches in a transaction.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use sid_store::{Chunk, GenerationId, Record, RecordId, SearchQuery, StoreError};
+use sid_types::{Message, MessageId, Principal, Role, Scope, Seq};
+use sqlx::postgres::PgRow;
+use uuid::Uuid;
+
+use crate::backend::PgStore;
+use crate::codec::{Columns, Id, clean, from_bytes};
+use crate::error::{Fault, Result};
+use crate::partitions::{Changes, Entry, Row};
+use crate::records::record_id;
+use crate::rows::MessageRow;
+use crate::visibility::{Partition, owner};
+use crate::words;
+use crate::{archival, diary};
+
+/// Most rows of one kind that are taken in on the way.
+const MOST: i32 = 256;
+
+/// Everything that a search looks at, in memory and as young as the database's answer.
+pub(crate) struct Glance {
+    pub(crate) looks: Vec<(Partition, Arc<Entry>)>,
+    /// The query's generation with its number, if any vectors are in it.
+    pub(crate) asked: Option<(GenerationId, i32)>,
+}
+
+/// What `sid.look` tells.
+#[derive(Default)]
+struct Told {
+    partitions: Vec<Partition>,
+    /// Number and dimensions.
+    generation: Option<(i32, Option<usize>)>,
+    changes: HashMap<i64, Arrived>,
+}
+
+/// What a partition has had. Vectors by generation and record, each with its place.
+#[derive(Default)]
+struct Arrived {
+    changes: Changes,
+    vectors: BTreeMap<(i64, i64), Vec<Chunk>>,
+    rows: [i32; 8],
+}
+
+/// `None`: something is not in memory, or is not all of what a search needs.
+pub(crate) async fn glance(store: &PgStore, scope: &Scope, query: &SearchQuery) -> Result<Option<Glance>> {
+    if query.conversation.is_some() {
+        return Ok(None);
+    }
+    let Some(known) = store.partitions().seen_by(scope) else { return Ok(None) };
+    let mut generations: Vec<i32> =
+        known.iter().flat_map(|(_, _, entry)| entry.shelf().generations.values().copied().collect::<Vec<_>>()).collect();
+    generations.sort_unstable();
+    generations.dedup();
+    let told = ask(store, scope, query, &known, generations).await?;
+    let mut asked = None;
+    if let (Some(vector), Some((number, dimensions))) = (&query.vector, told.generation) {
+        let found = vector.values.len();
+        if let Some(dimensions) = dimensions.filter(|d| *d != found) {
+            return Err(StoreError::Invalid(format!("the generation has {dimensions} dimensions, the query's vector {found}")).into());
+        }
+        asked = Some((vector.generation.clone(), number));
+    }
+    let seen: HashMap<i64, (i64, Arc<Entry>)> = known.into_iter().map(|(part, seen, entry)| (part, (seen, entry))).collect();
+    let mut changes = told.changes;
+    let mut looks = Vec::with_capacity(told.partitions.len());
+    for partition in told.partitions {
+        let is_asked = query.owners.as_ref().is_none_or(|owners| owners.contains(&partition.owner));
+        if partition.records == 0 || !is_asked {
+            continue;
+        }
+        let Some((seen, entry)) = seen.get(&partition.part) else { return Ok(None) };
+        let arrived = changes.remove(&partition.part);
+        if !is_ready(store, &partition, *seen, entry, arrived, asked.as_ref()).await {
+            return Ok(None);
+        }
+        looks.push((partition, Arc::clone(entry)));
+    }
+    Ok(Some(Glance { looks, asked }))
+}
+
+/// Brings a partition's memory up to what was told. `false`: that is not enough.
+async fn is_ready(
+    store: &PgStore,
+    partition: &Partition,
+    seen: i64,
+    entry: &Entry,
+    arrived: Option<Arrived>,
+    asked: Option<&(GenerationId, i32)>,
+) -> bool {
+    if seen < partition.reload_from || asked.is_some() && store.takes_from_index(partition) {
+        return false;
+    }
+    if seen < partition.version {
+        let Some(mut arrived) = arrived.filter(|a| a.changes.upto >= partition.version && a.rows.iter().all(|n| *n < MOST)) else {
+            return false;
+        };
+        let _gate = entry.gate.lock().await;
+        let (now, known) = {
+            let shelf = entry.shelf();
+            (shelf.seen, shelf.generations.clone())
+        };
+        // Another search may have read some of it meanwhile.
+        if now < partition.version {
+            if now != seen {
+                return false;
+            }
+            for ((generation, rid), mut chunks) in std::mem::take(&mut arrived.vectors) {
+                chunks.sort_unstable_by_key(|chunk| chunk.start);
+                if let Some(name) = known.iter().find(|(_, number)| i64::from(**number) == generation).map(|(name, _)| name.clone()) {
+                    arrived.changes.vectors.push((name, rid, chunks));
+                }
+            }
+            for id in &arrived.changes.removed {
+                if let RecordId::Message(id) = id {
+                    store.recent().forget(*id);
+                }
+            }
+            arrived.changes.records.sort_unstable_by_key(|row| row.rid);
+            let capacity = store.partitions().capacity;
+            entry.change(|shelf| shelf.apply(arrived.changes, capacity));
+        }
+    }
+    let shelf = entry.shelf();
+    // Where older records are only in the database, word lists are written and read.
+    let is_whole = shelf.lowest <= 0;
+    let has_lists = partition.records >= store.config().word_lists_threshold();
+    let is_filled = !has_lists || shelf.newer_than(partition.filled_to) < words::STEP;
+    is_whole && is_filled && asked.is_none_or(|(name, _)| shelf.generations.contains_key(name))
+}
+
+async fn ask(store: &PgStore, scope: &Scope, query: &SearchQuery, known: &[(i64, i64, Arc<Entry>)], generations: Vec<i32>) -> Result<Told> {
+    let (kind, agent, user) = match scope.principal() {
+        Principal::Tenant { .. } => (0_i16, None, None),
+        Principal::User { user } => (1, None, Some(user)),
+        Principal::Turn { agent, user } => (2, Some(agent), user),
+    };
+    let call = store
+        .call(
+            "SELECT o_what, o_part, o_kind, o_a, o_b, o_n1, o_n2, o_n3, o_n4, o_text, o_speaker, o_at, o_vector
+             FROM sid.look($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        )
+        .bind(scope.tenant().uuid())
+        .bind(store.clock())
+        .bind(kind)
+        .bind(agent.map(Id::raw))
+        .bind(user.map(Id::raw))
+        .bind(query.vector.as_ref().map(|v| clean(&v.generation.0).into_owned()))
+        .bind(known.iter().map(|(part, ..)| *part).collect::<Vec<i64>>())
+        .bind(known.iter().map(|(_, seen, _)| *seen).collect::<Vec<i64>>())
+        .bind(generations)
+        .bind(MOST);
+    let mut told = Told::default();
+    for row in &store.timely(call.fetch_all()).await? {
+        told.take_in(row)?;
+    }
+    Ok(told)
+}
+
+impl Told {
+    fn take_in(&mut self, row: &PgRow) -> Result<()> {
+        let what = row.small(0)?;
+        if what == 0 {
+            let dimensions = row.maybe_int(6)?.and_then(|d| usize::try_from(d).ok());
+            self.generation = Some((i32::try_from(row.int(5)?).unwrap_or(-1), dimensions));
+            return Ok(());
+        }
+        let part = row.int(1)?;
+        if what == 1 {
+            self.partitions.push(Partition {
+                part,
+                owner: owner(row, 2)?,
+                records: row.count(5)?,
+                version: row.int(6)?,
+                reload_from: row.int(7)?,
+                filled_to: row.int(8)?,
+            });
+            return Ok(());
+        }
+        let arrived = self.changes.entry(part).or_default();
+        if let Some(count) = usize::try_from(what).ok().and_then(|kind| arrived.rows.get_mut(kind)) {
+            *count += 1;
+        }
+        match what {
+            2 => arrived.changes.upto = row.int(5)?,
+            3 => arrived.changes.removed.push(record_id(row.small(2)?, row.id::<MessageId>(3)?.uuid())),
+            7 => {
+                let chunks = arrived.vectors.entry((row.int(6)?, row.int(5)?)).or_default();
+                let vector = from_bytes(row.bytes(12)?);
+                // A record that cannot be embedded has no chunk.
+                if !vector.is_empty() {
+                    let byte = |column| Ok::<_, Fault>(usize::try_from(row.int(column)?).unwrap_or_default());
+                    chunks.push(Chunk { start: byte(7)?, end: byte(8)?, vector });
+                }
+            }
+            kind => arrived.changes.records.push(record(kind, row)?),
+        }
+        Ok(())
+    }
+}
+
+fn record(kind: i16, row: &PgRow) -> Result<Row> {
+    let mut said = None;
+    let id = match kind {
+        4 => {
+            let role = if row.small(2)? == 0 { Role::User } else { Role::Assistant };
+            said = Some((row.id(4)?, Seq(row.count(6)?), role));
+            RecordId::Message(row.id(3)?)
+        }
+        5 => RecordId::Passage(row.id(3)?),
+        _ => RecordId::Diary(row.id(3)?),
+    };
+    Ok(Row { rid: row.int(5)?, id, said, at: row.time(11)?, speaker: row.maybe_text(10)?, text: row.text(9)? })
+}
+
+/// The records of these names that are still there; each with its partition.
+pub(crate) async fn named(store: &PgStore, scope: &Scope, found: &[(i64, RecordId)]) -> Result<HashMap<RecordId, Record>> {
+    let mut records = HashMap::with_capacity(found.len());
+    let of = |pick: fn(&RecordId) -> Option<Uuid>| found.iter().filter_map(|(_, id)| pick(id)).collect::<Vec<Uuid>>();
+    let mut parts: HashMap<MessageId, i64> = HashMap::new();
+    parts.extend(found.iter().filter_map(|(part, id)| if let RecordId::Message(id) = id { Some((*id, *part)) } else { None }));
+    let mut ids: Vec<MessageId> = parts.keys().copied().collect();
+    let known = store.recent().take(&mut ids);
+    records.extend(known.iter().map(|message| (RecordId::Message(message.id), Record::Message(Message::clone(message)))));
+    if !ids.is_empty() {
+        let call = store
+            .call("SELECT * FROM sid.named_messages($1, $2, $3, $4)")
+            .bind(scope.tenant().uuid())
+            .bind(store.clock())
+            .bind(ids.iter().map(|id| parts[id]).collect::<Vec<i64>>())
+            .bind(ids.iter().map(|id| id.uuid()).collect::<Vec<Uuid>>());
+        for row in store.timely(call.fetch_all()).await? {
+            let message = MessageRow::read(&row)?.message()?;
+            store.recent().keep(message.clone());
+            records.insert(RecordId::Message(message.id), Record::Message(message));
+        }
+    }
+    let passages = of(|id| if let RecordId::Passage(id) = id { Some(id.uuid()) } else { None });
+    for row in rows(store, scope, "SELECT * FROM sid.named_passages($1, $2, $3)", passages).await? {
+        let passage = archival::read(&row)?;
+        records.insert(RecordId::Passage(passage.id), Record::Passage(passage));
+    }
+    let pages = of(|id| if let RecordId::Diary(id) = id { Some(id.uuid()) } else { None });
+    for row in rows(store, scope, "SELECT * FROM sid.named_pages($1, $2, $3)", pages).await? {
+        let page = diary::read(&row)?;
+        records.insert(RecordId::Diary(page.id), Record::Diary(page));
+    }
+    Ok(records)
+}
+
+/// Named passages or pages: no trip without a name.
+async fn rows(store: &PgStore, scope: &Scope, sql: &'static str, ids: Vec<Uuid>) -> Result<Vec<PgRow>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    store.timely(store.call(sql).bind(scope.tenant().uuid()).bind(store.clock()).bind(ids).fetch_all()).await
+}
