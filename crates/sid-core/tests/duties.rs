@@ -51,7 +51,7 @@ async fn embedded(house: &House, engine: &Engine) -> u64 {
 #[tokio::test]
 async fn one_replica_embeds_and_another_takes_over() {
     let house = House::open(Scripted::new(8_192, vec![])).await;
-    let replicas: Vec<(Engine, Arc<Counting>)> = (0..3).map(|_| replica(&house.store, Duration::from_secs(1))).collect();
+    let replicas: Vec<(Engine, Arc<Counting>)> = (0..3).map(|_| replica(&house.store, Duration::from_secs(6))).collect();
     for _ in 0..5 {
         house.say("The pickles are in the cellar.").await;
     }
