@@ -212,14 +212,13 @@ async fn a_stream_of_a_run_whose_events_have_gone_tells_its_end() {
     let client = &house.operator;
     let id = client.conversation("anna", "uma").await;
     let turn = client.post(&format!("/api/v1/conversations/{id}/messages"), json!({"text": "Hi"})).await.ok();
-    let path = format!("/api/v1/runs/{}/events", turn["run"]["id"].as_str().expect("an id"));
-    let whole = client.stream(Method::GET, &path, Value::Null, usize::MAX).await;
+    let run = turn["run"]["id"].as_str().expect("an id");
+    let whole = client.stream_of(run, 0, usize::MAX).await;
     assert!(whole.len() > 2, "{whole:?}");
     clock.advance(jiff::SignedDuration::from_hours(8 * 24));
     while house.app.store().maintain().await.expect("maintained") {}
-    let rest = client.stream(Method::GET, &path, Value::Null, usize::MAX).await;
+    let rest = client.stream_of(run, 0, usize::MAX).await;
     assert_eq!(rest.iter().map(|e| e.event.as_str()).collect::<Vec<_>>(), ["done"], "{rest:?}");
-    let end = |events: &[crate::harness::Sse]| serde_json::from_str::<Value>(&events.last().expect("an end").data).expect("JSON");
-    assert_eq!(end(&rest)["status"], end(&whole)["status"]);
-    assert_eq!(end(&rest)["stop_reason"], end(&whole)["stop_reason"]);
+    let (end, before) = (rest[0].json(), whole.last().expect("an end").json());
+    assert_eq!((&end["status"], &end["stop_reason"]), (&before["status"], &before["stop_reason"]));
 }

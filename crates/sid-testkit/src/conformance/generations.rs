@@ -26,7 +26,8 @@ async fn drop_all(w: &World, generation: &GenerationId) {
 }
 
 /// Activating compares and sets; a store tells the next process what is active.
-pub async fn one_generation_is_active(mut w: World) {
+pub async fn one_generation_is_active(w: World) {
+    let mut w = w;
     let (old, new) = (named("old/2/c1"), named("new/3/c1"));
     assert_eq!(active(&w).await, None);
     assert!(!w.store.activate(Some(&old), &new).await.expect("asked"), "the old one is not active");
