@@ -105,11 +105,11 @@ impl Embedders {
                 self.look(inner).await?;
             }
             let wish = self.wish.lock().clone();
-            if let Wish::Open(from) = wish {
-                if inner.store.activate(from.as_ref(), &wanted).await? {
-                    info!(generation = wanted.0, "the embedding generation is complete");
-                    self.look(inner).await?;
-                }
+            if let Wish::Open(from) = wish
+                && inner.store.activate(from.as_ref(), &wanted).await?
+            {
+                info!(generation = wanted.0, "the embedding generation is complete");
+                self.look(inner).await?;
             }
             Ok::<(), StoreError>(())
         };
