@@ -132,6 +132,8 @@ pub enum Command {
     Export(commands::export::Export),
     /// Read a chat log into a conversation
     Import(commands::import::Import),
+    /// Watch the change to another embedder
+    Reindex(commands::reindex::Reindex),
     /// Forget a user or a conversation, with all that derives from it
     #[command(subcommand)]
     Erase(commands::erase::Erase),

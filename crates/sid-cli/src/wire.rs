@@ -75,6 +75,8 @@ answers! {
     }
     /// How far embedding has come.
     Index { generation: Option<String>, is_semantic: bool, indexed: u64, pending: u64, }
+    /// The vectors of one embedder.
+    Generation { id: String, is_active: bool, is_wanted: bool, is_configured: bool, indexed: u64, pending: u64, }
     /// What was found.
     Found { hits: Vec<Hit>, searched: u64, index: Index, }
     /// A part of a prompt.

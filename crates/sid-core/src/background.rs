@@ -1,13 +1,16 @@
-//! The background: orphaned work, lease renewal, embedding, the diary. Nothing here stands in the way of a turn.
+//! The background: orphaned work, lease renewal, embedding, the diary, dropping what is old. Nothing here stands in the way of a turn.
 
 use std::time::Duration;
 
-use sid_llm::EmbedInput;
+use sid_llm::{EmbedInput, Embedder};
 use sid_memory::ranking::chunk;
-use sid_store::{Chunk, EmbedJob, GenerationId, NewVectors, crash_point};
+use sid_store::{Chunk, EmbedJob, Lease, NewVectors, crash_point};
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use crate::{Engine, diary};
+use crate::duty::{self, Duty};
+use crate::engine::Inner;
+use crate::{Engine, diary, embedders, metrics};
 
 /// Most records that one round of embedding takes from the store.
 const EMBED_BATCH: usize = 32;
@@ -63,15 +66,14 @@ pub(crate) async fn renew(engine: Engine) {
         match inner.store.renew(&leases, inner.config.lease_ttl).await {
             Ok(held) => {
                 crash_point!("renew.after");
-                for lost in leases.iter().filter(|l| !held.iter().any(|h| h.run == l.run && h.epoch == l.epoch)) {
+                let is_held = |l: &Lease| held.iter().any(|h| h.lease.run == l.run && h.lease.epoch == l.epoch);
+                for lost in leases.iter().filter(|l| !is_held(l)) {
                     // A run that has just ended is missing too; stopping it does nothing.
                     inner.active.stop(lost.run);
                 }
                 // A cancel that another replica accepted.
-                for lease in &held {
-                    if inner.store.is_cancel_requested(lease).await.unwrap_or(false) {
-                        inner.active.stop(lease.run);
-                    }
+                for asked in held.iter().filter(|h| h.is_cancel_requested) {
+                    inner.active.stop(asked.lease.run);
                 }
             }
             Err(error) => warn!(%error, "could not renew leases"),
@@ -79,43 +81,101 @@ pub(crate) async fn renew(engine: Engine) {
     }
 }
 
-/// Gives vectors to records that have none, oldest first.
+/// Gives vectors to records that have none, oldest first; one replica does it for all. The generation that is searched goes first, the next
+/// one is built beside it, and takes over when it is complete. One whose embedder fails keeps the other from nothing: it may be the reason
+/// for the change.
 pub(crate) async fn embed(engine: Engine) {
     let inner = &engine.inner;
-    let Some(embedder) = inner.embedder.clone() else { return };
+    let Some(embedders) = inner.embedder.clone() else { return };
     let mut pause = Duration::from_millis(200);
     while !engine.is_draining() {
-        let generation = embedder.generation();
-        let id = GenerationId(generation.id.clone());
-        let jobs = match inner.store.pending(&id, EMBED_BATCH).await {
-            Ok(jobs) => jobs,
-            Err(error) => {
-                warn!(%error, "could not read what waits for vectors");
-                Vec::new()
-            }
-        };
-        if jobs.is_empty() {
-            let woken = inner.new_memory.notified();
-            let _ = tokio::time::timeout(pause, woken).await;
-            pause = (pause * 2).min(Duration::from_secs(2));
+        if !engine.has_duty(Duty::Embed).await {
+            sleep(&engine, duty::period(&engine)).await;
             continue;
         }
-        pause = Duration::from_millis(200);
-        match vectors_of(&*embedder, generation.chunk_bytes, &jobs).await {
-            Ok(vectors) => {
-                crash_point!("vectors.before");
-                let stored = inner.store.put_vectors(&id, vectors).await;
-                crash_point!("vectors.after");
-                if let Err(error) = stored {
-                    warn!(%error, "could not store vectors");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
+        let wanted = embedders.wanted();
+        let (mut has_worked, mut is_complete, mut rest) = (false, false, None);
+        for embedder in embedders.in_order() {
+            match embed_some(inner, &*embedder).await {
+                Embedded::Some => {
+                    has_worked = true;
+                    break;
                 }
-            }
-            Err(error) => {
-                warn!(%error, "the embedder failed; memory is searched lexically meanwhile");
-                sleep(&engine, Duration::from_secs(2)).await;
+                Embedded::Nothing => is_complete |= embedders::id(&*embedder) == wanted,
+                Embedded::Failed(for_long) => rest = Some(for_long),
             }
         }
+        if has_worked {
+            pause = Duration::from_millis(200);
+            continue;
+        }
+        if is_complete {
+            embedders.switch(inner).await;
+        }
+        if let Some(rest) = rest {
+            sleep(&engine, rest).await;
+            continue;
+        }
+        let woken = inner.new_memory.notified();
+        let _ = tokio::time::timeout(pause, woken).await;
+        pause = (pause * 2).min(Duration::from_secs(2));
+    }
+}
+
+/// What became of a batch.
+enum Embedded {
+    Nothing,
+    Some,
+    /// To be tried again after a rest.
+    Failed(Duration),
+}
+
+async fn embed_some(inner: &Inner, embedder: &dyn Embedder) -> Embedded {
+    let id = embedders::id(embedder);
+    let jobs = match inner.store.pending(&id, EMBED_BATCH).await {
+        Ok(jobs) if jobs.is_empty() => return Embedded::Nothing,
+        Ok(jobs) => jobs,
+        Err(error) => {
+            warn!(%error, "could not read what waits for vectors");
+            return Embedded::Failed(Duration::from_secs(1));
+        }
+    };
+    match vectors_of(embedder, embedder.generation().chunk_bytes, &jobs).await {
+        Ok(vectors) => {
+            crash_point!("vectors.before");
+            let stored = inner.store.put_vectors(&id, vectors).await;
+            crash_point!("vectors.after");
+            match stored {
+                Ok(()) => Embedded::Some,
+                Err(error) => {
+                    warn!(%error, "could not store vectors");
+                    Embedded::Failed(Duration::from_secs(1))
+                }
+            }
+        }
+        Err(error) => {
+            warn!(%error, generation = id.0, "the embedder failed; memory is searched lexically meanwhile");
+            Embedded::Failed(Duration::from_secs(2))
+        }
+    }
+}
+
+/// Sees when another replica has switched to the next generation.
+pub(crate) async fn watch_generation(engine: Engine) {
+    let Some(embedders) = engine.inner.embedder.clone() else { return };
+    let mut strange = None;
+    while !engine.is_draining() {
+        match embedders.look(&engine.inner).await {
+            Ok(active) => {
+                let unknown = active.filter(|active| !embedders.makes(active));
+                if let Some(active) = unknown.as_ref().filter(|_| unknown != strange) {
+                    embedders.complain(active);
+                }
+                strange = unknown;
+            }
+            Err(error) => debug!(%error, "could not look for the active embedding generation"),
+        }
+        sleep(&engine, duty::period(&engine)).await;
     }
 }
 
@@ -132,32 +192,76 @@ async fn vectors_of(embedder: &dyn sid_llm::Embedder, chunk_bytes: usize, jobs: 
     Ok(out)
 }
 
-/// Writes diary pages, one at a time, while nobody talks.
+/// Writes diary pages, one at a time; one replica does it for all. While runs are under way here it leaves that to an idle replica: a laptop
+/// has one model for everything. Where no pause ever comes it writes a page between times all the same.
 pub(crate) async fn diary(engine: Engine) {
     let inner = &engine.inner;
-    let mut idle_since = tokio::time::Instant::now();
+    let (idle, patience) = (inner.config.idle, inner.config.diary_patience);
+    let mut idle_since = Instant::now();
+    let mut overdue_at = Instant::now() + patience;
     while !engine.is_draining() {
         sleep(&engine, Duration::from_secs(1)).await;
         if inner.active.len() > 0 {
-            idle_since = tokio::time::Instant::now();
+            idle_since = Instant::now();
+        }
+        let is_idle = idle_since.elapsed() >= idle;
+        if !is_idle && Instant::now() < overdue_at {
+            engine.leave_duty(Duty::Diary).await;
             continue;
         }
-        if idle_since.elapsed() < inner.config.idle {
+        if !engine.has_duty(Duty::Diary).await {
             continue;
         }
-        match inner.store.diary_work(inner.clock.now(), 8).await {
-            Ok(work) => {
-                for item in work {
-                    if inner.active.len() > 0 || engine.is_draining() {
-                        break;
-                    }
-                    if let Err(error) = diary::write_page(inner, &item).await {
-                        warn!(%error, "could not write a diary page");
-                    }
+        let written = write_pages(&engine, if is_idle { 8 } else { 1 }, is_idle).await;
+        // A page that was overdue is followed by the next one soon, but not at once.
+        overdue_at = Instant::now() + if is_idle || written == 0 { patience } else { idle };
+    }
+}
+
+/// Writes up to `most` pages that are due; answers how many. `gives_way`: only until a run begins.
+async fn write_pages(engine: &Engine, most: usize, gives_way: bool) -> usize {
+    let inner = &engine.inner;
+    let mut written = 0;
+    match inner.store.diary_work(inner.clock.now(), most).await {
+        Ok(work) => {
+            for item in work {
+                if gives_way && inner.active.len() > 0 || engine.is_draining() {
+                    break;
+                }
+                match diary::write_page(inner, &item).await {
+                    Ok(()) => written += 1,
+                    Err(error) => warn!(%error, "could not write a diary page"),
                 }
             }
-            Err(error) => warn!(%error, "could not look for diary work"),
         }
+        Err(error) => warn!(%error, "could not look for diary work"),
+    }
+    written
+}
+
+/// Lets the store drop what is old, piece by piece; one replica at a time.
+pub(crate) async fn maintain(engine: Engine) {
+    let inner = &engine.inner;
+    while !engine.is_draining() {
+        while engine.has_duty(Duty::Maintain).await {
+            match inner.store.maintain().await {
+                Ok(true) => {
+                    metrics::maintained(true);
+                    sleep(&engine, Duration::from_millis(20)).await;
+                }
+                Ok(false) => {
+                    metrics::maintenance_is_complete(inner.clock.now());
+                    break;
+                }
+                Err(error) => {
+                    metrics::maintained(false);
+                    warn!(%error, "could not drop what is old");
+                    break;
+                }
+            }
+        }
+        engine.leave_duty(Duty::Maintain).await;
+        sleep(&engine, inner.config.maintain).await;
     }
 }
 
@@ -168,8 +272,8 @@ async fn sleep(engine: &Engine, duration: Duration) {
 
 /// Sleeps in short naps, so that it is soon noticed that there is nothing more to do.
 async fn nap(duration: Duration, is_over: impl Fn() -> bool) {
-    let end = tokio::time::Instant::now() + duration;
-    while !is_over() && tokio::time::Instant::now() < end {
-        tokio::time::sleep_until(end.min(tokio::time::Instant::now() + Duration::from_millis(250))).await;
+    let end = Instant::now() + duration;
+    while !is_over() && Instant::now() < end {
+        tokio::time::sleep_until(end.min(Instant::now() + Duration::from_millis(250))).await;
     }
 }

@@ -10,7 +10,7 @@ use sid_types::{RunLimits, WorkerId};
 pub struct EngineConfig {
     /// This process among the workers of a store. Default: a new one.
     pub worker: WorkerId,
-    /// How long a lease holds unless renewed. Default 15 s.
+    /// How long a lease, or a duty among replicas, holds unless renewed. Default 15 s.
     pub lease_ttl: Duration,
     /// How often leases are renewed and orphaned work is looked for. Default 1 s.
     pub poll: Duration,
@@ -32,6 +32,10 @@ pub struct EngineConfig {
     pub diary: bool,
     /// Diary pages and summaries are asked of a model only when no run has been under way here for so long. Default 5 s.
     pub idle: Duration,
+    /// After so long without such a pause diary pages are written all the same, one at a time. Default 5 min.
+    pub diary_patience: Duration,
+    /// How often the store is asked to drop what is old. Default 1 h.
+    pub maintain: Duration,
 }
 
 impl Default for EngineConfig {
@@ -49,6 +53,8 @@ impl Default for EngineConfig {
             embed_wait: Duration::from_secs(2),
             diary: true,
             idle: Duration::from_secs(5),
+            diary_patience: Duration::from_secs(300),
+            maintain: Duration::from_secs(3_600),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use sid_llm::Embedder;
-use sid_store::{Accept, EraseTarget, GenerationId, IdempotencyKey, Lease, OnBusy, Receipt, Store, crash_point};
+use sid_store::{Accept, EraseTarget, GenerationId, IdempotencyKey, IndexStatus, Lease, OnBusy, Receipt, Store, crash_point};
 use sid_tools::{Registry, RegistryError, Tool};
 use sid_types::{Clock, ConversationId, NewMessage, Run, RunId, RunLimits, Scope};
 use tokio_util::task::TaskTracker;
@@ -14,7 +14,11 @@ use tokio_util::task::TaskTracker;
 use crate::active::{ActiveRuns, Room, RunEnd};
 use crate::budget::KnownLimits;
 use crate::compaction::PreparedSummaries;
-use crate::{ContextOf, CoreError, EngineConfig, Models, PromptView, SearchRequest, SearchResponse, background, context, driver, search};
+use crate::duty::Duties;
+use crate::embedders::Embedders;
+use crate::{
+    ContextOf, CoreError, EngineConfig, Models, PromptView, SearchRequest, SearchResponse, background, context, driver, embedders, search,
+};
 
 /// A stimulus: what a user says, or what else wakes an agent.
 #[derive(Debug, Clone)]
@@ -53,16 +57,34 @@ pub struct IndexReport {
     pub pending: u64,
 }
 
+/// An embedding generation, and how far it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GenerationReport {
+    /// Provider, model, dimensions and chunker.
+    pub id: String,
+    /// Whether it is the one that memory is searched with.
+    pub is_active: bool,
+    /// Whether it is the one that is to become active when nothing is pending.
+    pub is_wanted: bool,
+    /// Whether an embedder of this process makes it.
+    pub is_configured: bool,
+    /// Records with vectors, in all tenants.
+    pub indexed: u64,
+    /// Records that wait for theirs.
+    pub pending: u64,
+}
+
 pub(crate) struct Inner {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) models: Models,
-    pub(crate) embedder: Option<Arc<dyn Embedder>>,
+    pub(crate) embedder: Option<Arc<Embedders>>,
     pub(crate) tools: Registry,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) config: EngineConfig,
     pub(crate) active: ActiveRuns,
     pub(crate) prepared: PreparedSummaries,
     pub(crate) limits: KnownLimits,
+    pub(crate) duties: Duties,
     /// Wakes the embedding worker when there is something new.
     pub(crate) new_memory: tokio::sync::Notify,
     tasks: TaskTracker,
@@ -87,6 +109,7 @@ pub struct EngineBuilder {
     store: Arc<dyn Store>,
     models: Models,
     embedder: Option<Arc<dyn Embedder>>,
+    next_embedder: Option<Arc<dyn Embedder>>,
     clock: Arc<dyn Clock>,
     config: EngineConfig,
     tools: Registry,
@@ -99,20 +122,35 @@ impl EngineBuilder {
         Ok(self)
     }
 
+    /// Builds the generation of this embedder beside that of the present one, and searches with it when it is complete. Without a present
+    /// one it is the present one.
+    #[must_use]
+    pub fn next_embedder(mut self, next: Option<Arc<dyn Embedder>>) -> Self {
+        self.next_embedder = next;
+        self
+    }
+
     /// The engine; it does nothing until [`Engine::start`].
     pub fn build(mut self) -> Result<Engine, RegistryError> {
-        sid_memory::tools::register_memory_tools(&mut self.tools, self.store.clone(), self.embedder.clone())?;
+        let (current, next) = match self.embedder {
+            Some(current) => (Some(current), self.next_embedder),
+            None => (self.next_embedder, None),
+        };
+        let embedder = current.map(|current| Arc::new(Embedders::new(current, next)));
+        let searched = embedder.clone().map(|e| e as Arc<dyn Embedder>);
+        sid_memory::tools::register_memory_tools(&mut self.tools, self.store.clone(), searched)?;
         Ok(Engine {
             inner: Arc::new(Inner {
                 store: self.store,
                 models: self.models,
-                embedder: self.embedder,
+                embedder,
                 tools: self.tools,
                 clock: self.clock,
                 config: self.config,
                 active: ActiveRuns::default(),
                 prepared: PreparedSummaries::default(),
                 limits: KnownLimits::default(),
+                duties: Duties::default(),
                 new_memory: tokio::sync::Notify::new(),
                 tasks: TaskTracker::new(),
                 draining: AtomicBool::new(false),
@@ -145,19 +183,27 @@ impl Engine {
         clock: Arc<dyn Clock>,
         config: EngineConfig,
     ) -> EngineBuilder {
-        EngineBuilder { store, models, embedder, clock, config, tools: Registry::new() }
+        EngineBuilder { store, models, embedder, next_embedder: None, clock, config, tools: Registry::new() }
     }
 
     /// Starts the poller and the background workers on the current tokio runtime. Call once.
     pub fn start(&self) {
         self.inner.tasks.spawn(background::poll(self.clone()));
         self.inner.tasks.spawn(background::renew(self.clone()));
+        self.inner.tasks.spawn(background::maintain(self.clone()));
         if self.inner.embedder.is_some() {
+            self.inner.tasks.spawn(background::watch_generation(self.clone()));
             self.inner.tasks.spawn(background::embed(self.clone()));
         }
         if self.inner.config.diary {
             self.inner.tasks.spawn(background::diary(self.clone()));
         }
+    }
+
+    /// The embedder that memory is searched with now; `None` without one.
+    #[must_use]
+    pub fn embedder(&self) -> Option<Arc<dyn Embedder>> {
+        self.inner.embedder.clone().map(|e| e as Arc<dyn Embedder>)
     }
 
     /// The models that agents may use.
@@ -300,6 +346,39 @@ impl Engine {
             self.inner.new_memory.notify_one();
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// The embedding generations that the store knows or that are configured here, by name, and how far each is in all tenants.
+    pub async fn generations(&self) -> Result<Vec<GenerationReport>, CoreError> {
+        let known = self.inner.store.generations().await?;
+        let configured = self.inner.embedder.as_ref().map(|e| e.in_order()).unwrap_or_default();
+        let configured: Vec<GenerationId> = configured.iter().map(|e| embedders::id(&**e)).collect();
+        let mut ids: Vec<GenerationId> = known.iter().map(|g| g.id.clone()).chain(configured.iter().cloned()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let mut reports = Vec::with_capacity(ids.len());
+        for id in ids {
+            let IndexStatus { indexed, pending } = self.inner.store.generation_status(&id).await?;
+            let is_active = known.iter().any(|g| g.is_active && g.id == id);
+            let is_wanted = self.inner.embedder.as_ref().is_some_and(|e| e.wanted() == id);
+            reports.push(GenerationReport { is_configured: configured.contains(&id), id: id.0, is_active, is_wanted, indexed, pending });
+        }
+        Ok(reports)
+    }
+
+    /// Drops vectors of generations that are neither active nor configured, for about as long as `patience`. Answers how many generations are
+    /// left to be dropped: call it again until none is.
+    pub async fn drop_old_generations(&self, patience: Duration) -> Result<usize, CoreError> {
+        let end = tokio::time::Instant::now() + patience;
+        let old: Vec<_> = self.generations().await?.into_iter().filter(|g| !g.is_active && !g.is_configured).collect();
+        for (dropped, one) in old.iter().enumerate() {
+            while self.inner.store.drop_generation(&GenerationId(one.id.clone())).await? {
+                if tokio::time::Instant::now() >= end {
+                    return Ok(old.len() - dropped);
+                }
+            }
+        }
+        Ok(0)
     }
 
     /// Forgets a conversation, a user or an agent with all that derives from it; answers what was erased.

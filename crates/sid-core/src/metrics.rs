@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use metrics::{counter, histogram};
+use metrics::{counter, gauge, histogram};
 use sid_llm::Rung;
 use sid_types::StopReason;
 
@@ -42,4 +42,19 @@ pub(crate) fn budget_used_up(period: &'static str) {
 /// A tool was called.
 pub(crate) fn tool_called(name: &str, is_error: bool) {
     counter!("sid_tool_calls_total", "tool" => name.to_owned(), "failed" => if is_error { "true" } else { "false" }).increment(1);
+}
+
+/// A duty was taken, or is another replica's.
+pub(crate) fn duty(name: &'static str, is_mine: bool) {
+    gauge!("sid_duty_held", "duty" => name).set(if is_mine { 1.0 } else { 0.0 });
+}
+
+/// The store dropped a piece of what is old; `false` = it could not.
+pub(crate) fn maintained(is_done: bool) {
+    counter!("sid_maintenance_pieces_total", "failed" => if is_done { "false" } else { "true" }).increment(1);
+}
+
+/// Nothing old is left.
+pub(crate) fn maintenance_is_complete(now: jiff::Timestamp) {
+    gauge!("sid_maintenance_complete_timestamp_seconds").set(now.as_second() as f64);
 }

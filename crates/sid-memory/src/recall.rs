@@ -132,6 +132,9 @@ pub async fn query_vector(embedder: &dyn Embedder, text: &str) -> Result<Option<
     if text.trim().is_empty() {
         return Ok(None);
     }
+    let generation = embedder.generation().id;
     let values = embedder.embed(EmbedInput::Query, &[text.to_owned()]).await?.pop();
-    Ok(values.map(|values| QueryVector { generation: GenerationId(embedder.generation().id), values }))
+    // An embedder that changed its generation meanwhile may have made a vector of either.
+    let is_settled = embedder.generation().id == generation;
+    Ok(values.filter(|_| is_settled).map(|values| QueryVector { generation: GenerationId(generation), values }))
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 use axum::Router;
 use axum::serve::ListenerExt as _;
 use sid_core::{Engine, EngineConfig};
-use sid_llm::Embedder;
 use sid_store::{Store, StoreError, TenantLimits};
 use sid_types::{Clock, KeyId, KeyRole, RunLimits, SystemClock, TenantId, Timestamp};
 use tokio::net::TcpListener;
@@ -29,6 +28,9 @@ use crate::{api, health, layers, metrics, openai};
 /// After the drain, connections that still have not ended are cut after this long.
 const LAST_BYTES: Duration = Duration::from_secs(5);
 
+/// How long giving back what other replicas wait for may take.
+const LAST_CALLS: Duration = Duration::from_secs(1);
+
 /// A server that has been opened: store, models, embedder and engine at work. Cheap to clone; all clones are one server.
 #[derive(Clone)]
 pub struct App {
@@ -41,6 +43,7 @@ struct Inner {
     backend: Backend,
     models: ModelDirectory,
     embedding: Embedding,
+    next_embedding: Option<Embedding>,
     engine: Engine,
     limits: RunLimits,
     keyring: Keyring,
@@ -78,10 +81,14 @@ impl App {
         let first_key =
             if backend.is_shared() { None } else { first_start(backend.store().as_ref(), clock.now()).await.map_err(store_error)? };
         let models = ModelDirectory::build(&config)?;
-        let embedding = Embedding::build(&config.embedder)?;
+        let embedding = Embedding::build(&config.embedder, "embedder")?;
+        let next_embedding = config.next_embedder.as_ref().map(|next| Embedding::build(next, "next_embedder")).transpose()?;
         let engine_config = engine_config(&config);
         let limits = engine_config.limits;
-        let engine = Engine::new(backend.store().clone(), models.entries(), embedding.embedder(), clock.clone(), engine_config);
+        let engine = Engine::builder(backend.store().clone(), models.entries(), embedding.embedder(), clock.clone(), engine_config)
+            .next_embedder(next_embedding.as_ref().and_then(Embedding::embedder))
+            .build()
+            .expect("the memory tools register in an empty registry");
         engine.start();
         models.discover_in_background();
         let max_requests = config.server.max_requests;
@@ -98,6 +105,7 @@ impl App {
             backend,
             models,
             embedding,
+            next_embedding,
             engine,
             limits,
             first_key,
@@ -180,6 +188,8 @@ impl App {
             // Idle background workers end by themselves; nobody has to wait for their next look at the clock.
             () = self.no_runs() => {}
         }
+        // A store that does not answer keeps nobody: duties expire.
+        let _ = tokio::time::timeout(LAST_CALLS, self.engine().leave_duties()).await;
         self.backend().settle().await;
         self.closing().cancel();
     }
@@ -259,16 +269,11 @@ impl App {
         free.map_or(0, |free| self.config().server.max_requests.saturating_sub(free))
     }
 
-    pub(crate) fn embedder(&self) -> Option<Arc<dyn Embedder>> {
-        self.inner.embedding.embedder()
-    }
-
+    /// Of the embedder that memory is searched with: `none`, `lexical`, `loading`, `ready` or `failed`.
     pub(crate) fn embedder_status(&self) -> &'static str {
-        self.inner.embedding.status()
-    }
-
-    pub(crate) fn embedder_generation(&self) -> Option<String> {
-        self.inner.embedding.embedder().map(|e| e.generation().id)
+        let searched = self.engine().embedder().map(|e| e.generation().id);
+        let is_searched = |embedding: &&Embedding| embedding.embedder().map(|e| e.generation().id) == searched;
+        self.inner.next_embedding.as_ref().filter(is_searched).unwrap_or(&self.inner.embedding).status()
     }
 
     pub(crate) fn openapi_json(&self) -> String {

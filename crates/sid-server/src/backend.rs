@@ -28,7 +28,9 @@ impl Backend {
             StoreKind::InProcess => Ok(Self { store: Arc::new(InProcess::new(clock)), embedded: None, shared: None }),
             StoreKind::Sqlite => {
                 let path = config.store.path.clone();
-                let store = Arc::new(SqliteStore::open(SqliteConfig::new(&path), clock).await?);
+                let store = Arc::new(
+                    SqliteStore::open(SqliteConfig { keep_events: keep_events(&config.store), ..SqliteConfig::new(&path) }, clock).await?,
+                );
                 Ok(Self { store: store.clone(), embedded: Some((store, path)), shared: None })
             }
             // Its clock is the database's: those of many servers never agree.
@@ -89,6 +91,10 @@ impl Backend {
     }
 }
 
+fn keep_events(options: &config::Store) -> Duration {
+    Duration::from_secs(u64::from(options.keep_events_days) * 24 * 3_600)
+}
+
 fn postgres(config: &Config) -> PgConfig {
     let options = &config.store;
     PgConfig {
@@ -98,6 +104,7 @@ fn postgres(config: &Config) -> PgConfig {
         statement_timeout: Duration::from_millis(options.statement_ms),
         prepared_statements: options.prepared_statements,
         index_bytes: options.index_bytes,
+        keep_events: keep_events(options),
         ..PgConfig::new(options.url.reveal().unwrap_or_default())
     }
 }

@@ -18,29 +18,30 @@ use crate::open_error::OpenError;
 const QUERY_PATIENCE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// The embedder, and how far it is.
+/// An embedder, and how far it is.
 pub(crate) struct Embedding {
     embedder: Option<Arc<dyn Embedder>>,
     status: Arc<RwLock<&'static str>>,
 }
 
 impl Embedding {
-    pub(crate) fn build(settings: &config::Embedder) -> Result<Self, OpenError> {
+    /// `section`: where the settings stand.
+    pub(crate) fn build(settings: &config::Embedder, section: &str) -> Result<Self, OpenError> {
         let status = Arc::new(RwLock::new("loading"));
-        let wrong = |source| OpenError::Model { what: "[embedder]".into(), source };
+        let wrong = |source| OpenError::Model { what: format!("[{section}]"), source };
         let embedder: Option<Arc<dyn Embedder>> = match settings.kind {
             EmbedderKind::None => {
                 *status.write() = "none";
-                tracing::warn!("RECALL IS LEXICAL ONLY: embedder.kind is \"none\", memories are found by their words");
+                tracing::warn!("RECALL IS LEXICAL ONLY: {section}.kind is \"none\", memories are found by their words");
                 None
             }
             EmbedderKind::Lexical => {
                 *status.write() = "lexical";
                 tracing::warn!(
-                    "RECALL IS LEXICAL ONLY: embedder.kind is \"lexical\", which finds the same words and not the same meaning; \
+                    "RECALL IS LEXICAL ONLY: {section}.kind is \"lexical\", which finds the same words and not the same meaning; \
                      set it to \"fastembed\" or \"openai\" for search by meaning"
                 );
-                Some(Arc::new(HashEmbedder::new()))
+                Some(Arc::new(settings.dimensions.map_or_else(HashEmbedder::new, HashEmbedder::with_dimensions)))
             }
             EmbedderKind::Fastembed => {
                 let folder = settings.path.clone().unwrap_or_default();

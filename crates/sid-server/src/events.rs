@@ -9,7 +9,7 @@ use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt as _};
 use sid_store::StoreError;
-use sid_types::{Event, EventBody, RunId, Scope};
+use sid_types::{Event, EventBody, Run, RunId, Scope, StopReason};
 
 use crate::App;
 use crate::api::wire::EventJson;
@@ -78,9 +78,13 @@ impl Reader {
         if !stored.is_empty() {
             return Ok(Some(stored));
         }
-        if store.run(&self.scope, self.run).await?.status.is_terminal() {
+        let run = store.run(&self.scope, self.run).await?;
+        if run.status.is_terminal() {
             // The end may have been written between the two reads.
             let rest = store.events(&self.scope, self.run, self.after, BATCH).await?;
+            if rest.is_empty() && store.events(&self.scope, self.run, 0, 1).await?.is_empty() {
+                return Ok(Some(vec![end_of(&run, self.after)]));
+            }
             return Ok(Some(rest).filter(|r| !r.is_empty()));
         }
         tokio::select! {
@@ -88,6 +92,17 @@ impl Reader {
             () = self.app.closing().cancelled() => Ok(None),
         }
     }
+}
+
+/// The end of a run whose events were dropped by their age: what is still known of it, so that whoever waits for the end gets one.
+fn end_of(run: &Run, after: u64) -> Event {
+    let body = EventBody::Done {
+        status: run.status,
+        stop_reason: run.stop_reason.unwrap_or(StopReason::Internal),
+        error: run.error.clone(),
+        usage: run.usage,
+    };
+    Event { run: run.id, seq: after + 1, body, at: run.ended_at.unwrap_or(run.created_at) }
 }
 
 /// The run's events as SSE: `id:` is the number, `event:` the kind, `data:` the JSON of `GET /runs/{id}/events`.

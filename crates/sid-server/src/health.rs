@@ -91,7 +91,7 @@ async fn show_metrics(State(app): State<App>) -> Result<Response, ApiError> {
 
 /// Sum over all tenants, remembered for a while.
 async fn index_status(app: &App) -> Option<IndexStatus> {
-    let generation = GenerationId(app.embedder_generation()?);
+    let generation = GenerationId(app.engine().embedder()?.generation().id);
     if let Some((status, _)) = app.probes().index.lock().filter(|(_, at)| at.elapsed() < INDEX_TTL) {
         return Some(status);
     }

@@ -53,6 +53,17 @@ fn describe() {
     describe_counter!("sid_token_budget_warnings_total", Unit::Count, "Tenants that have used 80 % of their tokens, by period");
     describe_counter!("sid_token_budget_stops_total", Unit::Count, "Runs that ended because their tenant's tokens were used up, by period");
     describe_counter!("sid_tool_calls_total", Unit::Count, "Tool calls, by tool and whether they failed");
+    describe_gauge!(
+        "sid_duty_held",
+        Unit::Count,
+        "1 if this process does for all servers what is done once: embed, diary, maintain; else 0"
+    );
+    describe_counter!(
+        "sid_maintenance_pieces_total",
+        Unit::Count,
+        "Pieces of old events, keys and used tokens that were dropped, or could not be"
+    );
+    describe_gauge!("sid_maintenance_complete_timestamp_seconds", Unit::Seconds, "When this process last left nothing old, in Unix time");
     describe_gauge!(BREAKER_STATE, Unit::Count, "Circuit breaker of a model's endpoint: 0 closed, 1 half open, 2 open");
     describe_counter!(BREAKER_OPENED, Unit::Count, "Times that the breaker has opened, by model");
     describe_counter!(RETRIES_REFUSED, Unit::Count, "Retries that the endpoint's budget did not allow, by model");

@@ -84,6 +84,17 @@ impl PgStore {
         migrate::migrate(options(admin_url)?, &[schema::STEPS, next].concat()).await
     }
 
+    /// [`migrate`](Self::migrate) to an older version: for tests of what comes after it.
+    ///
+    /// Errors: as `migrate`.
+    ///
+    /// # Panics
+    /// When the version is newer than this program's.
+    #[cfg(feature = "next-schema")]
+    pub async fn migrate_to(admin_url: &str, version: u32) -> Result<u32, StoreError> {
+        migrate::migrate(options(admin_url)?, &schema::STEPS[..version as usize]).await
+    }
+
     /// Lets the user of `server_url` work as a server: makes it a member of `sid_app`. To be run by the owner, after
     /// [`migrate`](Self::migrate); again changes nothing.
     ///

@@ -39,6 +39,8 @@ pub struct PgConfig {
     pub vector_index_from: usize,
     /// Whether changes are also written to the outbox, for another system to follow. Default `false`: nobody would empty it.
     pub outbox: bool,
+    /// How long events stay, from the making of their run on, by whole days in UTC; those of a run under way stay in any case. Default 7 days.
+    pub keep_events: Duration,
     /// The longest pause between two looks at the runs that somebody follows. Default 1 s; it begins with a tenth of it.
     pub poll: Duration,
 }
@@ -60,6 +62,7 @@ impl PgConfig {
             load_patience: Duration::from_millis(150),
             vector_index_from: 4_096,
             outbox: false,
+            keep_events: Duration::from_secs(7 * 24 * 3_600),
             poll: Duration::from_secs(1),
         }
     }

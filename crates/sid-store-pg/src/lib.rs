@@ -10,13 +10,16 @@ mod config;
 mod deep;
 mod diary;
 mod directory;
+mod duties;
 mod embedding;
 mod erase;
 mod error;
 mod events;
+mod generations;
 mod glance;
 mod journal;
 mod known;
+mod maintenance;
 #[cfg_attr(
     not(feature = "next-schema"),
     expect(unreachable_pub, dead_code, reason = "tests alone see steps, and no release has yet had steps of each kind")

@@ -14,7 +14,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection, Row};
 
 use crate::error::{Fault, Result, code, unavailable};
-use crate::schema::{connect, newer, oldest_program, version};
+use crate::schema::{STEPS, connect, newer, oldest_program, version};
 
 /// What migrations hold while they run, so that two never do at once: `Sid pg` in ASCII.
 const LOCK: i64 = 0x5369_6420_7067;
@@ -120,7 +120,10 @@ async fn take(conn: &mut PgConnection, steps: &[Step]) -> Result<u32> {
         tracing::info!(version = to, "the database has a new schema");
         crash_point!("pg.migrate.after");
     }
-    pgvector(conn).await?;
+    // What it makes is of the newest schema.
+    if steps.len() >= STEPS.len() {
+        pgvector(conn).await?;
+    }
     Ok(known)
 }
 

@@ -23,8 +23,11 @@ pub(crate) const STEPS: &[Step] = &[
         include_str!("../migrations/0002_tuning.sql"),
         include_str!("../migrations/0002_vectors.sql"),
         include_str!("../migrations/0002_search.sql"),
-        // Last: its trigger keeps writers of steps out until the transaction ends.
+        include_str!("../migrations/0002_duties.sql"),
+        include_str!("../migrations/0002_generations.sql"),
+        // The last two lock what every turn writes until the step is committed: a trigger on steps, then the event log.
         include_str!("../migrations/0002_limits.sql"),
+        include_str!("../migrations/0002_retention.sql"),
     ]),
 ];
 

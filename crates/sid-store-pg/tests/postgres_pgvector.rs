@@ -8,10 +8,13 @@ use common as home;
 use std::sync::Arc;
 
 use common::{SERVER, config, database, now, open};
-use sid_store::{GenerationId, PointKey, QueryVector, RecordKind, SearchQuery, StoreError, VectorIndex, VectorPoint, VectorQuery};
-use sid_store_pg::{PgConfig, PgStore, PgVectors};
+use sid_store::{
+    Chunk, EmbeddingIndex, GenerationId, Generations, NewVectors, PointKey, QueryVector, RecallStore, RecordKind, SearchQuery, StoreError,
+    VectorIndex, VectorPoint, VectorQuery,
+};
+use sid_store_pg::{Indexer, PgConfig, PgStore, PgVectors};
 use sid_testkit::postgres::{ADMIN, Cluster};
-use sid_types::{ManualClock, TenantId};
+use sid_types::{ManualClock, NewMessage, TenantId};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_contract_holds() {
@@ -73,6 +76,36 @@ async fn large_partitions_are_searched_through_the_graph() {
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         index.search(&generation, &of(ours)).await.expect("found");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_generation_leaves_the_index_too() {
+    let database = database().await;
+    let clock = Arc::new(ManualClock::new(now()));
+    let from_one = PgConfig { vector_index_from: 0, ..config(&database) };
+    let index = Arc::new(PgVectors::open(&from_one).await.expect("opens"));
+    let store = PgStore::open_with_test_clock(from_one, Arc::clone(&clock) as _).await.expect("opens").with_vector_index(index.clone());
+    let home = common::Home::build(&store, "ours").await;
+    store.append(&home.scope, home.talk.id, vec![NewMessage::user("hello", now())]).await.expect("stored");
+    let (old, new) = (GenerationId("old/2".into()), GenerationId("new/3".into()));
+    for (generation, vector) in [(&old, vec![1.0, 0.0]), (&new, vec![1.0, 0.0, 0.0])] {
+        for job in store.pending(generation, 10).await.expect("listed") {
+            let chunks = vec![Chunk { start: 0, end: job.text.len(), vector: vector.clone() }];
+            store.put_vectors(generation, vec![NewVectors { scope: job.scope, record: job.record, chunks }]).await.expect("stored");
+        }
+    }
+    let indexer = Indexer::new(&store).expect("it has an index");
+    indexer.catch_up().await.expect("fed");
+    assert!(store.activate(None, &new).await.expect("asked"));
+    assert!(store.drop_generation(&new).await.is_err(), "it is searched");
+    assert_eq!(index.dimensions(&new).await.expect("told"), Some(3), "and stays in the index");
+    while store.drop_generation(&old).await.expect("dropped") {
+        // Whoever feeds the index in between does not bring it back.
+        indexer.repair().await.expect("repaired");
+    }
+    assert_eq!(index.dimensions(&old).await.expect("told"), None);
+    let left = "SELECT (SELECT count(*) FROM sid.vectors) || ' ' || (SELECT count(*) FROM sid.index_marks) || ' ' || (SELECT string_agg(name, ' ') FROM sid.generations)";
+    assert_eq!(database.sql(left), "1 1 new/3");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

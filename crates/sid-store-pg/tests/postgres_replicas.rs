@@ -346,7 +346,7 @@ async fn a_commit_undoes_no_renewal() {
         };
         let (committed, renewed) = tokio::join!(store.commit(&lease, Commit { number, effects }), renewal);
         committed.expect("held");
-        let until = renewed.expect("held")[0].expires_at;
+        let until = renewed.expect("held")[0].lease.expires_at;
         assert_eq!(database.sql(seconds), until.as_second().to_string(), "after commit {number}");
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
-use sid_store::StoreError;
+use sid_store::{DutyRoster, StoreError};
 use sid_types::{Clock, Scope, TenantId, Timestamp};
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
@@ -47,6 +47,7 @@ struct Inner {
     tenants: RwLock<HashMap<TenantId, i64>>,
     /// Requests of each tenant since the store was opened.
     requests: Mutex<HashMap<TenantId, u64>>,
+    duties: DutyRoster,
     ended: tokio::sync::watch::Receiver<()>,
 }
 
@@ -144,7 +145,8 @@ impl SqliteStore {
         // The lock goes when the writer has closed the database, not before.
         let writer =
             Writer::start(conn, Arc::clone(&clock), grouping, full_text_from, last, aftermath, (lock, ending)).map_err(unavailable)?;
-        let inner = Inner { config, clock, writer, readers, memory, tenants: RwLock::default(), requests: Mutex::default(), ended };
+        let (tenants, requests, duties) = (RwLock::default(), Mutex::default(), DutyRoster::default());
+        let inner = Inner { config, clock, writer, readers, memory, tenants, requests, duties, ended };
         let store = Self(Arc::new(inner));
         store.spawn_filling(fillers);
         Ok(store)
@@ -222,6 +224,10 @@ impl SqliteStore {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.0.clock.now()
+    }
+
+    pub(crate) fn duties(&self) -> &DutyRoster {
+        &self.0.duties
     }
 
     pub(crate) fn watchers(&self) -> &Watchers {

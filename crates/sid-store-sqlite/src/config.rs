@@ -38,6 +38,8 @@ pub struct SqliteConfig {
     /// How long a search waits for a large partition to be loaded into memory before it answers from the full-text index.
     /// Default 150 ms.
     pub load_patience: Duration,
+    /// How long events stay after the end of their run. Default 7 days.
+    pub keep_events: Duration,
     /// Most pages of 4 KiB that the database may have; `None` = as many as the disk holds.
     pub max_pages: Option<u32>,
 }
@@ -57,6 +59,7 @@ impl SqliteConfig {
             index_bytes: 128 << 20,
             full_text_from: 4_096,
             load_patience: Duration::from_millis(150),
+            keep_events: Duration::from_secs(7 * 24 * 3_600),
             max_pages: None,
         }
     }

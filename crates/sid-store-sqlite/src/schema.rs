@@ -10,7 +10,10 @@ use crate::codec::Columns;
 use crate::error::{Result, damaged};
 
 /// Each step leads to the version that is its place in this list, from 1. Steps that were released are never changed.
-const STEPS: &[&str] = &[include_str!("../migrations/0001_foundation.sql"), include_str!("../migrations/0002_limits.sql")];
+const STEPS: &[&[&str]] = &[
+    &[include_str!("../migrations/0001_foundation.sql")],
+    &[include_str!("../migrations/0002_limits.sql"), include_str!("../migrations/0002_generations.sql")],
+];
 
 /// `Sid1` in ASCII: tells this file from other programs' databases.
 const APPLICATION: i64 = 0x5369_6431;
@@ -36,7 +39,8 @@ pub(crate) async fn prepare(conn: &mut SqliteConnection, path: &Path) -> Result<
         .into());
     }
     for (i, step) in STEPS.iter().enumerate().skip(usize::try_from(version).unwrap_or_default()) {
-        let sql = format!("BEGIN IMMEDIATE; {step}; PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {}; COMMIT", i + 1);
+        let sql =
+            format!("BEGIN IMMEDIATE; {}; PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {}; COMMIT", step.join(";"), i + 1);
         crash_point!("sqlite.migrate.before");
         if let Err(error) = conn.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(sql))).await {
             // Nothing of the step is kept.

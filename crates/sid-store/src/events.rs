@@ -14,7 +14,8 @@ pub trait EventLog: Send + Sync {
     /// ([`EventBody::Done`], which only the end of a run writes).
     async fn append_events(&self, lease: &Lease, events: Vec<EventBody>) -> Result<Vec<Event>, StoreError>;
 
-    /// Events after number `after`, in order, at most `limit`. Checks that the scope may see the run, each time.
+    /// Events after number `after`, in order, at most `limit`. Checks that the scope may see the run, each time. None are left some days after
+    /// the end of the run ([`Maintenance`](crate::Maintenance)), which is known by its state then.
     async fn events(&self, scope: &Scope, run: RunId, after: u64, limit: usize) -> Result<Vec<Event>, StoreError>;
 
     /// Waits until there is an event after `after` or `wait` is over; answers what there is then (maybe nothing).

@@ -10,8 +10,10 @@
 //! | [`EventLog`] | what happened in a run, densely numbered, to replay and to follow |
 //! | [`RecallStore`], [`ArchivalStore`] | every message ever; passages written on purpose |
 //! | [`MemorySearch`], [`EmbeddingIndex`] | candidates with the scores of each channel; vectors per generation |
+//! | [`Generations`] | which embedding generation is searched |
 //! | [`BlockStore`], [`DiaryStore`] | core memory with versions and links; days, weeks and months |
 //! | [`VectorIndex`] | vectors once more, outside the store, where partitions are large; what it finds is joined back |
+//! | [`Duties`], [`Maintenance`] | which worker does what is to be done once; dropping what is old |
 //! | [`Directory`], [`Eraser`] | tenants, people, teams, agents, conversations, keys; forgetting |
 //! | [`UsageStore`] | what tenants may use up, and what they have |
 //!
@@ -75,12 +77,15 @@ mod blocks;
 pub mod crash;
 mod diary;
 mod directory;
+mod duties;
 mod embedding;
 mod erase;
 mod error;
 mod events;
+mod generations;
 mod in_process;
 pub mod index;
+mod maintenance;
 mod memory;
 mod rights;
 mod search;
@@ -92,11 +97,14 @@ mod vector_index;
 pub use blocks::{BlockStore, BlockWrite, NewBlock};
 pub use diary::{DiaryQuery, DiaryStore, DiaryWork, MOST_OF_A_DAY};
 pub use directory::{ConversationKey, Directory, NewConversation, Page, PageRequest};
+pub use duties::{Duties, DutyRoster, check_duty};
 pub use embedding::{Chunk, EmbedJob, EmbeddingIndex, GenerationId, IndexStatus, NewVectors};
 pub use erase::{EraseTarget, Eraser, Receipt};
 pub use error::StoreError;
 pub use events::EventLog;
+pub use generations::{Generation, Generations};
 pub use in_process::InProcess;
+pub use maintenance::Maintenance;
 pub use memory::{ArchivalStore, Order, RecallStore};
 pub use rights::Right;
 pub use search::{
@@ -104,7 +112,8 @@ pub use search::{
     TimeRange,
 };
 pub use state::{
-    Accept, Accepted, BlockEdit, Commit, Committed, Effect, Fingerprint, IdempotencyKey, Lease, Loaded, OnBusy, PageOut, StateStore,
+    Accept, Accepted, BlockEdit, Commit, Committed, Effect, Fingerprint, IdempotencyKey, Lease, Loaded, OnBusy, PageOut, Renewed,
+    StateStore,
 };
 pub use store::Store;
 pub use usage::{Reserve, Reserved, TenantLimits, TokenUse, UsageStore};

@@ -86,6 +86,15 @@ pub struct Lease {
     pub expires_at: Timestamp,
 }
 
+/// A lease that still holds, as a renewal leaves it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renewed {
+    /// The lease, with its new expiry.
+    pub lease: Lease,
+    /// Whether anybody asked its run to stop.
+    pub is_cancel_requested: bool,
+}
+
 /// All that a worker needs to go on with a run.
 #[derive(Debug, Clone)]
 pub struct Loaded {
@@ -212,8 +221,8 @@ pub trait StateStore: Send + Sync {
     /// way, and the conversation's next one is taken in its stead.
     async fn claim(&self, worker: WorkerId, want: usize, per_tenant: usize, ttl: Duration) -> Result<Vec<Lease>, StoreError>;
 
-    /// Prolongs leases; answers the ones that still hold, with their new expiry. A missing one was fenced off.
-    async fn renew(&self, leases: &[Lease], ttl: Duration) -> Result<Vec<Lease>, StoreError>;
+    /// Prolongs leases; answers the ones that still hold, and whose run was asked to stop. A missing one was fenced off.
+    async fn renew(&self, leases: &[Lease], ttl: Duration) -> Result<Vec<Renewed>, StoreError>;
 
     /// Gives a lease back without finishing: the run waits for any worker, at once.
     async fn release(&self, lease: &Lease) -> Result<(), StoreError>;

@@ -1,7 +1,8 @@
 //! The sum of the contracts.
 
 use crate::{
-    ArchivalStore, BlockStore, DiaryStore, Directory, EmbeddingIndex, Eraser, EventLog, MemorySearch, RecallStore, StateStore, UsageStore,
+    ArchivalStore, BlockStore, DiaryStore, Directory, Duties, EmbeddingIndex, Eraser, EventLog, Generations, Maintenance, MemorySearch,
+    RecallStore, StateStore, UsageStore,
 };
 
 /// Everything that a server needs of one backend.
@@ -12,11 +13,14 @@ pub trait Store:
     + ArchivalStore
     + MemorySearch
     + EmbeddingIndex
+    + Generations
     + BlockStore
     + DiaryStore
     + Directory
     + Eraser
     + UsageStore
+    + Duties
+    + Maintenance
 {
 }
 
@@ -27,10 +31,13 @@ impl<T> Store for T where
         + ArchivalStore
         + MemorySearch
         + EmbeddingIndex
+        + Generations
         + BlockStore
         + DiaryStore
         + Directory
         + Eraser
         + UsageStore
+        + Duties
+        + Maintenance
 {
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sid_store::{Accept, Accepted, Commit, Committed, InProcess, Lease, Loaded, StateStore, StoreError};
+use sid_store::{Accept, Accepted, Commit, Committed, InProcess, Lease, Loaded, Renewed, StateStore, StoreError};
 use sid_testkit::conformance::{self, Fixture};
 use sid_types::{ConversationId, MessageId, Run, RunId, Scope, Step, WorkerId};
 
@@ -22,7 +22,7 @@ struct Counting {
 
 // Everything but the journal is handed on as it is.
 sid_testkit::delegate_store!(Counting, inner: EventLog, RecallStore, ArchivalStore, MemorySearch, EmbeddingIndex, BlockStore,
-    DiaryStore, Directory, Eraser, UsageStore);
+    DiaryStore, Directory, Eraser, UsageStore, Duties, Generations, Maintenance);
 
 #[async_trait]
 impl StateStore for Counting {
@@ -40,7 +40,7 @@ impl StateStore for Counting {
         self.inner.claim(worker, want, per_tenant, ttl).await
     }
 
-    async fn renew(&self, leases: &[Lease], ttl: Duration) -> Result<Vec<Lease>, StoreError> {
+    async fn renew(&self, leases: &[Lease], ttl: Duration) -> Result<Vec<Renewed>, StoreError> {
         self.inner.renew(leases, ttl).await
     }
 

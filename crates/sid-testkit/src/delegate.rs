@@ -14,7 +14,7 @@
 /// }
 ///
 /// sid_testkit::delegate_store!(Wrapped, inner: StateStore, EventLog, RecallStore, ArchivalStore, MemorySearch, EmbeddingIndex,
-///     BlockStore, DiaryStore, Directory, Eraser, UsageStore);
+///     BlockStore, DiaryStore, Directory, Eraser, UsageStore, Duties, Generations, Maintenance);
 ///
 /// let store: Arc<dyn Store> = Arc::new(Wrapped { inner: Arc::default() });
 /// # drop(store);
@@ -41,7 +41,7 @@
 /// }
 ///
 /// sid_testkit::delegate_store!(Counted, inner through count: StateStore, EventLog, RecallStore, ArchivalStore, MemorySearch,
-///     EmbeddingIndex, BlockStore, DiaryStore, Directory, Eraser, UsageStore);
+///     EmbeddingIndex, BlockStore, DiaryStore, Directory, Eraser, UsageStore, Duties, Generations, Maintenance);
 /// ```
 #[macro_export]
 macro_rules! delegate_store {
@@ -75,7 +75,7 @@ macro_rules! __delegate {
         $crate::__delegate! { @impl StateStore $type $field $via {
             fn accept(scope: &Scope, accept: Accept) -> Accepted;
             fn claim(worker: WorkerId, want: usize, per_tenant: usize, ttl: Duration) -> Vec<Lease>;
-            fn renew(leases: &[Lease], ttl: Duration) -> Vec<Lease>;
+            fn renew(leases: &[Lease], ttl: Duration) -> Vec<Renewed>;
             fn release(lease: &Lease) -> ();
             fn load(lease: &Lease) -> Loaded;
             fn commit(lease: &Lease, commit: Commit) -> Committed;
@@ -192,6 +192,25 @@ macro_rules! __delegate {
             fn reserve(lease: &Lease, reserve: Reserve) -> Reserved;
             fn unreserve(lease: &Lease) -> ();
             fn token_use(operator: &OperatorScope, tenant: TenantId) -> TokenUse;
+        } }
+    };
+    (Generations $type:ident $field:ident $via:tt) => {
+        $crate::__delegate! { @impl Generations $type $field $via {
+            fn generations() -> Vec<Generation>;
+            fn activate(from: Option<&GenerationId>, to: &GenerationId) -> bool;
+            fn generation_status(generation: &GenerationId) -> IndexStatus;
+            fn drop_generation(generation: &GenerationId) -> bool;
+        } }
+    };
+    (Maintenance $type:ident $field:ident $via:tt) => {
+        $crate::__delegate! { @impl Maintenance $type $field $via {
+            fn maintain() -> bool;
+        } }
+    };
+    (Duties $type:ident $field:ident $via:tt) => {
+        $crate::__delegate! { @impl Duties $type $field $via {
+            fn take_duty(duty: &str, worker: WorkerId, ttl: Duration) -> bool;
+            fn leave_duty(duty: &str, worker: WorkerId) -> ();
         } }
     };
 }

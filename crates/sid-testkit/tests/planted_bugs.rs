@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use sid_store::{
     Accept, Accepted, ArchivalStore, Candidates, Capability, Commit, Committed, Directory, Effect, EmbeddingIndex, EraseTarget, Eraser,
-    EventLog, GenerationId, InProcess, Lease, Loaded, MemorySearch, Order, Page, PageRequest, RecallStore, Receipt, Reserve, Reserved,
-    SearchQuery, StateStore, Store, StoreError, TenantLimits, TokenUse, UsageStore,
+    EventLog, GenerationId, InProcess, Lease, Loaded, MemorySearch, Order, Page, PageRequest, RecallStore, Receipt, Renewed, Reserve,
+    Reserved, SearchQuery, StateStore, Store, StoreError, TenantLimits, TokenUse, UsageStore,
 };
 use sid_testkit::conformance::{self, Fixture};
 use sid_types::{
@@ -49,7 +49,7 @@ struct Planted {
     leases: Mutex<HashMap<ConversationId, Lease>>,
 }
 
-sid_testkit::delegate_store!(Planted, inner: BlockStore, DiaryStore, Directory);
+sid_testkit::delegate_store!(Planted, inner: BlockStore, DiaryStore, Directory, Duties, Generations, Maintenance);
 
 /// The scope of a tenant's application.
 fn whole(tenant: &Tenant) -> Scope {
@@ -95,7 +95,7 @@ impl StateStore for Planted {
         Ok(leases)
     }
 
-    async fn renew(&self, leases: &[Lease], ttl: Duration) -> Result<Vec<Lease>, StoreError> {
+    async fn renew(&self, leases: &[Lease], ttl: Duration) -> Result<Vec<Renewed>, StoreError> {
         self.inner.renew(leases, ttl).await
     }
 

@@ -14,6 +14,7 @@ pub mod import;
 pub mod key;
 pub mod memory;
 pub mod owner;
+pub mod reindex;
 pub mod run;
 pub mod team;
 pub mod tenant;
@@ -64,5 +65,6 @@ pub async fn run(command: Command, session: &Session) -> Result<(), CliError> {
         Command::Export(args) => export::run(args, session).await,
         Command::Import(args) => import::run(args, session).await,
         Command::Erase(args) => erase::run(args, session).await,
+        Command::Reindex(args) => reindex::run(args, session).await,
     }
 }

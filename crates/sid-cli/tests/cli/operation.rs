@@ -95,3 +95,16 @@ async fn doctor_says_what_works_and_what_to_do() {
     // None of it made a data folder.
     assert_eq!(std::fs::read_dir(world.folder.path()).unwrap().count(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reindex_tells_how_far_the_vectors_are() {
+    let world = World::start().await;
+    world.says("The pickles are in the cellar.").await;
+    let done = world.sid(&["reindex", "--json"]).await.json();
+    let only = &done["items"][0];
+    assert_eq!((&only["id"], &only["is_active"], &only["pending"]), (&json!("lexical-hash/384/c1"), &json!(true), &json!(0)), "{done}");
+    assert!(only["indexed"].as_u64() >= Some(2), "{done}");
+    let table = world.sid(&["reindex", "--status"]).await.ok();
+    assert!(table.contains("generation") && table.contains("lexical-hash/384/c1") && table.contains("yes"), "{table}");
+    assert!(world.sid(&["reindex", "--status", "--drop-old"]).await.fails(2).contains("--drop-old"));
+}

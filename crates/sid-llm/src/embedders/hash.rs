@@ -16,7 +16,7 @@ const STOP_WORDS: &[&str] = &[
     "were", "what", "when", "where", "which", "who", "will", "with", "would", "you", "your",
 ];
 
-/// Feature hashing of words, their beginnings and their character trigrams into 384 numbers.
+/// Feature hashing of words, their beginnings and their character trigrams into 384 numbers, or as many as are asked for.
 ///
 /// Vectors are near when texts share words or pieces of words, whatever they mean: `is_semantic` is false, and whoever
 /// shows results says so.
@@ -31,20 +31,34 @@ const STOP_WORDS: &[&str] = &[
 /// assert!(cosine(&v[0], &v[1]) > cosine(&v[0], &v[2]) + 0.2);
 /// # });
 /// ```
-#[derive(Debug, Clone, Copy, Default)]
-pub struct HashEmbedder(());
+#[derive(Debug, Clone, Copy)]
+pub struct HashEmbedder {
+    dimensions: usize,
+}
+
+impl Default for HashEmbedder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl HashEmbedder {
-    /// The embedder; it holds nothing.
+    /// The embedder with 384 dimensions; it holds nothing.
     #[must_use]
     pub const fn new() -> Self {
-        Self(())
+        Self::with_dimensions(DIMENSIONS)
+    }
+
+    /// The embedder with so many dimensions, at least one: fewer let more words fall together, more take more memory.
+    #[must_use]
+    pub const fn with_dimensions(dimensions: usize) -> Self {
+        Self { dimensions: if dimensions == 0 { 1 } else { dimensions } }
     }
 
     /// The vector of one text.
     #[must_use]
     pub fn vector(&self, text: &str) -> Vec<f32> {
-        let mut vector = vec![0.0_f32; DIMENSIONS];
+        let mut vector = vec![0.0_f32; self.dimensions];
         let text = cut(text, CHUNK_BYTES).to_lowercase();
         for word in text.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()) {
             if STOP_WORDS.contains(&word) {
@@ -84,7 +98,8 @@ fn add(vector: &mut [f32], kind: u8, feature: &str, weight: f32) {
 #[deny(clippy::missing_trait_methods)]
 impl Embedder for HashEmbedder {
     fn generation(&self) -> EmbeddingGeneration {
-        EmbeddingGeneration { id: "lexical-hash/384/c1".into(), dimensions: DIMENSIONS, chunk_bytes: CHUNK_BYTES, is_semantic: false }
+        let dimensions = self.dimensions;
+        EmbeddingGeneration { id: format!("lexical-hash/{dimensions}/c1"), dimensions, chunk_bytes: CHUNK_BYTES, is_semantic: false }
     }
 
     async fn embed(&self, _: EmbedInput, texts: &[String]) -> Result<Vec<Vec<f32>>, LlmError> {
@@ -108,6 +123,14 @@ mod tests {
     }
 
     const GOLDEN: usize = 342;
+
+    #[test]
+    fn as_many_dimensions_as_asked_for() {
+        let embedder = HashEmbedder::with_dimensions(64);
+        assert_eq!((embedder.vector("pickles").len(), embedder.generation().dimensions), (64, 64));
+        assert_eq!(embedder.generation().id, "lexical-hash/64/c1");
+        assert_eq!(HashEmbedder::new().generation().id, "lexical-hash/384/c1", "generations that are stored keep their name");
+    }
 
     #[test]
     fn long_texts_are_cut_at_a_character() {

@@ -5,11 +5,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
-use sid_llm::{EmbedInput, Embedder};
-use sid_store::{GenerationId, MemorySearch, QueryVector, Record, RecordId, RecordKinds, SearchQuery, StoreError};
+use sid_llm::Embedder;
+use sid_store::{MemorySearch, QueryVector, Record, RecordId, RecordKinds, SearchQuery, StoreError};
 use sid_tools::ToolContext;
 
 use crate::ranking::{Candidates, RankQuery, named_times, rank, snippet};
+use crate::recall::query_vector;
 use crate::render;
 
 /// Searches and ranks on behalf of a turn.
@@ -69,8 +70,7 @@ impl Finder {
     /// The query's vector; `None` without an embedder, and when it fails: words alone still find most things.
     async fn vector(&self, text: &str) -> Option<QueryVector> {
         let embedder = self.embedder.as_ref()?;
-        let values = embedder.embed(EmbedInput::Query, &[text.to_owned()]).await.ok()?.pop()?;
-        Some(QueryVector { generation: GenerationId(embedder.generation().id), values })
+        query_vector(&**embedder, text).await.ok()?
     }
 }
 

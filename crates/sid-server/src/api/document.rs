@@ -43,7 +43,7 @@ pub(crate) fn blank() -> OpenApi {
             tag("passages", "Archival memory."),
             tag("search", "Finding memories, the diary, the index."),
             tag("models", "Configured models."),
-            tag("operations", "Backup and export."),
+            tag("operations", "Backup, export, embedding generations."),
             tag("openai", OPENAI),
         ]))
         .build()

@@ -7,6 +7,7 @@ mod conversations;
 mod document;
 mod erase;
 mod export;
+mod generations;
 mod keys;
 mod messages;
 mod models;
@@ -41,4 +42,5 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(models::router())
         .merge(backup::router())
         .merge(export::router())
+        .merge(generations::router())
 }

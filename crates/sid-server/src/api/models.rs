@@ -110,7 +110,7 @@ struct ProbeJson {
 async fn probe_model(State(app): State<App>, caller: Caller, Path(name): Path<String>) -> Result<axum::Json<ProbeJson>, ApiError> {
     caller.operator()?;
     let model = app.models().get(&name).ok_or_else(|| ApiError::not_found("model"))?;
-    let embedder = app.embedder();
+    let embedder = app.engine().embedder();
     let verdicts = probe(model.endpoint(), &model.overrides(), embedder.as_deref(), PATIENCE).await;
     let verdicts = verdicts.into_iter().map(Into::into).collect();
     Ok(axum::Json(ProbeJson { model: show(&app, model, true), verdicts }))

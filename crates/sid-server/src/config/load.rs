@@ -105,6 +105,10 @@ fn set(config: &mut Config, key: &str, raw: Raw, place: &str, folder: Option<&Pa
     if let Raw::Toml(toml::Value::Table(_)) = &raw {
         return match (key, key.strip_prefix("models.")) {
             ("server" | "store" | "vectors" | "models" | "embedder" | "engine" | "limits" | "log", _) => Ok(()),
+            ("next_embedder", _) => {
+                config.next_embedder.get_or_insert_default();
+                Ok(())
+            }
             (_, Some(name)) => {
                 config.models.entry(name.to_owned()).or_default();
                 Ok(())
@@ -127,6 +131,10 @@ fn set(config: &mut Config, key: &str, raw: Raw, place: &str, folder: Option<&Pa
         Some(("store", field)) => config.store.set(field, &raw),
         Some(("vectors", field)) => config.vectors.set(field, &raw),
         Some(("embedder", field)) => config.embedder.set(field, &raw),
+        // Known first: a misspelt key must not name an embedder.
+        Some(("next_embedder", field)) if Embedder::is_secret(field).is_some() => {
+            config.next_embedder.get_or_insert_default().set(field, &raw)
+        }
         Some(("engine", field)) => config.engine.set(field, &raw),
         Some(("limits", field)) => config.limits.set(field, &raw),
         Some(("log", field)) => config.log.set(field, &raw),
@@ -149,7 +157,7 @@ fn is_secret(key: &str) -> Option<bool> {
         Some(("server", field)) => Server::is_secret(field),
         Some(("store", field)) => Store::is_secret(field),
         Some(("vectors", field)) => Vectors::is_secret(field),
-        Some(("embedder", field)) => Embedder::is_secret(field),
+        Some(("embedder" | "next_embedder", field)) => Embedder::is_secret(field),
         Some(("engine", field)) => Engine::is_secret(field),
         Some(("limits", field)) => Limits::is_secret(field),
         Some(("log", field)) => Log::is_secret(field),

@@ -35,6 +35,8 @@ pub struct Config {
     pub models: BTreeMap<String, Model>,
     /// What makes vectors.
     pub embedder: Embedder,
+    /// What is to make them from the day on when everything has been embedded by it; until then `embedder` goes on (`sid reindex`).
+    pub next_embedder: Option<Embedder>,
     /// The agent loop.
     pub engine: Engine,
     /// What one tenant may use up.
@@ -134,24 +136,17 @@ impl Config {
         if let Some((key, _)) = limits.iter().find(|(_, value)| *value == 0) {
             return bad(key, "must be at least 1".into());
         }
-        match self.embedder.kind {
-            EmbedderKind::Fastembed if self.embedder.path.is_none() => {
-                bad("embedder.path", "required when embedder.kind is \"fastembed\": the folder with the model's files".into())
-            }
-            EmbedderKind::OpenAi if !self.embedder.base_url.as_deref().is_some_and(is_web_url) => {
-                bad("embedder.base_url", "a URL is required when embedder.kind is \"openai\"".into())
-            }
-            EmbedderKind::OpenAi if self.embedder.model.is_none() => {
-                bad("embedder.model", "required when embedder.kind is \"openai\"".into())
-            }
-            EmbedderKind::OpenAi if self.embedder.dimensions.is_none() => {
-                bad("embedder.dimensions", "required when embedder.kind is \"openai\": how many numbers one vector has".into())
-            }
-            _ if self.engine.poll_ms == 0 || self.engine.lease_ttl_ms < 2 * self.engine.poll_ms => {
-                bad("engine.lease_ttl_ms", "must be at least twice engine.poll_ms, which must be at least 1".into())
-            }
-            _ => Ok(()),
+        self.embedder.check("embedder").and_then(|()| self.next_embedder.as_ref().map_or(Ok(()), |next| next.check("next_embedder")))?;
+        if self.next_embedder.as_ref().is_some_and(|next| next.kind == EmbedderKind::None) {
+            return bad("next_embedder.kind", "must make vectors: to go without, set embedder.kind to \"none\"".into());
         }
+        if self.store.keep_events_days == 0 {
+            return bad("store.keep_events_days", "must be at least 1: streams are resumed from stored events".into());
+        }
+        if self.engine.poll_ms == 0 || self.engine.lease_ttl_ms < 2 * self.engine.poll_ms {
+            return bad("engine.lease_ttl_ms", "must be at least twice engine.poll_ms, which must be at least 1".into());
+        }
+        Ok(())
     }
 
     /// Whether there is a database to migrate.
@@ -186,10 +181,36 @@ impl Config {
             put(Some(format!("models.{name}")), model.show());
         }
         put(Some("embedder".into()), self.embedder.show());
+        if let Some(next) = &self.next_embedder {
+            put(Some("next_embedder".into()), next.show());
+        }
         put(Some("engine".into()), self.engine.show());
         put(Some("limits".into()), self.limits.show());
         put(Some("log".into()), self.log.show());
         out
+    }
+}
+
+impl Embedder {
+    /// Whether the values of this section fit together.
+    fn check(&self, section: &str) -> Result<(), ConfigError> {
+        let bad = |field: &str, problem: &str| {
+            Err(ConfigError::BadValue { key: format!("{section}.{field}"), problem: problem.to_owned(), place: None })
+        };
+        match self.kind {
+            EmbedderKind::Fastembed if self.path.is_none() => {
+                bad("path", &format!("required when {section}.kind is \"fastembed\": the folder with the model's files"))
+            }
+            EmbedderKind::OpenAi if !self.base_url.as_deref().is_some_and(is_web_url) => {
+                bad("base_url", &format!("a URL is required when {section}.kind is \"openai\""))
+            }
+            EmbedderKind::OpenAi if self.model.is_none() => bad("model", &format!("required when {section}.kind is \"openai\"")),
+            EmbedderKind::OpenAi if self.dimensions.is_none() => {
+                bad("dimensions", &format!("required when {section}.kind is \"openai\": how many numbers one vector has"))
+            }
+            EmbedderKind::Lexical if self.dimensions.is_some_and(|d| !(1..=4_096).contains(&d)) => bad("dimensions", "must be 1 to 4096"),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -207,6 +228,7 @@ pub fn reference() -> Vec<ConfigField> {
     all.extend(Vectors::describe("vectors"));
     all.extend(Model::describe("models.NAME"));
     all.extend(Embedder::describe("embedder"));
+    all.extend(Embedder::describe("next_embedder"));
     all.extend(Engine::describe("engine"));
     all.extend(Limits::describe("limits"));
     all.extend(Log::describe("log"));
@@ -224,6 +246,7 @@ pub fn reference_markdown() -> String {
         "- Environment: `SID_` + the key in capitals, `__` for each dot: `SID_SERVER__LISTEN`, `SID_MODELS__DEFAULT__BASE_URL`.\n",
         "- Flags: `--set key=value`, as often as needed; `--listen`, `--data` and `--store` are short forms.\n",
         "- A secret may stand in a file instead: `api_key_file = \"path\"`, `SID_MODELS__DEFAULT__API_KEY_FILE=path`.\n",
+        "- `[next_embedder]` is left out but for a change of the embedder: `sid reindex` says how far that is.\n",
         "- `models.NAME` stands for any name: agents call the model by it. Without any, `models.default` is assumed.\n",
     ));
     let mut section = None;

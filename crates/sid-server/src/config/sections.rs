@@ -147,6 +147,8 @@ section! {
         statement_ms: u64 = 5_000;
         /// For `postgres`: whether statements stay prepared on their connections. `false` behind a PgBouncer older than 1.21 in transaction mode.
         prepared_statements: bool = true;
+        /// Days that the events of a run stay after its end; streams cannot be replayed any more then. Runs, steps and messages are never dropped. The in-process store always keeps 7.
+        keep_events_days: u32 = 7;
         /// For `postgres`: memory that the search index of this process may take, in bytes. Partitions used least lately go first.
         index_bytes: usize = 128 << 20;
     }
@@ -239,7 +241,7 @@ section! {
         api_key: Secret = Secret::default();
         /// For `openai`: the name that the endpoint knows the model by.
         model: Option<String> = None;
-        /// For `openai`: numbers per vector. Required there.
+        /// Numbers per vector. Required for `openai`; for `lexical` 384 unless set; a `fastembed` model has its own.
         dimensions: Option<usize> = None;
         /// Threads that a model in this process may use. 0 = as many as cores.
         threads: usize = 0;

@@ -93,6 +93,10 @@ fn values_that_do_not_fit_say_what_is_expected() {
     check_bad(&[("default_model", "x")], "default_model", "default");
     check_bad(&[("embedder.kind", "fastembed")], "embedder.path", "required");
     check_bad(&[("embedder.kind", "openai")], "embedder.base_url", "required");
+    check_bad(&[("next_embedder.kind", "openai")], "next_embedder.base_url", "next_embedder.kind");
+    check_bad(&[("next_embedder.kind", "none")], "next_embedder.kind", "must make vectors");
+    check_bad(&[("embedder.dimensions", "0")], "embedder.dimensions", "1 to 4096");
+    check_bad(&[("store.keep_events_days", "0")], "store.keep_events_days", "at least 1");
     check_bad(&[("engine.lease_ttl_ms", "100")], "engine.lease_ttl_ms", "twice");
 }
 
@@ -135,6 +139,9 @@ fn what_is_shown_is_a_configuration_again() {
     let again = load(Some(&config.show()), &[], &[]).expect("good");
     assert_eq!(again.show(), config.show());
     assert_eq!(again.models["qwen"].context_window, Some(4_096));
+    assert!(again.next_embedder.is_none(), "it is a change only where somebody asked for one");
+    let changing = load(Some("[next_embedder]"), &[], &[]).expect("good");
+    assert!(load(Some(&changing.show()), &[], &[]).expect("good").next_embedder.is_some());
 }
 
 #[test]

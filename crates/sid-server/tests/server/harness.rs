@@ -1,5 +1,7 @@
 //! A server, a model, and clients with a key.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
@@ -8,6 +10,7 @@ use serde_json::{Value, json};
 use sid_server::App;
 use sid_server::config::{Config, Sources};
 use sid_testkit::model_server::{ModelServer, ServerOptions};
+use sid_types::{Clock, SystemClock};
 use tower::ServiceExt as _;
 
 /// A fresh server with a `default` tenant, on a scripted model.
@@ -27,6 +30,11 @@ impl House {
     }
 
     pub(crate) async fn with(extra: &[(&str, &str)], model: ServerOptions) -> Self {
+        Self::at(Arc::new(SystemClock), extra, model).await
+    }
+
+    /// With a clock of the test's own.
+    pub(crate) async fn at(clock: Arc<dyn Clock>, extra: &[(&str, &str)], model: ServerOptions) -> Self {
         let model = ModelServer::start_with(model).await.expect("a free port");
         let url = format!("{}/v1", model.base_url());
         let mut all = flags(&[
@@ -39,7 +47,7 @@ impl House {
         ]);
         all.extend(flags(extra));
         let config = Config::load(Sources { flags: all, ..Sources::default() }).expect("a good configuration");
-        let app = App::open(config).await.expect("opens");
+        let app = App::open_with_clock(config, clock).await.expect("opens");
         let operator = Client::new(app.router(), app.first_key().expect("a new store"));
         Self { app, model, operator }
     }

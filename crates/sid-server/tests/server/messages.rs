@@ -1,10 +1,12 @@
 //! Saying something: waiting, not waiting, streaming, resuming, repeating.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::Method;
 use serde_json::{Value, json};
 use sid_testkit::model_server::{Behaviour, Fault, ServerOptions};
+use sid_types::ManualClock;
 
 use crate::harness::House;
 
@@ -201,4 +203,22 @@ impl crate::harness::Client {
         let client = self.with("accept", "text/event-stream").with("last-event-id", &after.to_string());
         client.stream(Method::GET, &format!("/api/v1/runs/{run}/events"), Value::Null, most).await
     }
+}
+
+#[tokio::test]
+async fn a_stream_of_a_run_whose_events_have_gone_tells_its_end() {
+    let clock = Arc::new(ManualClock::new("2026-05-01T10:00:00Z".parse().expect("a time")));
+    let house = House::at(clock.clone(), &[], ServerOptions::default()).await;
+    let client = &house.operator;
+    let id = client.conversation("anna", "uma").await;
+    let turn = client.post(&format!("/api/v1/conversations/{id}/messages"), json!({"text": "Hi"})).await.ok();
+    let run = turn["run"]["id"].as_str().expect("an id");
+    let whole = client.stream_of(run, 0, usize::MAX).await;
+    assert!(whole.len() > 2, "{whole:?}");
+    clock.advance(jiff::SignedDuration::from_hours(8 * 24));
+    while house.app.store().maintain().await.expect("maintained") {}
+    let rest = client.stream_of(run, 0, usize::MAX).await;
+    assert_eq!(rest.iter().map(|e| e.event.as_str()).collect::<Vec<_>>(), ["done"], "{rest:?}");
+    let (end, before) = (rest[0].json(), whole.last().expect("an end").json());
+    assert_eq!((&end["status"], &end["stop_reason"]), (&before["status"], &before["stop_reason"]));
 }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sid_store::{Accept, Accepted, Commit, Committed, Lease, Loaded, StateStore, StoreError};
+use sid_store::{Accept, Accepted, Commit, Committed, Lease, Loaded, Renewed, StateStore, StoreError};
 use sid_types::{ConversationId, MessageId, Run, RunId, Scope, Step, WorkerId};
 use uuid::Uuid;
 
@@ -31,7 +31,7 @@ impl StateStore for PgStore {
         Ok(claim::claim(self, worker, want, per_tenant, ttl).await?)
     }
 
-    async fn renew(&self, leases: &[Lease], ttl: Duration) -> Result<Vec<Lease>, StoreError> {
+    async fn renew(&self, leases: &[Lease], ttl: Duration) -> Result<Vec<Renewed>, StoreError> {
         Ok(renew(self, leases, ttl).await?)
     }
 
@@ -169,14 +169,14 @@ pub(crate) async fn write<T: Send>(
     Ok(Some(value))
 }
 
-async fn renew(store: &PgStore, leases: &[Lease], ttl: Duration) -> Result<Vec<Lease>> {
+async fn renew(store: &PgStore, leases: &[Lease], ttl: Duration) -> Result<Vec<Renewed>> {
     if leases.is_empty() {
         return Ok(Vec::new());
     }
     let ids = |of: fn(&Lease) -> Uuid| leases.iter().map(of).collect::<Vec<Uuid>>();
     let epochs: Vec<i64> = leases.iter().map(|l| i64::try_from(l.epoch).unwrap_or(i64::MAX)).collect();
     let call = store
-        .call("SELECT o_conv, o_expires, o_epoch FROM sid.renew($1, $2, $3, $4, $5, $6)")
+        .call("SELECT o_conv, o_expires, o_epoch, o_cancel FROM sid.renew($1, $2, $3, $4, $5, $6)")
         .bind(store.clock())
         .bind(ttl_micros(ttl))
         .bind(ids(|l| l.scope.tenant().uuid()))
@@ -186,12 +186,13 @@ async fn renew(store: &PgStore, leases: &[Lease], ttl: Duration) -> Result<Vec<L
     let rows = store.timely(call.fetch_all()).await?;
     let mut until = HashMap::with_capacity(rows.len());
     for row in &rows {
-        until.insert((row.id::<ConversationId>(0)?, row.count(2)?), row.time(1)?);
+        let is_cancel_requested: bool = sqlx::Row::try_get_unchecked(row, 3)?;
+        until.insert((row.id::<ConversationId>(0)?, row.count(2)?), (row.time(1)?, is_cancel_requested));
     }
-    let mut held: Vec<Lease> = Vec::with_capacity(rows.len());
+    let mut held: Vec<Renewed> = Vec::with_capacity(rows.len());
     for lease in leases {
-        if let Some(expires_at) = until.get(&(lease.conversation, lease.epoch)) {
-            held.push(Lease { expires_at: *expires_at, ..lease.clone() });
+        if let Some(&(expires_at, is_cancel_requested)) = until.get(&(lease.conversation, lease.epoch)) {
+            held.push(Renewed { lease: Lease { expires_at, ..lease.clone() }, is_cancel_requested });
         }
     }
     Ok(held)

@@ -11,7 +11,7 @@ use crate::visibility::{Conv, Viewer};
 use crate::writer::Tx;
 
 /// How long an idempotency key is remembered: 24 h.
-const KEY_LIFE: i64 = 24 * 3_600 * 1_000_000_000;
+pub(crate) const KEY_LIFE: i64 = 24 * 3_600 * 1_000_000_000;
 
 pub(super) async fn accept(tx: &mut Tx, viewer: Viewer, accept: Accept) -> Result<Accepted> {
     let first = accept.messages.first().map(|m| m.id);

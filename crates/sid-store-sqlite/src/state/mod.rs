@@ -1,6 +1,6 @@
 //! `StateStore`: accept, claim, load, commit.
 
-mod accept;
+pub(crate) mod accept;
 mod commit;
 mod load;
 
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt;
-use sid_store::{Accept, Accepted, Commit, Committed, Lease, Loaded, StateStore, StoreError};
+use sid_store::{Accept, Accepted, Commit, Committed, Lease, Loaded, Renewed, StateStore, StoreError};
 use sid_types::{ConversationId, MessageId, Run, RunId, Scope, Step, WorkerId};
 
 use crate::backend::SqliteStore;
@@ -42,7 +42,7 @@ impl StateStore for SqliteStore {
         self.write(move |tx| claim(tx, worker, want, per_tenant, ttl).boxed()).await
     }
 
-    async fn renew(&self, leases: &[Lease], ttl: Duration) -> Result<Vec<Lease>, StoreError> {
+    async fn renew(&self, leases: &[Lease], ttl: Duration) -> Result<Vec<Renewed>, StoreError> {
         let mut asked = Vec::with_capacity(leases.len());
         for lease in leases {
             asked.push((self.tenant(lease.scope.tenant()).await?, lease.clone()));
@@ -198,14 +198,15 @@ async fn claim(tx: &mut Tx, worker: WorkerId, want: usize, per_tenant: usize, tt
     Ok(leases)
 }
 
-async fn renew(tx: &mut Tx, asked: Vec<(i64, Lease)>, ttl: Duration) -> Result<Vec<Lease>> {
+async fn renew(tx: &mut Tx, asked: Vec<(i64, Lease)>, ttl: Duration) -> Result<Vec<Renewed>> {
     let ttl = ttl_nanos(ttl);
     let expires_at = tx.now.checked_add(jiff::SignedDuration::from_nanos(ttl)).unwrap_or(jiff::Timestamp::MAX);
     let mut held = Vec::new();
     for (tenant, lease) in asked {
         let renewed = sqlx::query(
             "UPDATE conversations SET expires_at = ?, ttl = ? WHERE tenant = ? AND id = ? AND epoch = ? AND holder IS NOT NULL
-             AND head = (SELECT run FROM runs WHERE tenant = conversations.tenant AND id = ?)",
+             AND head = (SELECT run FROM runs WHERE tenant = conversations.tenant AND id = ?)
+             RETURNING (SELECT cancel FROM runs WHERE run = head)",
         )
         .bind(nanos(expires_at))
         .bind(ttl)
@@ -213,10 +214,10 @@ async fn renew(tx: &mut Tx, asked: Vec<(i64, Lease)>, ttl: Duration) -> Result<V
         .bind(lease.conversation.blob())
         .bind(lease.epoch as i64)
         .bind(lease.run.blob())
-        .execute(&mut tx.conn)
+        .fetch_optional(&mut tx.conn)
         .await?;
-        if renewed.rows_affected() > 0 {
-            held.push(Lease { expires_at, ..lease });
+        if let Some(row) = renewed {
+            held.push(Renewed { lease: Lease { expires_at, ..lease }, is_cancel_requested: row.flag(0)? });
         }
     }
     Ok(held)

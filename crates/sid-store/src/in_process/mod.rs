@@ -7,9 +7,12 @@ mod blocks;
 mod commit;
 mod diary;
 mod directory;
+mod duties;
 mod erase;
 mod events;
+mod generations;
 mod journal;
+mod maintenance;
 mod recall;
 mod room;
 mod search;
@@ -25,7 +28,7 @@ use parking_lot::{Mutex, MutexGuard};
 use sid_types::{Clock, SystemClock, Timestamp};
 use tokio::sync::Notify;
 
-use crate::StoreError;
+use crate::{DutyRoster, StoreError};
 use room::State;
 
 /// The reference store: everything in the process's own memory, gone when it ends.
@@ -44,13 +47,14 @@ pub struct InProcess {
     state: Mutex<State>,
     /// Wakes those who follow an event log, after each change.
     changed: Notify,
+    duties: DutyRoster,
 }
 
 impl InProcess {
     /// An empty store that tells the time by `clock`: leases expire and idempotency keys age by it.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, state: Mutex::new(State::default()), changed: Notify::new() }
+        Self { clock, state: Mutex::new(State::default()), changed: Notify::new(), duties: DutyRoster::default() }
     }
 
     fn read(&self) -> MutexGuard<'_, State> {

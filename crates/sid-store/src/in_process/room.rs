@@ -23,6 +23,8 @@ pub(super) struct State {
     pub(super) keys: BTreeMap<KeyId, ApiKey>,
     /// Numbers per vector of each generation, set by its first vector.
     pub(super) dimensions: BTreeMap<GenerationId, usize>,
+    /// The generation that is searched.
+    pub(super) active: Option<GenerationId>,
     pub(super) ordinals: Ordinals,
     /// Requests of each tenant.
     pub(super) requests: BTreeMap<TenantId, u64>,

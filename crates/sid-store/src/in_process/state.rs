@@ -9,10 +9,10 @@ use sid_types::{CallState, ConversationId, MessageId, Role, Run, RunId, RunStatu
 use super::journal::after;
 use super::room::{Journal, Room, UsedKey};
 use super::{InProcess, missing};
-use crate::{Accept, Accepted, Commit, Committed, IdempotencyKey, Lease, Loaded, OnBusy, StateStore, StoreError};
+use crate::{Accept, Accepted, Commit, Committed, IdempotencyKey, Lease, Loaded, OnBusy, Renewed, StateStore, StoreError};
 
 /// How long an idempotency key is remembered.
-const KEY_LIFE: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
+pub(super) const KEY_LIFE: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 
 #[async_trait]
 impl StateStore for InProcess {
@@ -50,7 +50,7 @@ impl StateStore for InProcess {
         })
     }
 
-    async fn renew(&self, leases: &[Lease], ttl: Duration) -> Result<Vec<Lease>, StoreError> {
+    async fn renew(&self, leases: &[Lease], ttl: Duration) -> Result<Vec<Renewed>, StoreError> {
         self.write(|state, now| {
             let mut held = Vec::new();
             for lease in leases {
@@ -58,9 +58,10 @@ impl StateStore for InProcess {
                 if room.check_lease(lease).is_err() {
                     continue;
                 }
+                let is_cancel_requested = room.runs.get(&lease.run).is_some_and(|j| j.run.cancel_requested);
                 if let Some(holder) = room.threads.get_mut(&lease.conversation).and_then(|t| t.holder.as_mut()) {
                     (holder.ttl, holder.expires_at) = (ttl, after(now, ttl));
-                    held.push(Lease { expires_at: holder.expires_at, ..lease.clone() });
+                    held.push(Renewed { lease: Lease { expires_at: holder.expires_at, ..lease.clone() }, is_cancel_requested });
                 }
             }
             Ok(held)

@@ -1,6 +1,7 @@
 //! `UsageStore`: limits, requests, tokens.
 
 use async_trait::async_trait;
+use jiff::ToSpan as _;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use sid_types::{OperatorScope, RunId, TenantId, Timestamp, Usage};
@@ -67,6 +68,12 @@ impl Room {
         let month = self.ledger.range(today.first_of_month()..=today.last_of_month()).map(|(_, tokens)| tokens).sum();
         let reserved = self.reserved.values().map(|(tokens, _)| tokens).sum();
         TokenUse { day: self.ledger.get(&today).copied().unwrap_or_default(), month, reserved }
+    }
+
+    /// Drops the days that are before the last month.
+    pub(super) fn forget_used_tokens(&mut self, now: Timestamp) {
+        let first = day_of(now).first_of_month().saturating_sub(1.month());
+        self.ledger.retain(|day, _| *day >= first);
     }
 
     /// A step was recorded.

@@ -63,7 +63,7 @@ impl EmbeddingIndex for InProcess {
 }
 
 impl Room {
-    fn is_embedded(&self, generation: &GenerationId, id: RecordId) -> bool {
+    pub(super) fn is_embedded(&self, generation: &GenerationId, id: RecordId) -> bool {
         self.vectors.get(generation).is_some_and(|records| records.contains_key(&id))
     }
 

@@ -92,15 +92,29 @@ pub async fn renewing_prolongs_what_holds(w: World) {
     w.wait(20);
     let held = w.store.renew(std::slice::from_ref(&first), TTL).await.expect("renewing works");
     assert_eq!(held.len(), 1);
-    assert_eq!((held[0].run, held[0].epoch), (first.run, first.epoch));
-    assert_eq!(held[0].expires_at, w.now() + jiff::SignedDuration::from_secs(30));
+    assert_eq!((held[0].lease.run, held[0].lease.epoch), (first.run, first.epoch));
+    assert_eq!(held[0].lease.expires_at, w.now() + jiff::SignedDuration::from_secs(30));
     w.wait(20);
     let taken = w.store.claim(WorkerId::new(), 5, usize::MAX, TTL).await.expect("claiming works");
     assert_eq!(taken.iter().map(|l| l.run).collect::<Vec<_>>(), [second.run], "only the one that was not renewed is free");
     let held = w.store.renew(&[first.clone(), second], TTL).await.expect("renewing works");
-    assert_eq!(held.iter().map(|l| l.run).collect::<Vec<_>>(), [first.run]);
+    assert_eq!(held.iter().map(|r| r.lease.run).collect::<Vec<_>>(), [first.run]);
     w.answer(&first, "A").await;
     assert!(w.store.renew(&[first], TTL).await.expect("renewing works").is_empty(), "it is over");
+}
+
+/// Renewing tells whose run was asked to stop, whoever accepted the wish.
+pub async fn renewing_tells_who_was_asked_to_stop(w: World) {
+    let (one, two) = (w.talk(&w.ours.ann).await, w.talk(&w.ours.bob).await);
+    let leases = [w.begin(&one, "a").await, w.begin(&two, "b").await];
+    let asked = async || -> Vec<bool> {
+        let held = w.store.renew(&leases, TTL).await.expect("renewing works");
+        assert_eq!(held.iter().map(|r| r.lease.run).collect::<Vec<_>>(), [leases[0].run, leases[1].run]);
+        held.iter().map(|r| r.is_cancel_requested).collect()
+    };
+    assert_eq!(asked().await, [false, false]);
+    w.store.cancel(&w.ours.scope, leases[1].run).await.expect("cancelled");
+    assert_eq!(asked().await, [false, true]);
 }
 
 /// A run that was given back waits for any worker, at once, and goes on where it stopped.

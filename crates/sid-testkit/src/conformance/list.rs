@@ -55,10 +55,31 @@ macro_rules! __each_store_check {
                 a_replaced_worker_is_fenced_off,
                 a_replaced_worker_is_not_told_that_it_has_written,
                 renewing_prolongs_what_holds,
+                renewing_tells_who_was_asked_to_stop,
                 releasing_gives_the_run_back,
                 an_ended_run_takes_no_more,
                 the_run_under_way_comes_before_those_that_wait,
                 claiming_at_once_hands_out_once,
+            }
+            duties {
+                one_worker_holds_a_duty,
+                duties_expire,
+                duties_are_prolonged_by_asking_again,
+                duties_are_given_back,
+                taking_at_once_gives_to_one,
+                duties_have_a_name,
+            }
+            generations {
+                one_generation_is_active,
+                of_two_who_activate_one_does,
+                the_status_spans_tenants,
+                the_active_generation_is_not_dropped,
+                a_dropped_generation_is_made_anew,
+            }
+            maintenance {
+                recent_things_stay,
+                old_events_go_and_the_end_is_known,
+                a_run_under_way_keeps_its_events,
             }
             idempotency {
                 the_same_request_gets_the_same_run,

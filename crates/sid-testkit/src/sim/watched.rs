@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use sid_store::{
     Accept, Accepted, Candidates, Capability, Commit, Committed, EventLog, InProcess, Lease, Loaded, MemorySearch, Order, RecallStore,
-    SearchQuery, StateStore, StoreError,
+    Renewed, SearchQuery, StateStore, StoreError,
 };
 use sid_types::{
     AgentId, ConversationId, Event, EventBody, Message, MessageId, NewMessage, Run, RunId, RunStatus, Scope, Seq, Step, Timestamp, Usage,
@@ -58,7 +58,7 @@ pub(super) struct Watched {
     writes: Mutex<Vec<checker::Write>>,
 }
 
-crate::delegate_store!(Watched, truth: ArchivalStore, EmbeddingIndex, BlockStore, DiaryStore, Directory, Eraser, UsageStore);
+crate::delegate_store!(Watched, truth: ArchivalStore, EmbeddingIndex, BlockStore, DiaryStore, Directory, Eraser, UsageStore, Duties, Generations, Maintenance);
 
 impl Watched {
     pub(super) fn new(bug: Bug, truth: Arc<InProcess>, dice: Dice, people: &People) -> Self {
@@ -121,7 +121,7 @@ impl StateStore for Watched {
         Ok(leases)
     }
 
-    async fn renew(&self, leases: &[Lease], ttl: Duration) -> Result<Vec<Lease>, StoreError> {
+    async fn renew(&self, leases: &[Lease], ttl: Duration) -> Result<Vec<Renewed>, StoreError> {
         self.truth.renew(leases, ttl).await
     }
 

@@ -1,0 +1,30 @@
+//! `Maintenance`.
+
+use async_trait::async_trait;
+use jiff::SignedDuration;
+
+use super::InProcess;
+use super::state::KEY_LIFE;
+use crate::{Maintenance, StoreError};
+
+/// How long events stay after the end of their run.
+const KEEP_EVENTS: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+#[async_trait]
+impl Maintenance for InProcess {
+    async fn maintain(&self) -> Result<bool, StoreError> {
+        self.write(|state, now| {
+            for room in state.rooms.values_mut() {
+                room.forget_used_tokens(now);
+                room.idempotency.retain(|_, used| now.duration_since(used.at) < KEY_LIFE);
+                for journal in room.runs.values_mut() {
+                    // Nothing is logged after the end, so numbers need no place to go on from.
+                    if journal.run.ended_at.is_some_and(|ended| now.duration_since(ended) > KEEP_EVENTS) {
+                        journal.events = Vec::new();
+                    }
+                }
+            }
+            Ok(false)
+        })
+    }
+}
