@@ -16,7 +16,8 @@ BEGIN
         RETURN false;
     END IF;
     INSERT INTO sid.generations (name) VALUES (p_to) ON CONFLICT (name) DO NOTHING;
-    UPDATE sid.generations g SET active = false WHERE g.active AND g.name <> p_to;
+    -- Only the one that was looked at and is locked: what somebody else activates meanwhile is met by the index of active ones.
+    UPDATE sid.generations g SET active = false WHERE g.active AND g.name = p_from AND g.name <> p_to;
     UPDATE sid.generations g SET active = true WHERE g.name = p_to AND NOT g.active;
     RETURN true;
 EXCEPTION WHEN unique_violation THEN
