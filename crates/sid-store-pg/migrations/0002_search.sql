@@ -110,8 +110,8 @@ BEGIN
 END $$;
 
 -- All that a run needs, in one snapshot. `p_rev`: the revision of the conversation whose queue the caller has; if it is this one, the queue
--- is not told again. One plan for all conversations, and none that sorts: it would read the whole history for the last contact.
-DROP FUNCTION sid.load(uuid, text, uuid, uuid);
+-- is not told again. One plan for all conversations, and none that sorts: it would read the whole history for the last contact. Servers of
+-- schema 1 go on with their own function of this name.
 CREATE FUNCTION sid.load(p_tenant uuid, p_now text, p_conv uuid, p_run uuid, p_rev bigint) RETURNS text
 LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_sort = off AS $$
 DECLARE

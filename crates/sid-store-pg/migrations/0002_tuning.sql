@@ -117,12 +117,3 @@ END $$;
 -- reads the whole history of a long one.
 ALTER FUNCTION sid.peek(uuid, text, uuid, uuid, uuid[], bytea, text, boolean) SET plan_cache_mode = force_generic_plan;
 ALTER FUNCTION sid.write(uuid, text, jsonb) SET plan_cache_mode = force_generic_plan;
-
--- Long texts are compressed quickly, where the server knows how.
-DO $$
-BEGIN
-    ALTER TABLE sid.steps ALTER COLUMN doc SET COMPRESSION lz4, ALTER COLUMN tail SET COMPRESSION lz4, ALTER COLUMN recalled SET COMPRESSION lz4;
-    ALTER TABLE sid.conversation_heads ALTER COLUMN prefix SET COMPRESSION lz4, ALTER COLUMN summary SET COMPRESSION lz4;
-EXCEPTION WHEN feature_not_supported OR invalid_parameter_value THEN
-    RAISE NOTICE 'this server was built without lz4';
-END $$;

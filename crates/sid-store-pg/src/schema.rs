@@ -25,9 +25,10 @@ pub(crate) const STEPS: &[Step] = &[
         include_str!("../migrations/0002_search.sql"),
         include_str!("../migrations/0002_duties.sql"),
         include_str!("../migrations/0002_generations.sql"),
-        // The last two lock what every turn writes until the step is committed: a trigger on steps, then the event log.
+        // The last ones lock what every turn writes until the step is committed: a trigger on steps, then the event log.
         include_str!("../migrations/0002_limits.sql"),
         include_str!("../migrations/0002_retention.sql"),
+        include_str!("../migrations/0002_compression.sql"),
     ]),
 ];
 

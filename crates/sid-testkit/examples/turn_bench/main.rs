@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 
 /// What to measure, from the command line.
+#[derive(Clone)]
 pub(crate) struct Options {
     pub(crate) server: PathBuf,
     /// Folder with MiniLM, for the row that needs it.
@@ -25,6 +26,8 @@ pub(crate) struct Options {
     pub(crate) quick: bool,
     /// On a Postgres of its own, which syncs to disk, in place of the embedded store.
     pub(crate) on_postgres: bool,
+    /// Most runs that a server works at; 0 = no limit.
+    pub(crate) runs_at_once: usize,
     /// Only this part.
     only: Option<String>,
 }
@@ -41,6 +44,7 @@ fn options() -> Result<Options> {
         onnxruntime: None,
         quick: false,
         on_postgres: false,
+        runs_at_once: 0,
         only: None,
     };
     let mut args = std::env::args().skip(1);

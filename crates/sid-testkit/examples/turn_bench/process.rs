@@ -86,8 +86,9 @@ impl Server {
             ),
         };
         let config = format!(
-            "[server]\nlisten = \"127.0.0.1:{port}\"\n[store]\n{}\n[models.default]\nbase_url = {model_url:?}\nmodel = \"instant\"\ncontext_window = 8192\n[embedder]\n{embedder}\n[log]\nfilter = \"warn\"\n[limits]\nruns_at_once = 0\n",
-            store.config()
+            "[server]\nlisten = \"127.0.0.1:{port}\"\n[store]\n{}\n[models.default]\nbase_url = {model_url:?}\nmodel = \"instant\"\ncontext_window = 8192\n[embedder]\n{embedder}\n[log]\nfilter = \"warn\"\n[limits]\nruns_at_once = {}\n",
+            store.config(),
+            options.runs_at_once
         );
         let file = store.folder.path().join(format!("sid-{port}.toml"));
         std::fs::write(&file, config)?;
