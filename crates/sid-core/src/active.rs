@@ -20,6 +20,8 @@ pub struct RunEnd {
 struct Active {
     lease: Lease,
     stop: CancellationToken,
+    /// Somebody works on it.
+    is_taken_up: bool,
 }
 
 /// A place that is kept for a run on its way into the table.
@@ -71,15 +73,23 @@ pub(crate) struct ActiveRuns {
 }
 
 impl ActiveRuns {
-    /// Enters a run; the token ends its model call. Again under the same lease changes nothing.
-    pub(crate) fn enter(&self, lease: &Lease) -> CancellationToken {
+    /// Enters a run. Again under the same lease changes nothing.
+    pub(crate) fn enter(&self, lease: &Lease) {
         let mut runs = self.runs.lock();
-        if let Some(active) = runs.get(&lease.run).filter(|a| a.lease.epoch == lease.epoch) {
-            return active.stop.clone();
+        if runs.get(&lease.run).is_none_or(|active| active.lease.epoch != lease.epoch) {
+            runs.insert(lease.run, Active { lease: lease.clone(), stop: CancellationToken::new(), is_taken_up: false });
         }
-        let stop = CancellationToken::new();
-        runs.insert(lease.run, Active { lease: lease.clone(), stop: stop.clone() });
-        stop
+    }
+
+    /// Enters a run for whoever works on it; the token ends its model call. `None`: somebody works on it already, under the same lease. One
+    /// lease may come twice: to who has accepted or claimed a run, and, when the answer to the commit that ended the run before was lost, to
+    /// who repeats that commit.
+    pub(crate) fn take_up(&self, lease: &Lease) -> Option<CancellationToken> {
+        self.enter(lease);
+        let mut runs = self.runs.lock();
+        let active = runs.get_mut(&lease.run)?;
+        let is_first = !std::mem::replace(&mut active.is_taken_up, true);
+        is_first.then(|| active.stop.clone())
     }
 
     /// A place for a run of this tenant. `None`: there is none, or others of its tenant wait for one; then the run waits behind them.
@@ -142,9 +152,12 @@ impl ActiveRuns {
         self.runs.lock().contains_key(&run)
     }
 
-    /// Takes a run out.
-    pub(crate) fn leave(&self, run: RunId) {
-        self.runs.lock().remove(&run);
+    /// Takes a run out, unless it was entered again under a newer lease.
+    pub(crate) fn leave(&self, lease: &Lease) {
+        let mut runs = self.runs.lock();
+        if runs.get(&lease.run).is_some_and(|active| active.lease.epoch == lease.epoch) {
+            runs.remove(&lease.run);
+        }
     }
 
     /// How many there are.
@@ -195,5 +208,36 @@ impl ActiveRuns {
         for waiter in self.waiters.lock().remove(&end.run.id).into_iter().flatten() {
             let _ = waiter.send(end.clone());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sid_types::{AgentId, ConversationId, Principal, Scope, Timestamp, WorkerId};
+
+    use super::*;
+
+    #[test]
+    fn one_lease_is_worked_on_once() {
+        let active = ActiveRuns::default();
+        let principal = Principal::Turn { agent: AgentId::new(), user: None };
+        let lease = Lease {
+            scope: Scope::grant(TenantId::new(), principal),
+            conversation: ConversationId::new(),
+            run: RunId::new(),
+            worker: WorkerId::new(),
+            epoch: 2,
+            expires_at: Timestamp::MAX,
+        };
+        active.enter(&lease);
+        let first = active.take_up(&lease).expect("nobody works on it");
+        assert!(active.take_up(&lease).is_none(), "the same lease, from a repeated commit");
+        let newer = active.take_up(&Lease { epoch: 3, ..lease.clone() }).expect("a newer lease is another matter");
+        active.stop(lease.run);
+        assert!(newer.is_cancelled() && !first.is_cancelled());
+        active.leave(&lease);
+        assert!(active.contains(lease.run), "it is the newer one's");
+        active.leave(&Lease { epoch: 3, ..lease.clone() });
+        assert!(active.take_up(&lease).is_some());
     }
 }

@@ -27,10 +27,10 @@ const COMMIT_TRIES: u32 = 5;
 pub(crate) async fn drive(engine: Engine, lease: Lease) {
     let mut next = Some(lease);
     while let Some(lease) = next {
-        let stop = engine.inner.active.enter(&lease);
+        let Some(stop) = engine.inner.active.take_up(&lease) else { break };
         let span = info_span!("sid.run", run = %lease.run, conversation = %lease.conversation);
         let run = AssertPanicSafe(run_one(&engine.inner, &lease, &stop)).catch().instrument(span).await;
-        engine.inner.active.leave(lease.run);
+        engine.inner.active.leave(&lease);
         next = match run {
             Ok(Ended { end, next, compact }) => {
                 tell_waiters(&engine.inner, &lease, end).await;

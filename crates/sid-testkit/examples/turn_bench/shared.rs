@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use sid_testkit::postgres::OwnCluster;
 
 use crate::Options;
 use crate::measures::{crowd, house, load, percentile, row, talk};
@@ -19,9 +20,20 @@ pub(crate) async fn trips(options: &Options) -> Result<()> {
     server.api.user("ann").await?;
     let conversation = server.api.conversation("helper", "ann", "k").await?;
     // Until the conversation's window is full.
+    let before = Disk::of(cluster)?;
     for i in 0..WARM_UP {
         server.api.say(&conversation, &talk(i, 15)).await?;
     }
+    let (turns, after) = (WARM_UP as f64, Disk::of(cluster)?);
+    row(
+        "disk per turn, written ahead per turn",
+        "",
+        &format!("{:.1} KB, {:.1} KB", (after.bytes - before.bytes) / turns / 1024.0, (after.wal - before.wal) / turns / 1024.0),
+        &format!(
+            "tables with their indexes; {WARM_UP} turns of two messages of fifteen words; a message alone takes {:.0} bytes; no vectors",
+            (after.messages - before.messages) / turns / 2.0
+        ),
+    );
     let _ = cluster.sql(DATABASE, "ALTER SYSTEM SET log_min_duration_statement = 0")?;
     let _ = cluster.sql(DATABASE, "SELECT pg_reload_conf()")?;
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -48,6 +60,31 @@ pub(crate) async fn trips(options: &Options) -> Result<()> {
         ),
     );
     Ok(())
+}
+
+/// What a database keeps, and has written ahead, in bytes.
+struct Disk {
+    bytes: f64,
+    /// Of which messages and their ids.
+    messages: f64,
+    wal: f64,
+}
+
+impl Disk {
+    fn of(cluster: &OwnCluster) -> Result<Self> {
+        let sum = |which: &str| {
+            let tables = "pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace";
+            format!(
+                "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0) FROM {tables} WHERE c.relkind = 'r' AND n.nspname LIKE 'sid%' {which}"
+            )
+        };
+        let number = |sql: &str| anyhow::Ok(cluster.sql(DATABASE, sql)?.trim().parse::<f64>()?);
+        Ok(Self {
+            bytes: number(&sum(""))?,
+            messages: number(&sum("AND c.relname LIKE 'message%'"))?,
+            wal: number("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn")?,
+        })
+    }
 }
 
 /// What a database has logged of its statements: by name, how many and how long.
