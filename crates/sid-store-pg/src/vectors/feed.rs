@@ -123,11 +123,13 @@ async fn enter(store: &PgStore, tx: &mut Tx, generation: i32, part: i64) -> Resu
     Ok(Some(Mark::Made))
 }
 
+/// Look-ups by key: a join may read the whole partition for each batch.
 const POINTS: &str = "SELECT v.change, v.rid, v.chunk, v.vector, coalesce(m.at, p.at, d.start::timestamp AT TIME ZONE 'UTC'), m.conv, m.seq, m.role, v.tenant, v.part
     FROM sid.vectors v
-    LEFT JOIN sid.messages m ON v.rid & 3 = 0 AND m.tenant = v.tenant AND m.part = v.part AND m.rid = v.rid
-    LEFT JOIN sid.passages p ON v.rid & 3 = 1 AND p.tenant = v.tenant AND p.part = v.part AND p.rid = v.rid
-    LEFT JOIN sid.diary d ON v.rid & 3 = 2 AND d.tenant = v.tenant AND d.part = v.part AND d.rid = v.rid
+    LEFT JOIN LATERAL (SELECT x.at, x.conv, x.seq, x.role FROM sid.messages x WHERE v.rid & 3 = 0 AND x.tenant = $1 AND x.part = $2
+        AND x.rid = v.rid LIMIT 1) m ON true
+    LEFT JOIN LATERAL (SELECT x.at FROM sid.passages x WHERE v.rid & 3 = 1 AND x.tenant = $1 AND x.part = $2 AND x.rid = v.rid LIMIT 1) p ON true
+    LEFT JOIN LATERAL (SELECT x.start FROM sid.diary x WHERE v.rid & 3 = 2 AND x.tenant = $1 AND x.part = $2 AND x.rid = v.rid LIMIT 1) d ON true
     WHERE v.tenant = $1 AND v.part = $2 AND v.generation = $3";
 
 /// The next vectors after a change, by change; records that cannot be embedded have none.

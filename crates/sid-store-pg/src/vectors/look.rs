@@ -149,11 +149,13 @@ async fn ask(
     let known: HashSet<i64> = parts.iter().copied().collect();
     let keys = || hits.iter().map(|hit| hit.key).filter(|key| key.tenant == tenant && known.contains(&key.partition));
     let query = tx.query(
+        // Each a look-up by key, whatever is believed of the table's size: a join may read all vectors of the tenant.
         "SELECT v.part, v.rid, v.first_byte, v.end_byte, v.vector FROM (
-            SELECT DISTINCT x.part, x.rid FROM unnest($3::bigint[], $4::bigint[], $5::int[], $6::bigint[]) AS h(part, rid, chunk, version)
-            JOIN sid.vectors x ON x.tenant = $1 AND x.part = h.part AND x.generation = $2 AND x.rid = h.rid AND x.chunk = h.chunk
-                AND x.change = h.version) k
-         JOIN sid.vectors v ON v.tenant = $1 AND v.part = k.part AND v.generation = $2 AND v.rid = k.rid ORDER BY v.part, v.rid, v.chunk",
+            SELECT DISTINCT h.part, h.rid FROM unnest($3::bigint[], $4::bigint[], $5::int[], $6::bigint[]) AS h(part, rid, chunk, version)
+            CROSS JOIN LATERAL (SELECT 1 FROM sid.vectors x WHERE x.tenant = $1 AND x.part = h.part AND x.generation = $2 AND x.rid = h.rid
+                AND x.chunk = h.chunk AND x.change = h.version LIMIT 1) there) k
+         CROSS JOIN LATERAL (SELECT x.part, x.rid, x.chunk, x.first_byte, x.end_byte, x.vector FROM sid.vectors x WHERE x.tenant = $1
+            AND x.part = k.part AND x.generation = $2 AND x.rid = k.rid OFFSET 0) v ORDER BY v.part, v.rid, v.chunk",
     );
     let query = query.bind(tx.tenant).bind(generation);
     let query = query.bind(keys().map(|k| k.partition).collect::<Vec<i64>>()).bind(keys().map(|k| k.record).collect::<Vec<i64>>());
