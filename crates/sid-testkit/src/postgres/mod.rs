@@ -38,6 +38,9 @@ pub struct Cluster {
     install: Install,
 }
 
+/// How long a statement of the superuser's may take.
+const PATIENCE: &str = "-c statement_timeout=60s";
+
 /// A database of a test; dropped with it.
 #[derive(Debug)]
 pub struct Database {
@@ -67,11 +70,19 @@ impl Cluster {
     /// When the statement fails.
     #[must_use]
     pub fn sql(&self, database: &str, sql: &str) -> String {
-        let mut psql = self.command("psql");
-        psql.args(["-X", "-q", "-t", "-A", "-v", "ON_ERROR_STOP=1", "-U", ADMIN, "-d", database, "-c", sql]);
-        let output = psql.output().expect("psql runs");
-        assert!(output.status.success(), "{sql}\n{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let mut psql = self.command("psql");
+            psql.args(["-X", "-q", "-t", "-A", "-v", "ON_ERROR_STOP=1", "-U", ADMIN, "-d", database, "-c", sql]);
+            let output = psql.env("PGOPTIONS", PATIENCE).output().expect("psql runs");
+            let why = String::from_utf8_lossy(&output.stderr);
+            if output.status.success() {
+                return String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
+            }
+            // Making and dropping databases waits for every process of the server, once in thousands of times for ever.
+            assert!(why.contains("statement timeout") && tries < 3, "{sql}\n{why}");
+        }
     }
 
     /// A fresh database: a copy of the template `name`, which `prepare` fills the first time, given its superuser's URL.
@@ -173,6 +184,6 @@ impl Drop for Database {
         let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
         psql.args(["-X", "-q", "-U", ADMIN, "-d", "postgres", "-c", &sql]).stdout(Stdio::null()).stderr(Stdio::null());
         // What is left over goes with the cluster.
-        let _ = psql.status();
+        let _ = psql.env("PGOPTIONS", PATIENCE).status();
     }
 }
