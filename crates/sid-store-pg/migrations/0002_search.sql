@@ -1,7 +1,20 @@
 -- Sid on Postgres, schema 2: what a turn reads, in few statements. Each enters its tenant, and is a transaction of its own.
 
+-- Every partition that somebody sees. `p_kind`: 0 the tenant's application, which sees all, 1 a user, 2 an agent's turn, with a user or alone.
+CREATE FUNCTION sid.visible(p_tenant uuid, p_kind smallint, p_agent uuid, p_user uuid) RETURNS SETOF sid.partitions LANGUAGE sql STABLE AS $$
+    SELECT p.* FROM sid.partitions p WHERE p_kind = 0 AND p.tenant = p_tenant
+    UNION ALL SELECT p.* FROM sid.partitions p WHERE p_kind > 0 AND p.tenant = p_tenant AND p.kind = 0
+    UNION ALL SELECT p.* FROM sid.partitions p WHERE p_kind > 0 AND p.tenant = p_tenant AND p.kind = 2 AND p.a = p_user
+    UNION ALL SELECT p.* FROM sid.partitions p WHERE p_kind = 2 AND p.tenant = p_tenant AND p.kind = 3 AND p.a = p_agent
+    UNION ALL SELECT p.* FROM sid.partitions p WHERE p_kind = 2 AND p.tenant = p_tenant AND p.kind = 4 AND p.a = p_agent AND p.b = p_user
+    UNION ALL SELECT p.* FROM sid.partitions p WHERE p_kind = 1 AND p.tenant = p_tenant AND p.kind = 4 AND p.b = p_user
+    UNION ALL SELECT p.* FROM sid.team_members m JOIN sid.partitions p ON p.tenant = p_tenant AND p.kind = 1 AND p.a = m.team_id
+        WHERE p_kind > 0 AND m.tenant = p_tenant AND m.user_id = p_user AND (p_kind = 1 OR EXISTS (SELECT FROM sid.agent_teams g
+            WHERE g.tenant = p_tenant AND g.agent_id = p_agent AND g.team_id = m.team_id))
+$$;
+
 -- What a search asks when its partitions are in memory: how they stand, and what each has had since memory was read (`p_seen`, by
--- `p_parts`). `p_kind` and the ids: who looks (0 the tenant's application, 1 a user, 2 a turn). Rows by `o_what`:
+-- `p_parts`). Rows by `o_what`:
 --   0 the generation: number, dimensions
 --   1 a visible partition: kind and owner's ids, records, version, reload_from, filled_to
 --   2 up to which version a partition's changes follow
@@ -24,25 +37,8 @@ BEGIN
         RETURN QUERY SELECT 0::smallint, NULL::bigint, NULL::smallint, NULL::uuid, NULL::uuid, g.id::bigint, g.dimensions::bigint, NULL::bigint,
             NULL::bigint, NULL::text, NULL::text, NULL::timestamptz, NULL::bytea FROM sid.generations g WHERE g.name = p_generation;
     END IF;
-    IF p_kind = 0 THEN
-        RETURN QUERY SELECT 1::smallint, p.part, p.kind, p.a, p.b, p.records, p.version, p.reload_from, p.filled_to,
-            NULL::text, NULL::text, NULL::timestamptz, NULL::bytea FROM sid.partitions p WHERE p.tenant = p_tenant;
-    ELSE
-        RETURN QUERY SELECT 1::smallint, p.part, p.kind, p.a, p.b, p.records, p.version, p.reload_from, p.filled_to,
-            NULL::text, NULL::text, NULL::timestamptz, NULL::bytea FROM sid.partitions p WHERE p.tenant = p_tenant AND p.kind = 0
-        UNION ALL SELECT 1::smallint, p.part, p.kind, p.a, p.b, p.records, p.version, p.reload_from, p.filled_to,
-            NULL, NULL, NULL, NULL FROM sid.partitions p WHERE p.tenant = p_tenant AND p.kind = 2 AND p.a = p_user
-        UNION ALL SELECT 1::smallint, p.part, p.kind, p.a, p.b, p.records, p.version, p.reload_from, p.filled_to,
-            NULL, NULL, NULL, NULL FROM sid.partitions p WHERE p.tenant = p_tenant AND p.kind = 3 AND p.a = p_agent
-        UNION ALL SELECT 1::smallint, p.part, p.kind, p.a, p.b, p.records, p.version, p.reload_from, p.filled_to,
-            NULL, NULL, NULL, NULL FROM sid.partitions p WHERE p.tenant = p_tenant AND p.kind = 4 AND p.a = p_agent AND p.b = p_user
-        UNION ALL SELECT 1::smallint, p.part, p.kind, p.a, p.b, p.records, p.version, p.reload_from, p.filled_to,
-            NULL, NULL, NULL, NULL FROM sid.partitions p WHERE p.tenant = p_tenant AND p.kind = 4 AND p.b = p_user AND p_kind = 1
-        UNION ALL SELECT 1::smallint, p.part, p.kind, p.a, p.b, p.records, p.version, p.reload_from, p.filled_to,
-            NULL, NULL, NULL, NULL FROM sid.team_members m JOIN sid.partitions p ON p.tenant = p_tenant AND p.kind = 1 AND p.a = m.team_id
-            WHERE m.tenant = p_tenant AND m.user_id = p_user AND (p_kind = 1 OR EXISTS (SELECT FROM sid.agent_teams g
-                WHERE g.tenant = p_tenant AND g.agent_id = p_agent AND g.team_id = m.team_id));
-    END IF;
+    RETURN QUERY SELECT 1::smallint, p.part, p.kind, p.a, p.b, p.records, p.version, p.reload_from, p.filled_to, NULL::text, NULL::text,
+        NULL::timestamptz, NULL::bytea FROM sid.visible(p_tenant, p_kind, p_agent, p_user) p;
     FOR v IN SELECT k.part, k.seen FROM unnest(p_parts, p_seen) AS k(part, seen)
         JOIN sid.partitions p ON p.tenant = p_tenant AND p.part = k.part WHERE p.version > k.seen
     LOOP
@@ -154,18 +150,9 @@ CREATE OR REPLACE FUNCTION sid.turn_blocks(p_tenant uuid, p_agent uuid, p_user u
 RETURNS TABLE (id uuid, kind smallint, a uuid, b uuid, label text, description text, value text, limit_chars bigint, version bigint,
     updated_at timestamptz, link smallint)
 LANGUAGE sql STABLE AS $$
-    WITH seen AS (
-        SELECT p.part, p.kind, p.a, p.b FROM sid.partitions p WHERE p.tenant = p_tenant AND p.kind = 0
-        UNION ALL SELECT p.part, p.kind, p.a, p.b FROM sid.partitions p WHERE p.tenant = p_tenant AND p.kind = 2 AND p.a = p_user
-        UNION ALL SELECT p.part, p.kind, p.a, p.b FROM sid.partitions p WHERE p.tenant = p_tenant AND p.kind = 3 AND p.a = p_agent
-        UNION ALL SELECT p.part, p.kind, p.a, p.b FROM sid.partitions p WHERE p.tenant = p_tenant AND p.kind = 4 AND p.a = p_agent AND p.b = p_user
-        UNION ALL SELECT p.part, p.kind, p.a, p.b FROM sid.team_members m
-            JOIN sid.agent_teams g ON g.tenant = p_tenant AND g.agent_id = p_agent AND g.team_id = m.team_id
-            JOIN sid.partitions p ON p.tenant = p_tenant AND p.kind = 1 AND p.a = m.team_id
-            WHERE m.tenant = p_tenant AND m.user_id = p_user)
     SELECT x.id, s.kind, s.a, s.b, x.label, x.description, x.value, x.limit_chars, x.version, x.updated_at,
         (SELECT l.access FROM sid.block_links l WHERE l.tenant = p_tenant AND l.agent_id = p_agent AND l.block = x.id)
-    FROM seen s CROSS JOIN LATERAL (SELECT k.* FROM sid.blocks k WHERE k.tenant = p_tenant AND k.part = s.part OFFSET 0) x
+    FROM sid.visible(p_tenant, 2::smallint, p_agent, p_user) s CROSS JOIN LATERAL (SELECT k.* FROM sid.blocks k WHERE k.tenant = p_tenant AND k.part = s.part OFFSET 0) x
     UNION ALL
     SELECT x.id, p.kind, p.a, p.b, x.label, x.description, x.value, x.limit_chars, x.version, x.updated_at, l.access
     FROM sid.block_links l
@@ -178,7 +165,7 @@ DO $$
 DECLARE f regprocedure;
 BEGIN
     FOR f IN SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-        WHERE n.nspname = 'sid' AND p.proname IN ('look', 'named_messages', 'named_passages', 'named_pages', 'load') LOOP
+        WHERE n.nspname = 'sid' AND p.proname IN ('visible', 'look', 'named_messages', 'named_passages', 'named_pages', 'load') LOOP
         EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f);
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO sid_app', f);
     END LOOP;

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use sid_store::{Chunk, GenerationId, Record, RecordId, SearchQuery, StoreError};
-use sid_types::{Message, MessageId, Principal, Role, Scope, Seq};
+use sid_types::{Message, MessageId, Role, Scope, Seq};
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use crate::backend::PgStore;
-use crate::codec::{Columns, Id, clean, from_bytes};
+use crate::codec::{Columns, clean, from_bytes};
 use crate::error::{Fault, Result};
 use crate::partitions::{Changes, Entry, Row};
 use crate::records::record_id;
@@ -38,11 +38,13 @@ struct Told {
     changes: HashMap<i64, Arrived>,
 }
 
-/// What a partition has had. Vectors by generation and record, each with its place.
+/// What a partition has had.
 #[derive(Default)]
 struct Arrived {
     changes: Changes,
+    /// By generation and number of the record.
     vectors: BTreeMap<(i64, i64), Vec<Chunk>>,
+    /// How many rows came of each kind: a kind with [`MOST`] may have more.
     rows: [i32; 8],
 }
 
@@ -134,11 +136,7 @@ async fn is_ready(
 }
 
 async fn ask(store: &PgStore, scope: &Scope, query: &SearchQuery, known: &[(i64, i64, Arc<Entry>)], generations: Vec<i32>) -> Result<Told> {
-    let (kind, agent, user) = match scope.principal() {
-        Principal::Tenant { .. } => (0_i16, None, None),
-        Principal::User { user } => (1, None, Some(user)),
-        Principal::Turn { agent, user } => (2, Some(agent), user),
-    };
+    let (kind, agent, user) = store.viewer(scope).principal();
     let call = store
         .call(
             "SELECT o_what, o_part, o_kind, o_a, o_b, o_n1, o_n2, o_n3, o_n4, o_text, o_speaker, o_at, o_vector
@@ -147,8 +145,8 @@ async fn ask(store: &PgStore, scope: &Scope, query: &SearchQuery, known: &[(i64,
         .bind(scope.tenant().uuid())
         .bind(store.clock())
         .bind(kind)
-        .bind(agent.map(Id::raw))
-        .bind(user.map(Id::raw))
+        .bind(agent)
+        .bind(user)
         .bind(query.vector.as_ref().map(|v| clean(&v.generation.0).into_owned()))
         .bind(known.iter().map(|(part, ..)| *part).collect::<Vec<i64>>())
         .bind(known.iter().map(|(_, seen, _)| *seen).collect::<Vec<i64>>())
@@ -162,6 +160,7 @@ async fn ask(store: &PgStore, scope: &Scope, query: &SearchQuery, known: &[(i64,
 }
 
 impl Told {
+    /// Takes in a row; `o_what` and the columns are explained at `sid.look`.
     fn take_in(&mut self, row: &PgRow) -> Result<()> {
         let what = row.small(0)?;
         if what == 0 {

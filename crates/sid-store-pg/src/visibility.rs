@@ -1,4 +1,4 @@
-//! Who sees and who writes whose memory: the only place that knows, beside `sid.turn_blocks` in the schema. The rules are those of the
+//! Who sees and who writes whose memory: the only place that knows, beside `sid.visible` and `sid.turn_blocks` in the schema. The rules are those of the
 //! in-process reference store; row-level security keeps tenants apart beneath them.
 
 use sid_store::{Right, StoreError};
@@ -103,41 +103,21 @@ impl Viewer {
         Ok(query.fetch_optional(tx.conn()).await?.is_some())
     }
 
-    /// Every partition that the scope sees and that has something in it.
+    /// Who looks, as `sid.visible` takes it: a kind, an agent, a user.
+    pub(crate) fn principal(&self) -> (i16, Option<Uuid>, Option<Uuid>) {
+        match self.scope.principal() {
+            Principal::Tenant { .. } => (0, None, None),
+            Principal::User { user } => (1, None, Some(user.raw())),
+            Principal::Turn { agent, user } => (2, Some(agent.raw()), user.map(Id::raw)),
+        }
+    }
+
+    /// Every partition that the scope sees and that was ever written to.
     pub(crate) async fn partitions(&self, tx: &mut Tx) -> Result<Vec<Partition>> {
-        const COLUMNS: &str = "p.part, p.kind, p.a, p.b, p.records, p.version, p.reload_from, p.filled_to";
-        let (whose, agent, user) = match self.scope.principal() {
-            Principal::Tenant { .. } => (
-                format!("SELECT {COLUMNS} FROM sid.partitions p WHERE p.tenant = $1 AND $2::uuid IS NULL AND $3::uuid IS NULL"),
-                None,
-                None,
-            ),
-            Principal::User { user } => (
-                format!(
-                    "SELECT {COLUMNS} FROM sid.partitions p WHERE p.tenant = $1 AND p.kind = 0
-                     UNION ALL SELECT {COLUMNS} FROM sid.partitions p WHERE p.tenant = $1 AND p.kind = 2 AND p.a = $3
-                     UNION ALL SELECT {COLUMNS} FROM sid.partitions p WHERE p.tenant = $1 AND p.kind = 4 AND p.b = $3 AND $2::uuid IS NULL
-                     UNION ALL SELECT {COLUMNS} FROM sid.team_members m JOIN sid.partitions p ON p.tenant = $1 AND p.kind = 1
-                        AND p.a = m.team_id WHERE m.tenant = $1 AND m.user_id = $3"
-                ),
-                None,
-                Some(user),
-            ),
-            Principal::Turn { agent, user } => (
-                format!(
-                    "SELECT {COLUMNS} FROM sid.partitions p WHERE p.tenant = $1 AND p.kind = 0
-                     UNION ALL SELECT {COLUMNS} FROM sid.partitions p WHERE p.tenant = $1 AND p.kind = 2 AND p.a = $3
-                     UNION ALL SELECT {COLUMNS} FROM sid.partitions p WHERE p.tenant = $1 AND p.kind = 3 AND p.a = $2
-                     UNION ALL SELECT {COLUMNS} FROM sid.partitions p WHERE p.tenant = $1 AND p.kind = 4 AND p.a = $2 AND p.b = $3
-                     UNION ALL SELECT {COLUMNS} FROM sid.team_members m
-                        JOIN sid.agent_teams g ON g.tenant = $1 AND g.agent_id = $2 AND g.team_id = m.team_id
-                        JOIN sid.partitions p ON p.tenant = $1 AND p.kind = 1 AND p.a = m.team_id WHERE m.tenant = $1 AND m.user_id = $3"
-                ),
-                Some(agent),
-                user,
-            ),
-        };
-        let query = tx.query_of(whose).bind(self.raw_tenant()).bind(agent.map(Id::raw)).bind(user.map(Id::raw));
+        let (kind, agent, user) = self.principal();
+        let query = tx
+            .query("SELECT p.part, p.kind, p.a, p.b, p.records, p.version, p.reload_from, p.filled_to FROM sid.visible($1, $2, $3, $4) p");
+        let query = query.bind(self.raw_tenant()).bind(kind).bind(agent).bind(user);
         query.fetch_all(tx.conn()).await?.iter().map(Partition::read).collect()
     }
 }
