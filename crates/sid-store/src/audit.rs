@@ -42,7 +42,8 @@ pub struct AuditFilter {
     pub since: Option<Timestamp>,
 }
 
-/// The log. It is only added to; [`Maintenance`](crate::Maintenance) drops what is older than events are kept.
+/// The log. It is only added to; [`Maintenance`](crate::Maintenance) drops what is older than the store keeps it, 400 days unless it is
+/// told otherwise.
 #[async_trait]
 pub trait AuditLog: Send + Sync {
     /// Adds entries of any tenants, all or none.

@@ -27,6 +27,9 @@ pub struct Page<T> {
     pub next: Option<String>,
 }
 
+/// How many levels teams have at most; a team that is no part of another is the first.
+pub const MOST_TEAM_LEVELS: usize = 8;
+
 /// A conversation to be opened.
 #[derive(Debug, Clone)]
 pub struct NewConversation {
@@ -41,8 +44,8 @@ pub struct NewConversation {
 /// Names a conversation by the application's own key.
 pub type ConversationKey = NewConversation;
 
-/// The directory. Tenant principals read and write all of their tenant; user principals read their tenant's agents, themselves,
-/// their teams, and open, read and list their own conversations; anything else is `NotFound`.
+/// The directory. Tenant principals read and write all of their tenant; user principals read their tenant's agents, themselves, those
+/// who are in a team with them (`user` and `user_by_handle`; lists show nobody else), their teams, and open, read and list their own conversations; anything else is `NotFound`.
 #[async_trait]
 pub trait Directory: Send + Sync {
     /// Makes a tenant. Errors: `Exists`.

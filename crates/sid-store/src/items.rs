@@ -273,3 +273,13 @@ pub fn distinct_tags(tags: Vec<String>) -> Vec<String> {
     }
     seen
 }
+
+/// Passages that are items change with their item and in no other way. Stores call it for what is written and for what is there.
+///
+/// Errors: `Invalid`.
+pub fn check_channel(provenance: &Provenance) -> Result<(), StoreError> {
+    if provenance.channel == ITEM_CHANNEL {
+        return Err(StoreError::Invalid("this passage is an item of the context service: change or delete the item".into()));
+    }
+    Ok(())
+}

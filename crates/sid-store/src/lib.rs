@@ -101,7 +101,7 @@ mod vector_index;
 pub use audit::{AuditEntry, AuditFilter, AuditLog};
 pub use blocks::{BlockStore, BlockWrite, NewBlock};
 pub use diary::{DiaryQuery, DiaryStore, DiaryWork, MOST_OF_A_DAY};
-pub use directory::{ConversationKey, Directory, NewConversation, Page, PageRequest};
+pub use directory::{ConversationKey, Directory, MOST_TEAM_LEVELS, NewConversation, Page, PageRequest};
 pub use duties::{Duties, DutyRoster, check_duty};
 pub use embedding::{Chunk, EmbedJob, EmbeddingIndex, GenerationId, IndexStatus, NewVectors};
 pub use erase::{EraseTarget, Eraser, Receipt};
@@ -110,7 +110,7 @@ pub use events::EventLog;
 pub use generations::{Generation, Generations};
 pub use in_process::InProcess;
 pub use items::{
-    Below, ITEM_CHANNEL, ItemChange, ItemFilter, ItemStore, ItemWrite, NewItem, SeenItem, Whose, Written, check_item, distinct_tags,
+    Below, ITEM_CHANNEL, ItemChange, ItemFilter, ItemStore, ItemWrite, NewItem, SeenItem, Whose, Written, check_channel, check_item, distinct_tags,
     is_shareable, item_text,
 };
 pub use maintenance::Maintenance;
