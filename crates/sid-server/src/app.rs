@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::serve::ListenerExt as _;
+use sid_context::secrets::Vault;
+use sid_context::{ContextError, ContextService, Policy};
 use sid_core::{Engine, EngineConfig};
 use sid_store::{Store, StoreError, TenantLimits};
 use sid_types::{Clock, KeyId, KeyRole, RunLimits, SystemClock, TenantId, Timestamp};
@@ -46,6 +48,9 @@ struct Inner {
     next_embedding: Option<Embedding>,
     engine: Engine,
     limits: RunLimits,
+    context: ContextService,
+    /// Where a key for secrets is configured.
+    vault: Option<Vault>,
     keyring: Keyring,
     rates: Arc<Rates<TenantId>>,
     probes: Probes,
@@ -92,6 +97,9 @@ impl App {
         engine.start();
         models.discover_in_background();
         let max_requests = config.server.max_requests;
+        let store = backend.store();
+        let context = ContextService::new(store.clone(), store.clone(), clock.clone(), context_policy(&config));
+        let vault = config.secrets.keys()?.map(|keys| Vault::new(context.clone(), Arc::new(keys)));
         let inner = Inner {
             keyring: Keyring::new(backend.store().clone(), clock.clone(), config.server.rate_limit_per_second),
             rates: Arc::default(),
@@ -108,6 +116,8 @@ impl App {
             next_embedding,
             engine,
             limits,
+            context,
+            vault,
             first_key,
         };
         let app = Self { inner: Arc::new(inner) };
@@ -219,6 +229,17 @@ impl App {
     #[must_use]
     pub fn store(&self) -> &dyn Store {
         self.inner.backend.store().as_ref()
+    }
+
+    /// The context service, for programs that embed the server.
+    #[must_use]
+    pub fn context(&self) -> &ContextService {
+        &self.inner.context
+    }
+
+    /// Where secrets are kept; an error where no key for them is configured.
+    pub(crate) fn vault(&self) -> Result<&Vault, ContextError> {
+        self.inner.vault.as_ref().ok_or(ContextError::NoKey)
     }
 
     pub(crate) fn backend(&self) -> &Backend {
@@ -376,4 +397,10 @@ async fn upkeep(closing: CancellationToken) {
     while tokio::time::timeout(Duration::from_secs(5), closing.cancelled()).await.is_err() {
         recorder.run_upkeep();
     }
+}
+
+fn context_policy(config: &Config) -> Policy {
+    let context = &config.context;
+    let needs_approval = if context.ask_first { Policy::default().needs_approval } else { Vec::new() };
+    Policy { needs_approval, claim_s: context.claim_s, session_gap_s: context.session_gap_s }
 }
