@@ -25,6 +25,7 @@ use crate::health::Probes;
 use crate::models::ModelDirectory;
 use crate::open_error::OpenError;
 use crate::rates::Rates;
+use crate::mcp::{self, Operations};
 use crate::{api, health, layers, metrics, openai};
 
 /// After the drain, connections that still have not ended are cut after this long.
@@ -57,6 +58,9 @@ struct Inner {
     first_key: Option<String>,
     places: Option<Arc<Semaphore>>,
     openapi: OnceLock<Arc<str>>,
+    operations: OnceLock<Operations>,
+    /// For requests that the process makes itself; without MCP, which makes them.
+    inner_router: OnceLock<Router>,
     /// No new work is taken.
     draining: CancellationToken,
     /// Streams and waits end.
@@ -106,6 +110,8 @@ impl App {
             probes: Probes::default(),
             places: (max_requests > 0).then(|| Arc::new(Semaphore::new(max_requests))),
             openapi: OnceLock::new(),
+            operations: OnceLock::new(),
+            inner_router: OnceLock::new(),
             draining: CancellationToken::new(),
             closing: CancellationToken::new(),
             config,
@@ -136,10 +142,21 @@ impl App {
 
     /// All routes, behind authentication: for [`axum::serve()`], or to be driven in process without a port.
     pub fn router(&self) -> Router {
+        self.routes(mcp::router(self))
+    }
+
+    /// The same without MCP: what MCP's calls go through.
+    pub(crate) fn inner_router(&self) -> Router {
+        self.inner.inner_router.get_or_init(|| self.routes(Router::new())).clone()
+    }
+
+    fn routes(&self, more: Router<Self>) -> Router {
         let (routes, document) = api_router().split_for_parts();
         self.inner.openapi.get_or_init(|| api::finish(document).to_json().unwrap_or_default().into());
         routes
             .merge(health::router())
+            .merge(more)
+            .route("/", axum::routing::get(mcp::home))
             .fallback(no_route)
             .method_not_allowed_fallback(wrong_method)
             // Bodies are read by one extractor, which has its own limit and its own words for it.
@@ -295,6 +312,11 @@ impl App {
         let searched = self.engine().embedder().map(|e| e.generation().id);
         let is_searched = |embedding: &&Embedding| embedding.embedder().map(|e| e.generation().id) == searched;
         self.inner.next_embedding.as_ref().filter(is_searched).unwrap_or(&self.inner.embedding).status()
+    }
+
+    /// Every operation of the API.
+    pub(crate) fn operations(&self) -> &Operations {
+        self.inner.operations.get_or_init(|| Operations::of_document(&serde_json::from_str(&openapi_json()).unwrap_or_default()))
     }
 
     pub(crate) fn openapi_json(&self) -> String {

@@ -16,7 +16,7 @@ use crate::error::ApiError;
 use crate::extract::Query;
 
 pub(super) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(get_context)).routes(routes!(get_time)).routes(routes!(begin_session))
+    OpenApiRouter::new().routes(routes!(get_overview)).routes(routes!(get_time)).routes(routes!(begin_session))
 }
 
 /// A contact of an assistant with its user.
@@ -129,7 +129,7 @@ struct ContextQuery {
 
 /// What an assistant reads when it starts: the time, always-load notes whole, the titles of everything else; within a token budget, however much there is.
 #[utoipa::path(get, path = "/context", tag = "context", params(ContextQuery), responses((status = 200, description = "The overview", body = OverviewJson)))]
-async fn get_context(
+async fn get_overview(
     State(app): State<App>,
     caller: Caller,
     Query(query): Query<ContextQuery>,
