@@ -91,7 +91,11 @@ impl Directory for SqliteStore {
     }
 
     async fn revoke_key(&self, _operator: &OperatorScope, id: KeyId) -> Result<ApiKey, StoreError> {
-        self.write(move |tx| async move { end_key(tx, id, "revoked_at = ifnull(revoked_at, ?1)", tx.now).await }.boxed()).await
+        self.write(move |tx| {
+            let now = tx.now;
+            end_key(tx, id, "revoked_at = ifnull(revoked_at, ?1)", now).boxed()
+        })
+        .await
     }
 
     async fn create_user(&self, scope: &Scope, user: User) -> Result<User, StoreError> {
