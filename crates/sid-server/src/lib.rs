@@ -52,6 +52,7 @@ mod extract;
 mod health;
 mod idempotency;
 mod layers;
+mod mcp;
 mod metrics;
 mod models;
 mod open_error;

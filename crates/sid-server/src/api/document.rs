@@ -42,6 +42,7 @@ pub(crate) fn blank() -> OpenApi {
             tag("blocks", "Core memory."),
             tag("passages", "Archival memory."),
             tag("search", "Finding memories, the diary, the index."),
+            tag("context", "What assistants keep for their user beside conversations: notes, memories, projects, hand-offs, secrets."),
             tag("models", "Configured models."),
             tag("operations", "Backup, export, embedding generations."),
             tag("openai", OPENAI),

@@ -3,6 +3,7 @@
 mod agents;
 mod backup;
 mod blocks;
+mod context;
 mod conversations;
 mod document;
 mod erase;
@@ -39,6 +40,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(blocks::router())
         .merge(passages::router())
         .merge(search::router())
+        .merge(context::router())
         .merge(models::router())
         .merge(backup::router())
         .merge(export::router())

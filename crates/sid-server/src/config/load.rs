@@ -104,7 +104,7 @@ fn set(config: &mut Config, key: &str, raw: Raw, place: &str, folder: Option<&Pa
     let unknown = || ConfigError::UnknownKey { key: key.to_owned(), place: place.to_owned(), nearest: nearest(key) };
     if let Raw::Toml(toml::Value::Table(_)) = &raw {
         return match (key, key.strip_prefix("models.")) {
-            ("server" | "store" | "vectors" | "models" | "embedder" | "engine" | "limits" | "log", _) => Ok(()),
+            ("server" | "store" | "vectors" | "models" | "embedder" | "engine" | "limits" | "context" | "secrets" | "mcp" | "log", _) => Ok(()),
             ("next_embedder", _) => {
                 config.next_embedder.get_or_insert_default();
                 Ok(())
@@ -137,6 +137,9 @@ fn set(config: &mut Config, key: &str, raw: Raw, place: &str, folder: Option<&Pa
         }
         Some(("engine", field)) => config.engine.set(field, &raw),
         Some(("limits", field)) => config.limits.set(field, &raw),
+        Some(("context", field)) => config.context.set(field, &raw),
+        Some(("secrets", field)) => config.secrets.set(field, &raw),
+        Some(("mcp", field)) => config.mcp.set(field, &raw),
         Some(("log", field)) => config.log.set(field, &raw),
         Some(("models", rest)) => match rest.rsplit_once('.') {
             // Known first: a misspelt key must not make a model.
@@ -160,6 +163,7 @@ fn is_secret(key: &str) -> Option<bool> {
         Some(("embedder" | "next_embedder", field)) => Embedder::is_secret(field),
         Some(("engine", field)) => Engine::is_secret(field),
         Some(("limits", field)) => Limits::is_secret(field),
+        Some(("secrets", field)) => Secrets::is_secret(field),
         Some(("log", field)) => Log::is_secret(field),
         Some(("models", rest)) => rest.rsplit_once('.').and_then(|(_, field)| Model::is_secret(field)),
         Some(_) => None,

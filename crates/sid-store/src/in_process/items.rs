@@ -151,6 +151,8 @@ impl Room {
                 }
                 Ok(Box::new(move |item| item.owner == owner && in_place(item)))
             }
+            Whose::Everybody if scope.is_tenant_wide() => Ok(Box::new(in_place)),
+            Whose::Everybody => Err(missing("tenant")),
             Whose::SharedWith(user) => {
                 self.check_human(scope, user)?;
                 let scope = *scope;
