@@ -221,6 +221,15 @@ impl KeyRole {
         }
     }
 
+    /// The assistant that it is bound to, if it is.
+    #[must_use]
+    pub const fn agent(&self) -> Option<AgentId> {
+        match self {
+            Self::Agent { agent, .. } => Some(*agent),
+            Self::Operator | Self::Tenant { .. } | Self::User { .. } => None,
+        }
+    }
+
     /// The role of keys that name none.
     #[must_use]
     pub const fn usual_access(&self) -> AccessRole {
