@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::client::Request;
 use crate::error::CliError;
-use crate::output::paint::Paint;
+use crate::output::Paint;
 use crate::output::table::{Table, facts};
 use crate::output::text::moment;
 use crate::session::{Paging, Session, given, named};
