@@ -253,3 +253,6 @@ fn refused(fault: Fault) -> ApiError {
         Err(_) => error,
     }
 }
+
+#[cfg(test)]
+mod tests;
