@@ -105,7 +105,7 @@ pub enum Command {
     /// Conversations: list, show, delete
     #[command(subcommand)]
     Conversation(commands::conversation::Conversation),
-    /// API keys: list, create, revoke
+    /// API keys: list, create, rotate, revoke
     #[command(subcommand)]
     Key(commands::key::Key),
     /// Tenants: list, create

@@ -11,12 +11,14 @@ use sid_context::secrets::Vault;
 use sid_context::{ContextError, ContextService, Policy};
 use sid_core::{Engine, EngineConfig};
 use sid_store::{Store, StoreError, TenantLimits};
-use sid_types::{Clock, KeyId, KeyRole, RunLimits, SystemClock, TenantId, Timestamp};
+use sid_types::{Clock, KeyId, RunLimits, SystemClock, TenantId, Timestamp};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::{DEFAULT_TENANT, Keyring, Trusted, house_right, new_key};
+use crate::access::{self, Gate};
+use crate::audit::Audit;
+use crate::auth::{Auth, DEFAULT_TENANT, KeySpec, Trusted, house_right, new_key};
 use crate::backend::{self, Backend};
 use crate::config::{Config, Server, Vectors};
 use crate::embedding::Embedding;
@@ -26,7 +28,7 @@ use crate::models::ModelDirectory;
 use crate::open_error::OpenError;
 use crate::rates::Rates;
 use crate::mcp::{self, Operations};
-use crate::{api, health, layers, metrics, openai};
+use crate::{api, health, layers, metrics, openai, well_known};
 
 /// After the drain, connections that still have not ended are cut after this long.
 const LAST_BYTES: Duration = Duration::from_secs(5);
@@ -52,7 +54,8 @@ struct Inner {
     context: ContextService,
     /// Where a key for secrets is configured.
     vault: Option<Vault>,
-    keyring: Keyring,
+    auth: Auth,
+    audit: Audit,
     rates: Arc<Rates<TenantId>>,
     probes: Probes,
     first_key: Option<String>,
@@ -61,6 +64,7 @@ struct Inner {
     operations: OnceLock<Operations>,
     /// For requests that the process makes itself; without MCP, which makes them.
     inner_router: OnceLock<Router>,
+    gate: OnceLock<Gate>,
     /// No new work is taken.
     draining: CancellationToken,
     /// Streams and waits end.
@@ -89,6 +93,7 @@ impl App {
         // Where many servers start at once, `sid-server migrate` has made the key.
         let first_key =
             if backend.is_shared() { None } else { first_start(backend.store().as_ref(), clock.now()).await.map_err(store_error)? };
+        let auth = Auth::new(backend.store().clone(), clock.clone(), &config)?;
         let models = ModelDirectory::build(&config)?;
         let embedding = Embedding::build(&config.embedder, "embedder")?;
         let next_embedding = config.next_embedder.as_ref().map(|next| Embedding::build(next, "next_embedder")).transpose()?;
@@ -105,13 +110,15 @@ impl App {
         let context = ContextService::new(store.clone(), store.clone(), clock.clone(), context_policy(&config));
         let vault = config.secrets.keys()?.map(|keys| Vault::new(context.clone(), Arc::new(keys)));
         let inner = Inner {
-            keyring: Keyring::new(backend.store().clone(), clock.clone(), config.server.rate_limit_per_second),
+            auth,
+            audit: Audit::start(backend.store().clone()),
             rates: Arc::default(),
             probes: Probes::default(),
             places: (max_requests > 0).then(|| Arc::new(Semaphore::new(max_requests))),
             openapi: OnceLock::new(),
             operations: OnceLock::new(),
             inner_router: OnceLock::new(),
+            gate: OnceLock::new(),
             draining: CancellationToken::new(),
             closing: CancellationToken::new(),
             config,
@@ -152,11 +159,13 @@ impl App {
 
     fn routes(&self, more: Router<Self>) -> Router {
         let (routes, document) = api_router().split_for_parts();
+        self.inner.gate.get_or_init(|| Gate::new(&document));
         self.inner.openapi.get_or_init(|| api::finish(document).to_json().unwrap_or_default().into());
         routes
             .merge(health::router())
             .merge(more)
             .route("/", axum::routing::get(mcp::home))
+            .route(well_known::PATH, axum::routing::get(well_known::protected_resource))
             .fallback(no_route)
             .method_not_allowed_fallback(wrong_method)
             // Bodies are read by one extractor, which has its own limit and its own words for it.
@@ -190,13 +199,16 @@ impl App {
             self.closing().cancelled().await;
             tokio::time::sleep(LAST_BYTES).await;
         };
-        tokio::select! {
+        let served = tokio::select! {
             served = serving => served,
             () = cut => {
                 tracing::warn!("connections were cut: they did not end in time");
                 Ok(())
             }
-        }
+        };
+        // Of the requests that ended last.
+        self.flush_audit().await;
+        served
     }
 
     /// Stops taking work, lets running steps end for at most `server.drain_timeout_ms`, then closes streams. Again does nothing.
@@ -218,7 +230,15 @@ impl App {
         // A store that does not answer keeps nobody: duties expire.
         let _ = tokio::time::timeout(LAST_CALLS, self.engine().leave_duties()).await;
         self.backend().settle().await;
+        self.flush_audit().await;
         self.closing().cancel();
+    }
+
+    /// What was queued for the audit log is written, if the store takes it in time.
+    async fn flush_audit(&self) {
+        if tokio::time::timeout(LAST_BYTES, self.audit().flush()).await.is_err() {
+            tracing::error!("the store did not take the last entries of the audit log");
+        }
     }
 
     /// Ready when no run has been under way for a moment.
@@ -267,8 +287,17 @@ impl App {
         &self.inner.models
     }
 
-    pub(crate) fn keyring(&self) -> &Keyring {
-        &self.inner.keyring
+    pub(crate) fn auth(&self) -> &Auth {
+        &self.inner.auth
+    }
+
+    pub(crate) fn audit(&self) -> &Audit {
+        &self.inner.audit
+    }
+
+    /// The access table by route.
+    pub(crate) fn gate(&self) -> &Gate {
+        self.inner.gate.get_or_init(|| Gate::new(&document()))
     }
 
     /// Request limits of tenants.
@@ -329,10 +358,21 @@ fn api_router() -> utoipa_axum::router::OpenApiRouter<App> {
     utoipa_axum::router::OpenApiRouter::with_openapi(api::blank()).nest("/api/v1", api::router()).merge(openai::router())
 }
 
+/// What the routes say of themselves.
+pub(crate) fn document() -> utoipa::openapi::OpenApi {
+    api_router().into_openapi()
+}
+
 /// The OpenAPI document, as served at `/openapi.json`; needs no store.
 #[must_use]
 pub fn openapi_json() -> String {
-    api::finish(api_router().into_openapi()).to_pretty_json().unwrap_or_default()
+    api::finish(document()).to_pretty_json().unwrap_or_default()
+}
+
+/// Who may do what, as Markdown: what `docs/access.md` holds; needs no store.
+#[must_use]
+pub fn access_markdown() -> String {
+    access::page(&document())
 }
 
 async fn no_route(request: axum::extract::Request) -> ApiError {
@@ -352,7 +392,7 @@ async fn first_start(store: &dyn Store, now: Timestamp) -> Result<Option<String>
     if store.tenants(&right).await?.is_empty() {
         store.create_tenant(&right, DEFAULT_TENANT).await?;
     }
-    let (key, text) = new_key(KeyId::new(), "first operator".into(), KeyRole::Operator, now, None);
+    let (key, text) = new_key(KeyId::new(), KeySpec::operator("first operator"), now);
     store.put_key(&right, key).await?;
     Ok(Some(text))
 }
@@ -363,7 +403,7 @@ async fn first_start(store: &dyn Store, now: Timestamp) -> Result<Option<String>
 pub async fn create_operator_key(config: &Config, name: &str) -> Result<String, OpenError> {
     let store_error = |source: StoreError| OpenError::store(config, source);
     let backend = Backend::open(config, Arc::new(SystemClock)).await.map_err(store_error)?;
-    let (key, text) = new_key(KeyId::new(), name.to_owned(), KeyRole::Operator, SystemClock.now(), None);
+    let (key, text) = new_key(KeyId::new(), KeySpec::operator(name), SystemClock.now());
     backend.store().put_key(&house_right(), key).await.map_err(store_error)?;
     Ok(text)
 }

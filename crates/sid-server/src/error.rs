@@ -40,8 +40,8 @@ macro_rules! codes {
 }
 
 codes! {
-    /// No key, or one that is unknown, revoked or expired.
-    Unauthenticated = "SID-API-UNAUTHENTICATED", 401, "A valid API key is required";
+    /// No key or token, or one that is unknown, revoked or expired.
+    Unauthenticated = "SID-API-UNAUTHENTICATED", 401, "A valid API key or token is required";
     /// The key may not do this.
     Forbidden = "SID-API-FORBIDDEN", 403, "This key may not do that";
     /// An operator's request that has to name a tenant.
@@ -66,6 +66,8 @@ codes! {
     Overloaded = "SID-API-OVERLOADED", 503, "The server is at its limit";
     /// The server is not ready.
     NotReady = "SID-API-NOT-READY", 503, "The server is not ready";
+    /// The keys of a token's issuer cannot be had.
+    IssuerUnavailable = "SID-API-ISSUER-UNAVAILABLE", 503, "The token's issuer does not answer";
     /// The configured store cannot do this.
     Unsupported = "SID-API-UNSUPPORTED", 501, "The configured store cannot do this";
     /// The run ended without an answer (OpenAI door).

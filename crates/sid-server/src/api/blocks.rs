@@ -121,6 +121,7 @@ async fn create_block(State(app): State<App>, caller: Caller, headers: HeaderMap
     check_text("description", &description, 2_000)?;
     check_text("value", &value, usize::MAX)?;
     let owner = owner.resolve(&Names::new(app.store(), &scope)).await?;
+    caller.about(owner.user());
     let derived = idempotency::derived_id(&headers, &caller, "block")?;
     let id = derived.map_or_else(BlockId::new, BlockId::from_uuid);
     let new = NewBlock { id, owner, label: label.clone(), description, value, limit_chars, provenance: by_api(&caller, "api") };
@@ -155,6 +156,7 @@ async fn list_blocks(
     let scope = caller.scope()?;
     let owner = OwnerJson { r#type: query.owner_type, team: query.team, user: query.user, agent: query.agent };
     let owner = owner.resolve(&Names::new(app.store(), &scope)).await?;
+    caller.about(owner.user());
     Ok(axum::Json(List::whole(app.store().blocks(&scope, owner).await?)))
 }
 

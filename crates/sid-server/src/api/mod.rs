@@ -1,6 +1,7 @@
 //! The REST API, `/api/v1`: one module per resource.
 
 mod agents;
+mod audit;
 mod backup;
 mod blocks;
 mod context;
@@ -18,10 +19,11 @@ mod runs;
 mod search;
 mod teams;
 mod tenants;
-pub(crate) mod users;
+mod users;
 pub(crate) mod wire;
 
 pub(crate) use document::{blank, finish};
+pub(crate) use names::check_name;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::App;
@@ -43,6 +45,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(context::router())
         .merge(models::router())
         .merge(backup::router())
+        .merge(audit::router())
         .merge(export::router())
         .merge(generations::router())
 }
