@@ -22,6 +22,7 @@ use crate::App;
 use crate::access::Rule;
 use crate::auth::{Caller, Identity, Refusal, Trusted};
 use crate::error::{ApiCode, ApiError};
+use crate::mcp::Inherited;
 use crate::rates::Standing;
 use crate::{audit, metrics, rates, well_known};
 
@@ -215,7 +216,7 @@ fn hold(response: Response, permit: Option<Arc<OwnedSemaphorePermit>>) -> Respon
 /// The only routes without a key.
 fn is_public(app: &App, request: &Request) -> bool {
     match request.uri().path() {
-        "/health" | "/health/live" | "/health/ready" | "/livez" | "/readyz" | "/openapi.json" => true,
+        "/" | "/health" | "/health/live" | "/health/ready" | "/livez" | "/readyz" | "/openapi.json" => true,
         well_known::PATH => !app.auth().issuers().is_empty(),
         "/metrics" => app.config().server.public_metrics || is_local(request),
         _ => false,

@@ -154,6 +154,13 @@ impl Caller {
         Ok(grant(self.tenant()?, Principal::User { user }))
     }
 
+    /// The user's own scope, an assistant's too: for looking for what all of the user's assistants keep. What is found is read with
+    /// [`Caller::scope`] before it is shown.
+    pub(crate) fn scope_of_user(&self, user: UserId) -> Result<Scope, ApiError> {
+        self.scope_for(user)?;
+        Ok(grant(self.tenant()?, Principal::User { user }))
+    }
+
     /// What a turn of this agent sees, with the user if there is one. An assistant may look through no other's eyes.
     pub(crate) fn turn_scope(&self, agent: AgentId, user: Option<UserId>) -> Result<Scope, ApiError> {
         if self.agent.is_some_and(|own| own != agent) {

@@ -34,7 +34,7 @@ pub(crate) fn router(app: &App) -> Router<App> {
     let server = app.clone();
     let factory = move || Ok(handler::McpServer(server.clone()));
     let service = StreamableHttpService::new(factory, Arc::new(NeverSessionManager::default()), settings(app));
-    Router::new().nest_service("/mcp", service)
+    Router::new().route_service("/mcp", service)
 }
 
 /// Which hosts and origins are let in: the server's own, and those that are configured. A page in a browser sends its origin; with a name
