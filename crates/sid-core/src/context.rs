@@ -168,12 +168,8 @@ async fn state_of(inner: &Inner, scope: &Scope, conversation: Conversation, run:
     };
     let mut teams = Vec::new();
     if let Some(user) = &user {
-        for team in &agent.teams {
-            // A user sees own teams only: one that is not found is one that this turn may not see.
-            if store.team_members(scope, *team).await.is_ok_and(|members| members.iter().any(|m| m.id == user.id)) {
-                teams.push(store.team(scope, *team).await?);
-            }
-        }
+        teams = store.teams(&scope.turn(agent.id, Some(user.id))).await?;
+        teams.sort_by_key(|team| team.id);
     }
     let mut owners = vec![Owner::of_conversation(agent.id, conversation.user), Owner::Agent { agent: agent.id }, Owner::Tenant];
     owners.extend(conversation.user.map(|user| Owner::User { user }));

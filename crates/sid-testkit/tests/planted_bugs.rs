@@ -49,7 +49,7 @@ struct Planted {
     leases: Mutex<HashMap<ConversationId, Lease>>,
 }
 
-sid_testkit::delegate_store!(Planted, inner: BlockStore, DiaryStore, Directory, Duties, Generations, Maintenance);
+sid_testkit::delegate_store!(Planted, inner: BlockStore, ItemStore, DiaryStore, Directory, AuditLog, Duties, Generations, Maintenance);
 
 /// The scope of a tenant's application.
 fn whole(tenant: &Tenant) -> Scope {
