@@ -699,7 +699,7 @@ pub async fn some_kinds_are_never_shared(w: World) {
 }
 
 /// Lists are read in pages without gaps or repeats, the last changed first.
-pub async fn lists_are_read_in_pages(w: World) {
+pub async fn items_are_listed_in_pages(w: World) {
     let o = &w.ours;
     let kinds = [ItemKind::Session, ItemKind::Secret, ItemKind::Proposal];
     let mut expected = Vec::new();

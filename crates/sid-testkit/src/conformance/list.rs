@@ -147,7 +147,7 @@ macro_rules! __each_store_check {
                 sharing_ends_at_once,
                 only_the_owner_shares,
                 some_kinds_are_never_shared,
-                lists_are_read_in_pages,
+                items_are_listed_in_pages,
                 lists_filter,
                 items_have_their_limits,
                 odd_text_survives,

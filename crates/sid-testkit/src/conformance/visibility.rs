@@ -124,7 +124,7 @@ pub async fn parts_of_a_team_share_what_the_whole_knows(w: World) {
         let lease = w.begin(&talk, "hello").await;
         let loaded = w.load(&lease).await;
         assert_eq!(loaded.teams.iter().map(|t| t.id).collect::<Vec<_>>(), if is_member { vec![o.team.id] } else { vec![] });
-        assert_eq!(loaded.blocks.iter().any(|b| b.block.label == "rules"), is_member);
+        assert_eq!(loaded.blocks.iter().any(|b| b.label == "rules"), is_member);
         w.answer(&lease, "hi").await;
         let written = w.store.upsert(&bob, vec![w.passage(Owner::Team { team: o.team.id }, "bread")]).await;
         assert_eq!(written.is_ok(), is_member);
