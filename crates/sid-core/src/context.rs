@@ -167,13 +167,14 @@ async fn state_of(inner: &Inner, scope: &Scope, conversation: Conversation, run:
         None => None,
     };
     let turn = scope.turn(agent.id, conversation.user);
-    let teams = match &user {
-        Some(user) => store.user_teams(&turn, user.id).await?.into_iter().map(|membership| membership.team).collect(),
-        None => Vec::new(),
-    };
+    let mut teams = Vec::new();
+    if user.is_some() {
+        teams = store.teams(&turn).await?;
+        teams.sort_by_key(|team| team.id);
+    }
     let mut owners = vec![Owner::of_conversation(agent.id, conversation.user), Owner::Agent { agent: agent.id }, Owner::Tenant];
     owners.extend(conversation.user.map(|user| Owner::User { user }));
-    owners.extend(teams.iter().map(|t: &sid_types::Team| Owner::Team { team: t.id }));
+    owners.extend(teams.iter().map(|t| Owner::Team { team: t.id }));
     owners.dedup();
     let mut blocks = Vec::new();
     for owner in owners {
