@@ -225,7 +225,8 @@ impl Gate {
         let closed = || ApiError::new(ApiCode::NoRoute, format!("{path} is not open to anybody: it has no row in the access table"));
         let methods = self.0.get(path).ok_or_else(closed)?;
         // What answers GET answers HEAD.
-        let wanted = if method == Method::HEAD { &Method::GET } else { method };
+        let get = Method::GET;
+        let wanted = if method == Method::HEAD { &get } else { method };
         match methods.iter().find(|(known, _)| known == wanted) {
             Some((_, rule)) => Ok(Some(rule)),
             None => {

@@ -188,7 +188,9 @@ impl Caller {
 
     /// Notes whose memory the request is about, for the audit log. The first note holds.
     pub(crate) fn about(&self, user: Option<UserId>) {
-        user.map(|user| self.notes.subject.set(user));
+        if let Some(user) = user {
+            let _ = self.notes.subject.set(user);
+        }
     }
 
     /// What was noted; else the user that the caller is.
