@@ -53,7 +53,7 @@ class Api:
     def raw(self, method, path, body=None, headers=None, timeout=None):
         """-> (status, headers, bytes). `body` may be bytes, sent as they are."""
         data = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
-        path = path if path.startswith(("/health", "/metrics", "/v1", "/openapi", "/api/")) else "/api/v1" + path
+        path = path if path.startswith(("/health", "/metrics", "/v1", "/openapi", "/api/", "/mcp")) or path == "/" else "/api/v1" + path
         for fresh in (False, True):
             conn = None if fresh else getattr(self.local, "conn", None)
             if conn is None:
@@ -90,14 +90,14 @@ class Api:
     def post(self, path, body=None, **more):
         return self.call("POST", path, {} if body is None else body, **more)
 
-    def put(self, path, body=None):
-        return self.call("PUT", path, body)
+    def put(self, path, body=None, **more):
+        return self.call("PUT", path, body, **more)
 
     def patch(self, path, body, **more):
         return self.call("PATCH", path, body, **more)
 
-    def delete(self, path):
-        return self.call("DELETE", path)
+    def delete(self, path, **more):
+        return self.call("DELETE", path, **more)
 
     def all(self, path, **query):
         """Every item of a list, page after page."""

@@ -134,6 +134,8 @@ pub enum Command {
     Import(commands::import::Import),
     /// Watch the change to another embedder
     Reindex(commands::reindex::Reindex),
+    /// Serve memory to an assistant over standard input and output (MCP)
+    Mcp(commands::mcp::Mcp),
     /// Forget a user or a conversation, with all that derives from it
     #[command(subcommand)]
     Erase(commands::erase::Erase),

@@ -89,12 +89,18 @@ const fn row(operation: &'static str, any_of: &'static [Permission], from: Level
 /// The table, by resource.
 const RULES: &[Rule] = {
     use Level::{Agent, Operator, Tenant, User};
-    use Permission::{AuditRead, Chat, DirectoryRead, DirectoryWrite, Erase, Export, KeysManage, MemoryRead, MemoryWrite, Operate};
+    use Permission::{
+        AuditRead, Chat, ContextDecide, ContextRead, ContextWrite, DirectoryRead, DirectoryWrite, Erase, Export, KeysManage, MemoryRead,
+        MemoryWrite, Operate, SecretsReveal,
+    };
     use Whose::{All, Named, Nobody, OwnerOf, Seen};
     const CONVERSATION: Whose = OwnerOf("conversation {id}");
     const RUN: Whose = OwnerOf("run {id}");
     const BLOCK: Whose = OwnerOf("block {id}");
     const PASSAGE: Whose = OwnerOf("passage {id}");
+    const ITEM: Whose = OwnerOf("item {id}");
+    const HANDOFF: Whose = OwnerOf("hand-off {id}");
+    const PROPOSAL: Whose = OwnerOf("proposal {id}");
     &[
         row("list_tenants", &[Operate], Operator, Nobody),
         row("create_tenant", &[Operate], Operator, Nobody),
@@ -148,6 +154,33 @@ const RULES: &[Rule] = {
         row("search_memory", &[MemoryRead], Agent, Seen),
         row("read_diary", &[MemoryRead], Agent, Named),
         row("get_index", &[MemoryRead], Agent, Nobody),
+        row("get_overview", &[ContextRead], Agent, Seen),
+        row("get_time", &[ContextRead], Agent, Seen),
+        row("begin_session", &[ContextWrite], Agent, Seen),
+        row("make_item", &[ContextWrite], Agent, Named),
+        row("list_items", &[ContextRead], Agent, Named),
+        row("get_item", &[ContextRead], Agent, ITEM),
+        row("change_item", &[ContextWrite], Agent, ITEM),
+        row("delete_item", &[ContextWrite], Agent, ITEM),
+        row("get_document", &[ContextRead], Agent, ITEM),
+        row("compact_hints", &[ContextWrite], Agent, ITEM),
+        row("search_items", &[ContextRead], Agent, Seen),
+        row("list_shares", &[ContextDecide], User, ITEM),
+        row("share_item", &[ContextDecide], User, ITEM),
+        row("unshare_item", &[ContextDecide], User, ITEM),
+        row("make_handoff", &[ContextWrite], Agent, Seen),
+        row("list_handoffs", &[ContextRead], Agent, Seen),
+        row("claim_handoff", &[ContextWrite], Agent, HANDOFF),
+        row("finish_handoff", &[ContextWrite], Agent, HANDOFF),
+        row("return_handoff", &[ContextWrite], Agent, HANDOFF),
+        row("withdraw_handoff", &[ContextWrite], Agent, HANDOFF),
+        row("approve_proposal", &[ContextDecide], User, PROPOSAL),
+        row("reject_proposal", &[ContextDecide], User, PROPOSAL),
+        row("list_secrets", &[ContextRead], Agent, Named),
+        row("put_secret", &[ContextWrite], Agent, Named),
+        row("delete_secret", &[ContextWrite], Agent, Named),
+        row("reveal_secret", &[SecretsReveal], Agent, Named),
+        row("rewrap_secrets", &[Operate], Operator, Nobody),
         row("export_data", &[Export], User, Seen),
         row("list_audit", &[AuditRead], User, Seen),
         row("list_configured_models", &[DirectoryRead], Agent, Nobody),
@@ -163,6 +196,8 @@ const RULES: &[Rule] = {
 
 /// Routes that need a key and are not in the OpenAPI document, with the same rule for all of their methods.
 const UNDOCUMENTED: &[(&str, Rule)] = &[
+    // Each of its calls is an operation with a rule of its own.
+    ("/mcp", row("mcp", &Permission::ALL, Level::Agent, Whose::Nobody)),
     // Without a key where `server.public_metrics` or the machine's own address says so; else with any.
     ("/metrics", row("read_metrics", &Permission::ALL, Level::Agent, Whose::Nobody)),
 ];

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::serve::ListenerExt as _;
+use sid_context::secrets::Vault;
+use sid_context::{ContextError, ContextService, Policy};
 use sid_core::{Engine, EngineConfig};
 use sid_store::{Store, StoreError, TenantLimits};
 use sid_types::{Clock, KeyId, RunLimits, SystemClock, TenantId, Timestamp};
@@ -25,6 +27,7 @@ use crate::health::Probes;
 use crate::models::ModelDirectory;
 use crate::open_error::OpenError;
 use crate::rates::Rates;
+use crate::mcp::{self, Operations};
 use crate::{api, health, layers, metrics, openai, well_known};
 
 /// After the drain, connections that still have not ended are cut after this long.
@@ -48,6 +51,9 @@ struct Inner {
     next_embedding: Option<Embedding>,
     engine: Engine,
     limits: RunLimits,
+    context: ContextService,
+    /// Where a key for secrets is configured.
+    vault: Option<Vault>,
     auth: Auth,
     audit: Audit,
     rates: Arc<Rates<TenantId>>,
@@ -55,6 +61,9 @@ struct Inner {
     first_key: Option<String>,
     places: Option<Arc<Semaphore>>,
     openapi: OnceLock<Arc<str>>,
+    operations: OnceLock<Operations>,
+    /// For requests that the process makes itself; without MCP, which makes them.
+    inner_router: OnceLock<Router>,
     gate: OnceLock<Gate>,
     /// No new work is taken.
     draining: CancellationToken,
@@ -97,6 +106,9 @@ impl App {
         engine.start();
         models.discover_in_background();
         let max_requests = config.server.max_requests;
+        let store = backend.store();
+        let context = ContextService::new(store.clone(), store.clone(), clock.clone(), context_policy(&config));
+        let vault = config.secrets.keys()?.map(|keys| Vault::new(context.clone(), Arc::new(keys)));
         let inner = Inner {
             auth,
             audit: Audit::start(backend.store().clone()),
@@ -104,6 +116,8 @@ impl App {
             probes: Probes::default(),
             places: (max_requests > 0).then(|| Arc::new(Semaphore::new(max_requests))),
             openapi: OnceLock::new(),
+            operations: OnceLock::new(),
+            inner_router: OnceLock::new(),
             gate: OnceLock::new(),
             draining: CancellationToken::new(),
             closing: CancellationToken::new(),
@@ -115,6 +129,8 @@ impl App {
             next_embedding,
             engine,
             limits,
+            context,
+            vault,
             first_key,
         };
         let app = Self { inner: Arc::new(inner) };
@@ -133,11 +149,22 @@ impl App {
 
     /// All routes, behind authentication: for [`axum::serve()`], or to be driven in process without a port.
     pub fn router(&self) -> Router {
+        self.routes(mcp::router(self))
+    }
+
+    /// The same without MCP: what MCP's calls go through.
+    pub(crate) fn inner_router(&self) -> Router {
+        self.inner.inner_router.get_or_init(|| self.routes(Router::new())).clone()
+    }
+
+    fn routes(&self, more: Router<Self>) -> Router {
         let (routes, document) = api_router().split_for_parts();
         self.inner.gate.get_or_init(|| Gate::new(&document));
         self.inner.openapi.get_or_init(|| api::finish(document).to_json().unwrap_or_default().into());
         routes
             .merge(health::router())
+            .merge(more)
+            .route("/", axum::routing::get(mcp::home))
             .route(well_known::PATH, axum::routing::get(well_known::protected_resource))
             .fallback(no_route)
             .method_not_allowed_fallback(wrong_method)
@@ -241,6 +268,17 @@ impl App {
         self.inner.backend.store().as_ref()
     }
 
+    /// The context service, for programs that embed the server.
+    #[must_use]
+    pub fn context(&self) -> &ContextService {
+        &self.inner.context
+    }
+
+    /// Where secrets are kept; an error where no key for them is configured.
+    pub(crate) fn vault(&self) -> Result<&Vault, ContextError> {
+        self.inner.vault.as_ref().ok_or(ContextError::NoKey)
+    }
+
     pub(crate) fn backend(&self) -> &Backend {
         &self.inner.backend
     }
@@ -303,6 +341,11 @@ impl App {
         let searched = self.engine().embedder().map(|e| e.generation().id);
         let is_searched = |embedding: &&Embedding| embedding.embedder().map(|e| e.generation().id) == searched;
         self.inner.next_embedding.as_ref().filter(is_searched).unwrap_or(&self.inner.embedding).status()
+    }
+
+    /// Every operation of the API.
+    pub(crate) fn operations(&self) -> &Operations {
+        self.inner.operations.get_or_init(|| Operations::of_document(&serde_json::from_str(&openapi_json()).unwrap_or_default()))
     }
 
     pub(crate) fn openapi_json(&self) -> String {
@@ -416,4 +459,10 @@ async fn upkeep(closing: CancellationToken) {
     while tokio::time::timeout(Duration::from_secs(5), closing.cancelled()).await.is_err() {
         recorder.run_upkeep();
     }
+}
+
+fn context_policy(config: &Config) -> Policy {
+    let context = &config.context;
+    let needs_approval = if context.ask_first { Policy::default().needs_approval } else { Vec::new() };
+    Policy { needs_approval, claim_s: context.claim_s, session_gap_s: context.session_gap_s }
 }

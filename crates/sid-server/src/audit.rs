@@ -81,7 +81,6 @@ impl Audit {
 impl App {
     /// Writes to the log before the answer: a handler that must not answer without it awaits this, and answers the error if it fails. The
     /// request is then in the log once, unless it fails after all.
-    #[allow(dead_code, reason = "for handlers that reveal secrets")]
     pub(crate) async fn audit_now(
         &self,
         caller: &Caller,

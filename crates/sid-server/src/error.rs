@@ -6,6 +6,7 @@
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use sid_context::ContextError;
 use sid_core::CoreError;
 use sid_llm::LlmError;
 use sid_store::StoreError;
@@ -303,6 +304,27 @@ impl From<CoreError> for ApiError {
             E::Draining => Self::of(503, code, "The server is shutting down", detail).retry_after(2),
             E::Overloaded { .. } => Self::of(503, code, "The server is at its limit", detail).retry_after(1),
             _ => Self::of(500, code, "A fault of the engine", detail),
+        }
+    }
+}
+
+impl From<ContextError> for ApiError {
+    fn from(error: ContextError) -> Self {
+        use ContextError as E;
+        let code = error.code();
+        let detail = error.to_string();
+        match error {
+            E::Store(e) => e.into(),
+            E::Invalid(_) => Self::of(422, code, "The request makes no sense", detail),
+            E::NotForAssistants(_) => Self::of(403, code, "Only a person may do this", detail),
+            E::Taken { .. } => Self::of(409, code, "Somebody else was first", detail),
+            E::Stale => Self::of(409, code, "What was proposed is out of date", detail),
+            E::NoKey => Self::of(501, code, "This server keeps no secrets", detail),
+            E::Sealed(_) => {
+                tracing::error!(code, "{detail}");
+                Self::of(500, code, "A secret does not open", detail)
+            }
+            _ => Self::of(500, code, "A fault of the context service", detail),
         }
     }
 }

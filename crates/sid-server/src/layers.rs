@@ -23,6 +23,7 @@ use crate::App;
 use crate::access::Rule;
 use crate::auth::{Caller, Identity, Refusal, Trusted};
 use crate::error::{ApiCode, ApiError};
+use crate::mcp::Inherited;
 use crate::rates::Standing;
 use crate::{audit, metrics, rates, well_known};
 
@@ -83,6 +84,14 @@ pub(crate) async fn guard(State(app): State<App>, request: Request, next: Next) 
         return ApiError::new(ApiCode::Overloaded, detail).retry_after(1).into_response();
     };
     let (mut parts, body) = request.into_parts();
+    if let Some(Inherited(caller)) = parts.extensions.remove::<Inherited>() {
+        // Counted, limited and authenticated with the request that it is a part of.
+        let caller = caller.in_request(request_id_of(&parts));
+        return match app.gate().rule(&parts.method, parts.extensions.get::<MatchedPath>()) {
+            Ok(rule) => pass(&app, parts, body, next, caller, rule, permit).await,
+            Err(refusal) => refusal.into_response(),
+        };
+    }
     let trusted = parts.extensions.get::<Trusted>().copied();
     let identity = match app.auth().identify(&parts.headers, trusted).await {
         Ok(identity) => identity,
@@ -91,29 +100,40 @@ pub(crate) async fn guard(State(app): State<App>, request: Request, next: Next) 
     let challenge = well_known::challenge(&app, &parts.headers);
     let mut standings = Vec::new();
     let mut response = match admitted(&app, &parts, &identity, &mut standings).await {
-        Ok((caller, rule)) => {
-            let pending = rule.and_then(|rule| {
-                // Outside all tenants there is no log; what operators do there is in the server's own.
-                let entry = entry(&app, &parts, rule.operation, caller.tenant().ok()?, caller.key);
-                let entry = AuditEntry { user: caller.user(), agent: caller.agent(), ..entry };
-                Some(app.audit().open(entry, &caller, rule.is_audited()))
-            });
-            let response = match rule.map_or(Ok(()), |rule| rule.admit(&caller)) {
-                Ok(()) => {
-                    parts.extensions.insert(caller);
-                    hold(next.run(Request::from_parts(parts, body)).await, permit)
-                }
-                Err(refusal) => refusal.into_response(),
-            };
-            if let Some(pending) = pending {
-                pending.answered(response.status().as_u16()).await;
-            }
-            response
-        }
+        Ok((caller, rule)) => pass(&app, parts, body, next, caller, rule, permit).await,
         Err(refusal) => refusal.into_response(),
     };
     response.headers_mut().extend(rates::headers(&standings));
     well_known::complete(challenge, &mut response);
+    response
+}
+
+/// Runs the request if its caller may make it, and writes down that it was made.
+async fn pass(
+    app: &App,
+    mut parts: Parts,
+    body: Body,
+    next: Next,
+    caller: Caller,
+    rule: Option<&'static Rule>,
+    permit: Option<Arc<OwnedSemaphorePermit>>,
+) -> Response {
+    let pending = rule.and_then(|rule| {
+        // Outside all tenants there is no log; what operators do there is in the server's own.
+        let entry = entry(app, &parts, rule.operation, caller.tenant().ok()?, caller.key);
+        let entry = AuditEntry { user: caller.user(), agent: caller.agent(), ..entry };
+        Some(app.audit().open(entry, &caller, rule.is_audited()))
+    });
+    let response = match rule.map_or(Ok(()), |rule| rule.admit(&caller)) {
+        Ok(()) => {
+            parts.extensions.insert(caller);
+            hold(next.run(Request::from_parts(parts, body)).await, permit)
+        }
+        Err(refusal) => refusal.into_response(),
+    };
+    if let Some(pending) = pending {
+        pending.answered(response.status().as_u16()).await;
+    }
     response
 }
 
@@ -199,7 +219,7 @@ fn hold(response: Response, permit: Option<Arc<OwnedSemaphorePermit>>) -> Respon
 /// The only routes without a key.
 fn is_public(app: &App, request: &Request) -> bool {
     match request.uri().path() {
-        "/health" | "/health/live" | "/health/ready" | "/livez" | "/readyz" | "/openapi.json" => true,
+        "/" | "/health" | "/health/live" | "/health/ready" | "/livez" | "/readyz" | "/openapi.json" => true,
         well_known::PATH => !app.auth().issuers().is_empty(),
         "/metrics" => app.config().server.public_metrics || is_local(request),
         _ => false,

@@ -55,6 +55,7 @@ mod extract;
 mod health;
 mod idempotency;
 mod layers;
+mod mcp;
 mod metrics;
 mod models;
 mod open_error;

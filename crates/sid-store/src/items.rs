@@ -143,6 +143,8 @@ pub enum Whose {
     Owner(Owner),
     /// Tops of trees that others share with this user, or with a team that the user is in.
     SharedWith(UserId),
+    /// All of the tenant's: for its application.
+    Everybody,
 }
 
 /// Where in trees to look.

@@ -88,6 +88,7 @@ mod events;
 mod generations;
 mod in_process;
 pub mod index;
+pub mod item_rules;
 mod items;
 mod maintenance;
 mod memory;
@@ -110,8 +111,8 @@ pub use events::EventLog;
 pub use generations::{Generation, Generations};
 pub use in_process::InProcess;
 pub use items::{
-    Below, ITEM_CHANNEL, ItemChange, ItemFilter, ItemStore, ItemWrite, NewItem, SeenItem, Whose, Written, check_channel, check_item, distinct_tags,
-    is_shareable, item_text,
+    Below, ITEM_CHANNEL, ItemChange, ItemFilter, ItemStore, ItemWrite, NewItem, SeenItem, Whose, Written, check_channel, check_item,
+    distinct_tags, is_shareable, item_text,
 };
 pub use maintenance::Maintenance;
 pub use memory::{ArchivalStore, Order, RecallStore};

@@ -36,7 +36,6 @@ impl<T> Store for T where
         + Generations
         + BlockStore
         + ItemStore
-    + ItemStore
         + DiaryStore
         + Directory
         + AuditLog

@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::names::{Names, check_name, check_text};
-use super::wire::{List, OwnerJson, OwnerType, ProvenanceJson, limit_of, parse_id};
+use super::wire::{List, OwnerJson, OwnerType, ProvenanceJson, if_match, limit_of, parse_id, precondition};
 use crate::App;
 use crate::auth::Caller;
 use crate::error::ApiError;
@@ -199,17 +199,6 @@ impl From<BlockOp> for EditJson {
     }
 }
 
-/// `If-Match` as a version: `7`, `"7"` or `W/"7"`; `*` is any.
-fn if_match(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
-    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
-    let text = value.to_str().unwrap_or_default().trim();
-    if text == "*" {
-        return Ok(None);
-    }
-    let digits = text.trim_start_matches("W/").trim_matches('"');
-    digits.parse().map(Some).map_err(|_| ApiError::bad_request("If-Match must be a version number, such as \"7\""))
-}
-
 /// Edits a block. With `If-Match: <version>` only if nobody was faster; else 412.
 #[utoipa::path(patch, path = "/blocks/{id}", tag = "blocks", params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "The version that was read")), request_body = EditJson, responses((status = 200, description = "Edited", body = BlockJson)))]
 async fn edit_block(
@@ -227,13 +216,8 @@ async fn edit_block(
         }
     }
     let write = BlockWrite { op: body.value.into(), expected_version, provenance: by_api(&caller, "api") };
-    match app.store().write_block(&caller.scope()?, id, write).await {
-        Ok(block) => Ok(answer(StatusCode::OK, block)),
-        Err(e @ StoreError::Conflict { .. }) if expected_version.is_some() => {
-            Err(ApiError::from(e).status(StatusCode::PRECONDITION_FAILED))
-        }
-        Err(e) => Err(e.into()),
-    }
+    let block = precondition(app.store().write_block(&caller.scope()?, id, write).await, expected_version)?;
+    Ok(answer(StatusCode::OK, block))
 }
 
 /// One version of a block.

@@ -43,6 +43,7 @@ pub(crate) fn blank() -> OpenApi {
             tag("blocks", "Core memory."),
             tag("passages", "Archival memory."),
             tag("search", "Finding memories, the diary, the index."),
+            tag("context", "What assistants keep for their user beside conversations: notes, memories, projects, hand-offs, secrets."),
             tag("models", "Configured models."),
             tag("audit", "Who read or wrote whose memory."),
             tag("operations", "Backup, export, embedding generations."),

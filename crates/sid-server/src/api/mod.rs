@@ -4,6 +4,7 @@ mod agents;
 mod audit;
 mod backup;
 mod blocks;
+mod context;
 mod conversations;
 mod document;
 mod erase;
@@ -41,6 +42,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(blocks::router())
         .merge(passages::router())
         .merge(search::router())
+        .merge(context::router())
         .merge(models::router())
         .merge(backup::router())
         .merge(audit::router())

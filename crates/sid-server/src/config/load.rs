@@ -110,8 +110,8 @@ fn set(config: &mut Config, key: &str, raw: Raw, place: &str, folder: Option<&Pa
             return Ok(());
         }
         return match (key, key.strip_prefix("models.")) {
+            ("server" | "store" | "vectors" | "models" | "embedder" | "engine" | "limits" | "context" | "secrets" | "mcp" | "log", _) => Ok(()),
             ("auth" | "auth.oidc" | "auth.trusted_proxy", _) => Ok(()),
-            ("server" | "store" | "vectors" | "models" | "embedder" | "engine" | "limits" | "log", _) => Ok(()),
             ("next_embedder", _) => {
                 config.next_embedder.get_or_insert_default();
                 Ok(())
@@ -144,6 +144,9 @@ fn set(config: &mut Config, key: &str, raw: Raw, place: &str, folder: Option<&Pa
         }
         Some(("engine", field)) => config.engine.set(field, &raw),
         Some(("limits", field)) => config.limits.set(field, &raw),
+        Some(("context", field)) => config.context.set(field, &raw),
+        Some(("secrets", field)) => config.secrets.set(field, &raw),
+        Some(("mcp", field)) => config.mcp.set(field, &raw),
         Some(("log", field)) => config.log.set(field, &raw),
         Some(("auth", rest)) => match rest.split_once('.') {
             Some(("trusted_proxy", field)) => config.trusted_proxy.set(field, &raw),
@@ -178,6 +181,7 @@ fn is_secret(key: &str) -> Option<bool> {
         Some(("embedder" | "next_embedder", field)) => Embedder::is_secret(field),
         Some(("engine", field)) => Engine::is_secret(field),
         Some(("limits", field)) => Limits::is_secret(field),
+        Some(("secrets", field)) => Secrets::is_secret(field),
         Some(("log", field)) => Log::is_secret(field),
         Some(("models", rest)) => rest.rsplit_once('.').and_then(|(_, field)| Model::is_secret(field)),
         Some(("auth", rest)) => match rest.split_once('.') {

@@ -13,11 +13,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 pub use error::ConfigError;
+use sid_context::ContextError;
+use sid_context::secrets::LocalKeys;
 pub(crate) use identity::role;
 pub use load::Sources;
 pub use sections::{
-    Embedder, EmbedderKind, Engine, Issuer, Limits, Log, LogFormat, Model, ModelApi, Server, Store, StoreKind, Tokenizer, ToolMode, Top,
-    TrustedProxy, Vectors, VectorsKind,
+    Context, Embedder, EmbedderKind, Engine, Issuer, Limits, Log, LogFormat, Mcp, Model, ModelApi, Secrets, Server, Store, StoreKind, Tokenizer,
+    ToolMode, Top, TrustedProxy, Vectors, VectorsKind,
 };
 use setting::Section;
 pub use setting::{ConfigField, Secret};
@@ -43,6 +45,12 @@ pub struct Config {
     pub engine: Engine,
     /// What one tenant may use up.
     pub limits: Limits,
+    /// The context service.
+    pub context: Context,
+    /// Keys for secrets.
+    pub secrets: Secrets,
+    /// The MCP endpoint.
+    pub mcp: Mcp,
     /// Issuers of tokens by name (`[auth.oidc.NAME]`). Empty = keys only.
     pub oidc: BTreeMap<String, Issuer>,
     /// A proxy that says whom it speaks for (`[auth.trusted_proxy]`).
@@ -146,6 +154,10 @@ impl Config {
         if self.next_embedder.as_ref().is_some_and(|next| next.kind == EmbedderKind::None) {
             return bad("next_embedder.kind", "must make vectors: to go without, set embedder.kind to \"none\"".into());
         }
+        self.secrets.keys()?;
+        if self.context.claim_s == 0 {
+            return bad("context.claim_s", "must be at least 1".into());
+        }
         if self.store.keep_events_days == 0 {
             return bad("store.keep_events_days", "must be at least 1: streams are resumed from stored events".into());
         }
@@ -202,6 +214,9 @@ impl Config {
         }
         put(Some("engine".into()), self.engine.show());
         put(Some("limits".into()), self.limits.show());
+        put(Some("context".into()), self.context.show());
+        put(Some("secrets".into()), self.secrets.show());
+        put(Some("mcp".into()), self.mcp.show());
         for (name, issuer) in &self.oidc {
             put(Some(format!("auth.oidc.{name}")), issuer.show());
         }
@@ -210,6 +225,14 @@ impl Config {
         }
         put(Some("log".into()), self.log.show());
         out
+    }
+}
+
+impl Secrets {
+    /// The keys, if there are any.
+    pub(crate) fn keys(&self) -> Result<Option<LocalKeys>, ConfigError> {
+        let bad = |error: ContextError| ConfigError::BadValue { key: "secrets.keys".into(), problem: error.to_string(), place: None };
+        self.keys.reveal().map(LocalKeys::parse).transpose().map_err(bad)
     }
 }
 
@@ -253,6 +276,9 @@ pub fn reference() -> Vec<ConfigField> {
     all.extend(Embedder::describe("next_embedder"));
     all.extend(Engine::describe("engine"));
     all.extend(Limits::describe("limits"));
+    all.extend(Context::describe("context"));
+    all.extend(Secrets::describe("secrets"));
+    all.extend(Mcp::describe("mcp"));
     all.extend(Issuer::describe("auth.oidc.NAME"));
     all.extend(TrustedProxy::describe("auth.trusted_proxy"));
     all.extend(Log::describe("log"));

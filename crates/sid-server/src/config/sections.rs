@@ -291,6 +291,38 @@ section! {
 }
 
 section! {
+    /// The context service: what assistants keep for their user beside conversations.
+    Context {
+        /// Whether assistants ask their user before they change or delete notes, memories and preferences. They add freely in any case.
+        ask_first: bool = true;
+        /// How long a hand-off that was picked up is kept for who picked it up, in seconds.
+        claim_s: u32 = 900;
+        /// After how long without contact an assistant's session is a new one, in seconds.
+        session_gap_s: u32 = 1_800;
+    }
+}
+
+section! {
+    /// Secrets of the context service. Without keys it keeps none.
+    Secrets {
+        /// Key-encryption keys: a line each, `ID:KEY`, the key being 32 bytes in base64 (`openssl rand -base64 32`). The first one seals; the others open what they have sealed, until `POST /api/v1/secrets/rewrap` answers 0. All servers of a database are given the same ones.
+        keys: Secret = Secret::default();
+    }
+}
+
+section! {
+    /// The MCP endpoint, `/mcp`.
+    Mcp {
+        /// Whether it is served.
+        enabled: bool = true;
+        /// Host names that requests may be sent to, beside the address that the server listens on and `localhost`; separated by commas. Others are refused: a page in a browser could otherwise reach this server under a name of its own.
+        hosts: String = String::new();
+        /// Origins that pages in browsers may come from, such as `https://app.example.com`; separated by commas. Requests without an origin do not come from pages.
+        origins: String = String::new();
+    }
+}
+
+section! {
     /// An issuer of tokens (OpenID Connect): who comes with a valid token of it is a user.
     Issuer {
         /// Its URL, exactly as in the tokens' `iss`.

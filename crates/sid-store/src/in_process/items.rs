@@ -3,17 +3,15 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use jiff::SignedDuration;
-use sid_types::{
-    Item, ItemId, NewPassage, Owner, PassageId, Principal, Provenance, Scope, Share, ShareLevel, Sharee, Timestamp, UserId,
-};
+use sid_types::{Item, ItemId, Owner, PassageId, Scope, Share, ShareLevel, Sharee, Timestamp, UserId};
 
 use super::directory::paged;
 use super::room::Room;
 use super::{InProcess, missing};
+use crate::item_rules::{changed_item, check_deletion, check_move, forbidden, item_passage, made_item};
 use crate::{
     Below, ITEM_CHANNEL, ItemChange, ItemFilter, ItemStore, ItemWrite, NewItem, Order, Page, PageRequest, RecordId, Right, SeenItem,
-    StoreError, Whose, Written, check_item, distinct_tags, is_shareable, item_text,
+    StoreError, Whose, Written, is_shareable,
 };
 
 #[async_trait]
@@ -69,7 +67,8 @@ impl ItemStore for InProcess {
                 Sharee::User { user } => shared.owner.user() != Some(user) && room.users.contains_key(&user) && room.knows(scope, user),
                 Sharee::Team { team } => room.seen_team(scope, team).is_ok(),
             };
-            if !is_there {
+            // Who has become a stranger since can still be shut out.
+            if level.is_some() && !is_there {
                 return Err(missing(if matches!(with, Sharee::User { .. }) { "user" } else { "team" }));
             }
             match level {
@@ -152,6 +151,8 @@ impl Room {
                 }
                 Ok(Box::new(move |item| item.owner == owner && in_place(item)))
             }
+            Whose::Everybody if scope.is_tenant_wide() => Ok(Box::new(in_place)),
+            Whose::Everybody => Err(missing("tenant")),
             Whose::SharedWith(user) => {
                 self.check_human(scope, user)?;
                 let scope = *scope;
@@ -181,48 +182,18 @@ impl Room {
     }
 
     fn make_item(&mut self, scope: &Scope, new: NewItem, now: Timestamp) -> Result<Written, StoreError> {
-        let NewItem { id, kind, owner, parent, position, title, body, tags, state, recipient, data, provenance } = new;
-        check_item(&title, &body, &tags, &data)?;
-        let root = match parent {
-            Some(parent) => {
-                let above = self.seen_item(scope, parent)?;
-                if above.level < ShareLevel::Edit {
-                    return Err(forbidden("only its owner, or somebody with an edit share, adds to it"));
-                }
-                if above.item.owner != owner {
-                    return Err(StoreError::Invalid("a part belongs to whom its parent belongs".into()));
-                }
-                if self.ancestors(parent).len() >= Item::DEPTH {
-                    return Err(too_deep());
-                }
-                above.item.root
-            }
-            None if self.has(Right::to_write_item(scope, owner), owner) => id,
+        let (id, owner) = (new.id, new.owner);
+        let above = match new.parent {
+            Some(parent) => Some((self.seen_item(scope, parent)?, self.ancestors(parent).len())),
+            None if self.has(Right::to_write_item(scope, owner), owner) => None,
             None if self.has(Right::to_read_item(scope, owner), owner) => return Err(forbidden("only its owner adds to it")),
             None => return Err(missing("owner")),
         };
-        if self.items.contains_key(&id) {
+        let item = made_item(scope, new, above.as_ref().map(|(above, levels)| (above, *levels)), now)?;
+        let passage = self.passages.get(&PassageId::from_uuid(id.uuid()));
+        if self.items.contains_key(&id) || passage.is_some_and(|p| p.provenance.channel != ITEM_CHANNEL) {
             return Err(StoreError::Exists { what: "item", name: id.to_string() });
         }
-        let item = Item {
-            id,
-            kind,
-            owner,
-            parent,
-            root,
-            position,
-            title,
-            body,
-            tags: distinct_tags(tags),
-            state,
-            recipient,
-            data,
-            version: 1,
-            written_by: writer(scope),
-            provenance,
-            created_at: now,
-            updated_at: now,
-        };
         self.items.insert(id, item.clone());
         Ok(Written::Item(Box::new(item)))
     }
@@ -235,50 +206,27 @@ impl Room {
         change: ItemChange,
         now: Timestamp,
     ) -> Result<Written, StoreError> {
-        let SeenItem { mut item, level } = self.seen_item(scope, id)?;
-        if level < ShareLevel::Edit {
-            return Err(forbidden("only its owner, or somebody with an edit share, changes it"));
-        }
-        check_version(&item, expected_version)?;
-        let ItemChange { title, body, tags, state, position, parent, recipient, data, provenance } = change;
+        let (seen, parent) = (self.seen_item(scope, id)?, change.parent);
+        let item = changed_item(scope, seen, expected_version, change, now)?;
         if let Some(parent) = parent {
-            self.check_move(&item, parent)?;
-            item.parent = Some(parent);
+            self.check_place(id, parent)?;
         }
-        item.title = title.unwrap_or(item.title);
-        item.body = body.unwrap_or(item.body);
-        item.tags = tags.map_or(item.tags, distinct_tags);
-        item.state = state.unwrap_or(item.state);
-        item.position = position.unwrap_or(item.position);
-        item.recipient = recipient.unwrap_or(item.recipient);
-        item.data = data.unwrap_or(item.data);
-        check_item(&item.title, &item.body, &item.tags, &item.data)?;
-        item.version += 1;
-        item.written_by = writer(scope);
-        item.provenance = provenance;
-        // Lists are paged by it: two writes at one moment still have an order.
-        item.updated_at = now.max(item.updated_at + SignedDuration::from_micros(1));
         self.items.insert(id, item.clone());
         Ok(Written::Item(Box::new(item)))
     }
 
-    fn check_move(&self, item: &Item, parent: ItemId) -> Result<(), StoreError> {
-        let above = self.ancestors(parent);
+    fn check_place(&self, id: ItemId, parent: ItemId) -> Result<(), StoreError> {
+        let item = self.items.get(&id).ok_or(missing("item"))?;
         let is_same_tree = self.items.get(&parent).is_some_and(|p| p.root == item.root);
-        if item.parent.is_none() || !is_same_tree || above.contains(&item.id) {
-            return Err(StoreError::Invalid("an item moves to another place in its own tree, not below itself; a top does not move".into()));
-        }
-        let height = self.items.values().map(|i| self.ancestors(i.id)).filter_map(|line| line.iter().position(|id| *id == item.id)).max();
-        if above.len() + height.unwrap_or_default() + 1 > Item::DEPTH { Err(too_deep()) } else { Ok(()) }
+        let above = if is_same_tree { self.ancestors(parent) } else { Vec::new() };
+        let height = self.items.values().map(|i| self.ancestors(i.id)).filter_map(|line| line.iter().position(|at| *at == id)).max();
+        check_move(id, item.parent.is_none(), &above, height.unwrap_or_default())
     }
 
     fn delete_item(&mut self, scope: &Scope, id: ItemId, expected_version: Option<u64>) -> Result<Written, StoreError> {
-        let SeenItem { item, level } = self.seen_item(scope, id)?;
-        let is_own = self.has(Right::to_write_item(scope, item.owner), item.owner);
-        if level < ShareLevel::Full || (item.parent.is_none() && !is_own) {
-            return Err(forbidden("only its owner deletes it; with a full share, what is below the top"));
-        }
-        check_version(&item, expected_version)?;
+        let seen = self.seen_item(scope, id)?;
+        let owner = seen.item.owner;
+        check_deletion(&seen, self.has(Right::to_write_item(scope, owner), owner), expected_version)?;
         let gone = self.below(id);
         for id in &gone {
             self.items.remove(id);
@@ -317,32 +265,9 @@ impl Room {
         }
         let changed: Vec<Item> = self.items.values().filter(|item| before.get(&item.id) != Some(item)).cloned().collect();
         for item in changed {
-            let Some(text) = item_text(&item) else { continue };
-            let provenance = Provenance { channel: ITEM_CHANNEL.into(), ..item.provenance };
-            let id = PassageId::from_uuid(item.id.uuid());
-            self.put_passage(NewPassage { id, owner: item.owner, text, tags: item.tags, at: item.updated_at, provenance }, item.updated_at);
+            if let Some(passage) = item_passage(&item) {
+                self.put_passage(passage, item.updated_at);
+            }
         }
-    }
-}
-
-const fn forbidden(why: &'static str) -> StoreError {
-    StoreError::Forbidden { what: "item", why }
-}
-
-fn too_deep() -> StoreError {
-    StoreError::Invalid(format!("a tree of items has at most {} levels", Item::DEPTH))
-}
-
-fn check_version(item: &Item, expected: Option<u64>) -> Result<(), StoreError> {
-    match expected {
-        Some(expected) if expected != item.version => Err(StoreError::Conflict { expected, found: item.version }),
-        _ => Ok(()),
-    }
-}
-
-const fn writer(scope: &Scope) -> Option<sid_types::AgentId> {
-    match scope.principal() {
-        Principal::Turn { agent, .. } => Some(agent),
-        Principal::Tenant { .. } | Principal::User { .. } => None,
     }
 }
