@@ -102,6 +102,11 @@ class SignedIn(Oidc):
         self.assertEqual(document["bearer_methods_supported"], ["header"])
         self.assertIn("sid:memory-read", document["scopes_supported"])
         self.assertNotIn("sid:operate", document["scopes_supported"])
+        # The MCP door is a resource of its own.
+        status, headers, _ = self.issuer.call("POST", f"{self.server.url}/mcp", "{}", {"content-type": "application/json"})
+        self.assertEqual(status, 401)
+        self.assertIn(f'resource_metadata="{place}/mcp"', headers["www-authenticate"])
+        self.assertEqual(json.loads(self.issuer.call("GET", f"{place}/mcp")[2])["resource"], f"{self.server.url}/mcp")
         token = self.issuer.token("ann")
         self.assertEqual(self.showing(None).raw("GET", f"/api/v1/agents?access_token={token}")[0], 401)
 

@@ -166,6 +166,7 @@ impl App {
             .merge(more)
             .route("/", axum::routing::get(mcp::home))
             .route(well_known::PATH, axum::routing::get(well_known::protected_resource))
+            .route(well_known::MCP_PATH, axum::routing::get(well_known::protected_resource))
             .fallback(no_route)
             .method_not_allowed_fallback(wrong_method)
             // Bodies are read by one extractor, which has its own limit and its own words for it.

@@ -97,7 +97,7 @@ pub(crate) async fn guard(State(app): State<App>, request: Request, next: Next) 
         Ok(identity) => identity,
         Err(refusal) => return turned_away(&app, &parts, refusal).await,
     };
-    let challenge = well_known::challenge(&app, &parts.headers);
+    let challenge = well_known::challenge(&app, &parts);
     let mut standings = Vec::new();
     let mut response = match admitted(&app, &parts, &identity, &mut standings).await {
         Ok((caller, rule)) => pass(&app, parts, body, next, caller, rule, permit).await,
@@ -177,7 +177,7 @@ async fn turned_away(app: &App, parts: &Parts, refusal: Refusal) -> Response {
         let status = response.status().as_u16();
         app.audit().put(AuditEntry { user: role.user(), agent: role.agent(), status, ..entry }).await;
     }
-    well_known::complete(well_known::challenge(app, &parts.headers), &mut response);
+    well_known::complete(well_known::challenge(app, parts), &mut response);
     response
 }
 
@@ -220,7 +220,7 @@ fn hold(response: Response, permit: Option<Arc<OwnedSemaphorePermit>>) -> Respon
 fn is_public(app: &App, request: &Request) -> bool {
     match request.uri().path() {
         "/" | "/health" | "/health/live" | "/health/ready" | "/livez" | "/readyz" | "/openapi.json" => true,
-        well_known::PATH => !app.auth().issuers().is_empty(),
+        well_known::PATH | well_known::MCP_PATH => !app.auth().issuers().is_empty(),
         "/metrics" => app.config().server.public_metrics || is_local(request),
         _ => false,
     }
