@@ -19,7 +19,7 @@ class ApiError(Exception):
 
 
 class Api:
-    """One caller: a key, and perhaps the tenant and user that an operator or tenant key narrows itself to.
+    """One caller: a key or token, and perhaps the tenant, user and assistant that it narrows itself to.
 
     A connection per thread is kept open; a broken one is replaced, and the request sent again only when nothing of it was taken.
     """
@@ -32,6 +32,10 @@ class Api:
 
     def acting(self, tenant=None, user=None, key=None, agent=None):
         return Api(self.base, key or self.key, tenant or self.tenant, user or self.user, self.timeout, agent or self.agent)
+
+    def showing(self, key):
+        """Another caller: this key or token, and nothing else."""
+        return Api(self.base, key, timeout=self.timeout)
 
     def headers(self, extra=None):
         h = {"content-type": "application/json"}

@@ -69,6 +69,8 @@ struct Inner {
     draining: CancellationToken,
     /// Streams and waits end.
     closing: CancellationToken,
+    /// The store has taken all that was to be written.
+    settled: CancellationToken,
 }
 
 impl App {
@@ -121,6 +123,7 @@ impl App {
             gate: OnceLock::new(),
             draining: CancellationToken::new(),
             closing: CancellationToken::new(),
+            settled: CancellationToken::new(),
             config,
             clock,
             backend,
@@ -166,6 +169,7 @@ impl App {
             .merge(more)
             .route("/", axum::routing::get(mcp::home))
             .route(well_known::PATH, axum::routing::get(well_known::protected_resource))
+            .route(well_known::MCP_PATH, axum::routing::get(well_known::protected_resource))
             .fallback(no_route)
             .method_not_allowed_fallback(wrong_method)
             // Bodies are read by one extractor, which has its own limit and its own words for it.
@@ -214,7 +218,7 @@ impl App {
     /// Stops taking work, lets running steps end for at most `server.drain_timeout_ms`, then closes streams. Again does nothing.
     pub async fn shutdown(&self) {
         if self.inner.draining.is_cancelled() {
-            return self.closing().cancelled().await;
+            return self.inner.settled.cancelled().await;
         }
         self.inner.draining.cancel();
         let server: &Server = &self.config().server;
@@ -229,9 +233,22 @@ impl App {
         }
         // A store that does not answer keeps nobody: duties expire.
         let _ = tokio::time::timeout(LAST_CALLS, self.engine().leave_duties()).await;
-        self.backend().settle().await;
-        self.flush_audit().await;
         self.closing().cancel();
+        self.no_requests().await;
+        // While the store still answers.
+        self.flush_audit().await;
+        self.backend().settle().await;
+        self.inner.settled.cancel();
+    }
+
+    /// Whoever waited for something has been told that the server closes: ready when those requests have ended, or soon.
+    async fn no_requests(&self) {
+        let ended = async {
+            while self.in_flight() > 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let _ = tokio::time::timeout(LAST_CALLS, ended).await;
     }
 
     /// What was queued for the audit log is written, if the store takes it in time.

@@ -193,27 +193,29 @@ impl Writer {
         for entry in batch.iter_mut().filter(|e| e.subject.is_none()) {
             entry.subject = self.owner(entry).await;
         }
+        if batch.is_empty() || self.record(&batch).await.is_ok() {
+            return;
+        }
+        // One that cannot be written must not take the others along.
+        for entry in batch {
+            let (operation, request) = (entry.operation.clone(), entry.request.clone());
+            if let Err(error) = self.record(&[entry]).await {
+                tracing::error!(code = error.code(), operation, request, "an audit entry cannot be written: {error}");
+            }
+        }
+    }
+
+    /// Waits for a store that does not answer; the error is one that no waiting mends.
+    async fn record(&self, entries: &[AuditEntry]) -> Result<(), StoreError> {
         let mut pause = Duration::from_millis(100);
-        while !batch.is_empty() {
-            match self.store.record(batch.clone()).await {
-                Ok(()) => return,
+        loop {
+            match self.store.record(entries.to_vec()).await {
                 Err(error) if error.is_transient() => {
-                    tracing::warn!(code = error.code(), entries = batch.len(), "the audit log waits for the store: {error}");
+                    tracing::warn!(code = error.code(), entries = entries.len(), "the audit log waits for the store: {error}");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
-                Err(error) if batch.len() == 1 => {
-                    let entry = &batch[0];
-                    let (operation, request) = (&entry.operation, &entry.request);
-                    tracing::error!(code = error.code(), operation, request, "an audit entry cannot be written: {error}");
-                    return;
-                }
-                // One that cannot be written must not take the others along.
-                Err(_) => {
-                    for entry in std::mem::take(&mut batch) {
-                        Box::pin(self.write(vec![entry])).await;
-                    }
-                }
+                done => return done,
             }
         }
     }

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -74,7 +75,7 @@ pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: 
 }
 
 /// Counts the request against the limits, and lets nobody in who may not do what is asked.
-pub(crate) async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
     if is_public(&app, &request) {
         return next.run(request).await;
     }
@@ -82,23 +83,24 @@ pub(crate) async fn guard(State(app): State<App>, mut request: Request, next: Ne
         let detail = format!("{} requests are under way, the limit of this server: try again soon", app.config().server.max_requests);
         return ApiError::new(ApiCode::Overloaded, detail).retry_after(1).into_response();
     };
-    if let Some(Inherited(caller)) = request.extensions_mut().remove::<Inherited>() {
+    let (mut parts, body) = request.into_parts();
+    if let Some(Inherited(caller)) = parts.extensions.remove::<Inherited>() {
         // Counted, limited and authenticated with the request that it is a part of.
-        let caller = caller.in_request(request_id_of(&request));
-        return match app.gate().rule(request.method(), request.extensions().get::<MatchedPath>()) {
-            Ok(rule) => pass(&app, request, next, caller, rule, permit).await,
+        let caller = caller.in_request(request_id_of(&parts));
+        return match app.gate().rule(&parts.method, parts.extensions.get::<MatchedPath>()) {
+            Ok(rule) => pass(&app, parts, body, next, caller, rule, permit).await,
             Err(refusal) => refusal.into_response(),
         };
     }
-    let trusted = request.extensions().get::<Trusted>().copied();
-    let identity = match app.auth().identify(request.headers(), trusted).await {
+    let trusted = parts.extensions.get::<Trusted>().copied();
+    let identity = match app.auth().identify(&parts.headers, trusted).await {
         Ok(identity) => identity,
-        Err(refusal) => return turned_away(&app, &request, refusal).await,
+        Err(refusal) => return turned_away(&app, &parts, refusal).await,
     };
-    let challenge = well_known::challenge(&app, request.headers());
+    let challenge = well_known::challenge(&app, &parts);
     let mut standings = Vec::new();
-    let mut response = match admitted(&app, &request, &identity, &mut standings).await {
-        Ok((caller, rule)) => pass(&app, request, next, caller, rule, permit).await,
+    let mut response = match admitted(&app, &parts, &identity, &mut standings).await {
+        Ok((caller, rule)) => pass(&app, parts, body, next, caller, rule, permit).await,
         Err(refusal) => refusal.into_response(),
     };
     response.headers_mut().extend(rates::headers(&standings));
@@ -109,7 +111,8 @@ pub(crate) async fn guard(State(app): State<App>, mut request: Request, next: Ne
 /// Runs the request if its caller may make it, and writes down that it was made.
 async fn pass(
     app: &App,
-    mut request: Request,
+    mut parts: Parts,
+    body: Body,
     next: Next,
     caller: Caller,
     rule: Option<&'static Rule>,
@@ -117,14 +120,14 @@ async fn pass(
 ) -> Response {
     let pending = rule.and_then(|rule| {
         // Outside all tenants there is no log; what operators do there is in the server's own.
-        let entry = entry(app, &request, rule.operation, caller.tenant().ok()?, caller.key);
+        let entry = entry(app, &parts, rule.operation, caller.tenant().ok()?, caller.key);
         let entry = AuditEntry { user: caller.user(), agent: caller.agent(), ..entry };
         Some(app.audit().open(entry, &caller, rule.is_audited()))
     });
     let response = match rule.map_or(Ok(()), |rule| rule.admit(&caller)) {
         Ok(()) => {
-            request.extensions_mut().insert(caller);
-            hold(next.run(request).await, permit)
+            parts.extensions.insert(caller);
+            hold(next.run(Request::from_parts(parts, body)).await, permit)
         }
         Err(refusal) => refusal.into_response(),
     };
@@ -141,7 +144,7 @@ const TENANT: &str = "tenant";
 /// As whom a request is meant, and what it needs, unless a limit is reached. Says where it stands with each limit that it has.
 async fn admitted(
     app: &App,
-    request: &Request,
+    parts: &Parts,
     identity: &Identity,
     standings: &mut Vec<(&'static str, Standing)>,
 ) -> Result<(Caller, Option<&'static Rule>), ApiError> {
@@ -149,8 +152,8 @@ async fn admitted(
         standings.push((KEY, standing));
         standing.admit(KEY)?;
     }
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|c| c.0.ip());
-    let caller = app.auth().narrow(identity, request.headers(), peer).await?;
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|c| c.0.ip());
+    let caller = app.auth().narrow(identity, &parts.headers, peer).await?;
     if let Some(tenant) = caller.limited_tenant() {
         let limits = app.engine().limits_of(tenant).await?;
         if let Some(standing) = app.rates().take(tenant, limits.requests_per_second.unwrap_or(0)) {
@@ -158,29 +161,29 @@ async fn admitted(
             standing.admit(TENANT)?;
         }
     }
-    let rule = app.gate().rule(request.method(), request.extensions().get::<MatchedPath>())?;
-    Ok((caller.in_request(request_id_of(request)), rule))
+    let rule = app.gate().rule(&parts.method, parts.extensions.get::<MatchedPath>())?;
+    Ok((caller.in_request(request_id_of(parts)), rule))
 }
 
 /// Answers who shows no valid credential. One that is over is known, and its use is logged.
-async fn turned_away(app: &App, request: &Request, refusal: Refusal) -> Response {
+async fn turned_away(app: &App, parts: &Parts, refusal: Refusal) -> Response {
     let mut response = refusal.error.into_response();
     if let Some((key, role)) = refusal.key
         && let Some(tenant) = role.tenant()
     {
-        let rule = app.gate().rule(request.method(), request.extensions().get::<MatchedPath>()).ok().flatten();
+        let rule = app.gate().rule(&parts.method, parts.extensions.get::<MatchedPath>()).ok().flatten();
         let operation = rule.map_or("none", |rule| rule.operation);
-        let entry = entry(app, request, operation, tenant, key);
+        let entry = entry(app, parts, operation, tenant, key);
         let status = response.status().as_u16();
         app.audit().put(AuditEntry { user: role.user(), agent: role.agent(), status, ..entry }).await;
     }
-    well_known::complete(well_known::challenge(app, request.headers()), &mut response);
+    well_known::complete(well_known::challenge(app, parts), &mut response);
     response
 }
 
 /// What the audit log is to say of a request, but for who it was for and how it ended.
-fn entry(app: &App, request: &Request, operation: &str, tenant: TenantId, key: KeyId) -> AuditEntry {
-    let path = request.extensions().get::<MatchedPath>();
+fn entry(app: &App, parts: &Parts, operation: &str, tenant: TenantId, key: KeyId) -> AuditEntry {
+    let path = parts.extensions.get::<MatchedPath>();
     AuditEntry {
         tenant,
         at: app.now(),
@@ -189,14 +192,14 @@ fn entry(app: &App, request: &Request, operation: &str, tenant: TenantId, key: K
         agent: None,
         operation: operation.to_owned(),
         subject: None,
-        resource: path.and_then(|path| audit::resource(path.as_str(), request.uri().path())),
+        resource: path.and_then(|path| audit::resource(path.as_str(), parts.uri.path())),
         status: 0,
-        request: request_id_of(request),
+        request: request_id_of(parts),
     }
 }
 
-fn request_id_of(request: &Request) -> Option<String> {
-    request.extensions().get::<RequestId>().map(|id| id.0.clone())
+fn request_id_of(parts: &Parts) -> Option<String> {
+    parts.extensions.get::<RequestId>().map(|id| id.0.clone())
 }
 
 /// Keeps a stream's place among the requests under way until its last byte.
@@ -217,7 +220,7 @@ fn hold(response: Response, permit: Option<Arc<OwnedSemaphorePermit>>) -> Respon
 fn is_public(app: &App, request: &Request) -> bool {
     match request.uri().path() {
         "/" | "/health" | "/health/live" | "/health/ready" | "/livez" | "/readyz" | "/openapi.json" => true,
-        well_known::PATH => !app.auth().issuers().is_empty(),
+        well_known::PATH | well_known::MCP_PATH => !app.auth().issuers().is_empty(),
         "/metrics" => app.config().server.public_metrics || is_local(request),
         _ => false,
     }

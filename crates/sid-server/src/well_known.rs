@@ -2,7 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
 use serde_json::{Value, json};
 use sid_types::Permission;
@@ -10,8 +11,10 @@ use sid_types::Permission;
 use crate::App;
 use crate::error::{ApiCode, ApiError};
 
-/// Where the document is.
+/// Where the document about the whole server is.
 pub(crate) const PATH: &str = "/.well-known/oauth-protected-resource";
+/// Where the one about the MCP door is: clients of MCP compare its `resource` with the address that they were given.
+pub(crate) const MCP_PATH: &str = "/.well-known/oauth-protected-resource/mcp";
 
 /// How clients reach this server.
 fn public_url(app: &App, headers: &HeaderMap) -> String {
@@ -24,8 +27,9 @@ fn public_url(app: &App, headers: &HeaderMap) -> String {
 }
 
 /// What a refusal points to, where tokens are taken.
-pub(crate) fn challenge(app: &App, headers: &HeaderMap) -> Option<String> {
-    (!app.auth().issuers().is_empty()).then(|| format!("resource_metadata=\"{}{PATH}\"", public_url(app, headers)))
+pub(crate) fn challenge(app: &App, parts: &Parts) -> Option<String> {
+    let document = if parts.uri.path() == "/mcp" { MCP_PATH } else { PATH };
+    (!app.auth().issuers().is_empty()).then(|| format!("resource_metadata=\"{}{document}\"", public_url(app, &parts.headers)))
 }
 
 /// Adds the pointer to the challenge of a refusal that has one.
@@ -38,14 +42,14 @@ pub(crate) fn complete(pointer: Option<String>, response: &mut Response) {
 }
 
 /// Who issues tokens for this server, and which scopes there are.
-pub(crate) async fn protected_resource(State(app): State<App>, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
+pub(crate) async fn protected_resource(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
     let issuers = app.auth().issuers();
     if issuers.is_empty() {
         return Err(ApiError::new(ApiCode::NoRoute, "this server takes keys only: no issuer of tokens is configured"));
     }
     let scopes: Vec<String> = Permission::ALL.iter().filter(|p| **p != Permission::Operate).map(|p| format!("sid:{}", p.as_str())).collect();
     Ok(Json(json!({
-        "resource": public_url(&app, &headers),
+        "resource": format!("{}{}", public_url(&app, &headers), uri.path().strip_prefix(PATH).unwrap_or_default()),
         "resource_name": "Sid",
         "authorization_servers": issuers,
         "scopes_supported": scopes,

@@ -72,9 +72,9 @@ impl Caller {
         }
     }
 
-    /// The same, in the request with this id.
+    /// The same, in the request with this id, of which nothing is noted yet.
     pub(crate) fn in_request(self, id: Option<String>) -> Self {
-        Self { request: id, ..self }
+        Self { request: id, notes: Arc::default(), ..self }
     }
 
     /// The request's id.
@@ -146,14 +146,6 @@ impl Caller {
         Ok(grant(self.tenant()?, Principal::User { user }))
     }
 
-    /// The user's own scope, for whoever acts as or for that user; of an assistant too. For finding what all assistants of a user may read;
-    /// what is found is then read with [`Caller::scope`].
-    #[allow(dead_code, reason = "for the context service")]
-    pub(crate) fn scope_of_user(&self, user: UserId) -> Result<Scope, ApiError> {
-        self.scope_for(user)?;
-        Ok(grant(self.tenant()?, Principal::User { user }))
-    }
-
     /// The user's own scope, an assistant's too: for looking for what all of the user's assistants keep. What is found is read with
     /// [`Caller::scope`] before it is shown.
     pub(crate) fn scope_of_user(&self, user: UserId) -> Result<Scope, ApiError> {
@@ -195,7 +187,9 @@ impl Caller {
 
     /// Notes whose memory the request is about, for the audit log. The first note holds.
     pub(crate) fn about(&self, user: Option<UserId>) {
-        user.map(|user| self.notes.subject.set(user));
+        if let Some(user) = user {
+            let _ = self.notes.subject.set(user);
+        }
     }
 
     /// What was noted; else the user that the caller is.

@@ -50,7 +50,7 @@ impl SigningKey {
         if let Some(named) = text("alg") {
             // RFC 9864 calls it by its curve.
             let named = if named == "Ed25519" { "EdDSA" } else { named };
-            algorithms.retain(|a| named.parse() == Ok(*a));
+            algorithms.retain(|a| named.parse::<Algorithm>().is_ok_and(|named| named == *a));
         }
         let key = key.ok()?;
         (!algorithms.is_empty()).then(|| Self { id: text("kid").map(str::to_owned), algorithms, key })
@@ -204,6 +204,8 @@ impl Jwks {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use serde_json::json;
 
     use super::*;
@@ -225,6 +227,70 @@ mod tests {
         assert_eq!(keys.iter().map(|k| k.id.as_deref()).collect::<Vec<_>>(), [Some("ed")]);
         assert!(SigningKey::read_set(&json!({"keys": {}})).is_none());
         assert!(SigningKey::read_set(&json!([])).is_none());
+    }
+
+    /// An issuer that counts how often its keys are asked for.
+    async fn counting(set: Value) -> (Arc<Jwks>, Arc<AtomicUsize>) {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = asked.clone();
+        let answer = move || {
+            count.fetch_add(1, Ordering::SeqCst);
+            let set = set.clone();
+            async move {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                axum::Json(set)
+            }
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let discovery = json!({"issuer": url, "jwks_uri": format!("{url}/keys")});
+        let router = axum::Router::new()
+            .route("/keys", axum::routing::get(answer))
+            .route("/.well-known/openid-configuration", axum::routing::get(move || async move { axum::Json(discovery) }));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (Arc::new(Jwks::new(&url, None).expect("a client")), asked)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn many_ask_as_one_and_for_unknown_keys_once_a_minute() {
+        let (jwks, asked) = counting(json!({"keys": []})).await;
+        let first = futures::future::join_all((0..20).map(|_| jwks.keys())).await;
+        assert!(first.iter().all(Result::is_ok));
+        assert_eq!(asked.load(Ordering::SeqCst), 1, "single flight");
+        let keys = jwks.keys().await.expect("keys");
+        // Just asked: a token with an odd key does not make the server ask again.
+        for _ in 0..10 {
+            assert!(jwks.others(&keys).await.is_none());
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        let later = |jwks: &Jwks, by: Duration| jwks.held.write().asked = Instant::now().checked_sub(by);
+        later(&jwks, ASK_AGAIN);
+        let found = futures::future::join_all((0..20).map(|_| jwks.others(&keys))).await;
+        assert_eq!(asked.load(Ordering::SeqCst), 2, "single flight");
+        assert!(found.iter().all(Option::is_some), "all have the new keys");
+        // Whoever still has the old ones is given the new ones without asking.
+        assert!(jwks.others(&keys).await.is_some());
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn old_keys_are_looked_at_again_beside_the_requests() {
+        let (jwks, asked) = counting(json!({"keys": []})).await;
+        let keys = jwks.keys().await.expect("keys");
+        {
+            let mut held = jwks.held.write();
+            let long_ago = Instant::now().checked_sub(FRESH).expect("the machine is up for longer");
+            *held = Held { keys: Some((keys.clone(), long_ago)), asked: Some(long_ago) };
+        }
+        assert!(Arc::ptr_eq(&jwks.keys().await.expect("keys"), &keys), "nobody waits");
+        for _ in 0..100 {
+            if asked.load(Ordering::SeqCst) == 2 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("nobody looked again");
     }
 
     #[tokio::test(start_paused = true)]

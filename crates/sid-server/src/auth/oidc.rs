@@ -65,9 +65,9 @@ impl Oidc {
             return Ok(None);
         }
         signatures::install();
-        let ready = |(name, settings): (&String, &config::Issuer)| {
+        let ready = |(name, settings): (&String, &config::Issuer)| -> Result<Issuer, ConfigError> {
             let bad = |field: &str, problem: String| ConfigError::BadValue { key: format!("auth.oidc.{name}.{field}"), problem, place: None };
-            let algorithm = |name: &String| name.parse().map_err(|_| bad("algorithms", format!("`{name}` is no kind of signature")));
+            let algorithm = |name: &String| name.parse::<Algorithm>().map_err(|_| bad("algorithms", format!("`{name}` is no kind of signature")));
             Ok(Issuer {
                 algorithms: settings.algorithms.iter().map(algorithm).collect::<Result<_, _>>()?,
                 roles: settings.roles().map_err(|problem| bad("roles", problem))?,
@@ -77,7 +77,7 @@ impl Oidc {
                 settings: settings.clone(),
             })
         };
-        let issuers = issuers.iter().map(ready).collect::<Result<_, ConfigError>>()?;
+        let issuers = issuers.iter().map(ready).collect::<Result<_, _>>()?;
         Ok(Some(Self { issuers, store, clock, tenants, remembered: Mutex::default() }))
     }
 
