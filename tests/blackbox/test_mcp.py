@@ -68,7 +68,7 @@ class Mcp(Case):
             self.assertEqual(tool["inputSchema"]["type"], "object")
             self.assertEqual(tool["outputSchema"]["type"], "object")
             self.assertIn("readOnlyHint", tool["annotations"])
-            self.assertFalse({"key", "token", "authorization", "x_sid_user"} & set(tool["inputSchema"]["properties"]), tool["name"])
+            self.assertFalse({"agent_key", "api_key", "token", "authorization", "x_sid_user"} & set(tool["inputSchema"]["properties"]), tool["name"])
 
     def call(self, post, name, **arguments):
         return self.old(post, "tools/call", {"name": name, "arguments": arguments})["result"]
@@ -80,7 +80,8 @@ class Mcp(Case):
         self.assertEqual(made["written_by"], made["owner"]["agent"])
         found = self.call(post, "find", query="pickles")["structuredContent"]["hits"]
         self.assertEqual([h["item"]["id"] for h in found], [made["id"]])
-        waits = self.call(post, "keep", action="change", id=made["id"], body="none")["structuredContent"]
+        waits = self.call(post, "keep", action="change", id=made["id"], body="none")
+        waits = waits.get("structuredContent") or self.fail(waits)
         self.assertEqual(waits["outcome"], "proposed")
         refused = self.call(post, "proposals", action="approve", id=waits["item"]["id"])
         self.assertTrue(refused["isError"])

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use common::{Home, accept, finish, now, open, open_at, turn};
 use sid_store::{
-    ArchivalStore, Below, BlockStore, Chunk, Directory, EmbeddingIndex, EraseTarget, Eraser, GenerationId, ItemFilter, ItemStore, ItemWrite,
-    MemorySearch, NewItem, NewVectors, Order, PageRequest, QueryVector, RecallStore, RecordId, SearchQuery, StateStore, TimeRange, Whose,
+    ArchivalStore, Below, BlockStore, Chunk, Directory, EmbeddingIndex, EraseTarget, Eraser, GenerationId, ItemFilter, ItemStore,
+    ItemWrite, MemorySearch, NewItem, NewVectors, Order, PageRequest, QueryVector, RecallStore, RecordId, SearchQuery, StateStore,
+    TimeRange, Whose,
 };
 use sid_store_sqlite::{SqliteConfig, SqliteStore};
 use sid_types::{ItemKind, NewMessage, NewPassage, Owner, PassageId, Provenance, Seq, User, UserId};

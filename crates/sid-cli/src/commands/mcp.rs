@@ -84,15 +84,19 @@ async fn post(client: &Client, message: Value, revision: &str, all_tools: bool) 
     if method.as_deref() != Some("initialize") {
         request = request.header("mcp-protocol-version", own.unwrap_or_else(|| revision.to_owned()));
     }
-    let reply = client.exchange(request.json(message)).await.map_err(|error| error.to_string())?;
+    let reply = client.exchange(request.json(message)).await.map_err(|error| error.message())?;
     let status = reply.status;
     let is_stream = reply.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream"));
-    let body = reply.bytes().await.map_err(|error| error.to_string())?;
+    let body = reply.bytes().await.map_err(|error| error.message())?;
     if status == StatusCode::ACCEPTED || body.is_empty() {
         return Ok(None);
     }
     let parse = |text: &[u8]| serde_json::from_slice::<Value>(text).ok();
-    let answer = if is_stream { String::from_utf8_lossy(&body).lines().filter_map(|l| parse(l.strip_prefix("data:")?.as_bytes())).last() } else { parse(&body) };
+    let answer = if is_stream {
+        String::from_utf8_lossy(&body).lines().filter_map(|l| parse(l.strip_prefix("data:")?.as_bytes())).last()
+    } else {
+        parse(&body)
+    };
     match answer {
         Some(answer) if answer["jsonrpc"].is_string() => Ok(Some(answer)),
         Some(problem) => Err(problem["detail"].as_str().map_or_else(|| format!("HTTP {status}"), str::to_owned)),

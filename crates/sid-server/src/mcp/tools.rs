@@ -198,7 +198,7 @@ mod tests {
                 jsonschema_compiles(schema, &tool.name);
             }
             let arguments = tool.input_schema["properties"].as_object().expect("properties");
-            for word in ["authorization", "api_key", "key", "token", "x_sid_user", "x_sid_tenant", "x_sid_agent"] {
+            for word in ["authorization", "api_key", "agent_key", "token", "x_sid_user", "x_sid_tenant", "x_sid_agent"] {
                 assert!(!arguments.contains_key(word), "{} takes `{word}`", tool.name);
             }
         }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 use sid_store::{
-    Below, Effect, GenerationId, ITEM_CHANNEL, ItemChange, ItemFilter, ItemWrite, NewItem, PageRequest, SeenItem,
-    StoreError, Whose, Written,
+    Below, Effect, GenerationId, ITEM_CHANNEL, ItemChange, ItemFilter, ItemWrite, NewItem, PageRequest, SeenItem, StoreError, Whose,
+    Written,
 };
 use sid_types::{
     AgentId, Item, ItemId, ItemKind, KeyId, OperatorScope, Owner, PassageId, Provenance, Scope, ShareLevel, Sharee, Team, TeamId, TeamRole,
@@ -447,8 +447,7 @@ pub async fn what_an_assistant_keeps_the_others_read(w: World) {
 pub async fn items_of_many_have_their_rights(w: World) {
     let o = &w.ours;
     let (ann, bob) = (o.as_user(&o.ann), o.as_user(&o.bob));
-    let (turn, other, alone) =
-        (o.as_turn(&o.agent, Some(&o.ann)), o.as_turn(&o.other_agent, Some(&o.ann)), o.as_turn(&o.agent, None));
+    let (turn, other, alone) = (o.as_turn(&o.agent, Some(&o.ann)), o.as_turn(&o.other_agent, Some(&o.ann)), o.as_turn(&o.agent, None));
     let (full, read) = (Some(ShareLevel::Full), Some(ShareLevel::Read));
     let table = [
         (Owner::Tenant, [full, read, read, read, read, read]),

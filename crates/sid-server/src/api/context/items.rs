@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 use super::super::names::{Names, check_text};
 use super::super::wire::{List, OwnerJson, OwnerType, Paging, parse_id};
 use super::user_of;
-use super::wire::{EditJson, ItemJson, KindJson, OutcomeJson, answer, check_words, outcome};
+use super::wire::{ItemEditJson, ItemJson, ItemKindJson, OutcomeJson, answer, check_words, outcome};
 use crate::App;
 use crate::auth::Caller;
 use crate::error::ApiError;
@@ -33,7 +33,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
 #[serde(deny_unknown_fields)]
 struct MakeItem {
     /// `note`, `memory`, `preference`, `hint`, `project`, `section` or `page`; the others have calls of their own.
-    kind: KindJson,
+    kind: ItemKindJson,
     /// One line, 1 to 300 characters.
     title: String,
     #[serde(default)]
@@ -96,7 +96,7 @@ async fn make_item(State(app): State<App>, caller: Caller, headers: HeaderMap, b
 struct ItemQuery {
     /// Only this kind.
     #[param(inline)]
-    kind: Option<KindJson>,
+    kind: Option<ItemKindJson>,
     /// Only direct parts of this item.
     parent: Option<String>,
     /// All of the tree that this item is in.
@@ -178,13 +178,13 @@ async fn get_item(State(app): State<App>, caller: Caller, Path(id): Path<String>
 }
 
 /// Changes an item. With `If-Match: <version>` only if nobody was faster; else 412. What an assistant may not decide alone becomes a proposal (202).
-#[utoipa::path(patch, path = "/context/items/{id}", tag = "context", params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "The version that was read")), request_body = EditJson, responses((status = 200, description = "Changed", body = OutcomeJson), (status = 202, description = "It waits for the user's consent", body = OutcomeJson)))]
+#[utoipa::path(patch, path = "/context/items/{id}", tag = "context", params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "The version that was read")), request_body = ItemEditJson, responses((status = 200, description = "Changed", body = OutcomeJson), (status = 202, description = "It waits for the user's consent", body = OutcomeJson)))]
 async fn change_item(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Json<EditJson>,
+    body: Json<ItemEditJson>,
 ) -> Result<Response, ApiError> {
     let (id, expected) = (parse_id(&id, "item")?, super::super::wire::if_match(&headers)?);
     let done = app.context().change(&caller.scope()?, id, expected, body.value.read()?).await;

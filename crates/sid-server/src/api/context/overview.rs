@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::user_of;
-use super::wire::LevelJson;
+use super::wire::ShareLevelJson;
 use crate::App;
 use crate::auth::Caller;
 use crate::error::ApiError;
@@ -79,7 +79,7 @@ struct HeadJson {
     is_cut: bool,
     /// Left out where everything is allowed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    level: Option<LevelJson>,
+    level: Option<ShareLevelJson>,
     /// Whether somebody else shares it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     is_shared: bool,
@@ -89,7 +89,7 @@ struct HeadJson {
 
 impl From<Head> for HeadJson {
     fn from(head: Head) -> Self {
-        let level = LevelJson::from(head.level);
+        let level = ShareLevelJson::from(head.level);
         Self {
             id: head.id.to_string(),
             kind: head.kind.as_str(),
@@ -97,7 +97,7 @@ impl From<Head> for HeadJson {
             state: head.state,
             body: head.body,
             is_cut: head.is_cut,
-            level: (level != LevelJson::Full).then_some(level),
+            level: (level != ShareLevelJson::Full).then_some(level),
             is_shared: head.is_shared,
             updated_at: head.updated_at,
         }

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use super::super::names::check_text;
 use super::user_of;
-use super::wire::{ItemJson, KindJson};
+use super::wire::{ItemJson, ItemKindJson};
 use crate::App;
 use crate::auth::Caller;
 use crate::error::ApiError;
@@ -40,7 +40,7 @@ struct SearchItems {
     k: usize,
     /// Only these kinds; all when left out.
     #[serde(default)]
-    kinds: Vec<KindJson>,
+    kinds: Vec<ItemKindJson>,
     /// Wait this long at most until all that was written before has its vectors. Default 0.
     #[serde(default)]
     wait_for_index_ms: u64,
@@ -91,7 +91,7 @@ async fn search_items(State(app): State<App>, caller: Caller, body: Json<SearchI
     let ids: Vec<ItemId> = found.hits.iter().filter_map(|hit| id_of(hit.id)).collect();
     let mut hits = Vec::with_capacity(k);
     for seen in app.context().found(&caller.scope()?, &ids).await? {
-        let is_wanted = kinds.is_empty() || KindJson::of(seen.item.kind).is_some_and(|kind| kinds.contains(&kind));
+        let is_wanted = kinds.is_empty() || ItemKindJson::of(seen.item.kind).is_some_and(|kind| kinds.contains(&kind));
         let hit = found.hits.iter().find(|hit| id_of(hit.id) == Some(seen.item.id)).filter(|_| is_wanted);
         if let Some(hit) = hit {
             hits.push(FoundJson { excerpt: hit.excerpt.clone(), score: hit.score, item: ItemJson::head(seen) });

@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 
 use super::super::names::Names;
 use super::super::wire::{List, parse_id};
-use super::wire::LevelJson;
+use super::wire::ShareLevelJson;
 use crate::App;
 use crate::auth::Caller;
 use crate::error::ApiError;
@@ -27,7 +27,7 @@ struct ShareJson {
     user: Option<String>,
     /// The team, if it is one.
     team: Option<String>,
-    level: LevelJson,
+    level: ShareLevelJson,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
 }
@@ -58,7 +58,7 @@ struct ShareItem {
     /// Id or `@name` of a team; everybody who is in it.
     #[serde(default)]
     team: Option<String>,
-    level: LevelJson,
+    level: ShareLevelJson,
 }
 
 /// Shares a tree, or changes the level. Only its owner may, and no assistant.

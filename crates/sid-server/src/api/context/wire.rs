@@ -15,7 +15,7 @@ use crate::error::ApiError;
 /// What an item is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum KindJson {
+pub(crate) enum ItemKindJson {
     /// Loaded whole whenever an assistant starts.
     Note,
     /// Something to remember.
@@ -38,7 +38,7 @@ pub(crate) enum KindJson {
     Proposal,
 }
 
-impl KindJson {
+impl ItemKindJson {
     /// Keys and secrets have no place here.
     pub(crate) fn of(kind: ItemKind) -> Option<Self> {
         Some(match kind {
@@ -57,19 +57,19 @@ impl KindJson {
     }
 }
 
-impl From<KindJson> for ItemKind {
-    fn from(kind: KindJson) -> Self {
+impl From<ItemKindJson> for ItemKind {
+    fn from(kind: ItemKindJson) -> Self {
         match kind {
-            KindJson::Note => Self::Note,
-            KindJson::Memory => Self::Memory,
-            KindJson::Preference => Self::Preference,
-            KindJson::Hint => Self::Hint,
-            KindJson::Session => Self::Session,
-            KindJson::Handoff => Self::Handoff,
-            KindJson::Project => Self::Project,
-            KindJson::Section => Self::Section,
-            KindJson::Page => Self::Page,
-            KindJson::Proposal => Self::Proposal,
+            ItemKindJson::Note => Self::Note,
+            ItemKindJson::Memory => Self::Memory,
+            ItemKindJson::Preference => Self::Preference,
+            ItemKindJson::Hint => Self::Hint,
+            ItemKindJson::Session => Self::Session,
+            ItemKindJson::Handoff => Self::Handoff,
+            ItemKindJson::Project => Self::Project,
+            ItemKindJson::Section => Self::Section,
+            ItemKindJson::Page => Self::Page,
+            ItemKindJson::Proposal => Self::Proposal,
         }
     }
 }
@@ -77,7 +77,7 @@ impl From<KindJson> for ItemKind {
 /// What may be done with an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum LevelJson {
+pub(crate) enum ShareLevelJson {
     /// Read it.
     Read,
     /// Change it, and add to it.
@@ -86,7 +86,7 @@ pub(crate) enum LevelJson {
     Full,
 }
 
-impl From<ShareLevel> for LevelJson {
+impl From<ShareLevel> for ShareLevelJson {
     fn from(level: ShareLevel) -> Self {
         match level {
             ShareLevel::Read => Self::Read,
@@ -96,12 +96,12 @@ impl From<ShareLevel> for LevelJson {
     }
 }
 
-impl From<LevelJson> for ShareLevel {
-    fn from(level: LevelJson) -> Self {
+impl From<ShareLevelJson> for ShareLevel {
+    fn from(level: ShareLevelJson) -> Self {
         match level {
-            LevelJson::Read => Self::Read,
-            LevelJson::Edit => Self::Edit,
-            LevelJson::Full => Self::Full,
+            ShareLevelJson::Read => Self::Read,
+            ShareLevelJson::Edit => Self::Edit,
+            ShareLevelJson::Full => Self::Full,
         }
     }
 }
@@ -123,7 +123,7 @@ pub(crate) struct HandoffJson {
 /// A change of an item: what is left out stays.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct EditJson {
+pub(crate) struct ItemEditJson {
     /// One line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     title: Option<String>,
@@ -143,7 +143,7 @@ pub(crate) struct EditJson {
     parent: Option<String>,
 }
 
-impl EditJson {
+impl ItemEditJson {
     pub(crate) fn read(self) -> Result<Edit, ApiError> {
         check_words(self.title.as_deref(), self.body.as_deref(), self.tags.as_deref())?;
         let parent = self.parent.as_deref().map(|id| super::super::wire::parse_id(id, "item")).transpose()?;
@@ -152,7 +152,7 @@ impl EditJson {
     }
 }
 
-impl From<Edit> for EditJson {
+impl From<Edit> for ItemEditJson {
     fn from(edit: Edit) -> Self {
         let Edit { title, body, tags, state, position, parent } = edit;
         Self { title, body, tags, state, position, parent: parent.map(|id| id.to_string()) }
@@ -167,14 +167,14 @@ pub(crate) struct ProposalJson {
     /// The version that the assistant had read.
     version: u64,
     /// The change; `null` = the item is to be deleted.
-    edit: Option<EditJson>,
+    edit: Option<ItemEditJson>,
 }
 
 /// An item of the context service.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ItemJson {
     id: String,
-    kind: KindJson,
+    kind: ItemKindJson,
     owner: OwnerJson,
     /// What it is a part of.
     parent: Option<String>,
@@ -197,7 +197,7 @@ pub(crate) struct ItemJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     proposal: Option<ProposalJson>,
     /// What the caller may do with it.
-    level: LevelJson,
+    level: ShareLevelJson,
     /// Counts changes, from 1; the `ETag` of the answer.
     version: u64,
     /// The assistant that changed it last; `null` = a person or the application.
@@ -222,7 +222,7 @@ impl ItemJson {
         });
         Self {
             id: item.id.to_string(),
-            kind: KindJson::of(item.kind).unwrap_or(KindJson::Note),
+            kind: ItemKindJson::of(item.kind).unwrap_or(ItemKindJson::Note),
             owner: item.owner.into(),
             parent: item.parent.map(|id| id.to_string()),
             root: item.root.to_string(),
