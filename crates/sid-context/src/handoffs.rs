@@ -148,8 +148,7 @@ impl ContextService {
     }
 
     async fn handoff(&self, scope: &Scope, id: ItemId) -> Result<Item> {
-        let item = self.items.item(scope, id).await?.item;
-        if item.kind == ItemKind::Handoff { Ok(item) } else { Err(StoreError::NotFound { what: "hand-off" }.into()) }
+        self.of_kind(scope, id, ItemKind::Handoff, "hand-off").await
     }
 
     /// The state of a hand-off that the caller has claimed.

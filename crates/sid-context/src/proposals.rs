@@ -93,7 +93,7 @@ impl ContextService {
     }
 
     async fn open_proposal(&self, scope: &Scope, proposal: ItemId) -> Result<(Item, Proposed)> {
-        let known = self.items.item(scope, proposal).await?.item;
+        let known = self.of_kind(scope, proposal, ItemKind::Proposal, "proposal").await?;
         let wish = Proposed::read(&known).ok_or(StoreError::NotFound { what: "proposal" })?;
         if agent_of(scope).is_some() {
             return Err(ContextError::NotForAssistants("a proposal is decided by the user, not by an assistant"));

@@ -214,6 +214,15 @@ impl ContextService {
         Ok(found)
     }
 
+    /// An item of this kind; anything else is as unknown as what is not there.
+    pub(crate) async fn of_kind(&self, scope: &Scope, item: ItemId, kind: ItemKind, what: &'static str) -> Result<Item> {
+        match self.items.item(scope, item).await {
+            Ok(seen) if seen.item.kind == kind => Ok(seen.item),
+            Ok(_) | Err(StoreError::NotFound { .. }) => Err(StoreError::NotFound { what }.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// An item of a kind that is changed by the plain calls.
     async fn plain(&self, scope: &Scope, item: ItemId) -> Result<SeenItem> {
         let seen = self.item(scope, item).await?;
