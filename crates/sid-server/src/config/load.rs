@@ -104,7 +104,9 @@ fn set(config: &mut Config, key: &str, raw: Raw, place: &str, folder: Option<&Pa
     let unknown = || ConfigError::UnknownKey { key: key.to_owned(), place: place.to_owned(), nearest: nearest(key) };
     if let Raw::Toml(toml::Value::Table(_)) = &raw {
         return match (key, key.strip_prefix("models.")) {
-            ("server" | "store" | "vectors" | "models" | "embedder" | "engine" | "limits" | "context" | "secrets" | "mcp" | "log", _) => Ok(()),
+            ("server" | "store" | "vectors" | "models" | "embedder" | "engine" | "limits" | "context" | "secrets" | "mcp" | "log", _) => {
+                Ok(())
+            }
             ("next_embedder", _) => {
                 config.next_embedder.get_or_insert_default();
                 Ok(())
