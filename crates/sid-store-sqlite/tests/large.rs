@@ -290,6 +290,5 @@ async fn heads_cost_the_page() {
     let few = heads().await;
     fill(9_000).await;
     let many = heads().await;
-    eprintln!("200 heads: {few:?} of 1,000, {many:?} of 10,000");
     assert!(many < few * 3 + Duration::from_millis(2), "{few:?} of 1,000, {many:?} of 10,000");
 }
