@@ -30,6 +30,7 @@ CREATE TABLE sid.items (
 -- Lists begin in one of these, kind by kind, at their newest end. `parent`: tops are told without a look at the row.
 CREATE INDEX items_by_user ON sid.items (tenant, of_user, kind, updated_at, id, parent) WHERE of_user IS NOT NULL;
 CREATE INDEX items_by_owner ON sid.items (tenant, owner_kind, a, b, kind, updated_at, id, parent);
+CREATE INDEX items_by_kind ON sid.items (tenant, kind, updated_at, id, parent);
 CREATE INDEX items_by_recipient ON sid.items (tenant, recipient, of_user, state, updated_at, id) WHERE recipient IS NOT NULL;
 CREATE INDEX items_by_parent ON sid.items (tenant, parent, updated_at, id) WHERE parent IS NOT NULL;
 CREATE INDEX items_by_tree ON sid.items (tenant, root, updated_at, id);

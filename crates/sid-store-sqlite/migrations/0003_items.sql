@@ -31,6 +31,7 @@ CREATE TABLE items (
 -- Lists begin in one of these, kind by kind, at their newest end. `parent`: tops are told without a look at the row.
 CREATE INDEX items_by_user ON items (tenant, of_user, kind, updated_at, id, parent) WHERE of_user IS NOT NULL;
 CREATE INDEX items_by_owner ON items (tenant, owner_kind, a, b, kind, updated_at, id, parent);
+CREATE INDEX items_by_kind ON items (tenant, kind, updated_at, id, parent);
 CREATE INDEX items_by_recipient ON items (tenant, recipient, of_user, state, updated_at, id) WHERE recipient IS NOT NULL;
 CREATE INDEX items_by_parent ON items (tenant, parent, updated_at, id) WHERE parent IS NOT NULL;
 CREATE INDEX items_by_tree ON items (tenant, root, updated_at, id);

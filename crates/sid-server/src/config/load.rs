@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::setting::{Raw, Section};
 use super::{
-    Config, ConfigError, Embedder, Engine, Issuer, Limits, Log, Model, Server, Store, Top, TrustedProxy, Vectors, reference,
+    Config, ConfigError, Embedder, Engine, Issuer, Limits, Log, Model, Secrets, Server, Store, Top, TrustedProxy, Vectors, reference,
 };
 
 /// Variables that begin with `SID_` but are not configuration: the command line's, the tests' and the build's.

@@ -132,6 +132,8 @@ async fn place(tx: &mut Tx, viewer: &Viewer, filter: &ItemFilter, asking: &mut A
             let (kind, a, b) = (asking.bind(kind), asking.bind(a), asking.bind(b));
             Ok(Place::ByKind(format!("sid.items x WHERE x.tenant = $1 AND x.owner_kind = {kind} AND x.a = {a} AND x.b = {b}")))
         }
+        Whose::Everybody if viewer.scope.is_tenant_wide() => Ok(Place::ByKind("sid.items x WHERE x.tenant = $1".into())),
+        Whose::Everybody => Err(missing("tenant")),
         Whose::SharedWith(user) => {
             check_human(tx, viewer, user).await?;
             let user = asking.bind(user.uuid());

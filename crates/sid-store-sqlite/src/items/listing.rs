@@ -141,6 +141,10 @@ async fn place(
                 "items x INDEXED BY items_by_owner WHERE x.tenant = ?1 AND x.owner_kind = {kind} AND x.a = {a} AND x.b = {b}"
             )))
         }
+        Whose::Everybody if viewer.scope.is_tenant_wide() => {
+            Ok(Place::ByKind("items x INDEXED BY items_by_kind WHERE x.tenant = ?1".into()))
+        }
+        Whose::Everybody => Err(missing("tenant")),
         Whose::SharedWith(user) => {
             check_human(conn, viewer, user).await?;
             let user = asking.bind(user.blob());

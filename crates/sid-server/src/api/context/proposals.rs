@@ -2,12 +2,11 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use sid_types::ShareLevel;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::super::wire::parse_id;
-use super::wire::{ItemJson, OutcomeJson, outcome};
+use super::wire::{OutcomeJson, outcome};
 use crate::App;
 use crate::auth::Caller;
 use crate::error::ApiError;
