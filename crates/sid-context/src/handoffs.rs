@@ -56,7 +56,14 @@ impl HandoffState {
 
 impl ContextService {
     /// Leaves work for `recipient`, or for whichever of the user's assistants comes first.
-    pub async fn hand_off(&self, scope: &Scope, id: Option<ItemId>, recipient: Option<AgentId>, title: String, body: String) -> Result<Item> {
+    pub async fn hand_off(
+        &self,
+        scope: &Scope,
+        id: Option<ItemId>,
+        recipient: Option<AgentId>,
+        title: String,
+        body: String,
+    ) -> Result<Item> {
         let state = HandoffState { from: agent_of(scope), ..HandoffState::default() };
         let new = NewItem {
             id: id.unwrap_or_else(ItemId::new),
@@ -160,7 +167,8 @@ impl ContextService {
     }
 
     async fn set(&self, scope: &Scope, known: &Item, to: &str, state: &HandoffState) -> Result<Item> {
-        let change = ItemChange { state: Some(to.into()), data: Some(state.write()), provenance: by(scope, "api"), ..ItemChange::default() };
+        let change =
+            ItemChange { state: Some(to.into()), data: Some(state.write()), provenance: by(scope, "api"), ..ItemChange::default() };
         let write = ItemWrite::Change { item: known.id, expected_version: Some(known.version), change: Box::new(change) };
         match self.write_one(scope, write).await {
             Err(ContextError::Store(StoreError::Conflict { .. })) => {

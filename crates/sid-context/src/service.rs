@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sid_store::{Directory, ItemChange, ItemFilter, ItemStore, ItemWrite, NewItem, Page, PageRequest, SeenItem, StoreError, Whose, Written};
+use sid_store::{
+    Directory, ItemChange, ItemFilter, ItemStore, ItemWrite, NewItem, Page, PageRequest, SeenItem, StoreError, Whose, Written,
+};
 use sid_types::{AgentId, Clock, Item, ItemId, ItemKind, Owner, Principal, Provenance, Scope, ShareLevel, UserId};
 
 use crate::error::{ContextError, Result};
@@ -310,7 +312,11 @@ fn check_expected(item: &Item, expected: Option<u64>) -> Result<()> {
 }
 
 fn may_not(what: &'static str) -> ContextError {
-    let why = if what == "delete" { "only its owner, or somebody with a full share, deletes it" } else { "only its owner, or somebody with an edit share, changes it" };
+    let why = if what == "delete" {
+        "only its owner, or somebody with a full share, deletes it"
+    } else {
+        "only its owner, or somebody with an edit share, changes it"
+    };
     StoreError::Forbidden { what: "item", why }.into()
 }
 

@@ -42,7 +42,11 @@ impl ContextService {
             return Err(ContextError::Invalid("only hints are made compact: name a category of hints".into()));
         }
         if level < ShareLevel::Full {
-            return Err(sid_store::StoreError::Forbidden { what: "item", why: "only its owner, or somebody with a full share, makes it compact" }.into());
+            return Err(sid_store::StoreError::Forbidden {
+                what: "item",
+                why: "only its owner, or somebody with a full share, makes it compact",
+            }
+            .into());
         }
         let filter = ItemFilter { below: Some(Below::Parent(category)), bodies: true, ..of_user_or_owner(scope, &top) };
         let hints: Vec<Item> = self.all(scope, &filter, MOST_PARTS).await?.into_iter().map(|seen| seen.item).collect();
@@ -53,7 +57,13 @@ impl ContextService {
         let title = format!("{} hints in one", hints.len());
         let mut tags: Vec<String> = hints.iter().flat_map(|hint| hint.tags.iter().cloned()).collect();
         tags.truncate(Item::TAGS);
-        let new = NewItem { parent: Some(category), body, tags, provenance: by(scope, "compact"), ..NewItem::new(ItemKind::Hint, top.owner, title) };
+        let new = NewItem {
+            parent: Some(category),
+            body,
+            tags,
+            provenance: by(scope, "compact"),
+            ..NewItem::new(ItemKind::Hint, top.owner, title)
+        };
         let mut writes = vec![ItemWrite::Make(Box::new(new))];
         // By version: a hint that was changed while somebody thought about it is not thrown away.
         writes.extend(hints.iter().map(|hint| ItemWrite::Delete { item: hint.id, expected_version: Some(hint.version) }));

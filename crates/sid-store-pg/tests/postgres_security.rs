@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use common::{SERVER, config, database, open};
 use sid_store::{
-    Accept, ArchivalStore, AuditEntry, AuditLog, Directory, ItemStore, ItemWrite, Maintenance, NewConversation, NewItem, OnBusy, StateStore,
-    StoreError,
+    Accept, ArchivalStore, AuditEntry, AuditLog, Directory, ItemStore, ItemWrite, Maintenance, NewConversation, NewItem, OnBusy,
+    StateStore, StoreError,
 };
 use sid_store_pg::{PgConfig, PgStore};
 use sid_testkit::postgres::Database;
@@ -103,8 +103,18 @@ async fn a_statement_sees_its_own_tenant_and_nothing_else() {
         let mut tx = conn.begin().await.expect("a transaction");
         sqlx::query("SELECT set_config('sid.tenant', $1, true)").bind(ours.uuid().to_string()).execute(&mut *tx).await.expect("set");
         for table in [
-            "messages", "conversations", "runs", "users", "agents", "passages", "partitions", "message_ids", "team_members", "items",
-            "item_shares", "audit",
+            "messages",
+            "conversations",
+            "runs",
+            "users",
+            "agents",
+            "passages",
+            "partitions",
+            "message_ids",
+            "team_members",
+            "items",
+            "item_shares",
+            "audit",
         ] {
             assert!(count(&mut tx, table).await > 0, "{table}, with ours");
         }

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use common::{Home, config, database, finish, open};
 use sid_store::{
-    Commit, Directory, Effect, EraseTarget, Eraser, EventLog, ItemFilter, ItemStore, ItemWrite, Maintenance, NewItem, PageRequest, StateStore,
-    StoreError, Whose,
+    Commit, Directory, Effect, EraseTarget, Eraser, EventLog, ItemFilter, ItemStore, ItemWrite, Maintenance, NewItem, PageRequest,
+    StateStore, StoreError, Whose,
 };
 use sid_store_pg::PgStore;
 use sid_testkit::postgres::{ADMIN, Cluster, Database};
 use sid_types::{
-    AccessRole, ApiKey, Event, EventBody, ItemKind, KeyId, KeyRole, ManualClock, OperatorScope, Owner, Permission, Provenance, RunId, Scope,
-    ShareLevel, Sharee, Team, TeamId, TeamRole, Timestamp, User, UserId,
+    AccessRole, ApiKey, Event, EventBody, ItemKind, KeyId, KeyRole, ManualClock, OperatorScope, Owner, Permission, Provenance, RunId,
+    Scope, ShareLevel, Sharee, Team, TeamId, TeamRole, Timestamp, User, UserId,
 };
 use sqlx::{Connection, Executor, PgConnection};
 
@@ -230,7 +230,8 @@ async fn servers_of_schema_2_keep_memberships_right() {
         ))
     };
     let leave = |team: TeamId| {
-        database.sql(&format!("DELETE FROM sid.team_members WHERE tenant = '{tenant}' AND user_id = '{user}' AND team_id = '{}'", team.uuid()))
+        database
+            .sql(&format!("DELETE FROM sid.team_members WHERE tenant = '{tenant}' AND user_id = '{user}' AND team_id = '{}'", team.uuid()))
     };
     let _ = join(inner);
     assert_eq!(told().await, "inner* part whole");

@@ -4,8 +4,8 @@ use jiff::civil::Date;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sid_types::{
-    AgentId, BlockId, ConversationId, DiaryLevel, ItemId, KeyId, MessageId, PassageId, Role, RunId, RunStatus, StepId, SummaryId, TeamId, TenantId,
-    Timestamp, UserId, WorkerId,
+    AgentId, BlockId, ConversationId, DiaryLevel, ItemId, KeyId, MessageId, PassageId, Role, RunId, RunStatus, StepId, SummaryId, TeamId,
+    TenantId, Timestamp, UserId, WorkerId,
 };
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use common::{Home, accept, finish, now, open, open_at, turn};
 use sid_store::{
-    ArchivalStore, Below, BlockStore, Chunk, Directory, EmbeddingIndex, EraseTarget, Eraser, GenerationId, ItemFilter, ItemStore, ItemWrite,
-    MemorySearch, NewItem, NewVectors, Order, PageRequest, QueryVector, RecallStore, RecordId, SearchQuery, StateStore, TimeRange, Whose,
+    ArchivalStore, Below, BlockStore, Chunk, Directory, EmbeddingIndex, EraseTarget, Eraser, GenerationId, ItemFilter, ItemStore,
+    ItemWrite, MemorySearch, NewItem, NewVectors, Order, PageRequest, QueryVector, RecallStore, RecordId, SearchQuery, StateStore,
+    TimeRange, Whose,
 };
 use sid_store_sqlite::{SqliteConfig, SqliteStore};
 use sid_types::{ItemKind, NewMessage, NewPassage, Owner, PassageId, Provenance, Seq, User, UserId};
@@ -289,6 +290,5 @@ async fn heads_cost_the_page() {
     let few = heads().await;
     fill(9_000).await;
     let many = heads().await;
-    eprintln!("200 heads: {few:?} of 1,000, {many:?} of 10,000");
     assert!(many < few * 3 + Duration::from_millis(2), "{few:?} of 1,000, {many:?} of 10,000");
 }

@@ -114,8 +114,8 @@ impl AccessRole {
     #[must_use]
     pub const fn permissions(self) -> &'static [Permission] {
         use Permission::{
-            AuditRead, Chat, ContextDecide, ContextRead, ContextWrite, DirectoryRead, DirectoryWrite, Erase, Export, KeysManage, MemoryRead,
-            MemoryWrite, SecretsReveal,
+            AuditRead, Chat, ContextDecide, ContextRead, ContextWrite, DirectoryRead, DirectoryWrite, Erase, Export, KeysManage,
+            MemoryRead, MemoryWrite, SecretsReveal,
         };
         match self {
             Self::Owner => &[

@@ -89,10 +89,12 @@ impl Vault {
             return Err(StoreError::Conflict { expected, found }.into());
         }
         let write = if known.is_some() {
-            let change = ItemChange { body: Some(description.into()), data: Some(data), provenance: by(scope, "api"), ..ItemChange::default() };
+            let change =
+                ItemChange { body: Some(description.into()), data: Some(data), provenance: by(scope, "api"), ..ItemChange::default() };
             ItemWrite::Change { item: id, expected_version, change: Box::new(change) }
         } else {
-            let new = NewItem { id, body: description.into(), data, provenance: by(scope, "api"), ..NewItem::new(ItemKind::Secret, owner, name) };
+            let new =
+                NewItem { id, body: description.into(), data, provenance: by(scope, "api"), ..NewItem::new(ItemKind::Secret, owner, name) };
             ItemWrite::Make(Box::new(new))
         };
         Ok(self.context.write_one(scope, write).await?.into())
@@ -260,5 +262,9 @@ fn as_secret(error: StoreError) -> ContextError {
 fn check_name(name: &str) -> Result<()> {
     let is_fine = (1..=NAME_CHARS).contains(&name.chars().count())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/'));
-    if is_fine { Ok(()) } else { Err(ContextError::Invalid(format!("the name of a secret is 1 to {NAME_CHARS} letters, digits, `-`, `_`, `.` and `/`"))) }
+    if is_fine {
+        Ok(())
+    } else {
+        Err(ContextError::Invalid(format!("the name of a secret is 1 to {NAME_CHARS} letters, digits, `-`, `_`, `.` and `/`")))
+    }
 }

@@ -85,7 +85,10 @@ fn request(operation: &Operation, mut arguments: Map<String, Value>) -> Result<R
         request = request.header(name, value);
     }
     let content = if has_body { serde_json::to_vec(&body).map_err(|e| e.to_string())? } else { Vec::new() };
-    request.header(header::CONTENT_TYPE, "application/json").body(Body::from(content)).map_err(|e| format!("the arguments make no request: {e}"))
+    request
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Body::from(content))
+        .map_err(|e| format!("the arguments make no request: {e}"))
 }
 
 /// A value that stands in a path, a query or a header.
@@ -135,7 +138,11 @@ mod tests {
     #[test]
     fn arguments_go_where_the_operation_wants_them() {
         check("get_item", json!({ "id": "item_1" }), Ok("GET /api/v1/context/items/item_1"));
-        check("list_items", json!({ "kind": "note", "limit": 5, "tops": true }), Ok("GET /api/v1/context/items?kind=note&tops=true&limit=5"));
+        check(
+            "list_items",
+            json!({ "kind": "note", "limit": 5, "tops": true }),
+            Ok("GET /api/v1/context/items?kind=note&tops=true&limit=5"),
+        );
         check("get_item", json!({}), Err("`id` is missing"));
         check("get_item", json!({ "id": "x", "user": "bob" }), Err("no argument `user`"));
         check("get_item", json!({ "id": ["x"] }), Err("must be a text"));

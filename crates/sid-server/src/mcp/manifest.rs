@@ -53,13 +53,7 @@ fn page(app: &App) -> String {
             group.clone_from(&o.tag);
             let _ = write!(rows, "<tr><th colspan=\"3\" scope=\"colgroup\">{}</th></tr>", escaped(&group));
         }
-        let _ = write!(
-            rows,
-            "<tr><td>{}</td><td><code>{}</code></td><td>{}</td></tr>",
-            o.method,
-            escaped(&o.path),
-            escaped(&o.about)
-        );
+        let _ = write!(rows, "<tr><td>{}</td><td><code>{}</code></td><td>{}</td></tr>", o.method, escaped(&o.path), escaped(&o.about));
     }
     let version = env!("CARGO_PKG_VERSION");
     format!(

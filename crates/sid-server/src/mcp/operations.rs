@@ -141,7 +141,9 @@ impl Operation {
 
     /// May take away what is there.
     pub(crate) fn is_destructive(&self) -> bool {
-        matches!(self.method, Method::DELETE | Method::PATCH | Method::PUT) || self.id.starts_with("drop_") || self.id.starts_with("compact_")
+        matches!(self.method, Method::DELETE | Method::PATCH | Method::PUT)
+            || self.id.starts_with("drop_")
+            || self.id.starts_with("compact_")
     }
 
     /// Twice is as once.

@@ -23,7 +23,7 @@ impl ItemStore for PgStore {
         let mut attempt = 1;
         loop {
             let mut tx = self.begin_long(scope.tenant()).await?;
-            let outcome = async {
+            let outcome: Result<Vec<Written>> = async {
                 self.check_tenant(&mut tx, scope.tenant(), "item").await?;
                 let mut written = Vec::with_capacity(writes.len());
                 for write in &writes {

@@ -31,13 +31,16 @@ async fn own(tx: &mut Tx, viewer: &Viewer, item: ItemId) -> Result<Item> {
 async fn check_sharee(tx: &mut Tx, viewer: &Viewer, item: &Item, with: Sharee) -> Result<()> {
     match with {
         Sharee::User { user } => {
-            let is_there = item.owner.user() != Some(user)
-                && directory::find_user(tx, user).await?.is_some()
-                && viewer.knows(tx, user).await?;
+            let is_there =
+                item.owner.user() != Some(user) && directory::find_user(tx, user).await?.is_some() && viewer.knows(tx, user).await?;
             if is_there { Ok(()) } else { Err(missing("user").into()) }
         }
         Sharee::Team { team } => {
-            if viewer.sees(tx, Owner::Team { team }).await? { Ok(()) } else { Err(missing("team").into()) }
+            if viewer.sees(tx, Owner::Team { team }).await? {
+                Ok(())
+            } else {
+                Err(missing("team").into())
+            }
         }
     }
 }

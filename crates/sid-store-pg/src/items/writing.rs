@@ -49,9 +49,8 @@ async fn make(store: &PgStore, tx: &mut Tx, viewer: &Viewer, new: NewItem) -> Re
     let item = made_item(&viewer.scope, new, above.as_ref().map(|(above, levels)| (above, *levels)), now)?;
     let taken = || StoreError::Exists { what: "item", name: item.id.to_string() };
     // A passage of its own may have the id, too.
-    let query = tx.query(
-        "SELECT 1 FROM sid.items WHERE tenant = $1 AND id = $2 UNION ALL SELECT 1 FROM sid.passages WHERE tenant = $1 AND id = $2",
-    );
+    let query = tx
+        .query("SELECT 1 FROM sid.items WHERE tenant = $1 AND id = $2 UNION ALL SELECT 1 FROM sid.passages WHERE tenant = $1 AND id = $2");
     if query.bind(tx.tenant).bind(item.id.uuid()).fetch_optional(tx.conn()).await?.is_some() {
         return Err(taken().into());
     }

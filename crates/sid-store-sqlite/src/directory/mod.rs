@@ -449,7 +449,8 @@ async fn end_key(tx: &mut Tx, id: KeyId, change: &str, at: Timestamp) -> Result<
 }
 
 /// Memberships `m` with their team `t` and user `u`.
-const MEMBERSHIPS: &str = "SELECT t.id, t.name, t.created_at, t.parent, u.id, u.handle, u.display_name, u.timezone, u.created_at, m.role, m.given IS NOT NULL
+const MEMBERSHIPS: &str =
+    "SELECT t.id, t.name, t.created_at, t.parent, u.id, u.handle, u.display_name, u.timezone, u.created_at, m.role, m.given IS NOT NULL
      FROM team_members m JOIN users u ON u.tenant = m.tenant AND u.id = m.user JOIN teams t ON t.tenant = m.tenant AND t.id = m.team";
 
 /// Whether a team `t` of tenant ?1 is seen by a [`looker`], ?2, ?3 and ?4.

@@ -102,12 +102,7 @@ enum Place {
 }
 
 /// Checks that the viewer may look there.
-async fn place(
-    conn: &mut SqliteConnection,
-    viewer: &Viewer,
-    filter: &ItemFilter,
-    asking: &mut Asking,
-) -> Result<Place, StoreError> {
+async fn place(conn: &mut SqliteConnection, viewer: &Viewer, filter: &ItemFilter, asking: &mut Asking) -> Result<Place, StoreError> {
     match filter.below {
         Some(Below::Parent(parent)) => {
             seen(conn, viewer, parent).await?;

@@ -36,7 +36,11 @@ async fn check_sharee(conn: &mut SqliteConnection, viewer: &Viewer, item: &Item,
             if is_there { Ok(()) } else { Err(missing("user").into()) }
         }
         Sharee::Team { team } => {
-            if viewer.sees(conn, Owner::Team { team }).await? { Ok(()) } else { Err(missing("team").into()) }
+            if viewer.sees(conn, Owner::Team { team }).await? {
+                Ok(())
+            } else {
+                Err(missing("team").into())
+            }
         }
     }
 }

@@ -38,9 +38,8 @@ async fn make(tx: &mut Tx, viewer: &Viewer, new: NewItem) -> Result<Written> {
     };
     let item = made_item(&viewer.scope, new, above.as_ref().map(|(above, levels)| (above, *levels)), tx.now)?;
     // A passage of its own may have the id, too.
-    let taken = sqlx::query(
-        "SELECT 1 FROM items WHERE tenant = ?1 AND id = ?2 UNION ALL SELECT 1 FROM passages WHERE tenant = ?1 AND id = ?2",
-    );
+    let taken =
+        sqlx::query("SELECT 1 FROM items WHERE tenant = ?1 AND id = ?2 UNION ALL SELECT 1 FROM passages WHERE tenant = ?1 AND id = ?2");
     if taken.bind(viewer.tenant).bind(item.id.blob()).fetch_optional(&mut tx.conn).await?.is_some() {
         return Err(StoreError::Exists { what: "item", name: item.id.to_string() }.into());
     }

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use async_trait::async_trait;
 use sid_types::{
-    AgentId, BlockOp, Body, ConversationId, DiaryLevel, EventBody, KeyRole, Message, MessageId, Owner, Principal, Scope, Sharee,
-    UserId,
+    AgentId, BlockOp, Body, ConversationId, DiaryLevel, EventBody, KeyRole, Message, MessageId, Owner, Principal, Scope, Sharee, UserId,
 };
 
 use super::room::{BlockRow, Journal, Room};
@@ -44,7 +43,9 @@ impl Eraser for InProcess {
                         return Err(missing("agent"));
                     }
                     room.erase_agent(agent, &mut receipt);
-                    state.keys.retain(|_, key| !matches!(key.role, KeyRole::Agent { tenant: t, agent: a, .. } if t == tenant && a == agent));
+                    state
+                        .keys
+                        .retain(|_, key| !matches!(key.role, KeyRole::Agent { tenant: t, agent: a, .. } if t == tenant && a == agent));
                 }
             }
             Ok(receipt)

@@ -8,8 +8,8 @@ use std::time::Duration;
 use jiff::civil::Date;
 use sid_types::{
     Agent, AgentId, ApiKey, Block, BlockAccess, BlockId, BlockVersion, Conversation, ConversationId, DiaryEntry, DiaryLevel, Event,
-    EventBody, Item, ItemId, KeyId, Message, MessageId, NewMessage, Owner, Passage, PassageId, PlannedCall, Principal, Run, RunId, Scope, Seq, Step,
-    Share, Sharee, Team, TeamId, TeamRole, Tenant, TenantId, Timestamp, User, UserId, WorkerId,
+    EventBody, Item, ItemId, KeyId, Message, MessageId, NewMessage, Owner, Passage, PassageId, PlannedCall, Principal, Run, RunId, Scope,
+    Seq, Share, Sharee, Step, Team, TeamId, TeamRole, Tenant, TenantId, Timestamp, User, UserId, WorkerId,
 };
 
 use super::missing;

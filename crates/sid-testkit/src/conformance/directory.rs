@@ -171,7 +171,8 @@ pub async fn teams_have_members(w: World) {
     assert_error!(w.store.create_team(&o.scope, twin).await, StoreError::Exists { .. });
     assert_eq!(w.store.teams(&o.scope).await.expect("listed"), [team.clone(), o.team.clone()]);
     assert_eq!(w.store.team(&o.scope, team.id).await.expect("there"), team);
-    let members = async || w.store.team_members(&o.scope, team.id).await.expect("listed").into_iter().map(|m| m.user.handle).collect::<Vec<_>>();
+    let members =
+        async || w.store.team_members(&o.scope, team.id).await.expect("listed").into_iter().map(|m| m.user.handle).collect::<Vec<_>>();
     for _ in 0..2 {
         for user in [&o.bob, &o.ann] {
             w.store.set_team_member(&o.scope, team.id, user.id, Some(TeamRole::Member)).await.expect("joined");
@@ -268,10 +269,10 @@ pub async fn who_is_in_a_part_is_in_the_whole(w: World) {
     w.store.set_team_member(&o.scope, inner.id, o.ann.id, lead).await.expect("set");
     set(&whole, member).await;
     let members = w.store.team_members(&o.scope, whole.id).await.expect("listed");
-    assert_eq!(members.iter().map(|m| (m.user.handle.as_str(), m.role, m.is_direct)).collect::<Vec<_>>(), [
-        ("ann", TeamRole::Lead, false),
-        ("bob", TeamRole::Member, true)
-    ]);
+    assert_eq!(
+        members.iter().map(|m| (m.user.handle.as_str(), m.role, m.is_direct)).collect::<Vec<_>>(),
+        [("ann", TeamRole::Lead, false), ("bob", TeamRole::Member, true)]
+    );
     assert_error!(w.store.user_teams(&o.as_user(&o.ann), o.bob.id).await, StoreError::NotFound { .. });
     assert_error!(w.store.user_teams(&o.scope, UserId::new()).await, StoreError::NotFound { .. });
     assert_error!(w.store.user_teams(&o.scope, w.theirs.ann.id).await, StoreError::NotFound { .. });

@@ -6,9 +6,9 @@ use sid_store::{
     ItemFilter, ItemWrite, Lease, NewBlock, NewItem, NewVectors, PageRequest, QueryVector, Receipt, SearchQuery, StoreError, Whose,
 };
 use sid_types::{
-    AccessRole, Agent, ApiKey, Block, BlockAccess, BlockId, BlockOp, Conversation, DiaryEntry, DiaryLevel, EventBody, ItemKind, KeyId, KeyRole, Message, NewMessage,
-    NewPassage, OperatorScope, Owner, Provenance, Seq, ShareLevel, Sharee, Step, StepId, SummaryId,
-    Usage, User,
+    AccessRole, Agent, ApiKey, Block, BlockAccess, BlockId, BlockOp, Conversation, DiaryEntry, DiaryLevel, EventBody, ItemKind, KeyId,
+    KeyRole, Message, NewMessage, NewPassage, OperatorScope, Owner, Provenance, Seq, ShareLevel, Sharee, Step, StepId, SummaryId, Usage,
+    User,
 };
 
 use super::World;

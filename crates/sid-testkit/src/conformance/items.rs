@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 use sid_store::{
-    Below, Effect, GenerationId, ITEM_CHANNEL, ItemChange, ItemFilter, ItemWrite, NewItem, PageRequest, SeenItem,
-    StoreError, Whose, Written,
+    Below, Effect, GenerationId, ITEM_CHANNEL, ItemChange, ItemFilter, ItemWrite, NewItem, PageRequest, SeenItem, StoreError, Whose,
+    Written,
 };
 use sid_types::{
     AgentId, Item, ItemId, ItemKind, KeyId, OperatorScope, Owner, PassageId, Provenance, Scope, ShareLevel, Sharee, Team, TeamId, TeamRole,
@@ -46,14 +46,14 @@ fn titles(items: &[SeenItem]) -> Vec<&str> {
 }
 
 impl World {
-    async fn write(&self, scope: &Scope, write: ItemWrite) -> Result<Written, StoreError> {
+    async fn put(&self, scope: &Scope, write: ItemWrite) -> Result<Written, StoreError> {
         let mut written = self.store.write_items(scope, vec![write]).await?;
         assert_eq!(written.len(), 1, "one answer for each write");
         Ok(written.remove(0))
     }
 
     pub(super) async fn make(&self, scope: &Scope, new: NewItem) -> Item {
-        self.write(scope, make(new)).await.expect("an item is made").item().expect("an item is answered")
+        self.put(scope, make(new)).await.expect("an item is made").item().expect("an item is answered")
     }
 
     async fn note(&self, scope: &Scope, owner: Owner, title: &str) -> Item {
@@ -61,7 +61,7 @@ impl World {
     }
 
     async fn change(&self, scope: &Scope, item: &Item, to: ItemChange) -> Item {
-        self.write(scope, change(item, to)).await.expect("an item is changed").item().expect("an item is answered")
+        self.put(scope, change(item, to)).await.expect("an item is changed").item().expect("an item is answered")
     }
 
     async fn list(&self, scope: &Scope, filter: &ItemFilter) -> Vec<SeenItem> {
@@ -98,9 +98,9 @@ impl World {
             Err(error) => panic!("{error}"),
         };
         let spare = self.make(&self.ours.scope, below(top, "spare")).await;
-        let changed = worked(self.write(scope, change(top, titled("changed"))).await);
-        let added = worked(self.write(scope, make(below(top, "added"))).await);
-        let deleted = worked(self.write(scope, delete(&spare)).await);
+        let changed = worked(self.put(scope, change(top, titled("changed"))).await);
+        let added = worked(self.put(scope, make(below(top, "added"))).await);
+        let deleted = worked(self.put(scope, delete(&spare)).await);
         (changed, added, deleted)
     }
 }
@@ -187,19 +187,19 @@ pub async fn changes_count_versions(w: World) {
         provenance: provenance("tool"),
     };
     let stale = ItemWrite::Change { item: made.id, expected_version: Some(1), change: Box::new(all.clone()) };
-    assert_error!(w.write(&turn, stale).await, StoreError::Conflict { expected: 1, found: 2 });
+    assert_error!(w.put(&turn, stale).await, StoreError::Conflict { expected: 1, found: 2 });
     assert_eq!(w.store.item(&turn, made.id).await.expect("there").item, second);
     let fresh = ItemWrite::Change { item: made.id, expected_version: Some(2), change: Box::new(all) };
-    let third = w.write(&o.as_user(&o.ann), fresh).await.expect("changed").item().expect("an item");
+    let third = w.put(&o.as_user(&o.ann), fresh).await.expect("changed").item().expect("an item");
     assert_eq!((third.version, third.written_by, third.body.as_str(), &third.tags), (3, None, "", &vec!["new".to_owned()]));
     assert_eq!((third.state.as_str(), third.position, third.recipient), ("done", 7, None));
     assert_eq!((third.data.len(), third.provenance.channel.as_str()), (1, "tool"));
     assert_eq!(w.store.item(&turn, made.id).await.expect("there").item, third);
     assert_error!(
-        w.write(&turn, ItemWrite::Delete { item: made.id, expected_version: Some(2) }).await,
+        w.put(&turn, ItemWrite::Delete { item: made.id, expected_version: Some(2) }).await,
         StoreError::Conflict { expected: 2, found: 3 }
     );
-    assert_error!(w.write(&turn, change(&Item { id: ItemId::new(), ..third }, titled("x"))).await, StoreError::NotFound { .. });
+    assert_error!(w.put(&turn, change(&Item { id: ItemId::new(), ..third }, titled("x"))).await, StoreError::NotFound { .. });
 }
 
 /// Two writes of one item at one moment still have an order in time.
@@ -243,14 +243,14 @@ pub async fn the_same_id_again_is_refused(w: World) {
     let o = &w.ours;
     let new = NewItem::new(ItemKind::Note, w.anns(), "once");
     w.make(&o.scope, new.clone()).await;
-    assert_error!(w.write(&o.scope, make(NewItem { title: "twice".into(), ..new.clone() })).await, StoreError::Exists { .. });
-    assert_error!(w.write(&o.as_user(&o.ann), make(new.clone())).await, StoreError::Exists { .. });
+    assert_error!(w.put(&o.scope, make(NewItem { title: "twice".into(), ..new.clone() })).await, StoreError::Exists { .. });
+    assert_error!(w.put(&o.as_user(&o.ann), make(new.clone())).await, StoreError::Exists { .. });
     assert_eq!(w.store.item(&o.scope, new.id).await.expect("there").item.title, "once");
     let theirs = NewItem { owner: Owner::Tenant, ..new };
     w.make(&w.theirs.scope, theirs).await;
     let passage = w.keep(o, w.anns(), "a passage of its own").await;
     let same = NewItem { id: ItemId::from_uuid(passage.uuid()), ..NewItem::new(ItemKind::Note, w.anns(), "same") };
-    assert_error!(w.write(&o.scope, make(same)).await, StoreError::Exists { .. });
+    assert_error!(w.put(&o.scope, make(same)).await, StoreError::Exists { .. });
     assert_eq!(w.store.passage(&o.scope, passage).await.expect("there").text, "a passage of its own");
     let each = (0..8).map(|n| {
         let new = NewItem { id: ItemId::from_uuid(w.theirs.ann.id.uuid()), ..NewItem::new(ItemKind::Memory, w.anns(), format!("n{n}")) };
@@ -306,9 +306,9 @@ pub async fn trees_have_one_top_and_one_owner(w: World) {
     assert_eq!(at(Below::Tree(top.id)).await, ["deep", "b", "a", "top"]);
     assert_eq!(at(Below::Tree(deep.id)).await, ["deep", "b", "a", "top"], "the tree that it is in");
     let foreign = NewItem { owner: o.pair(), ..below(&top, "another's") };
-    assert_error!(w.write(&o.scope, make(foreign)).await, StoreError::Invalid(_));
+    assert_error!(w.put(&o.scope, make(foreign)).await, StoreError::Invalid(_));
     let nowhere = NewItem { parent: Some(ItemId::new()), ..NewItem::new(ItemKind::Page, w.anns(), "nowhere") };
-    assert_error!(w.write(&o.scope, make(nowhere)).await, StoreError::NotFound { .. });
+    assert_error!(w.put(&o.scope, make(nowhere)).await, StoreError::NotFound { .. });
     assert_eq!(w.list(&o.scope, &ItemFilter::of(Whose::Owner(w.anns()))).await.len(), 5, "nothing more: {apart:?}");
 }
 
@@ -321,12 +321,12 @@ pub async fn trees_have_a_depth(w: World) {
         let parent = line.last().expect("the top");
         line.push(w.make(&o.scope, below(parent, &format!("level {level}"))).await);
     }
-    assert_error!(w.write(&o.scope, make(below(&line[Item::DEPTH - 1], "too deep"))).await, StoreError::Invalid(_));
+    assert_error!(w.put(&o.scope, make(below(&line[Item::DEPTH - 1], "too deep"))).await, StoreError::Invalid(_));
     let side = w.make(&o.scope, below(&top, "side")).await;
     let under = w.make(&o.scope, below(&side, "under")).await;
-    assert_error!(w.write(&o.scope, change(&side, moved(line[Item::DEPTH - 2].id))).await, StoreError::Invalid(_));
+    assert_error!(w.put(&o.scope, change(&side, moved(line[Item::DEPTH - 2].id))).await, StoreError::Invalid(_));
     w.change(&o.scope, &side, moved(line[Item::DEPTH - 3].id)).await;
-    assert_error!(w.write(&o.scope, make(below(&under, "too deep"))).await, StoreError::Invalid(_));
+    assert_error!(w.put(&o.scope, make(below(&under, "too deep"))).await, StoreError::Invalid(_));
 }
 
 /// Items move in their tree: not out of it, not below themselves, and tops do not move.
@@ -339,13 +339,13 @@ pub async fn items_move_in_their_tree(w: World) {
     let moved_a = w.change(&o.scope, &a, moved(b.id)).await;
     assert_eq!((moved_a.parent, moved_a.root, moved_a.version, moved_a.title.as_str()), (Some(b.id), top.id, 2, "a"));
     for (item, to) in [(&b, under.id), (&b, b.id), (&b, other.id), (&top, b.id), (&other, top.id), (&a, ItemId::new())] {
-        assert_error!(w.write(&o.scope, change(item, moved(to))).await, StoreError::Invalid(_));
+        assert_error!(w.put(&o.scope, change(item, moved(to))).await, StoreError::Invalid(_));
     }
     let below_b = ItemFilter { below: Some(Below::Parent(b.id)), ..ItemFilter::of(Whose::User(o.ann.id)) };
     assert_eq!(titles(&w.list(&o.scope, &below_b).await), ["a"]);
     w.change(&o.scope, &under, moved(top.id)).await;
     assert_eq!(w.change(&o.scope, &b, moved(under.id)).await.parent, Some(under.id), "what was below it is not any more");
-    assert_eq!(w.write(&o.scope, delete(&under)).await.expect("deleted"), Written::Deleted(3));
+    assert_eq!(w.put(&o.scope, delete(&under)).await.expect("deleted"), Written::Deleted(3));
 }
 
 /// Two moves at once never make a ring.
@@ -361,7 +361,7 @@ pub async fn moving_at_once_makes_no_ring(w: World) {
         );
         assert!(one.is_ok() != other.is_ok(), "{one:?} {other:?}");
         assert_error!(one.and(other), StoreError::Invalid(_));
-        assert_eq!(w.write(&o.scope, delete(&top)).await.expect("deleted"), Written::Deleted(3));
+        assert_eq!(w.put(&o.scope, delete(&top)).await.expect("deleted"), Written::Deleted(3));
     }
 }
 
@@ -374,13 +374,13 @@ pub async fn deleting_takes_what_is_below(w: World) {
     let deep = w.make(&o.scope, below(&a, "rutabaga deep")).await;
     let apart = w.note(&o.scope, w.anns(), "rutabaga apart").await;
     w.share(&o.scope, &top, Sharee::User { user: o.bob.id }, ShareLevel::Read).await;
-    assert_eq!(w.write(&o.scope, delete(&a)).await.expect("deleted"), Written::Deleted(2));
+    assert_eq!(w.put(&o.scope, delete(&a)).await.expect("deleted"), Written::Deleted(2));
     for gone in [&a, &deep] {
         assert_error!(w.store.item(&o.scope, gone.id).await, StoreError::NotFound { .. });
-        assert_error!(w.write(&o.scope, delete(gone)).await, StoreError::NotFound { .. });
+        assert_error!(w.put(&o.scope, delete(gone)).await, StoreError::NotFound { .. });
     }
     assert_eq!(w.find(&o.scope, "rutabaga").await, ["rutabaga", "rutabaga apart", "rutabaga b"]);
-    assert_eq!(w.write(&o.scope, delete(&top)).await.expect("deleted"), Written::Deleted(2));
+    assert_eq!(w.put(&o.scope, delete(&top)).await.expect("deleted"), Written::Deleted(2));
     assert_eq!(w.find(&o.scope, "rutabaga").await, ["rutabaga apart"]);
     assert_eq!(titles(&w.list(&o.scope, &ItemFilter::of(Whose::Owner(w.anns()))).await), ["rutabaga apart"]);
     let again = w.make(&o.scope, NewItem { id: top.id, ..NewItem::new(ItemKind::Note, w.anns(), "again") }).await;
@@ -393,7 +393,7 @@ pub async fn adding_while_deleting_leaves_nothing_behind(w: World) {
     let top = w.note(&o.scope, w.anns(), "top").await;
     let part = w.make(&o.scope, below(&top, "part")).await;
     let adding = (0..6).map(|n| w.store.write_items(&o.scope, vec![make(below(&part, &format!("rutabaga {n}")))]));
-    let (added, deleted) = futures::join!(futures::future::join_all(adding), w.write(&o.scope, delete(&top)));
+    let (added, deleted) = futures::join!(futures::future::join_all(adding), w.put(&o.scope, delete(&top)));
     assert!(added.iter().all(|outcome| matches!(outcome, Ok(_) | Err(StoreError::NotFound { .. }))), "{added:?}");
     let Written::Deleted(count) = deleted.expect("deleted") else { panic!("it tells how many") };
     assert_eq!(count, 2 + added.iter().filter(|outcome| outcome.is_ok()).count() as u64);
@@ -411,7 +411,7 @@ pub async fn a_users_items_are_all_assistants(w: World) {
     }
     for scope in [o.as_user(&o.bob), o.as_turn(&o.agent, Some(&o.bob)), o.as_turn(&o.agent, None), w.theirs.scope] {
         assert_eq!(w.level(&scope, &item).await, None);
-        assert_error!(w.write(&scope, make(NewItem::new(ItemKind::Note, w.anns(), "x"))).await, StoreError::NotFound { .. });
+        assert_error!(w.put(&scope, make(NewItem::new(ItemKind::Note, w.anns(), "x"))).await, StoreError::NotFound { .. });
     }
 }
 
@@ -426,8 +426,8 @@ pub async fn what_an_assistant_keeps_the_others_read(w: World) {
     let other = o.as_turn(&o.other_agent, Some(&o.ann));
     assert_eq!(w.level(&other, &item).await, Some(ShareLevel::Read));
     assert_eq!(w.may(&other, &item).await, READ);
-    assert_error!(w.write(&other, make(NewItem::new(ItemKind::Note, o.pair(), "x"))).await, StoreError::Forbidden { .. });
-    assert_error!(w.write(&other, delete(&item)).await, StoreError::Forbidden { .. });
+    assert_error!(w.put(&other, make(NewItem::new(ItemKind::Note, o.pair(), "x"))).await, StoreError::Forbidden { .. });
+    assert_error!(w.put(&other, delete(&item)).await, StoreError::Forbidden { .. });
     let own = Owner::Pair { agent: o.other_agent.id, user: o.ann.id };
     w.wait(1);
     w.note(&other, own, "its own").await;
@@ -447,8 +447,7 @@ pub async fn what_an_assistant_keeps_the_others_read(w: World) {
 pub async fn items_of_many_have_their_rights(w: World) {
     let o = &w.ours;
     let (ann, bob) = (o.as_user(&o.ann), o.as_user(&o.bob));
-    let (turn, other, alone) =
-        (o.as_turn(&o.agent, Some(&o.ann)), o.as_turn(&o.other_agent, Some(&o.ann)), o.as_turn(&o.agent, None));
+    let (turn, other, alone) = (o.as_turn(&o.agent, Some(&o.ann)), o.as_turn(&o.other_agent, Some(&o.ann)), o.as_turn(&o.agent, None));
     let (full, read) = (Some(ShareLevel::Full), Some(ShareLevel::Read));
     let table = [
         (Owner::Tenant, [full, read, read, read, read, read]),
@@ -459,7 +458,7 @@ pub async fn items_of_many_have_their_rights(w: World) {
         let item = w.note(&o.scope, owner, "of many").await;
         for (scope, level) in [o.scope, ann, bob, turn, other, alone].into_iter().zip(levels) {
             assert_eq!(w.level(&scope, &item).await, level, "{owner:?} for {:?}", scope.principal());
-            let own = w.write(&scope, make(NewItem::new(ItemKind::Note, owner, "x"))).await;
+            let own = w.put(&scope, make(NewItem::new(ItemKind::Note, owner, "x"))).await;
             let listed = w.store.items(&scope, &ItemFilter::of(Whose::Owner(owner)), ALL()).await;
             match level {
                 Some(ShareLevel::Full) => assert!(own.is_ok() && listed.is_ok()),
@@ -476,7 +475,7 @@ pub async fn items_of_many_have_their_rights(w: World) {
         }
     }
     assert_error!(
-        w.write(&o.scope, make(NewItem::new(ItemKind::Note, Owner::Team { team: TeamId::new() }, "x"))).await,
+        w.put(&o.scope, make(NewItem::new(ItemKind::Note, Owner::Team { team: TeamId::new() }, "x"))).await,
         StoreError::NotFound { .. }
     );
 }
@@ -496,10 +495,10 @@ pub async fn strangers_get_nothing(w: World) {
         let own = ItemFilter::of(Whose::User(user));
         vec![
             told("item", s.item(scope, item.id).await),
-            told("make", w.write(scope, make(NewItem::new(ItemKind::Note, owner, "x"))).await),
-            told("make below", w.write(scope, make(below(item, "x"))).await),
-            told("change", w.write(scope, change(item, titled("x"))).await),
-            told("delete", w.write(scope, delete(item)).await),
+            told("make", w.put(scope, make(NewItem::new(ItemKind::Note, owner, "x"))).await),
+            told("make below", w.put(scope, make(below(item, "x"))).await),
+            told("change", w.put(scope, change(item, titled("x"))).await),
+            told("delete", w.put(scope, delete(item)).await),
             told("share", s.share_item(scope, item.id, Sharee::User { user: o.bob.id }, Some(ShareLevel::Read)).await),
             told("unshare", s.share_item(scope, item.id, Sharee::User { user: o.bob.id }, None).await),
             told("shares", s.shares(scope, item.id).await),
@@ -555,7 +554,7 @@ pub async fn shares_have_levels(w: World) {
                 assert_eq!(w.level(&scope, item).await, Some(level));
             }
             assert_eq!(w.may(&scope, &top).await, may, "{level:?}");
-            assert_error!(w.write(&scope, delete(&top)).await, StoreError::Forbidden { .. });
+            assert_error!(w.put(&scope, delete(&top)).await, StoreError::Forbidden { .. });
         }
     }
     let changed = w.change(&scopes[1], &early, titled("by bob's assistant")).await;
@@ -621,7 +620,7 @@ pub async fn team_shares_follow_membership(w: World) {
         assert_eq!(w.level(&o.as_turn(&o.other_agent, Some(&o.bob)), &top).await, None, "this agent may not read the team");
         w.store.set_team_member(&o.scope, team, o.bob.id, None).await.expect("left");
         assert_eq!((w.level(&bob, &top).await, listed().await), (None, 0));
-        assert_error!(w.write(&bob, change(&top, titled("x"))).await, StoreError::NotFound { .. });
+        assert_error!(w.put(&bob, change(&top, titled("x"))).await, StoreError::NotFound { .. });
     }
 }
 
@@ -813,12 +812,12 @@ pub async fn items_have_their_limits(w: World) {
         change(&largest, to)
     };
     for new in &too_large {
-        assert_error!(w.write(&o.scope, make(new.clone())).await, StoreError::TooLarge { .. });
-        assert_error!(w.write(&o.scope, changed(new)).await, StoreError::TooLarge { .. });
+        assert_error!(w.put(&o.scope, make(new.clone())).await, StoreError::TooLarge { .. });
+        assert_error!(w.put(&o.scope, changed(new)).await, StoreError::TooLarge { .. });
     }
     for new in &senseless {
-        assert_error!(w.write(&o.scope, make(new.clone())).await, StoreError::Invalid(_));
-        assert_error!(w.write(&o.scope, changed(new)).await, StoreError::Invalid(_));
+        assert_error!(w.put(&o.scope, make(new.clone())).await, StoreError::Invalid(_));
+        assert_error!(w.put(&o.scope, changed(new)).await, StoreError::Invalid(_));
     }
     let left = w.list(&o.scope, &ItemFilter { bodies: true, ..ItemFilter::of(Whose::Owner(w.anns())) }).await;
     assert_eq!(left.into_iter().map(|seen| seen.item).collect::<Vec<_>>(), [largest]);
@@ -872,7 +871,7 @@ pub async fn searchable_items_are_found(w: World) {
     assert!(w.find(&turn, "rutabaga turnip").await.is_empty());
     let passage = w.store.passage(&turn, passage_of(&made)).await.expect("it is a passage, too");
     assert_eq!((passage.at, passage.created_at, passage.tags.len()), (changed.updated_at, made.created_at, 0));
-    w.write(&turn, delete(&made)).await.expect("deleted");
+    w.put(&turn, delete(&made)).await.expect("deleted");
     assert!(w.find(&turn, "swede").await.is_empty());
     assert_error!(w.store.passage(&turn, passage_of(&made)).await, StoreError::NotFound { .. });
     for kind in ItemKind::ALL {
@@ -906,7 +905,7 @@ pub async fn items_are_embedded(w: World) {
     let found = w.store.search(&o.scope, &query(vec![0.0, 1.0])).await.expect("a search answers");
     assert_eq!(found.items.iter().map(|c| c.record.text()).collect::<Vec<_>>(), ["bread"]);
     assert_eq!((found.items[0].channels.dense > 0.9, found.dense.max > 0.9), (true, true));
-    w.write(&o.scope, delete(&made)).await.expect("deleted");
+    w.put(&o.scope, delete(&made)).await.expect("deleted");
     assert!(w.find_with(&o.scope, &query(vec![0.0, 1.0])).await.is_empty());
 }
 

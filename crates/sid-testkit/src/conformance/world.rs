@@ -10,8 +10,8 @@ use sid_store::{
 };
 use sid_types::{
     Agent, AgentId, AgentSpec, Body, Clock, Conversation, ConversationId, KeyId, ManualClock, Message, NewMessage, NewPassage,
-    OperatorScope, Owner, PassageId, Principal, Provenance, RunId, RunLimits, Scope, StopReason, Team, TeamId, TeamRole, Tenant, Timestamp, ToolCall,
-    User, UserId, WorkerId,
+    OperatorScope, Owner, PassageId, Principal, Provenance, RunId, RunLimits, Scope, StopReason, Team, TeamId, TeamRole, Tenant, Timestamp,
+    ToolCall, User, UserId, WorkerId,
 };
 
 use super::{Fixture, Reopen};

@@ -61,7 +61,11 @@ async fn make_handoff(State(app): State<App>, caller: Caller, headers: HeaderMap
     if let Some(id) = id
         && let Ok(SeenItem { item, .. }) = app.context().item(&scope, id).await
     {
-        return if item.title == title { Ok(answer(StatusCode::CREATED, item, ShareLevel::Full)) } else { Err(sid_store::StoreError::KeyReused.into()) };
+        return if item.title == title {
+            Ok(answer(StatusCode::CREATED, item, ShareLevel::Full))
+        } else {
+            Err(sid_store::StoreError::KeyReused.into())
+        };
     }
     let item = app.context().hand_off(&scope, id, recipient, title, body).await?;
     app.engine().memory_changed();

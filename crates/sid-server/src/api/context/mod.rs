@@ -29,5 +29,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
 
 /// The user for whom the context is kept.
 fn user_of(caller: &Caller) -> Result<UserId, ApiError> {
-    caller.user().ok_or_else(|| ApiError::bad_request("the context is a user's: use a user's or an assistant's key, or name the user in X-Sid-User"))
+    caller
+        .user()
+        .ok_or_else(|| ApiError::bad_request("the context is a user's: use a user's or an assistant's key, or name the user in X-Sid-User"))
 }
