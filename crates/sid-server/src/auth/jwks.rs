@@ -20,6 +20,7 @@ const AFTER_FAILURE: Duration = Duration::from_secs(5);
 const LARGEST: usize = 1 << 20;
 
 /// One public key.
+#[derive(Debug)]
 pub(super) struct SigningKey {
     pub(super) id: Option<String>,
     /// What it may have signed with.

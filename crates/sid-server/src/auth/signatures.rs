@@ -3,7 +3,7 @@
 use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{Error, ErrorKind};
 use jsonwebtoken::signature::{Error as SignatureError, Verifier};
-use jsonwebtoken::{Algorithm, DecodingKey};
+use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 use ring::signature::{self, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm};
 
 static RING: CryptoProvider = CryptoProvider {
@@ -33,8 +33,8 @@ fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerif
         return Err(wrong());
     }
     let rsa = |parameters| -> Result<Key, Error> {
-        let (n, e) = key.rsa_components().ok_or_else(wrong)?;
-        Ok(Key::Rsa(parameters, RsaPublicKeyComponents { n: n.to_vec(), e: e.to_vec() }))
+        let DecodingKeyKind::RsaModulusExponent { n, e } = key.kind() else { return Err(wrong()) };
+        Ok(Key::Rsa(parameters, RsaPublicKeyComponents { n: n.clone(), e: e.clone() }))
     };
     let point = |kind| -> Result<Key, Error> { Ok(Key::Point(kind, key.try_get_as_bytes()?.to_vec())) };
     let key = match algorithm {
