@@ -127,11 +127,8 @@ impl Jwks {
         if let Some(keys) = changed() {
             return Some(keys);
         }
-        if !self.may_ask(ASK_AGAIN) {
-            return None;
-        }
+        // Whoever waits here is answered by the one before.
         let _asking = self.asking.lock().await;
-        // Whoever waited here has been answered by the one before.
         if changed().is_some() || !self.may_ask(ASK_AGAIN) {
             return changed();
         }
