@@ -65,7 +65,11 @@ impl Session {
     /// The client, opened at the first call.
     pub async fn client(&self) -> Result<&Client, CliError> {
         let open = || async {
-            let identity = Identity { tenant: self.global.tenant.clone(), user: self.global.user.clone().filter(|_| self.acts_as_user), agent: self.agent.clone() };
+            let identity = Identity {
+                tenant: self.global.tenant.clone(),
+                user: self.global.user.clone().filter(|_| self.acts_as_user),
+                agent: self.agent.clone(),
+            };
             let client = Client::open(self.global.target()?, identity).await?;
             if let Some(key) = client.first_key() {
                 self.out.note(&format!("made {}; a server on it takes this operator key, shown once: {key}", client.describe()))?;

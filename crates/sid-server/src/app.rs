@@ -24,10 +24,10 @@ use crate::config::{Config, Server, Vectors};
 use crate::embedding::Embedding;
 use crate::error::{ApiCode, ApiError};
 use crate::health::Probes;
+use crate::mcp::{self, Operations};
 use crate::models::ModelDirectory;
 use crate::open_error::OpenError;
 use crate::rates::Rates;
-use crate::mcp::{self, Operations};
 use crate::{api, health, layers, metrics, openai, well_known};
 
 /// After the drain, connections that still have not ended are cut after this long.

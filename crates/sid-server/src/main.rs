@@ -105,7 +105,8 @@ fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
     sid_store::crash::arm(&std::env::var("FAILPOINTS").unwrap_or_default());
     let arguments = Arguments::parse();
-    let wants_config = !matches!(arguments.command, Some(Command::Openapi | Command::Access | Command::Config { command: ConfigCommand::Reference }));
+    let wants_config =
+        !matches!(arguments.command, Some(Command::Openapi | Command::Access | Command::Config { command: ConfigCommand::Reference }));
     if !wants_config {
         print(&match arguments.command {
             Some(Command::Openapi) => sid_server::openapi_json() + "\n",

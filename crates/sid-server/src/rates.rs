@@ -101,7 +101,8 @@ impl Standing {
 /// tightest of them as OpenAI's clients look for it.
 pub(crate) fn headers(standings: &[(&str, Standing)]) -> Vec<(HeaderName, HeaderValue)> {
     let Some((_, tightest)) = standings.iter().min_by_key(|(_, s)| (!s.is_refused, s.remaining)) else { return Vec::new() };
-    let list = |item: &dyn Fn(&str, &Standing) -> String| standings.iter().map(|(policy, s)| item(policy, s)).collect::<Vec<_>>().join(", ");
+    let list =
+        |item: &dyn Fn(&str, &Standing) -> String| standings.iter().map(|(policy, s)| item(policy, s)).collect::<Vec<_>>().join(", ");
     let pairs = [
         ("ratelimit-policy", list(&|policy, s| format!("\"{policy}\";q={};w=1", s.limit))),
         ("ratelimit", list(&|policy, s| format!("\"{policy}\";r={};t={}", s.remaining, s.reset))),

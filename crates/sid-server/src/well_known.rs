@@ -47,7 +47,8 @@ pub(crate) async fn protected_resource(State(app): State<App>, uri: Uri, headers
     if issuers.is_empty() {
         return Err(ApiError::new(ApiCode::NoRoute, "this server takes keys only: no issuer of tokens is configured"));
     }
-    let scopes: Vec<String> = Permission::ALL.iter().filter(|p| **p != Permission::Operate).map(|p| format!("sid:{}", p.as_str())).collect();
+    let scopes: Vec<String> =
+        Permission::ALL.iter().filter(|p| **p != Permission::Operate).map(|p| format!("sid:{}", p.as_str())).collect();
     Ok(Json(json!({
         "resource": format!("{}{}", public_url(&app, &headers), uri.path().strip_prefix(PATH).unwrap_or_default()),
         "resource_name": "Sid",

@@ -19,7 +19,14 @@ pub struct Request {
 impl Request {
     fn new(method: Method, segments: &[&str]) -> Self {
         let base = &["api", "v1"];
-        Self { method, base, segments: segments.iter().map(|s| (*s).to_owned()).collect(), query: Vec::new(), headers: Vec::new(), body: None }
+        Self {
+            method,
+            base,
+            segments: segments.iter().map(|s| (*s).to_owned()).collect(),
+            query: Vec::new(),
+            headers: Vec::new(),
+            body: None,
+        }
     }
 
     /// `GET` of a path below `/api/v1`, by its segments (which may hold any character).

@@ -121,7 +121,11 @@ pub(crate) async fn run(command: Key, session: &Session) -> Result<(), CliError>
         Key::List(paging) => {
             let table = Table::new().text("name").name("role").name("access").name("id").name("made").name("ends").name("state");
             let row = |k: wire::Key| {
-                let role = [Some(k.role.r#type), k.role.agent.or(k.role.user).or(k.role.tenant)].into_iter().flatten().collect::<Vec<_>>().join(" ");
+                let role = [Some(k.role.r#type), k.role.agent.or(k.role.user).or(k.role.tenant)]
+                    .into_iter()
+                    .flatten()
+                    .collect::<Vec<_>>()
+                    .join(" ");
                 let ends = k.expires_at.as_deref().map_or_else(|| "never".into(), moment);
                 let state = if k.revoked_at.is_some() { "revoked" } else { "in force" };
                 let access = if k.scopes.is_some() { format!("{}, cut", k.access) } else { k.access };
@@ -159,7 +163,8 @@ pub(crate) async fn run(command: Key, session: &Session) -> Result<(), CliError>
             session.out.note(KEEP_IT)
         }
         Key::Rotate { id, overlap, expires } => {
-            let body = given([("overlap_s", Some(json!(overlap.as_secs().max(0)))), ("expires_at", expires.map(|at| json!(at.to_string())))]);
+            let body =
+                given([("overlap_s", Some(json!(overlap.as_secs().max(0)))), ("expires_at", expires.map(|at| json!(at.to_string())))]);
             session.ask(Request::post(&["keys", &id, "rotate"]).json(body), "the key", move |k| shown(k, paint)).await?;
             session.out.note(KEEP_IT)
         }

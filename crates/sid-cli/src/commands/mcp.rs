@@ -92,7 +92,11 @@ async fn post(client: &Client, message: Value, revision: &str, all_tools: bool) 
         return Ok(None);
     }
     let parse = |text: &[u8]| serde_json::from_slice::<Value>(text).ok();
-    let answer = if is_stream { String::from_utf8_lossy(&body).lines().filter_map(|l| parse(l.strip_prefix("data:")?.as_bytes())).last() } else { parse(&body) };
+    let answer = if is_stream {
+        String::from_utf8_lossy(&body).lines().filter_map(|l| parse(l.strip_prefix("data:")?.as_bytes())).last()
+    } else {
+        parse(&body)
+    };
     match answer {
         Some(answer) if answer["jsonrpc"].is_string() => Ok(Some(answer)),
         Some(problem) => Err(problem["detail"].as_str().map_or_else(|| format!("HTTP {status}"), str::to_owned)),

@@ -11,7 +11,11 @@ use crate::world::{World, titled};
 async fn notes_come_whole_and_of_everything_else_the_titles() {
     let world = World::new().await;
     world.context.make(&world.as_ann, ItemKind::Note, Draft { body: "Vegetarian.".into(), ..titled("Food") }).await.expect("a note");
-    world.context.make(&world.in_editor, ItemKind::Memory, Draft { body: "a secret recipe".into(), ..titled("Pickles") }).await.expect("one");
+    world
+        .context
+        .make(&world.in_editor, ItemKind::Memory, Draft { body: "a secret recipe".into(), ..titled("Pickles") })
+        .await
+        .expect("one");
     let project = world.make(&world.as_ann, ItemKind::Project, "Garden").await;
     world.context.make(&world.as_ann, ItemKind::Section, Draft { parent: Some(project.id), ..titled("Beds") }).await.expect("a section");
     world.context.hand_off(&world.in_editor, None, None, "Order a sandwich".into(), String::new()).await.expect("left");

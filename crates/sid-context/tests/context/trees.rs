@@ -9,7 +9,8 @@ use crate::world::{World, done, is_forbidden, titled};
 #[tokio::test]
 async fn a_project_reads_as_one_document_in_its_order() {
     let world = World::new().await;
-    let project = world.context.make(&world.as_ann, ItemKind::Project, Draft { body: "Behind the house.".into(), ..titled("Garden") }).await;
+    let project =
+        world.context.make(&world.as_ann, ItemKind::Project, Draft { body: "Behind the house.".into(), ..titled("Garden") }).await;
     let project = project.expect("a project");
     let part = async |parent, position, title: &str, body: &str| {
         let draft = Draft { parent: Some(parent), position, body: body.into(), ..titled(title) };
@@ -38,7 +39,8 @@ async fn hints_become_one_and_nothing_is_lost() {
     let filter = ItemFilter { below: Some(Below::Parent(category.id)), ..ItemFilter::of(Whose::User(world.ann)) };
     let left = world.context.items(&world.as_ann, filter, PageRequest { after: None, limit: 10 }).await.expect("a list").items;
     assert_eq!(left.iter().map(|seen| seen.item.id).collect::<Vec<_>>(), [one.id]);
-    let said = world.context.compact_hints(&world.on_phone, category.id, Some("Two cores; fmt, then nextest.".into())).await.expect("one hint");
+    let said =
+        world.context.compact_hints(&world.on_phone, category.id, Some("Two cores; fmt, then nextest.".into())).await.expect("one hint");
     assert_eq!(said.body, "Two cores; fmt, then nextest.");
 }
 
@@ -52,7 +54,9 @@ async fn only_categories_of_hints_become_compact() {
     let refused = world.context.compact_hints(&world.as_ann, empty.id, None).await;
     assert!(matches!(refused, Err(ContextError::Invalid(_))), "{refused:?}");
     let with = sid_types::Sharee::User { user: world.bob };
-    sid_store::ItemStore::share_item(&*world.store, &world.as_ann, empty.id, with, Some(sid_types::ShareLevel::Edit)).await.expect("shared");
+    sid_store::ItemStore::share_item(&*world.store, &world.as_ann, empty.id, with, Some(sid_types::ShareLevel::Edit))
+        .await
+        .expect("shared");
     is_forbidden(world.context.compact_hints(&world.as_bob, empty.id, None).await);
     done(world.context.change(&world.as_bob, empty.id, None, Edit { body: Some("x".into()), ..Edit::default() }).await.expect("changed"));
 }

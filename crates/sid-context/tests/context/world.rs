@@ -6,7 +6,8 @@ use jiff::SignedDuration;
 use sid_context::{ContextError, ContextService, Draft, Outcome, Policy};
 use sid_store::{Directory, InProcess, StoreError};
 use sid_types::{
-    AgentId, AgentSpec, Item, ItemKind, KeyId, ManualClock, OperatorScope, Principal, Scope, Team, TeamId, TeamRole, Timestamp, User, UserId,
+    AgentId, AgentSpec, Item, ItemKind, KeyId, ManualClock, OperatorScope, Principal, Scope, Team, TeamId, TeamRole, Timestamp, User,
+    UserId,
 };
 
 pub(crate) struct World {

@@ -146,11 +146,7 @@ async fn get_team(State(app): State<App>, caller: Caller, Path(id): Path<String>
 
 /// Members of a team and of its parts, by handle.
 #[utoipa::path(get, path = "/teams/{id}/members", operation_id = "list_team_members", tag = "teams", params(("id" = String, Path, description = "Id or `@name`")), responses((status = 200, description = "All members", body = List<MemberJson>)))]
-async fn list_members(
-    State(app): State<App>,
-    caller: Caller,
-    Path(id): Path<String>,
-) -> Result<axum::Json<List<MemberJson>>, ApiError> {
+async fn list_members(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<axum::Json<List<MemberJson>>, ApiError> {
     let scope = caller.scope()?;
     let id = Names::new(app.store(), &scope).team(&id).await?;
     Ok(axum::Json(List::whole(app.store().team_members(&scope, id).await?)))

@@ -225,7 +225,9 @@ impl Caller {
             _ => false,
         };
         if !is_within {
-            return Err(ApiError::forbidden("a key manages keys of its own reach and below: an operator all, a tenant its own, a user its own"));
+            return Err(ApiError::forbidden(
+                "a key manages keys of its own reach and below: an operator all, a tenant its own, a user its own",
+            ));
         }
         let beyond: Vec<&str> = permissions.beyond(self.permissions).map(Permission::as_str).collect();
         if !beyond.is_empty() {

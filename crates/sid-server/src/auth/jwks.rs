@@ -40,9 +40,7 @@ impl SigningKey {
         }
         use Algorithm::{ES256, ES384, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512};
         let (mut algorithms, key) = match (text("kty")?, text("crv")) {
-            ("RSA", _) => {
-                (vec![RS256, RS384, RS512, PS256, PS384, PS512], DecodingKey::from_rsa_components(text("n")?, text("e")?))
-            }
+            ("RSA", _) => (vec![RS256, RS384, RS512, PS256, PS384, PS512], DecodingKey::from_rsa_components(text("n")?, text("e")?)),
             ("EC", Some("P-256")) => (vec![ES256], DecodingKey::from_ec_components(text("x")?, text("y")?)),
             ("EC", Some("P-384")) => (vec![ES384], DecodingKey::from_ec_components(text("x")?, text("y")?)),
             ("OKP", Some("Ed25519")) => (vec![EdDSA], DecodingKey::from_ed_components(text("x")?)),

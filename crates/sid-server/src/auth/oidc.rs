@@ -66,13 +66,16 @@ impl Oidc {
         }
         signatures::install();
         let ready = |(name, settings): (&String, &config::Issuer)| -> Result<Issuer, ConfigError> {
-            let bad = |field: &str, problem: String| ConfigError::BadValue { key: format!("auth.oidc.{name}.{field}"), problem, place: None };
-            let algorithm = |name: &String| name.parse::<Algorithm>().map_err(|_| bad("algorithms", format!("`{name}` is no kind of signature")));
+            let bad =
+                |field: &str, problem: String| ConfigError::BadValue { key: format!("auth.oidc.{name}.{field}"), problem, place: None };
+            let algorithm =
+                |name: &String| name.parse::<Algorithm>().map_err(|_| bad("algorithms", format!("`{name}` is no kind of signature")));
             Ok(Issuer {
                 algorithms: settings.algorithms.iter().map(algorithm).collect::<Result<_, _>>()?,
                 roles: settings.roles().map_err(|problem| bad("roles", problem))?,
                 jwks: Arc::new(
-                    Jwks::new(settings.url(), settings.jwks_url.as_deref()).map_err(|e| bad("issuer", format!("cannot set up HTTP: {e}")))?,
+                    Jwks::new(settings.url(), settings.jwks_url.as_deref())
+                        .map_err(|e| bad("issuer", format!("cannot set up HTTP: {e}")))?,
                 ),
                 settings: settings.clone(),
             })
@@ -120,7 +123,9 @@ impl Oidc {
             ensure_user(&*self.store, &*self.clock, &scope, &handle, text(claims, &settings.name_claim)).await?
         } else {
             match self.store.user_by_handle(&scope, &handle).await {
-                Err(StoreError::NotFound { .. }) => return Err(ApiError::forbidden("nobody here is known by the name that the token gives")),
+                Err(StoreError::NotFound { .. }) => {
+                    return Err(ApiError::forbidden("nobody here is known by the name that the token gives"));
+                }
                 found => found?,
             }
         };

@@ -110,7 +110,9 @@ fn set(config: &mut Config, key: &str, raw: Raw, place: &str, folder: Option<&Pa
             return Ok(());
         }
         return match (key, key.strip_prefix("models.")) {
-            ("server" | "store" | "vectors" | "models" | "embedder" | "engine" | "limits" | "context" | "secrets" | "mcp" | "log", _) => Ok(()),
+            ("server" | "store" | "vectors" | "models" | "embedder" | "engine" | "limits" | "context" | "secrets" | "mcp" | "log", _) => {
+                Ok(())
+            }
             ("auth" | "auth.oidc" | "auth.trusted_proxy", _) => Ok(()),
             ("next_embedder", _) => {
                 config.next_embedder.get_or_insert_default();

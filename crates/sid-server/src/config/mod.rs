@@ -13,16 +13,16 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 pub use error::ConfigError;
-use sid_context::ContextError;
-use sid_context::secrets::LocalKeys;
 pub(crate) use identity::role;
 pub use load::Sources;
 pub use sections::{
-    Context, Embedder, EmbedderKind, Engine, Issuer, Limits, Log, LogFormat, Mcp, Model, ModelApi, Secrets, Server, Store, StoreKind, Tokenizer,
-    ToolMode, Top, TrustedProxy, Vectors, VectorsKind,
+    Context, Embedder, EmbedderKind, Engine, Issuer, Limits, Log, LogFormat, Mcp, Model, ModelApi, Secrets, Server, Store, StoreKind,
+    Tokenizer, ToolMode, Top, TrustedProxy, Vectors, VectorsKind,
 };
 use setting::Section;
 pub use setting::{ConfigField, Secret};
+use sid_context::ContextError;
+use sid_context::secrets::LocalKeys;
 
 /// All options, checked.
 #[derive(Debug, Clone, Default)]

@@ -151,7 +151,8 @@ fn every_option_has_a_doc_and_its_default_is_accepted() {
         if let Some(default) = &field.default {
             let key = field.key.replace("NAME", "default");
             // An issuer has no defaults for what makes it one.
-            let required = "auth.oidc.default.issuer = 'https://x.example'\nauth.oidc.default.audience = ['sid']\nauth.oidc.default.tenant = 'x'\n";
+            let required =
+                "auth.oidc.default.issuer = 'https://x.example'\nauth.oidc.default.audience = ['sid']\nauth.oidc.default.tenant = 'x'\n";
             let required = if key.starts_with("auth.oidc.") { required } else { "" };
             let file = format!("{required}{key} = {default}");
             load(Some(&file), &[], &[]).unwrap_or_else(|e| panic!("{file}: {e}"));

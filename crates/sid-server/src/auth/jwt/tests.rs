@@ -143,7 +143,8 @@ fn signatures_of_other_kinds_and_keys_are_refused() {
     // Another issuer's key, whatever the token says of it.
     let stranger = Signer::new();
     assert_eq!(house.verify(&stranger.sign(&header(), &claims())).map(drop), Err(Fault::Signature));
-    for own in [json!({"jwk": stranger.jwk("one")}), json!({"jku": "https://evil.example/keys"}), json!({"x5u": "https://evil.example/c"})] {
+    for own in [json!({"jwk": stranger.jwk("one")}), json!({"jku": "https://evil.example/keys"}), json!({"x5u": "https://evil.example/c"})]
+    {
         assert_eq!(house.verify(&stranger.sign(&with(header(), own.clone()), &claims())).map(drop), Err(Fault::Signature), "{own}");
         // The issuer's own tokens may have such headers; they mean nothing.
         house.check(own, json!({}), Ok(()));
