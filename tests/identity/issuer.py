@@ -1,10 +1,15 @@
 """A real OpenID Connect issuer on this machine: discovery, keys, the authorization code flow. `cargo xtask setup identity` brings it."""
-import base64, http.client, json, os, urllib.parse
+import base64, http.client, json, logging, os, urllib.parse, warnings
 
 # The flow is tried on this machine alone, without TLS. Read when authlib is imported.
 os.environ["AUTHLIB_INSECURE_TRANSPORT"] = "1"
+with warnings.catch_warnings():
+    # Of authlib, about its own future.
+    warnings.simplefilter("ignore")
+    import oidc_provider_mock
 
-import oidc_provider_mock  # noqa: E402
+# Each request of the flow would stand between the names of the tests.
+logging.getLogger("werkzeug").setLevel(logging.ERROR)
 
 CALLBACK = "https://app.example/callback"
 

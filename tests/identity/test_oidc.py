@@ -1,7 +1,7 @@
 """Tokens of a real issuer against a real server: who gets in, as whom, with what; and every kind of token that must not."""
 import base64, hashlib, hmac, json, time
 
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from harness.case import Case
@@ -120,7 +120,8 @@ class Forged(Oidc):
     def setUp(self):
         super().setUp()
         self.good = self.issuer.token("eve", {"name": "Eve"})
-        self.header, self.claims = part(self.good, 0), part(self.good, 1)
+        self.jwk = json.loads(self.issuer.call("GET", self.issuer.discovered()["jwks_uri"])[2])["keys"][0]
+        self.header, self.claims = {**part(self.good, 0), "kid": self.jwk["kid"]}, part(self.good, 1)
         self.assertEqual(self.showing(self.good).raw("GET", "/agents")[0], 200, "it is good")
         self.pair = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
@@ -146,7 +147,7 @@ class Forged(Oidc):
         self.assert_refused(self.sign({**self.header, "jku": "http://localhost:1/keys"}, self.claims), "signature")
         self.assert_refused(self.sign({**self.header, "x5u": "http://localhost:1/cert"}, self.claims), "signature")
         self.assert_refused(self.sign({**self.header, "kid": "another"}, self.claims), "publish")
-        self.assert_refused(self.sign({k: v for k, v in self.header.items() if k != "kid"}, self.claims))
+        self.assert_refused(self.sign({k: v for k, v in self.header.items() if k != "kid"}, self.claims), "signature")
 
     def test_no_signature(self):
         for none in ("none", "None", "NONE"):
@@ -157,8 +158,7 @@ class Forged(Oidc):
         self.assert_refused(f"{header}.{claims}.{signature[:-2]}AA")
 
     def test_hmac_with_the_public_key(self):
-        jwks = json.loads(self.issuer.call("GET", self.issuer.discovered()["jwks_uri"])[2])["keys"][0]
-        from cryptography.hazmat.primitives import serialization
+        jwks = self.jwk
         number = lambda text: int.from_bytes(base64.urlsafe_b64decode(text + "=="), "big")
         public = rsa.RSAPublicNumbers(number(jwks["e"]), number(jwks["n"])).public_key()
         secrets = [public.public_bytes(e, f) for e in (serialization.Encoding.PEM, serialization.Encoding.DER)

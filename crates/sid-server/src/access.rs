@@ -28,8 +28,6 @@ pub(crate) enum Level {
 }
 
 impl Level {
-    pub(crate) const ALL: [Self; 4] = [Self::Agent, Self::User, Self::Tenant, Self::Operator];
-
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Agent => "agent",

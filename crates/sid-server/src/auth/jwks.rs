@@ -20,6 +20,7 @@ const AFTER_FAILURE: Duration = Duration::from_secs(5);
 const LARGEST: usize = 1 << 20;
 
 /// One public key.
+#[derive(Debug)]
 pub(super) struct SigningKey {
     pub(super) id: Option<String>,
     /// What it may have signed with.
@@ -124,11 +125,8 @@ impl Jwks {
         if let Some(keys) = changed() {
             return Some(keys);
         }
-        if !self.may_ask(ASK_AGAIN) {
-            return None;
-        }
+        // Whoever waits here is answered by the one before.
         let _asking = self.asking.lock().await;
-        // Whoever waited here has been answered by the one before.
         if changed().is_some() || !self.may_ask(ASK_AGAIN) {
             return changed();
         }

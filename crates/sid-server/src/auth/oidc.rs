@@ -74,7 +74,7 @@ impl Oidc {
                 algorithms: settings.algorithms.iter().map(algorithm).collect::<Result<_, _>>()?,
                 roles: settings.roles().map_err(|problem| bad("roles", problem))?,
                 jwks: Arc::new(
-                    Jwks::new(&settings.issuer, settings.jwks_url.as_deref())
+                    Jwks::new(settings.url(), settings.jwks_url.as_deref())
                         .map_err(|e| bad("issuer", format!("cannot set up HTTP: {e}")))?,
                 ),
                 settings: settings.clone(),
@@ -86,7 +86,7 @@ impl Oidc {
 
     /// The issuers' URLs.
     pub(super) fn issuers(&self) -> Vec<&str> {
-        self.issuers.iter().map(|i| i.settings.issuer.as_str()).collect()
+        self.issuers.iter().map(|i| i.settings.url()).collect()
     }
 
     /// Whose token it is.
@@ -97,8 +97,7 @@ impl Oidc {
             return Ok(known.identity);
         }
         let token = Token::read(text).map_err(refused)?;
-        let issuer =
-            self.issuers.iter().find(|i| Some(i.settings.issuer.as_str()) == token.issuer()).ok_or_else(|| refused(Fault::Issuer))?;
+        let issuer = self.issuers.iter().find(|i| Some(i.settings.url()) == token.issuer()).ok_or_else(|| refused(Fault::Issuer))?;
         let claims = issuer.claims(&token, self.clock.now()).await?;
         let (identity, until) = (self.resolve(issuer, &claims).await?, issuer.end(&claims));
         let mut remembered = self.remembered.lock();
@@ -138,7 +137,7 @@ impl Oidc {
         let role = KeyRole::User { tenant, user: user.id };
         // Stands for the person at the issuer: what is counted and logged by key is by person.
         let subject = text(claims, "sub").unwrap_or(&handle);
-        let key = KeyId::from_uuid(Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{}\0{subject}", settings.issuer).as_bytes()));
+        let key = KeyId::from_uuid(Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{}\0{subject}", settings.url()).as_bytes()));
         Ok(Identity { key, role, permissions: Permissions::new(&role, access, issuer.scopes(claims).as_deref()) })
     }
 
@@ -174,14 +173,14 @@ impl Issuer {
     /// The claims of a token, if all holds.
     async fn claims(&self, token: &Token<'_>, now: Timestamp) -> Result<Map<String, Value>, ApiError> {
         let expected = Expected {
-            issuer: &self.settings.issuer,
+            issuer: self.settings.url(),
             audience: &self.settings.audience,
             algorithms: &self.algorithms,
             leeway_s: self.settings.leeway_s,
             now,
         };
         let keys = self.jwks.keys().await.map_err(|problem| {
-            tracing::warn!(issuer = self.settings.issuer, "cannot verify tokens: {problem}");
+            tracing::warn!(issuer = self.settings.url(), "cannot verify tokens: {problem}");
             let detail = "the keys of the token's issuer cannot be had; the server's log says more";
             ApiError::new(ApiCode::IssuerUnavailable, detail).retry_after(5)
         })?;

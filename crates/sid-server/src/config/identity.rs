@@ -18,6 +18,11 @@ fn bad(section: &str, field: &str, problem: String) -> ConfigError {
 }
 
 impl Issuer {
+    /// Its URL; empty only before the check.
+    pub(crate) fn url(&self) -> &str {
+        self.issuer.as_deref().unwrap_or_default()
+    }
+
     /// What the values of `role_claim` mean: `(value, role)`, the first that fits holds.
     pub(crate) fn roles(&self) -> Result<Vec<(String, AccessRole)>, String> {
         let read = |text: &String| {
@@ -31,7 +36,7 @@ impl Issuer {
     /// Whether the values of this section fit together.
     pub(super) fn check(&self, section: &str) -> Result<(), ConfigError> {
         let bad = |field: &str, problem: &str| Err(bad(section, field, problem.to_owned()));
-        if !is_web_url(&self.issuer) {
+        if !is_web_url(self.url()) {
             return bad("issuer", "required: the issuer's URL, exactly as in the tokens' `iss`");
         }
         if self.audience.iter().all(|a| a.trim().is_empty()) {

@@ -326,7 +326,7 @@ section! {
     /// An issuer of tokens (OpenID Connect): who comes with a valid token of it is a user.
     Issuer {
         /// Its URL, exactly as in the tokens' `iss`.
-        issuer: String = String::new();
+        issuer: Option<String> = None;
         /// A token must be meant for one of these (`aud`): the names that the issuer knows this server by.
         audience: Vec<String> = Vec::new();
         /// Signatures that are taken: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA.

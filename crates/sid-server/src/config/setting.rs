@@ -101,7 +101,8 @@ impl Setting for Vec<String> {
         }
     }
     fn show(&self) -> Option<String> {
-        Some(toml::Value::Array(self.iter().cloned().map(toml::Value::String).collect()).to_string())
+        let list = toml::Value::Array(self.iter().cloned().map(toml::Value::String).collect());
+        (!self.is_empty()).then(|| list.to_string())
     }
 }
 

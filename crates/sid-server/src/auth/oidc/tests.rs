@@ -5,12 +5,12 @@ use serde_json::json;
 use super::*;
 
 fn issuer(change: impl FnOnce(&mut config::Issuer)) -> Issuer {
-    let mut settings = config::Issuer { issuer: "https://login.example.org".into(), ..config::Issuer::default() };
+    let mut settings = config::Issuer { issuer: Some("https://login.example.org".into()), ..config::Issuer::default() };
     change(&mut settings);
     Issuer {
         algorithms: Vec::new(),
         roles: settings.roles().expect("roles"),
-        jwks: Arc::new(Jwks::fixed(&settings.issuer, &json!({"keys": []}))),
+        jwks: Arc::new(Jwks::fixed(settings.url(), &json!({"keys": []}))),
         settings,
     }
 }
