@@ -19,19 +19,23 @@ class ApiError(Exception):
 
 
 class Api:
-    """One caller: a key, and perhaps the tenant and user that an operator or tenant key narrows itself to.
+    """One caller: a key or token, and perhaps the tenant, user and assistant that it narrows itself to.
 
     A connection per thread is kept open; a broken one is replaced, and the request sent again only when nothing of it was taken.
     """
 
-    def __init__(self, base, key=None, tenant=None, user=None, timeout=120):
-        self.base, self.key, self.tenant, self.user, self.timeout = base.rstrip("/"), key, tenant, user, timeout
+    def __init__(self, base, key=None, tenant=None, user=None, timeout=120, agent=None):
+        self.base, self.key, self.tenant, self.user, self.timeout, self.agent = base.rstrip("/"), key, tenant, user, timeout, agent
         u = urllib.parse.urlsplit(self.base)
         self.host, self.port = u.hostname, u.port
         self.local = threading.local()
 
-    def acting(self, tenant=None, user=None, key=None):
-        return Api(self.base, key or self.key, tenant or self.tenant, user or self.user, self.timeout)
+    def acting(self, tenant=None, user=None, key=None, agent=None):
+        return Api(self.base, key or self.key, tenant or self.tenant, user or self.user, self.timeout, agent or self.agent)
+
+    def showing(self, key):
+        """Another caller: this key or token, and nothing else."""
+        return Api(self.base, key, timeout=self.timeout)
 
     def headers(self, extra=None):
         h = {"content-type": "application/json"}
@@ -41,13 +45,15 @@ class Api:
             h["x-sid-tenant"] = self.tenant
         if self.user:
             h["x-sid-user"] = self.user
+        if self.agent:
+            h["x-sid-agent"] = self.agent
         h.update(extra or {})
         return h
 
     def raw(self, method, path, body=None, headers=None, timeout=None):
         """-> (status, headers, bytes). `body` may be bytes, sent as they are."""
         data = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
-        path = path if path.startswith(("/health", "/metrics", "/v1", "/openapi", "/api/")) else "/api/v1" + path
+        path = path if path.startswith(("/health", "/metrics", "/v1", "/openapi", "/api/", "/mcp")) or path == "/" else "/api/v1" + path
         for fresh in (False, True):
             conn = None if fresh else getattr(self.local, "conn", None)
             if conn is None:
@@ -84,14 +90,14 @@ class Api:
     def post(self, path, body=None, **more):
         return self.call("POST", path, {} if body is None else body, **more)
 
-    def put(self, path, body=None):
-        return self.call("PUT", path, body)
+    def put(self, path, body=None, **more):
+        return self.call("PUT", path, body, **more)
 
     def patch(self, path, body, **more):
         return self.call("PATCH", path, body, **more)
 
-    def delete(self, path):
-        return self.call("DELETE", path)
+    def delete(self, path, **more):
+        return self.call("DELETE", path, **more)
 
     def all(self, path, **query):
         """Every item of a list, page after page."""

@@ -14,6 +14,7 @@ Usage: cargo xtask gen [--check]
 
   docs/configuration.md    every option, from `sid-server config reference`
   docs/openapi.json        the API, from `sid-server openapi`
+  docs/access.md           who may do what, from `sid-server access`
   docs/errors/README.md    the index of the error pages; every stable code in the sources needs a page
 
   --check   write nothing; fail when a page differs from what would be written";
@@ -57,6 +58,7 @@ fn pages() -> Result<Vec<(PathBuf, String)>> {
     Ok(vec![
         (docs.join("configuration.md"), ended(server(&["config", "reference"])?)),
         (docs.join("openapi.json"), ended(server(&["openapi"])?)),
+        (docs.join("access.md"), ended(server(&["access"])?)),
         (docs.join("errors/README.md"), errors(&docs.join("errors"))?),
     ])
 }

@@ -88,6 +88,13 @@ pub(crate) const LEGS: &[Leg] = &[
         run: |parts| folder("tests/clients", &[parts["clients"].clone()]),
     },
     Leg {
+        name: "identity",
+        about: "tokens of a real OpenID Connect issuer: who gets in, as whom, and every kind that must not",
+        needs: &[Group::Identity],
+        missing: nothing_missing,
+        run: |parts| folder("tests/identity", &[parts["identity"].clone()]),
+    },
+    Leg {
         name: "real model",
         about: "SmolLM2 behind llama.cpp's server: protocol, streaming, usage, memory in the prompt",
         needs: &[Group::Llm],

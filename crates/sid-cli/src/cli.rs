@@ -105,7 +105,7 @@ pub enum Command {
     /// Conversations: list, show, delete
     #[command(subcommand)]
     Conversation(commands::conversation::Conversation),
-    /// API keys: list, create, revoke
+    /// API keys: list, create, rotate, revoke
     #[command(subcommand)]
     Key(commands::key::Key),
     /// Tenants: list, create
@@ -134,6 +134,8 @@ pub enum Command {
     Import(commands::import::Import),
     /// Watch the change to another embedder
     Reindex(commands::reindex::Reindex),
+    /// Serve memory to an assistant over standard input and output (MCP)
+    Mcp(commands::mcp::Mcp),
     /// Forget a user or a conversation, with all that derives from it
     #[command(subcommand)]
     Erase(commands::erase::Erase),

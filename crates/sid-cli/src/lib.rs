@@ -35,7 +35,11 @@ pub fn main() -> ExitCode {
 }
 
 async fn call(cli: cli::Cli) -> ExitCode {
-    let session = Session::new(cli.global, commands::acts_as_user(&cli.command));
+    let agent = match &cli.command {
+        cli::Command::Mcp(args) => args.agent.clone(),
+        _ => None,
+    };
+    let session = Session::new(cli.global, commands::acts_as_user(&cli.command)).as_agent(agent);
     let result = Box::pin(commands::run(cli.command, &session)).await;
     let code = match result {
         Ok(()) => ExitCode::SUCCESS,

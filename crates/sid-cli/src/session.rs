@@ -22,6 +22,7 @@ pub struct Session {
     pub global: Global,
     client: OnceCell<Client>,
     acts_as_user: bool,
+    agent: Option<String>,
 }
 
 /// Which part of a list.
@@ -51,13 +52,24 @@ impl Session {
     #[must_use]
     pub fn new(global: Global, acts_as_user: bool) -> Self {
         let out = Output::new(global.json, global.no_color, global.full);
-        Self { out, global, client: OnceCell::new(), acts_as_user }
+        Self { out, global, client: OnceCell::new(), acts_as_user, agent: None }
+    }
+
+    /// Acts as an assistant of the user: `X-Sid-Agent`.
+    #[must_use]
+    pub fn as_agent(mut self, agent: Option<String>) -> Self {
+        self.agent = agent;
+        self
     }
 
     /// The client, opened at the first call.
     pub async fn client(&self) -> Result<&Client, CliError> {
         let open = || async {
-            let identity = Identity { tenant: self.global.tenant.clone(), user: self.global.user.clone().filter(|_| self.acts_as_user) };
+            let identity = Identity {
+                tenant: self.global.tenant.clone(),
+                user: self.global.user.clone().filter(|_| self.acts_as_user),
+                agent: self.agent.clone(),
+            };
             let client = Client::open(self.global.target()?, identity).await?;
             if let Some(key) = client.first_key() {
                 self.out.note(&format!("made {}; a server on it takes this operator key, shown once: {key}", client.describe()))?;

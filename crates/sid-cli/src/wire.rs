@@ -47,9 +47,12 @@ answers! {
         number: u64, usage: crate::client::Usage, rung: String, first_token_ms: u64, total_ms: u64, at: String,
     }
     /// A key; `key` only in the answer that made it.
-    Key { id: String, name: String, role: Role, created_at: String, expires_at: Option<String>, revoked_at: Option<String>, key: Option<String>, }
-    /// What a key may do.
-    Role { r#type: String, tenant: Option<String>, user: Option<String>, }
+    Key {
+        id: String, name: String, role: Role, access: String, scopes: Option<Vec<String>>, created_at: String, expires_at: Option<String>,
+        revoked_at: Option<String>, key: Option<String>,
+    }
+    /// As whom a key acts.
+    Role { r#type: String, tenant: Option<String>, user: Option<String>, agent: Option<String>, }
     /// Whose memory it is.
     Owner { r#type: String, team: Option<String>, user: Option<String>, agent: Option<String>, }
     /// A core memory block.

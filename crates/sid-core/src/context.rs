@@ -166,20 +166,16 @@ async fn state_of(inner: &Inner, scope: &Scope, conversation: Conversation, run:
         Some(id) => Some(store.user(scope, id).await?),
         None => None,
     };
+    let turn = scope.turn(agent.id, conversation.user);
     let mut teams = Vec::new();
-    if let Some(user) = &user {
-        for team in &agent.teams {
-            // A user sees own teams only: one that is not found is one that this turn may not see.
-            if store.team_members(scope, *team).await.is_ok_and(|members| members.iter().any(|m| m.id == user.id)) {
-                teams.push(store.team(scope, *team).await?);
-            }
-        }
+    if user.is_some() {
+        teams = store.teams(&turn).await?;
+        teams.sort_by_key(|team| team.id);
     }
     let mut owners = vec![Owner::of_conversation(agent.id, conversation.user), Owner::Agent { agent: agent.id }, Owner::Tenant];
     owners.extend(conversation.user.map(|user| Owner::User { user }));
     owners.extend(teams.iter().map(|t| Owner::Team { team: t.id }));
     owners.dedup();
-    let turn = scope.turn(agent.id, conversation.user);
     let mut blocks = Vec::new();
     for owner in owners {
         blocks.extend(store.blocks(&turn, owner).await?);

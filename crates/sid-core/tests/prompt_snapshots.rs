@@ -34,7 +34,7 @@ fn block(label: &str, value: &str) -> Block {
 }
 
 fn prefix(window: u32, blocks: &[Block], diary: &str, summary: &str) -> String {
-    let team = Team { id: TeamId::new(), name: "crew".into(), created_at: Timestamp::UNIX_EPOCH };
+    let team = Team { id: TeamId::new(), name: "crew".into(), parent: None, created_at: Timestamp::UNIX_EPOCH };
     let (agent, user) = (agent(), user());
     let summary = RecursiveSummary { text: summary.into(), through: Seq(40), is_floor: false };
     let parts = PrefixParts { agent: &agent, user: Some(&user), teams: &[team], blocks, diary, summary: &summary, has_tools: true };

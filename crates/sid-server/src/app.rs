@@ -7,23 +7,28 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::serve::ListenerExt as _;
+use sid_context::secrets::Vault;
+use sid_context::{ContextError, ContextService, Policy};
 use sid_core::{Engine, EngineConfig};
 use sid_store::{Store, StoreError, TenantLimits};
-use sid_types::{Clock, KeyId, KeyRole, RunLimits, SystemClock, TenantId, Timestamp};
+use sid_types::{Clock, KeyId, RunLimits, SystemClock, TenantId, Timestamp};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::{DEFAULT_TENANT, Keyring, Trusted, house_right, new_key};
+use crate::access::{self, Gate};
+use crate::audit::Audit;
+use crate::auth::{Auth, DEFAULT_TENANT, KeySpec, Trusted, house_right, new_key};
 use crate::backend::{self, Backend};
 use crate::config::{Config, Server, Vectors};
 use crate::embedding::Embedding;
 use crate::error::{ApiCode, ApiError};
 use crate::health::Probes;
+use crate::mcp::{self, Operations};
 use crate::models::ModelDirectory;
 use crate::open_error::OpenError;
 use crate::rates::Rates;
-use crate::{api, health, layers, metrics, openai};
+use crate::{api, health, layers, metrics, openai, well_known};
 
 /// After the drain, connections that still have not ended are cut after this long.
 const LAST_BYTES: Duration = Duration::from_secs(5);
@@ -46,16 +51,26 @@ struct Inner {
     next_embedding: Option<Embedding>,
     engine: Engine,
     limits: RunLimits,
-    keyring: Keyring,
+    context: ContextService,
+    /// Where a key for secrets is configured.
+    vault: Option<Vault>,
+    auth: Auth,
+    audit: Audit,
     rates: Arc<Rates<TenantId>>,
     probes: Probes,
     first_key: Option<String>,
     places: Option<Arc<Semaphore>>,
     openapi: OnceLock<Arc<str>>,
+    operations: OnceLock<Operations>,
+    /// For requests that the process makes itself; without MCP, which makes them.
+    inner_router: OnceLock<Router>,
+    gate: OnceLock<Gate>,
     /// No new work is taken.
     draining: CancellationToken,
     /// Streams and waits end.
     closing: CancellationToken,
+    /// The store has taken all that was to be written.
+    settled: CancellationToken,
 }
 
 impl App {
@@ -80,6 +95,7 @@ impl App {
         // Where many servers start at once, `sid-server migrate` has made the key.
         let first_key =
             if backend.is_shared() { None } else { first_start(backend.store().as_ref(), clock.now()).await.map_err(store_error)? };
+        let auth = Auth::new(backend.store().clone(), clock.clone(), &config)?;
         let models = ModelDirectory::build(&config)?;
         let embedding = Embedding::build(&config.embedder, "embedder")?;
         let next_embedding = config.next_embedder.as_ref().map(|next| Embedding::build(next, "next_embedder")).transpose()?;
@@ -92,14 +108,22 @@ impl App {
         engine.start();
         models.discover_in_background();
         let max_requests = config.server.max_requests;
+        let store = backend.store();
+        let context = ContextService::new(store.clone(), store.clone(), clock.clone(), context_policy(&config));
+        let vault = config.secrets.keys()?.map(|keys| Vault::new(context.clone(), Arc::new(keys)));
         let inner = Inner {
-            keyring: Keyring::new(backend.store().clone(), clock.clone(), config.server.rate_limit_per_second),
+            auth,
+            audit: Audit::start(backend.store().clone()),
             rates: Arc::default(),
             probes: Probes::default(),
             places: (max_requests > 0).then(|| Arc::new(Semaphore::new(max_requests))),
             openapi: OnceLock::new(),
+            operations: OnceLock::new(),
+            inner_router: OnceLock::new(),
+            gate: OnceLock::new(),
             draining: CancellationToken::new(),
             closing: CancellationToken::new(),
+            settled: CancellationToken::new(),
             config,
             clock,
             backend,
@@ -108,6 +132,8 @@ impl App {
             next_embedding,
             engine,
             limits,
+            context,
+            vault,
             first_key,
         };
         let app = Self { inner: Arc::new(inner) };
@@ -126,10 +152,24 @@ impl App {
 
     /// All routes, behind authentication: for [`axum::serve()`], or to be driven in process without a port.
     pub fn router(&self) -> Router {
+        self.routes(mcp::router(self))
+    }
+
+    /// The same without MCP: what MCP's calls go through.
+    pub(crate) fn inner_router(&self) -> Router {
+        self.inner.inner_router.get_or_init(|| self.routes(Router::new())).clone()
+    }
+
+    fn routes(&self, more: Router<Self>) -> Router {
         let (routes, document) = api_router().split_for_parts();
+        self.inner.gate.get_or_init(|| Gate::new(&document));
         self.inner.openapi.get_or_init(|| api::finish(document).to_json().unwrap_or_default().into());
         routes
             .merge(health::router())
+            .merge(more)
+            .route("/", axum::routing::get(mcp::home))
+            .route(well_known::PATH, axum::routing::get(well_known::protected_resource))
+            .route(well_known::MCP_PATH, axum::routing::get(well_known::protected_resource))
             .fallback(no_route)
             .method_not_allowed_fallback(wrong_method)
             // Bodies are read by one extractor, which has its own limit and its own words for it.
@@ -163,19 +203,22 @@ impl App {
             self.closing().cancelled().await;
             tokio::time::sleep(LAST_BYTES).await;
         };
-        tokio::select! {
+        let served = tokio::select! {
             served = serving => served,
             () = cut => {
                 tracing::warn!("connections were cut: they did not end in time");
                 Ok(())
             }
-        }
+        };
+        // Of the requests that ended last.
+        self.flush_audit().await;
+        served
     }
 
     /// Stops taking work, lets running steps end for at most `server.drain_timeout_ms`, then closes streams. Again does nothing.
     pub async fn shutdown(&self) {
         if self.inner.draining.is_cancelled() {
-            return self.closing().cancelled().await;
+            return self.inner.settled.cancelled().await;
         }
         self.inner.draining.cancel();
         let server: &Server = &self.config().server;
@@ -190,8 +233,29 @@ impl App {
         }
         // A store that does not answer keeps nobody: duties expire.
         let _ = tokio::time::timeout(LAST_CALLS, self.engine().leave_duties()).await;
-        self.backend().settle().await;
         self.closing().cancel();
+        self.no_requests().await;
+        // While the store still answers.
+        self.flush_audit().await;
+        self.backend().settle().await;
+        self.inner.settled.cancel();
+    }
+
+    /// Whoever waited for something has been told that the server closes: ready when those requests have ended, or soon.
+    async fn no_requests(&self) {
+        let ended = async {
+            while self.in_flight() > 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let _ = tokio::time::timeout(LAST_CALLS, ended).await;
+    }
+
+    /// What was queued for the audit log is written, if the store takes it in time.
+    async fn flush_audit(&self) {
+        if tokio::time::timeout(LAST_BYTES, self.audit().flush()).await.is_err() {
+            tracing::error!("the store did not take the last entries of the audit log");
+        }
     }
 
     /// Ready when no run has been under way for a moment.
@@ -221,6 +285,17 @@ impl App {
         self.inner.backend.store().as_ref()
     }
 
+    /// The context service, for programs that embed the server.
+    #[must_use]
+    pub fn context(&self) -> &ContextService {
+        &self.inner.context
+    }
+
+    /// Where secrets are kept; an error where no key for them is configured.
+    pub(crate) fn vault(&self) -> Result<&Vault, ContextError> {
+        self.inner.vault.as_ref().ok_or(ContextError::NoKey)
+    }
+
     pub(crate) fn backend(&self) -> &Backend {
         &self.inner.backend
     }
@@ -229,8 +304,17 @@ impl App {
         &self.inner.models
     }
 
-    pub(crate) fn keyring(&self) -> &Keyring {
-        &self.inner.keyring
+    pub(crate) fn auth(&self) -> &Auth {
+        &self.inner.auth
+    }
+
+    pub(crate) fn audit(&self) -> &Audit {
+        &self.inner.audit
+    }
+
+    /// The access table by route.
+    pub(crate) fn gate(&self) -> &Gate {
+        self.inner.gate.get_or_init(|| Gate::new(&document()))
     }
 
     /// Request limits of tenants.
@@ -276,6 +360,11 @@ impl App {
         self.inner.next_embedding.as_ref().filter(is_searched).unwrap_or(&self.inner.embedding).status()
     }
 
+    /// Every operation of the API.
+    pub(crate) fn operations(&self) -> &Operations {
+        self.inner.operations.get_or_init(|| Operations::of_document(&serde_json::from_str(&openapi_json()).unwrap_or_default()))
+    }
+
     pub(crate) fn openapi_json(&self) -> String {
         self.inner.openapi.get().map(ToString::to_string).unwrap_or_default()
     }
@@ -286,10 +375,21 @@ fn api_router() -> utoipa_axum::router::OpenApiRouter<App> {
     utoipa_axum::router::OpenApiRouter::with_openapi(api::blank()).nest("/api/v1", api::router()).merge(openai::router())
 }
 
+/// What the routes say of themselves.
+pub(crate) fn document() -> utoipa::openapi::OpenApi {
+    api_router().into_openapi()
+}
+
 /// The OpenAPI document, as served at `/openapi.json`; needs no store.
 #[must_use]
 pub fn openapi_json() -> String {
-    api::finish(api_router().into_openapi()).to_pretty_json().unwrap_or_default()
+    api::finish(document()).to_pretty_json().unwrap_or_default()
+}
+
+/// Who may do what, as Markdown: what `docs/access.md` holds; needs no store.
+#[must_use]
+pub fn access_markdown() -> String {
+    access::page(&document())
 }
 
 async fn no_route(request: axum::extract::Request) -> ApiError {
@@ -309,7 +409,7 @@ async fn first_start(store: &dyn Store, now: Timestamp) -> Result<Option<String>
     if store.tenants(&right).await?.is_empty() {
         store.create_tenant(&right, DEFAULT_TENANT).await?;
     }
-    let (key, text) = new_key(KeyId::new(), "first operator".into(), KeyRole::Operator, now, None);
+    let (key, text) = new_key(KeyId::new(), KeySpec::operator("first operator"), now);
     store.put_key(&right, key).await?;
     Ok(Some(text))
 }
@@ -320,7 +420,7 @@ async fn first_start(store: &dyn Store, now: Timestamp) -> Result<Option<String>
 pub async fn create_operator_key(config: &Config, name: &str) -> Result<String, OpenError> {
     let store_error = |source: StoreError| OpenError::store(config, source);
     let backend = Backend::open(config, Arc::new(SystemClock)).await.map_err(store_error)?;
-    let (key, text) = new_key(KeyId::new(), name.to_owned(), KeyRole::Operator, SystemClock.now(), None);
+    let (key, text) = new_key(KeyId::new(), KeySpec::operator(name), SystemClock.now());
     backend.store().put_key(&house_right(), key).await.map_err(store_error)?;
     Ok(text)
 }
@@ -376,4 +476,10 @@ async fn upkeep(closing: CancellationToken) {
     while tokio::time::timeout(Duration::from_secs(5), closing.cancelled()).await.is_err() {
         recorder.run_upkeep();
     }
+}
+
+fn context_policy(config: &Config) -> Policy {
+    let context = &config.context;
+    let needs_approval = if context.ask_first { Policy::default().needs_approval } else { Vec::new() };
+    Policy { needs_approval, claim_s: context.claim_s, session_gap_s: context.session_gap_s }
 }

@@ -6,6 +6,7 @@
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use sid_context::ContextError;
 use sid_core::CoreError;
 use sid_llm::LlmError;
 use sid_store::StoreError;
@@ -39,8 +40,8 @@ macro_rules! codes {
 }
 
 codes! {
-    /// No key, or one that is unknown, revoked or expired.
-    Unauthenticated = "SID-API-UNAUTHENTICATED", 401, "A valid API key is required";
+    /// No key or token, or one that is unknown, revoked or expired.
+    Unauthenticated = "SID-API-UNAUTHENTICATED", 401, "A valid API key or token is required";
     /// The key may not do this.
     Forbidden = "SID-API-FORBIDDEN", 403, "This key may not do that";
     /// An operator's request that has to name a tenant.
@@ -65,6 +66,8 @@ codes! {
     Overloaded = "SID-API-OVERLOADED", 503, "The server is at its limit";
     /// The server is not ready.
     NotReady = "SID-API-NOT-READY", 503, "The server is not ready";
+    /// The keys of a token's issuer cannot be had.
+    IssuerUnavailable = "SID-API-ISSUER-UNAVAILABLE", 503, "The token's issuer does not answer";
     /// The configured store cannot do this.
     Unsupported = "SID-API-UNSUPPORTED", 501, "The configured store cannot do this";
     /// The run ended without an answer (OpenAI door).
@@ -236,6 +239,7 @@ impl From<StoreError> for ApiError {
         let detail = error.to_string();
         match error {
             E::NotFound { .. } => Self::of(404, code, "Not found", detail),
+            E::Forbidden { .. } => Self::of(403, code, "The caller may see it, and may not do this with it", detail),
             E::Exists { .. } => Self::of(409, code, "It exists already", detail),
             E::Conflict { .. } => Self::of(409, code, "Another writer was first", format!("{detail}; read it again and repeat the edit")),
             E::Fenced { .. } => Self::of(503, code, "Another worker has taken over", detail).retry_after(1),
@@ -300,6 +304,27 @@ impl From<CoreError> for ApiError {
             E::Draining => Self::of(503, code, "The server is shutting down", detail).retry_after(2),
             E::Overloaded { .. } => Self::of(503, code, "The server is at its limit", detail).retry_after(1),
             _ => Self::of(500, code, "A fault of the engine", detail),
+        }
+    }
+}
+
+impl From<ContextError> for ApiError {
+    fn from(error: ContextError) -> Self {
+        use ContextError as E;
+        let code = error.code();
+        let detail = error.to_string();
+        match error {
+            E::Store(e) => e.into(),
+            E::Invalid(_) => Self::of(422, code, "The request makes no sense", detail),
+            E::NotForAssistants(_) => Self::of(403, code, "Only a person may do this", detail),
+            E::Taken { .. } => Self::of(409, code, "Somebody else was first", detail),
+            E::Stale => Self::of(409, code, "What was proposed is out of date", detail),
+            E::NoKey => Self::of(501, code, "This server keeps no secrets", detail),
+            E::Sealed(_) => {
+                tracing::error!(code, "{detail}");
+                Self::of(500, code, "A secret does not open", detail)
+            }
+            _ => Self::of(500, code, "A fault of the context service", detail),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What every request passes, from the outside in: observation (id, log, metrics, errors' bodies, panics), then the guard (load,
-//! key). The guard is around the whole router: a route is open only if [`is_public`] lists it.
+//! who it is, limits, the access table, the audit log). The guard is around the whole router: a route is open only if [`is_public`]
+//! lists it.
 
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
@@ -8,23 +9,33 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::{FutureExt as _, StreamExt as _};
+use sid_store::AuditEntry;
+use sid_types::{KeyId, TenantId};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument as _;
 
 use crate::App;
-use crate::auth::{Caller, Trusted};
+use crate::access::Rule;
+use crate::auth::{Caller, Identity, Refusal, Trusted};
 use crate::error::{ApiCode, ApiError};
-use crate::metrics;
+use crate::mcp::Inherited;
 use crate::rates::Standing;
+use crate::{audit, metrics, rates, well_known};
+
+/// The id that a request is logged under.
+#[derive(Clone)]
+struct RequestId(String);
 
 /// Gives the request its id, logs and counts it, writes errors' bodies, and turns panics into 500s.
-pub(crate) async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = request_id(request.headers());
+    request.extensions_mut().insert(RequestId(id.clone()));
     let route = request.extensions().get::<MatchedPath>().map_or_else(|| "unmatched".to_owned(), |m| m.as_str().to_owned());
     let method = method_name(request.method());
     let is_openai = is_openai_door(request.uri().path());
@@ -63,8 +74,8 @@ pub(crate) async fn observe(State(app): State<App>, request: Request, next: Next
     response
 }
 
-/// Counts the request against the limit, and lets nobody in without a key.
-pub(crate) async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
+/// Counts the request against the limits, and lets nobody in who may not do what is asked.
+pub(crate) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
     if is_public(&app, &request) {
         return next.run(request).await;
     }
@@ -72,30 +83,123 @@ pub(crate) async fn guard(State(app): State<App>, mut request: Request, next: Ne
         let detail = format!("{} requests are under way, the limit of this server: try again soon", app.config().server.max_requests);
         return ApiError::new(ApiCode::Overloaded, detail).retry_after(1).into_response();
     };
-    let trusted = request.extensions().get::<Trusted>().copied();
-    match app.keyring().caller(request.headers(), trusted).await {
-        Ok(caller) => {
-            let standing = match tenants_standing(&app, &caller).await {
-                Ok(standing) => standing,
-                Err(refusal) => return refusal.into_response(),
-            };
-            request.extensions_mut().insert(caller);
-            let mut response = hold(next.run(request).await, permit);
-            response.headers_mut().extend(standing.iter().flat_map(|standing| standing.headers(TENANT)));
-            response
+    let (mut parts, body) = request.into_parts();
+    if let Some(Inherited(caller)) = parts.extensions.remove::<Inherited>() {
+        // Counted, limited and authenticated with the request that it is a part of.
+        let caller = caller.in_request(request_id_of(&parts));
+        return match app.gate().rule(&parts.method, parts.extensions.get::<MatchedPath>()) {
+            Ok(rule) => pass(&app, parts, body, next, caller, rule, permit).await,
+            Err(refusal) => refusal.into_response(),
+        };
+    }
+    let trusted = parts.extensions.get::<Trusted>().copied();
+    let identity = match app.auth().identify(&parts.headers, trusted).await {
+        Ok(identity) => identity,
+        Err(refusal) => return turned_away(&app, &parts, refusal).await,
+    };
+    let challenge = well_known::challenge(&app, &parts);
+    let mut standings = Vec::new();
+    let mut response = match admitted(&app, &parts, &identity, &mut standings).await {
+        Ok((caller, rule)) => pass(&app, parts, body, next, caller, rule, permit).await,
+        Err(refusal) => refusal.into_response(),
+    };
+    response.headers_mut().extend(rates::headers(&standings));
+    well_known::complete(challenge, &mut response);
+    response
+}
+
+/// Runs the request if its caller may make it, and writes down that it was made.
+async fn pass(
+    app: &App,
+    mut parts: Parts,
+    body: Body,
+    next: Next,
+    caller: Caller,
+    rule: Option<&'static Rule>,
+    permit: Option<Arc<OwnedSemaphorePermit>>,
+) -> Response {
+    let pending = rule.and_then(|rule| {
+        // Outside all tenants there is no log; what operators do there is in the server's own.
+        let entry = entry(app, &parts, rule.operation, caller.tenant().ok()?, caller.key);
+        let entry = AuditEntry { user: caller.user(), agent: caller.agent(), ..entry };
+        Some(app.audit().open(entry, &caller, rule.is_audited()))
+    });
+    let response = match rule.map_or(Ok(()), |rule| rule.admit(&caller)) {
+        Ok(()) => {
+            parts.extensions.insert(caller);
+            hold(next.run(Request::from_parts(parts, body)).await, permit)
         }
         Err(refusal) => refusal.into_response(),
+    };
+    if let Some(pending) = pending {
+        pending.answered(response.status().as_u16()).await;
+    }
+    response
+}
+
+/// What limits of keys and of tenants are called in headers.
+const KEY: &str = "key";
+const TENANT: &str = "tenant";
+
+/// As whom a request is meant, and what it needs, unless a limit is reached. Says where it stands with each limit that it has.
+async fn admitted(
+    app: &App,
+    parts: &Parts,
+    identity: &Identity,
+    standings: &mut Vec<(&'static str, Standing)>,
+) -> Result<(Caller, Option<&'static Rule>), ApiError> {
+    if let Some(standing) = app.auth().standing(identity) {
+        standings.push((KEY, standing));
+        standing.admit(KEY)?;
+    }
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|c| c.0.ip());
+    let caller = app.auth().narrow(identity, &parts.headers, peer).await?;
+    if let Some(tenant) = caller.limited_tenant() {
+        let limits = app.engine().limits_of(tenant).await?;
+        if let Some(standing) = app.rates().take(tenant, limits.requests_per_second.unwrap_or(0)) {
+            standings.push((TENANT, standing));
+            standing.admit(TENANT)?;
+        }
+    }
+    let rule = app.gate().rule(&parts.method, parts.extensions.get::<MatchedPath>())?;
+    Ok((caller.in_request(request_id_of(parts)), rule))
+}
+
+/// Answers who shows no valid credential. One that is over is known, and its use is logged.
+async fn turned_away(app: &App, parts: &Parts, refusal: Refusal) -> Response {
+    let mut response = refusal.error.into_response();
+    if let Some((key, role)) = refusal.key
+        && let Some(tenant) = role.tenant()
+    {
+        let rule = app.gate().rule(&parts.method, parts.extensions.get::<MatchedPath>()).ok().flatten();
+        let operation = rule.map_or("none", |rule| rule.operation);
+        let entry = entry(app, parts, operation, tenant, key);
+        let status = response.status().as_u16();
+        app.audit().put(AuditEntry { user: role.user(), agent: role.agent(), status, ..entry }).await;
+    }
+    well_known::complete(well_known::challenge(app, parts), &mut response);
+    response
+}
+
+/// What the audit log is to say of a request, but for who it was for and how it ended.
+fn entry(app: &App, parts: &Parts, operation: &str, tenant: TenantId, key: KeyId) -> AuditEntry {
+    let path = parts.extensions.get::<MatchedPath>();
+    AuditEntry {
+        tenant,
+        at: app.now(),
+        key,
+        user: None,
+        agent: None,
+        operation: operation.to_owned(),
+        subject: None,
+        resource: path.and_then(|path| audit::resource(path.as_str(), parts.uri.path())),
+        status: 0,
+        request: request_id_of(parts),
     }
 }
 
-/// What limits of tenants are called in headers.
-const TENANT: &str = "tenant";
-
-/// Counts the request against its tenant's limit; `None` = there is none.
-async fn tenants_standing(app: &App, caller: &Caller) -> Result<Option<Standing>, ApiError> {
-    let Some(tenant) = caller.limited_tenant() else { return Ok(None) };
-    let limits = app.engine().limits_of(tenant).await?;
-    app.rates().take(tenant, limits.requests_per_second.unwrap_or(0)).map(|standing| standing.admitted(TENANT)).transpose()
+fn request_id_of(parts: &Parts) -> Option<String> {
+    parts.extensions.get::<RequestId>().map(|id| id.0.clone())
 }
 
 /// Keeps a stream's place among the requests under way until its last byte.
@@ -115,7 +219,8 @@ fn hold(response: Response, permit: Option<Arc<OwnedSemaphorePermit>>) -> Respon
 /// The only routes without a key.
 fn is_public(app: &App, request: &Request) -> bool {
     match request.uri().path() {
-        "/health" | "/health/live" | "/health/ready" | "/livez" | "/readyz" | "/openapi.json" => true,
+        "/" | "/health" | "/health/live" | "/health/ready" | "/livez" | "/readyz" | "/openapi.json" => true,
+        well_known::PATH | well_known::MCP_PATH => !app.auth().issuers().is_empty(),
         "/metrics" => app.config().server.public_metrics || is_local(request),
         _ => false,
     }

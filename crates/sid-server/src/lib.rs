@@ -1,12 +1,13 @@
 //! Sid over HTTP: the REST API, the OpenAI front door, authentication and operations, as a library and as the program `sid-server`.
 //!
 //! ```text
-//! request → layers::observe (id, log, metrics, errors' bodies) → layers::guard (load, key → Caller)
+//! request → layers::observe (id, log, metrics, errors' bodies) → layers::guard (load, key or token → Caller, access table, audit log)
 //!         → api/* or openai/* (JSON ↔ types, Caller → Scope) → sid-core's Engine and sid-store's Store
 //! ```
 //!
 //! - [`config`]: defaults < TOML < `SID_*` environment < flags, one table for parser, check and reference.
-//! - `auth`: the one way in; nothing else makes a scope. Every route is closed unless it is listed as open.
+//! - `auth`: the one way in, for keys and for tokens; nothing else makes a scope. Every route is closed unless it is listed as open.
+//! - `access`: what each operation needs, as one table; a route without a row is closed. `audit`: who read or wrote whose memory.
 //! - `api`: one module per resource of `/api/v1`; the wire's JSON types are its own.
 //! - `openai`: agents as models under `/v1`.
 //! - `turns`, `events`: one user message from the door to the answer, and the stream of what happens meanwhile. Work never hangs on
@@ -40,8 +41,10 @@
 //! # }).unwrap();
 //! ```
 
+mod access;
 mod api;
 mod app;
+mod audit;
 mod auth;
 mod backend;
 pub mod config;
@@ -52,13 +55,15 @@ mod extract;
 mod health;
 mod idempotency;
 mod layers;
+mod mcp;
 mod metrics;
 mod models;
 mod open_error;
 mod openai;
 mod rates;
 mod turns;
+mod well_known;
 
-pub use app::{App, create_operator_key, migrate, openapi_json};
+pub use app::{App, access_markdown, create_operator_key, migrate, openapi_json};
 pub use error::ApiCode;
 pub use open_error::OpenError;

@@ -52,6 +52,9 @@ enum Command {
     /// Prints the OpenAPI document.
     #[command(hide = true)]
     Openapi,
+    /// Prints who may do what, as Markdown.
+    #[command(hide = true)]
+    Access,
 }
 
 #[derive(Subcommand)]
@@ -102,10 +105,12 @@ fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
     sid_store::crash::arm(&std::env::var("FAILPOINTS").unwrap_or_default());
     let arguments = Arguments::parse();
-    let wants_config = !matches!(arguments.command, Some(Command::Openapi | Command::Config { command: ConfigCommand::Reference }));
+    let wants_config =
+        !matches!(arguments.command, Some(Command::Openapi | Command::Access | Command::Config { command: ConfigCommand::Reference }));
     if !wants_config {
         print(&match arguments.command {
             Some(Command::Openapi) => sid_server::openapi_json() + "\n",
+            Some(Command::Access) => sid_server::access_markdown(),
             _ => reference_markdown(),
         });
         return ExitCode::SUCCESS;

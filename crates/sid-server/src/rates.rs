@@ -87,28 +87,30 @@ impl Bucket {
 }
 
 impl Standing {
-    /// As the drafts of the IETF name it (`RateLimit`, `RateLimit-Policy`), and as OpenAI's clients look for it.
-    pub(crate) fn headers(&self, policy: &str) -> Vec<(HeaderName, HeaderValue)> {
-        let Self { limit, remaining, reset, .. } = self;
-        let pairs = [
-            ("ratelimit-policy", format!("\"{policy}\";q={limit};w=1")),
-            ("ratelimit", format!("\"{policy}\";r={remaining};t={reset}")),
-            ("x-ratelimit-limit-requests", limit.to_string()),
-            ("x-ratelimit-remaining-requests", remaining.to_string()),
-            ("x-ratelimit-reset-requests", format!("{reset}s")),
-        ];
-        pairs.into_iter().filter_map(|(name, value)| Some((HeaderName::from_static(name), HeaderValue::from_str(&value).ok()?))).collect()
-    }
-
-    /// Itself, or the refusal.
-    pub(crate) fn admitted(self, policy: &str) -> Result<Self, ApiError> {
+    /// Lets the request pass, or says when to come back.
+    pub(crate) fn admit(self, policy: &str) -> Result<(), ApiError> {
         if !self.is_refused {
-            return Ok(self);
+            return Ok(());
         }
         let detail = format!("this {policy} may make {} requests a second", self.limit);
-        let error = ApiError::new(ApiCode::RateLimited, detail).retry_after(self.reset);
-        Err(self.headers(policy).into_iter().fold(error, |error, (name, value)| error.header(name, value)))
+        Err(ApiError::new(ApiCode::RateLimited, detail).retry_after(self.reset))
     }
+}
+
+/// Where a request stands with all limits that it has: as the drafts of the IETF name it (`RateLimit`, `RateLimit-Policy`), and the
+/// tightest of them as OpenAI's clients look for it.
+pub(crate) fn headers(standings: &[(&str, Standing)]) -> Vec<(HeaderName, HeaderValue)> {
+    let Some((_, tightest)) = standings.iter().min_by_key(|(_, s)| (!s.is_refused, s.remaining)) else { return Vec::new() };
+    let list =
+        |item: &dyn Fn(&str, &Standing) -> String| standings.iter().map(|(policy, s)| item(policy, s)).collect::<Vec<_>>().join(", ");
+    let pairs = [
+        ("ratelimit-policy", list(&|policy, s| format!("\"{policy}\";q={};w=1", s.limit))),
+        ("ratelimit", list(&|policy, s| format!("\"{policy}\";r={};t={}", s.remaining, s.reset))),
+        ("x-ratelimit-limit-requests", tightest.limit.to_string()),
+        ("x-ratelimit-remaining-requests", tightest.remaining.to_string()),
+        ("x-ratelimit-reset-requests", format!("{}s", tightest.reset)),
+    ];
+    pairs.into_iter().filter_map(|(name, value)| Some((HeaderName::from_static(name), HeaderValue::from_str(&value).ok()?))).collect()
 }
 
 /// Buckets by whose they are.
@@ -223,9 +225,13 @@ mod tests {
         let standings: Vec<Standing> = (0..5).filter_map(|_| rates.take(tenant, 2)).collect();
         assert_eq!(standings.iter().map(|s| s.remaining).collect::<Vec<_>>(), [3, 2, 1, 0, 0], "bursts of two seconds");
         assert!(standings[4].is_refused && !standings[3].is_refused);
-        let error = standings[4].admitted("tenant").expect_err("refused");
+        let error = standings[4].admit("tenant").expect_err("refused");
         assert_eq!((error.status.as_u16(), error.code), (429, "SID-API-RATE-LIMITED"));
         assert_eq!(standings[4].reset, 1);
+        let shown = headers(&[("key", standings[0]), ("tenant", standings[4])]);
+        let shown: Vec<&str> = shown.iter().map(|(_, v)| v.to_str().expect("ASCII")).collect();
+        assert_eq!(shown, ["\"key\";q=2;w=1, \"tenant\";q=2;w=1", "\"key\";r=3;t=1, \"tenant\";r=0;t=1", "2", "0", "1s"]);
+        assert!(headers(&[]).is_empty());
         tokio::time::advance(Duration::from_millis(500)).await;
         assert!(!rates.take(tenant, 2).expect("a limit").is_refused);
     }

@@ -1,8 +1,8 @@
 //! `ArchivalStore`: passages written on purpose.
 
 use async_trait::async_trait;
-use sid_store::{ArchivalStore, Page, PageRequest, RecordId, StoreError};
-use sid_types::{NewPassage, Owner, Passage, PassageId, Scope, Timestamp};
+use sid_store::{ArchivalStore, Page, PageRequest, RecordId, StoreError, check_channel};
+use sid_types::{NewPassage, Owner, Passage, PassageId, Provenance, Scope, Timestamp};
 use sqlx::postgres::PgRow;
 
 use crate::backend::PgStore;
@@ -54,12 +54,10 @@ impl ArchivalStore for PgStore {
         let taken = || Fault::from(StoreError::Exists { what: "passage", name: id.to_string() });
         let outcome = async {
             self.check_tenant(&mut tx, scope.tenant(), "owner").await?;
-            match known(&mut tx, id).await? {
-                // No second look: it might find what another has just stored, and replace it.
-                None => place(self, &mut tx, &viewer, passage, None).await,
-                Some(known) if !viewer.writes(&mut tx, known.owner).await? => Err(missing("owner").into()),
-                Some(_) => Err(taken()),
-            }
+            let known = known(&mut tx, id).await?;
+            check_passage(&mut tx, &viewer, &passage, known.as_ref()).await?;
+            // No second look: it might find what another has just stored, and replace it.
+            if known.is_none() { store_passage(self, &mut tx, passage, None).await } else { Err(taken()) }
         }
         .await;
         // Another may have stored it after this look: the unique row decides.
@@ -105,6 +103,7 @@ impl ArchivalStore for PgStore {
                 if let Some(known) = known(&mut tx, *id).await?
                     && viewer.writes(&mut tx, known.owner).await?
                 {
+                    check_channel(&known.provenance)?;
                     remove(self, &mut tx, &known).await?;
                     deleted += 1;
                 }
@@ -124,9 +123,10 @@ pub(crate) struct Known {
     pub(crate) owner: Owner,
     pub(crate) text: String,
     pub(crate) created_at: Timestamp,
+    pub(crate) provenance: Provenance,
 }
 
-async fn known(tx: &mut Tx, id: PassageId) -> Result<Option<Known>> {
+pub(crate) async fn known(tx: &mut Tx, id: PassageId) -> Result<Option<Known>> {
     let query = tx.query_of(format!("SELECT {COLUMNS} FROM {TABLES} WHERE p.tenant = $1 AND p.id = $2 FOR UPDATE OF p"));
     let row = query.bind(tx.tenant).bind(id.uuid()).fetch_optional(tx.conn()).await?;
     row.as_ref().map(known_of).transpose()
@@ -134,7 +134,15 @@ async fn known(tx: &mut Tx, id: PassageId) -> Result<Option<Known>> {
 
 /// A passage's place, from a row that begins with [`COLUMNS`].
 pub(crate) fn known_of(row: &PgRow) -> Result<Known> {
-    Ok(Known { rid: row.int(9)?, part: row.int(10)?, id: row.id(0)?, owner: owner(row, 1)?, text: row.text(4)?, created_at: row.time(8)? })
+    Ok(Known {
+        rid: row.int(9)?,
+        part: row.int(10)?,
+        id: row.id(0)?,
+        owner: owner(row, 1)?,
+        text: row.text(4)?,
+        created_at: row.time(8)?,
+        provenance: row.json(7)?,
+    })
 }
 
 /// Removes a passage with its vectors; answers how many vectors.
@@ -168,21 +176,29 @@ pub(crate) async fn note(store: &PgStore, tx: &mut Tx, topic: &'static str, part
 /// Stores one passage, in place of the one with its id.
 pub(crate) async fn put(store: &PgStore, tx: &mut Tx, viewer: &Viewer, new: NewPassage) -> Result<Passage> {
     let replaced = known(tx, new.id).await?;
-    place(store, tx, viewer, new, replaced).await
+    check_passage(tx, viewer, &new, replaced.as_ref()).await?;
+    store_passage(store, tx, new, replaced).await
 }
 
-/// Stores one passage in place of another, or of none; fails by the unique rule of ids if there is one all the same.
-async fn place(store: &PgStore, tx: &mut Tx, viewer: &Viewer, new: NewPassage, replaced: Option<Known>) -> Result<Passage> {
+/// Whether the viewer may store the passage in place of another, or of none.
+async fn check_passage(tx: &mut Tx, viewer: &Viewer, new: &NewPassage, replaced: Option<&Known>) -> Result<()> {
     let mut may = viewer.writes(tx, new.owner).await?;
-    if let Some(known) = &replaced {
+    if let Some(known) = replaced {
         may = may && viewer.writes(tx, known.owner).await?;
     }
     if !may {
         return Err(missing("owner").into());
     }
+    check_channel(&new.provenance)?;
+    replaced.map_or(Ok(()), |known| check_channel(&known.provenance))?;
     if new.text.trim().is_empty() {
         return Err(StoreError::Invalid("a passage has at least one character that is not white space".into()).into());
     }
+    Ok(())
+}
+
+/// Stores one passage in place of another, or of none, without asking; fails by the unique rule of ids if there is one all the same.
+pub(crate) async fn store_passage(store: &PgStore, tx: &mut Tx, new: NewPassage, replaced: Option<Known>) -> Result<Passage> {
     let created_at = replaced.as_ref().map_or(tx.now, |k| k.created_at);
     if let Some(known) = replaced {
         remove(store, tx, &known).await?;

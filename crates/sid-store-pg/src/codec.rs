@@ -9,7 +9,7 @@ use jiff::civil::Date;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sid_types::{
-    AgentId, BlockId, ConversationId, DiaryLevel, KeyId, MessageId, PassageId, Role, RunId, RunStatus, SummaryId, TeamId, TenantId,
+    AgentId, BlockId, ConversationId, DiaryLevel, ItemId, KeyId, MessageId, PassageId, Role, RunId, RunStatus, SummaryId, TeamId, TenantId,
     Timestamp, UserId, WorkerId,
 };
 use sqlx::encode::IsNull;
@@ -40,7 +40,7 @@ macro_rules! id {
     )*};
 }
 
-id!(AgentId, BlockId, ConversationId, KeyId, MessageId, PassageId, RunId, SummaryId, TeamId, TenantId, UserId, WorkerId);
+id!(AgentId, BlockId, ConversationId, ItemId, KeyId, MessageId, PassageId, RunId, SummaryId, TeamId, TenantId, UserId, WorkerId);
 
 /// Microseconds from 1970 to 2000, where Postgres begins to count.
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
@@ -155,9 +155,12 @@ pub(crate) trait Columns {
     fn number(&self, column: usize) -> Result<i32>;
     /// A `smallint`.
     fn small(&self, column: usize) -> Result<i16>;
+    fn maybe_small(&self, column: usize) -> Result<Option<i16>>;
     fn flag(&self, column: usize) -> Result<bool>;
     fn text(&self, column: usize) -> Result<String>;
     fn maybe_text(&self, column: usize) -> Result<Option<String>>;
+    /// A `text[]`.
+    fn texts(&self, column: usize) -> Result<Vec<String>>;
     fn bytes(&self, column: usize) -> Result<&[u8]>;
     fn time(&self, column: usize) -> Result<Timestamp>;
     fn maybe_time(&self, column: usize) -> Result<Option<Timestamp>>;
@@ -185,6 +188,9 @@ impl Columns for PgRow {
     fn small(&self, column: usize) -> Result<i16> {
         Ok(self.try_get_unchecked(column)?)
     }
+    fn maybe_small(&self, column: usize) -> Result<Option<i16>> {
+        Ok(self.try_get_unchecked(column)?)
+    }
     fn flag(&self, column: usize) -> Result<bool> {
         Ok(self.try_get_unchecked(column)?)
     }
@@ -194,6 +200,10 @@ impl Columns for PgRow {
     fn maybe_text(&self, column: usize) -> Result<Option<String>> {
         let text: Option<String> = self.try_get_unchecked(column)?;
         Ok(text.map(original))
+    }
+    fn texts(&self, column: usize) -> Result<Vec<String>> {
+        let texts: Vec<String> = self.try_get_unchecked(column)?;
+        Ok(texts.into_iter().map(original).collect())
     }
     fn bytes(&self, column: usize) -> Result<&[u8]> {
         Ok(self.try_get_unchecked(column)?)

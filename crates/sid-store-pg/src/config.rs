@@ -41,6 +41,8 @@ pub struct PgConfig {
     pub outbox: bool,
     /// How long events stay, from the making of their run on, by whole days in UTC; those of a run under way stay in any case. Default 7 days.
     pub keep_events: Duration,
+    /// How long the audit log is kept. Default 400 days.
+    pub keep_audit: Duration,
     /// The longest pause between two looks at the runs that somebody follows. Default 1 s; it begins with a tenth of it.
     pub poll: Duration,
 }
@@ -63,6 +65,7 @@ impl PgConfig {
             vector_index_from: 4_096,
             outbox: false,
             keep_events: Duration::from_secs(7 * 24 * 3_600),
+            keep_audit: Duration::from_secs(400 * 24 * 3_600),
             poll: Duration::from_secs(1),
         }
     }

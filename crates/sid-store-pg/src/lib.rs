@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 
 mod archival;
+mod audit;
 mod backend;
 mod blocks;
 mod call;
@@ -17,6 +18,7 @@ mod error;
 mod events;
 mod generations;
 mod glance;
+mod items;
 mod journal;
 mod known;
 mod maintenance;

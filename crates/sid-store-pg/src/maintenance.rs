@@ -1,4 +1,4 @@
-//! `Maintenance`: parts of the event log are made ahead and dropped whole, by the database.
+//! `Maintenance`: parts of the event log are made ahead and dropped whole, and the audit log loses its end, by the database.
 
 use async_trait::async_trait;
 use sid_store::{Maintenance, StoreError};
@@ -11,7 +11,9 @@ use crate::state::ttl_micros;
 impl Maintenance for PgStore {
     async fn maintain(&self) -> Result<bool, StoreError> {
         let keep = ttl_micros(self.config().keep_events);
-        let call = self.call("SELECT sid.maintain($1, $2)").bind(self.clock()).bind(keep);
+        let call =
+            self.call("SELECT x.events OR x.audit FROM (SELECT sid.maintain($1, $2) AS events, sid.forget_audit($1, $3) AS audit) x");
+        let call = call.bind(self.clock()).bind(keep).bind(ttl_micros(self.config().keep_audit));
         // As patient as other long work: dropping a part unlinks files.
         let patience = self.config().statement_timeout * 10;
         match tokio::time::timeout(patience, call.fetch_one()).await {

@@ -333,11 +333,13 @@ pub(crate) struct TeamRow {
     #[serde(deserialize_with = "text")]
     name: String,
     created_at: Timestamp,
+    #[serde(deserialize_with = "maybe_raw")]
+    parent: Option<TeamId>,
 }
 
 impl From<TeamRow> for Team {
     fn from(row: TeamRow) -> Self {
-        Self { id: row.id, name: row.name, created_at: row.created_at }
+        Self { id: row.id, name: row.name, parent: row.parent, created_at: row.created_at }
     }
 }
 

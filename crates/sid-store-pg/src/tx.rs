@@ -75,6 +75,11 @@ impl Tx {
         sqlx::query(AssertSqlSafe(sql)).persistent(self.is_persistent)
     }
 
+    /// [`query_of`](Self::query_of) with its values.
+    pub(crate) fn query_with(&self, sql: String, values: PgArguments) -> Statement {
+        sqlx::query_with(AssertSqlSafe(sql), values).persistent(self.is_persistent)
+    }
+
     pub(crate) async fn commit(mut self) -> Result<()> {
         crash_point!("pg.commit.before");
         sqlx::raw_sql("COMMIT").execute(self.conn()).await?;

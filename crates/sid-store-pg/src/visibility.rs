@@ -2,7 +2,7 @@
 //! in-process reference store; row-level security keeps tenants apart beneath them.
 
 use sid_store::{Right, StoreError};
-use sid_types::{AgentId, ConversationId, Owner, Principal, Scope, TeamId, TenantId, UserId};
+use sid_types::{AgentId, ConversationId, Owner, Principal, Scope, ShareLevel, TeamId, TenantId, UserId};
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
@@ -70,7 +70,30 @@ impl Viewer {
         self.has(tx, Right::to_write(&self.scope, owner), owner).await
     }
 
-    async fn has(&self, tx: &mut Tx, right: Right, owner: Owner) -> Result<bool> {
+    /// What the scope may do with items of the owner, as nobody shares them.
+    pub(crate) async fn item_level(&self, tx: &mut Tx, owner: Owner) -> Result<Option<ShareLevel>> {
+        if self.has(tx, Right::to_write_item(&self.scope, owner), owner).await? {
+            return Ok(Some(ShareLevel::Full));
+        }
+        Ok(self.has(tx, Right::to_read_item(&self.scope, owner), owner).await?.then_some(ShareLevel::Read))
+    }
+
+    /// Whether the scope may know of a user: the application of all, people of those who are in a team with them, a turn of its human.
+    pub(crate) async fn knows(&self, tx: &mut Tx, user: UserId) -> Result<bool> {
+        let me = match self.scope.principal() {
+            Principal::Tenant { .. } => return Ok(true),
+            Principal::User { user: me } if me == user => return Ok(true),
+            Principal::User { user: me } => me,
+            Principal::Turn { user: human, .. } => return Ok(human == Some(user)),
+        };
+        let query = tx.query(
+            "SELECT 1 FROM sid.team_members m JOIN sid.team_members o ON o.tenant = $1 AND o.user_id = $3 AND o.team_id = m.team_id
+             WHERE m.tenant = $1 AND m.user_id = $2 LIMIT 1",
+        );
+        Ok(query.bind(self.raw_tenant()).bind(me.uuid()).bind(user.uuid()).fetch_optional(tx.conn()).await?.is_some())
+    }
+
+    pub(crate) async fn has(&self, tx: &mut Tx, right: Right, owner: Owner) -> Result<bool> {
         let may = match right {
             Right::No => false,
             Right::Yes => true,

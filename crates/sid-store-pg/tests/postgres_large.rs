@@ -6,10 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{Home, config, database, finish, now};
-use sid_store::{ArchivalStore, EraseTarget, Eraser, MemorySearch, Order, RecallStore, SearchQuery, StateStore, TimeRange};
+use sid_store::{
+    ArchivalStore, Below, EraseTarget, Eraser, ItemFilter, ItemStore, ItemWrite, MemorySearch, NewItem, Order, PageRequest, RecallStore,
+    SearchQuery, StateStore, TimeRange, Whose,
+};
 use sid_store_pg::{PgConfig, PgStore};
 use sid_testkit::postgres::Database;
-use sid_types::{ConversationId, ManualClock, NewMessage, NewPassage, Owner, PassageId, Provenance, Seq};
+use sid_types::{ConversationId, ItemKind, ManualClock, NewMessage, NewPassage, Owner, PassageId, Provenance, Seq};
 
 /// Everyday words, different in each message and never rare.
 fn chatter(i: usize) -> String {
@@ -131,4 +134,49 @@ async fn a_turn_reads_none_of_the_history() {
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     let read = reads() - before;
     assert!(read < 400, "{read} messages were read for five turns and three pages");
+}
+
+/// The heads that a context call shows cost what it shows, of 5,000 items as of 500, and no body is read for them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heads_cost_the_page() {
+    let database = database().await;
+    let store = open(&database).await;
+    let home = Home::build(&store, "ours").await;
+    let kinds = [ItemKind::Session, ItemKind::Proposal, ItemKind::Secret, ItemKind::DataKey];
+    for batch in 0..10 {
+        let new = |n: usize| {
+            let owner =
+                if n.is_multiple_of(2) { Owner::User { user: home.user } } else { Owner::Pair { agent: home.agent, user: home.user } };
+            // So long, and so little alike, that each lies apart from its row.
+            let body = (0..600).map(|k| format!("{:x}", (batch * 500 + n) * 7_919 + k * k * 104_729)).collect();
+            ItemWrite::Make(Box::new(NewItem { body, ..NewItem::new(kinds[n % 4], owner, format!("{batch} {n}")) }))
+        };
+        store.write_items(&home.scope, (0..500).map(new).collect()).await.expect("written");
+    }
+    // What its sessions have written they report when they end, at the latest.
+    store.close().await;
+    let store = open(&database).await;
+    let _ = database.sql("VACUUM ANALYZE sid.items");
+    let reads = || {
+        let rows = "SELECT sum(seq_tup_read + idx_tup_fetch) FROM pg_stat_user_tables WHERE relname = 'items'";
+        let toast = "SELECT sum(toast_blks_read + toast_blks_hit) FROM pg_statio_user_tables WHERE relname = 'items'";
+        let told = database.sql(&format!("SELECT pg_stat_clear_snapshot(); SELECT ({rows}) || ' ' || ({toast})"));
+        let numbers: Vec<i64> = told.lines().last().map(|l| l.split(' ').filter_map(|n| n.parse().ok()).collect()).unwrap_or_default();
+        (numbers[0], numbers[1])
+    };
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let before = reads();
+    let filter = kinds[..3].iter().fold(ItemFilter::of(Whose::User(home.user)), |filter, kind| filter.kind(*kind));
+    let tops = ItemFilter { below: Some(Below::Tops), ..filter.clone() };
+    let mut after = None;
+    for _ in 0..5 {
+        after = store.items(&home.scope, &filter, PageRequest { after, limit: 200 }).await.expect("a page").next;
+        assert_eq!(store.items(&home.scope, &tops, PageRequest { after: None, limit: 200 }).await.expect("a page").items.len(), 200);
+    }
+    store.close().await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let (rows, toast) = reads();
+    // Twice at most: three kinds, each to its newest 201, and the rows of the 201 that are shown.
+    assert!(rows - before.0 < 10 * (3 * 201 + 201 + 50), "{} rows were read for ten lists of 200", rows - before.0);
+    assert_eq!(toast - before.1, 0, "bodies were read for heads");
 }

@@ -5,12 +5,15 @@ mod common;
 use std::sync::Arc;
 
 use common::{SERVER, config, database, open};
-use sid_store::{Accept, ArchivalStore, Directory, Maintenance, NewConversation, OnBusy, StateStore, StoreError};
+use sid_store::{
+    Accept, ArchivalStore, AuditEntry, AuditLog, Directory, ItemStore, ItemWrite, Maintenance, NewConversation, NewItem, OnBusy,
+    StateStore, StoreError,
+};
 use sid_store_pg::{PgConfig, PgStore};
 use sid_testkit::postgres::Database;
 use sid_types::{
-    AgentId, AgentSpec, ConversationId, KeyId, ManualClock, NewMessage, NewPassage, OperatorScope, Owner, PassageId, Provenance, RunId,
-    RunLimits, Scope, TenantId, Timestamp, User, UserId,
+    AgentId, AgentSpec, ConversationId, ItemKind, KeyId, ManualClock, NewMessage, NewPassage, OperatorScope, Owner, PassageId, Provenance,
+    RunId, RunLimits, Scope, ShareLevel, Sharee, Team, TeamId, TeamRole, TenantId, Timestamp, User, UserId,
 };
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, Executor, PgConnection, Row};
@@ -42,6 +45,26 @@ async fn fill(store: &PgStore, name: &str) -> (TenantId, Scope) {
     let (id, text, tags, at) = (PassageId::new(), "pickles".to_owned(), Vec::new(), now());
     let passage = NewPassage { id, owner: Owner::Tenant, text, tags, at, provenance: Provenance::default() };
     store.upsert(&scope, vec![passage]).await.expect("a passage");
+    let team = Team { id: TeamId::new(), name: "crew".into(), parent: None, created_at: now() };
+    let team = store.create_team(&scope, team).await.expect("a team").id;
+    store.set_team_member(&scope, team, user, Some(TeamRole::Lead)).await.expect("a member");
+    let item = NewItem::new(ItemKind::Page, Owner::User { user }, "pickles");
+    let id = item.id;
+    store.write_items(&scope, vec![ItemWrite::Make(Box::new(item))]).await.expect("an item");
+    store.share_item(&scope, id, Sharee::Team { team }, Some(ShareLevel::Read)).await.expect("a share");
+    let entry = AuditEntry {
+        tenant,
+        at: now(),
+        key: KeyId::new(),
+        user: Some(user),
+        agent: None,
+        operation: "make_item".into(),
+        subject: Some(user),
+        resource: None,
+        status: 201,
+        request: None,
+    };
+    store.record(vec![entry]).await.expect("an entry");
     (tenant, scope)
 }
 
@@ -79,7 +102,20 @@ async fn a_statement_sees_its_own_tenant_and_nothing_else() {
         }
         let mut tx = conn.begin().await.expect("a transaction");
         sqlx::query("SELECT set_config('sid.tenant', $1, true)").bind(ours.uuid().to_string()).execute(&mut *tx).await.expect("set");
-        for table in ["messages", "conversations", "runs", "users", "agents", "passages", "partitions", "message_ids"] {
+        for table in [
+            "messages",
+            "conversations",
+            "runs",
+            "users",
+            "agents",
+            "passages",
+            "partitions",
+            "message_ids",
+            "team_members",
+            "items",
+            "item_shares",
+            "audit",
+        ] {
             assert!(count(&mut tx, table).await > 0, "{table}, with ours");
         }
         tx.rollback().await.expect("rolled back");
@@ -88,7 +124,7 @@ async fn a_statement_sees_its_own_tenant_and_nothing_else() {
     // With ours, whatever names theirs finds nothing, changes nothing, and cannot be written.
     let mut tx = conn.begin().await.expect("a transaction");
     sqlx::query("SELECT set_config('sid.tenant', $1, true)").bind(ours.uuid().to_string()).execute(&mut *tx).await.expect("set");
-    for table in &tables {
+    for table in tables.iter().filter(|table| *table != "audit") {
         for sql in [format!("SELECT 1 FROM sid.{table} WHERE tenant = $1"), format!("DELETE FROM sid.{table} WHERE tenant = $1")] {
             let done = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(theirs.uuid()).execute(&mut *tx).await.expect("runs");
             assert_eq!(done.rows_affected(), 0, "{table}");
@@ -97,6 +133,11 @@ async fn a_statement_sees_its_own_tenant_and_nothing_else() {
     let stolen = "INSERT INTO sid.teams (tenant, id, name, created_at) VALUES ($1, $2, 'x', now())";
     let stolen = sqlx::query(stolen).bind(theirs.uuid()).bind(UserId::new().uuid()).execute(&mut *tx).await;
     assert!(stolen.expect_err("refused").to_string().contains("row-level security"));
+    tx.rollback().await.expect("rolled back");
+    let mut tx = conn.begin().await.expect("a transaction");
+    sqlx::query("SELECT set_config('sid.tenant', $1, true)").bind(ours.uuid().to_string()).execute(&mut *tx).await.expect("set");
+    let seen = sqlx::query("SELECT count(*) FROM sid.audit WHERE tenant = $1").bind(theirs.uuid()).fetch_one(&mut *tx).await.expect("runs");
+    assert_eq!(seen.get::<i64, _>(0), 0, "nobody reads another tenant's log");
     drop(tx);
     let left = database.sql(&format!("SELECT count(*) FROM sid.messages WHERE tenant = '{}'", theirs.uuid()));
     assert_eq!(left, "1", "theirs is untouched");
@@ -153,6 +194,11 @@ async fn the_servers_role_cannot_step_around() {
         "CREATE OR REPLACE FUNCTION sid.tenant() RETURNS uuid LANGUAGE sql AS 'SELECT NULL::uuid'",
         "INSERT INTO sid.schema_version (version) VALUES (99)",
         "UPDATE sid.generations SET done_to = 0",
+        // The audit log is added to by its function, and changed by nobody.
+        "UPDATE sid.audit SET operation = 'nothing'",
+        "DELETE FROM sid.audit",
+        "TRUNCATE sid.audit",
+        "INSERT INTO sid.audit (tenant, at, key, operation, status) VALUES (gen_random_uuid(), now(), gen_random_uuid(), 'x', 200)",
     ] {
         assert!(conn.execute(sqlx::raw_sql(sql)).await.is_err(), "{sql}");
     }

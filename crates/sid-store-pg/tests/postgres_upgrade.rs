@@ -6,10 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Home, config, database, finish, open};
-use sid_store::{Commit, Effect, EventLog, Maintenance, StateStore, StoreError};
+use sid_store::{
+    Commit, Directory, Effect, EraseTarget, Eraser, EventLog, ItemFilter, ItemStore, ItemWrite, Maintenance, NewItem, PageRequest,
+    StateStore, StoreError, Whose,
+};
 use sid_store_pg::PgStore;
 use sid_testkit::postgres::{ADMIN, Cluster, Database};
-use sid_types::{Event, EventBody, ManualClock, RunId, Scope, Timestamp};
+use sid_types::{
+    AccessRole, ApiKey, Event, EventBody, ItemKind, KeyId, KeyRole, ManualClock, OperatorScope, Owner, Permission, Provenance, RunId,
+    Scope, ShareLevel, Sharee, Team, TeamId, TeamRole, Timestamp, User, UserId,
+};
 use sqlx::{Connection, Executor, PgConnection};
 
 /// A database of schema 1 with what two tenants have said in it, and what the events were.
@@ -98,7 +104,7 @@ async fn keeps_all_events(owner: &str) {
         other => panic!("an old schema was opened: {other:?}"),
     }
     PgStore::migrate(&old.database.url(owner)).await.expect("migrated");
-    assert_eq!(old.version(), "2");
+    assert_eq!(old.version(), "3");
     assert_eq!(old.events().parse::<u32>().ok(), before.parse::<u32>().ok().map(|n| n + 1));
     assert_eq!(old.database.sql("SELECT count(*) FROM sid_events.rest"), "1", "the strange one");
     old.check().await;
@@ -153,7 +159,7 @@ async fn a_migration_that_is_killed_leaves_schema_1_whole() {
         assert_eq!(old.database.sql("SELECT to_regnamespace('sid_events') IS NULL AND to_regclass('sid.duties') IS NULL"), "t");
     }
     PgStore::migrate(&old.database.url(ADMIN)).await.expect("the next one comes through");
-    assert_eq!((old.version(), old.events()), ("2".into(), before));
+    assert_eq!((old.version(), old.events()), ("3".into(), before));
     old.check().await;
 }
 
@@ -170,6 +176,140 @@ async fn a_table_in_use_is_waited_for() {
     assert_eq!(old.version(), "1");
     drop(reading);
     drop(reader);
-    assert_eq!(migration.await.expect("no panic").expect("migrated"), 2);
+    assert_eq!(migration.await.expect("no panic").expect("migrated"), 3);
     old.check().await;
+}
+
+/// A database of schema 2 with a tenant whose user leads nothing yet, brought to this version's.
+async fn from_schema_2() -> (Database, Arc<ManualClock>, Home) {
+    let cluster = Cluster::shared().unwrap_or_else(|why| panic!("{why}"));
+    let _ = database().await;
+    let old = cluster.database("empty", async |_| ()).await;
+    assert_eq!(PgStore::migrate_to(&old.url(ADMIN), 2).await.expect("schema 2 is made"), 2);
+    let clock = Arc::new(ManualClock::new(common::now()));
+    // What servers of schema 2 have written.
+    let (tenant, user, team, key) = (uuid::Uuid::now_v7(), uuid::Uuid::now_v7(), uuid::Uuid::now_v7(), uuid::Uuid::now_v7());
+    let role = serde_json::json!({ "type": "user", "tenant": sid_types::TenantId::from_uuid(tenant), "user": UserId::from_uuid(user) });
+    let _ = old.sql(&format!(
+        "SELECT sid.make_tenant('{tenant}', 'before', now());
+         INSERT INTO sid.users (tenant, id, handle, display_name, created_at) VALUES ('{tenant}', '{user}', 'old', 'Old', now());
+         INSERT INTO sid.teams (tenant, id, name, created_at) VALUES ('{tenant}', '{team}', 'olds', now());
+         INSERT INTO sid.team_members (tenant, user_id, team_id) VALUES ('{tenant}', '{user}', '{team}');
+         SELECT sid.put_key('{key}', repeat('a', 64), 'old', '{role}', '{tenant}', '{user}', now(), NULL, NULL)"
+    ));
+    PgStore::migrate(&old.url(ADMIN)).await.expect("migrated");
+    let store = open(&old, &clock).await;
+    let scope = OperatorScope::grant().enter(sid_types::TenantId::from_uuid(tenant), KeyId::new());
+    let teams = store.user_teams(&scope, UserId::from_uuid(user)).await.expect("listed");
+    assert_eq!(teams.iter().map(|m| (m.team.name.as_str(), m.role, m.is_direct)).collect::<Vec<_>>(), [("olds", TeamRole::Member, true)]);
+    let found = store.key_by_hash(&"a".repeat(64)).await.expect("asked").expect("known");
+    assert_eq!((found.access, found.scopes), (AccessRole::Member, None), "the usual role, all of it");
+    let home = Home::build(&store, "ours").await;
+    (old, clock, home)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_of_schema_2_keep_memberships_right() {
+    let (database, clock, home) = from_schema_2().await;
+    assert_eq!(database.sql("SELECT compatible_from FROM sid.schema_version WHERE version = 3"), "2");
+    let store = open(&database, &clock).await;
+    let team = |name: &str, parent: Option<TeamId>| Team { id: TeamId::new(), name: name.into(), parent, created_at: common::now() };
+    let whole = store.create_team(&home.scope, team("whole", None)).await.expect("made").id;
+    let part = store.create_team(&home.scope, team("part", Some(whole))).await.expect("made").id;
+    let inner = store.create_team(&home.scope, team("inner", Some(part))).await.expect("made").id;
+    let told = async || {
+        let teams = store.user_teams(&home.scope, home.user).await.expect("listed");
+        teams.iter().map(|m| format!("{}{}", m.team.name, if m.is_direct { "*" } else { "" })).collect::<Vec<_>>().join(" ")
+    };
+    // As a server of schema 2 does it.
+    let (tenant, user) = (home.scope.tenant().uuid(), home.user.uuid());
+    let join = |team: TeamId| {
+        database.sql(&format!(
+            "INSERT INTO sid.team_members (tenant, user_id, team_id) VALUES ('{tenant}', '{user}', '{}') ON CONFLICT DO NOTHING",
+            team.uuid()
+        ))
+    };
+    let leave = |team: TeamId| {
+        database
+            .sql(&format!("DELETE FROM sid.team_members WHERE tenant = '{tenant}' AND user_id = '{user}' AND team_id = '{}'", team.uuid()))
+    };
+    let _ = join(inner);
+    assert_eq!(told().await, "inner* part whole");
+    let _ = leave(inner);
+    assert_eq!(told().await, "");
+    let _ = (join(inner), leave(part));
+    assert_eq!(told().await, "inner* whole", "a row that only follows is no membership to be ended; the next change puts it right");
+    store.set_team_member(&home.scope, whole, home.user, Some(TeamRole::Lead)).await.expect("set");
+    assert_eq!(told().await, "inner* part whole*");
+    let agent = home.agent.uuid();
+    let _ = database.sql(&format!("DELETE FROM sid.agent_teams WHERE tenant = '{tenant}' AND agent_id = '{agent}'"));
+    let insert = "INSERT INTO sid.agent_teams (tenant, agent_id, team_id)";
+    let _ = database.sql(&format!("{insert} VALUES ('{tenant}', '{agent}', '{}') ON CONFLICT DO NOTHING", inner.uuid()));
+    assert_eq!(store.teams(&home.scope.turn(home.agent, Some(home.user))).await.expect("listed").len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_of_schema_2_leave_no_items_behind() {
+    let (database, clock, home) = from_schema_2().await;
+    let store = open(&database, &clock).await;
+    let bob = User { id: UserId::new(), handle: "bob".into(), display_name: "Bob".into(), timezone: None, created_at: common::now() };
+    let bob = store.create_user(&home.scope, bob).await.expect("made").id;
+    let make = async |new: NewItem| {
+        let id = new.id;
+        store.write_items(&home.scope, vec![ItemWrite::Make(Box::new(new))]).await.expect("made");
+        id
+    };
+    let hers = Owner::User { user: home.user };
+    let pairs = Owner::Pair { agent: home.agent, user: bob };
+    let from = Provenance { conversation: Some(home.talk.id), ..Provenance::default() };
+    let top = make(NewItem { provenance: from.clone(), ..NewItem::new(ItemKind::Project, Owner::Tenant, "of a talk") }).await;
+    make(NewItem { parent: Some(top), ..NewItem::new(ItemKind::Section, Owner::Tenant, "below") }).await;
+    let mine = make(NewItem::new(ItemKind::Secret, hers, "hers")).await;
+    make(NewItem::new(ItemKind::Session, pairs, "of a pair")).await;
+    let his = make(NewItem::new(ItemKind::Page, Owner::User { user: bob }, "his")).await;
+    let _ = mine;
+    store.share_item(&home.scope, his, Sharee::User { user: home.user }, Some(ShareLevel::Read)).await.expect("shared");
+    let left = async || {
+        let page = PageRequest { after: None, limit: 9 };
+        let items = store.items(&home.scope, &ItemFilter::of(Whose::Everybody), page).await.expect("listed").items;
+        let mut titles: Vec<String> = items.into_iter().map(|seen| seen.item.title).collect();
+        titles.sort_unstable();
+        titles.join(", ")
+    };
+    // The last statements of an erasure, as a server of schema 2 sends them.
+    let tenant = home.scope.tenant().uuid();
+    let gone = |table: &str, id: uuid::Uuid| database.sql(&format!("DELETE FROM sid.{table} WHERE tenant = '{tenant}' AND id = '{id}'"));
+    let _ = gone("conversations", home.talk.id.uuid());
+    assert_eq!(left().await, "hers, his, of a pair");
+    let _ = gone("agents", home.agent.uuid());
+    assert_eq!(left().await, "hers, his");
+    let _ = gone("users", home.user.uuid());
+    assert_eq!(left().await, "his");
+    assert_eq!(database.sql("SELECT count(*) FROM sid.item_shares"), "0");
+    let receipt = store.erase(&home.scope, EraseTarget::User(bob)).await.expect("erased");
+    assert_eq!((receipt.items, left().await.as_str()), (1, ""));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_of_schema_2_do_not_find_keys_that_may_do_less() {
+    let (database, clock, home) = from_schema_2().await;
+    let store = open(&database, &clock).await;
+    let (tenant, user, agent) = (home.scope.tenant(), home.user, home.agent);
+    let mut n = 0_u8;
+    let mut found = async |role: KeyRole, access: AccessRole, scopes: Option<Vec<Permission>>| {
+        n += 1;
+        let hash = format!("{n:064x}");
+        let (id, name) = (KeyId::new(), "key".to_owned());
+        let key = ApiKey { id, name, role, access, scopes, hash, created_at: common::now(), expires_at: None, revoked_at: None };
+        store.put_key(&OperatorScope::grant(), key.clone()).await.expect("stored");
+        assert_eq!(store.key_by_hash(&key.hash).await.expect("asked").as_ref(), Some(&key));
+        database.sql(&format!("SELECT count(*) FROM sid.find_keys('{}', NULL)", key.hash)) == "1"
+    };
+    for role in [KeyRole::Operator, KeyRole::Tenant { tenant }, KeyRole::User { tenant, user }] {
+        for access in AccessRole::ALL {
+            assert_eq!(found(role, access, None).await, access == role.usual_access(), "{role:?} {access:?}");
+        }
+        assert!(!found(role, role.usual_access(), Some(vec![Permission::Chat])).await, "{role:?}");
+    }
+    assert!(!found(KeyRole::Agent { tenant, user, agent }, AccessRole::Agent, None).await);
 }

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use futures::FutureExt;
-use sid_store::{ArchivalStore, Page, PageRequest, Record, RecordId, StoreError};
-use sid_types::{NewPassage, Owner, Passage, PassageId, Scope};
+use sid_store::{ArchivalStore, Page, PageRequest, Record, RecordId, StoreError, check_channel};
+use sid_types::{NewPassage, Owner, Passage, PassageId, Provenance, Scope};
 use sqlx::sqlite::SqliteRow;
 
 use crate::backend::SqliteStore;
@@ -60,9 +60,10 @@ impl ArchivalStore for SqliteStore {
         // Writers come one after the other: what this look does not find, nobody else stores before this one.
         self.write(move |tx| {
             async move {
-                match known(tx, viewer.tenant, passage.id).await? {
-                    None => put(tx, &viewer, passage).await,
-                    Some(known) if !viewer.writes(&mut tx.conn, known.owner).await? => Err(missing("owner").into()),
+                let known = known(tx, viewer.tenant, passage.id).await?;
+                check_passage(tx, &viewer, &passage, known.as_ref()).await?;
+                match known {
+                    None => store(tx, viewer.tenant, passage, None).await,
                     Some(known) => Err(StoreError::Exists { what: "passage", name: known.id.to_string() }.into()),
                 }
             }
@@ -122,6 +123,7 @@ impl ArchivalStore for SqliteStore {
                     if let Some(known) = known(tx, viewer.tenant, id).await?
                         && viewer.writes(&mut tx.conn, known.owner).await?
                     {
+                        check_channel(&known.provenance)?;
                         remove(tx, &known).await?;
                         deleted += 1;
                     }
@@ -141,18 +143,22 @@ pub(crate) struct Known {
     pub(crate) id: PassageId,
     pub(crate) owner: Owner,
     pub(crate) created_at: i64,
+    pub(crate) provenance: Provenance,
 }
 
-async fn known(tx: &mut Tx, tenant: i64, id: PassageId) -> Result<Option<Known>> {
+pub(crate) async fn known(tx: &mut Tx, tenant: i64, id: PassageId) -> Result<Option<Known>> {
     let row = sqlx::query(
-        "SELECT p.rid, p.part, p.created_at, o.kind, o.a, o.b FROM passages p JOIN partitions o ON o.part = p.part
+        "SELECT p.rid, p.part, p.created_at, o.kind, o.a, o.b, p.provenance FROM passages p JOIN partitions o ON o.part = p.part
          WHERE p.tenant = ? AND p.id = ?",
     )
     .bind(tenant)
     .bind(id.blob())
     .fetch_optional(&mut tx.conn)
     .await?;
-    row.map(|r| Ok(Known { rid: r.int(0)?, part: r.int(1)?, id, created_at: r.int(2)?, owner: owner(&r, 3)? })).transpose()
+    let known = |r: SqliteRow| {
+        Ok(Known { rid: r.int(0)?, part: r.int(1)?, id, created_at: r.int(2)?, owner: owner(&r, 3)?, provenance: r.json(6)? })
+    };
+    row.map(known).transpose()
 }
 
 /// Removes a passage with its vectors; answers how many vectors.
@@ -178,29 +184,42 @@ pub(crate) async fn forget_record(tx: &mut Tx, part: i64, rid: i64, id: RecordId
 /// Stores one passage, in place of the one with its id.
 pub(crate) async fn put(tx: &mut Tx, viewer: &Viewer, new: NewPassage) -> Result<Passage> {
     let replaced = known(tx, viewer.tenant, new.id).await?;
+    check_passage(tx, viewer, &new, replaced.as_ref()).await?;
+    store(tx, viewer.tenant, new, replaced).await
+}
+
+/// Whether the viewer may store the passage in place of another, or of none.
+async fn check_passage(tx: &mut Tx, viewer: &Viewer, new: &NewPassage, replaced: Option<&Known>) -> Result<()> {
     let mut may = viewer.writes(&mut tx.conn, new.owner).await?;
-    if let Some(known) = &replaced {
+    if let Some(known) = replaced {
         may = may && viewer.writes(&mut tx.conn, known.owner).await?;
     }
     if !may {
         return Err(missing("owner").into());
     }
+    check_channel(&new.provenance)?;
+    replaced.map_or(Ok(()), |known| check_channel(&known.provenance))?;
     if new.text.trim().is_empty() {
         return Err(StoreError::Invalid("a passage has at least one character that is not white space".into()).into());
     }
+    Ok(())
+}
+
+/// Stores one passage in place of another, or of none, without asking.
+pub(crate) async fn store(tx: &mut Tx, tenant: i64, new: NewPassage, replaced: Option<Known>) -> Result<Passage> {
     let created_at = replaced.as_ref().map_or(nanos(tx.now), |k| k.created_at);
     if let Some(known) = replaced {
         remove(tx, &known).await?;
     }
     let NewPassage { id, owner, text, tags, at, provenance } = new;
     let passage = Passage { id, owner, text, tags, at, provenance, created_at: crate::codec::time(created_at) };
-    let part = Partition::open(tx, viewer.tenant, owner).await?.part;
+    let part = Partition::open(tx, tenant, owner).await?.part;
     let rid = tx.rid(Kind::Passage);
     sqlx::query(
         "INSERT INTO passages (rid, tenant, id, part, text, tags, at, provenance, source_conv, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(rid)
-    .bind(viewer.tenant)
+    .bind(tenant)
     .bind(id.blob())
     .bind(part)
     .bind(passage.text.as_str())

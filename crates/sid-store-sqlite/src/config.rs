@@ -40,6 +40,8 @@ pub struct SqliteConfig {
     pub load_patience: Duration,
     /// How long events stay after the end of their run. Default 7 days.
     pub keep_events: Duration,
+    /// How long the audit log is kept. Default 400 days.
+    pub keep_audit: Duration,
     /// Most pages of 4 KiB that the database may have; `None` = as many as the disk holds.
     pub max_pages: Option<u32>,
 }
@@ -60,6 +62,7 @@ impl SqliteConfig {
             full_text_from: 4_096,
             load_patience: Duration::from_millis(150),
             keep_events: Duration::from_secs(7 * 24 * 3_600),
+            keep_audit: Duration::from_secs(400 * 24 * 3_600),
             max_pages: None,
         }
     }

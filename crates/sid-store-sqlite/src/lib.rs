@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 
 mod archival;
+mod audit;
 mod backend;
 mod blocks;
 mod codec;
@@ -16,6 +17,7 @@ mod error;
 mod events;
 mod full_text;
 mod generations;
+mod items;
 mod journal;
 mod maintenance;
 mod messages;

@@ -1,4 +1,6 @@
-//! `Maintenance`: events, idempotency keys and used tokens go in small steps, so that no write waits for long.
+//! `Maintenance`: events, idempotency keys, used tokens and the audit log go in small steps, so that no write waits for long.
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -15,12 +17,20 @@ use crate::writer::Tx;
 
 /// Most runs whose events go in one step, and most keys.
 const MOST: i64 = 64;
+/// Most entries of the audit log that go in one step.
+const MOST_ENTRIES: i64 = 1_000;
+
+/// The moment that long before `now`.
+fn ago(now: Timestamp, keep: Duration) -> Timestamp {
+    let keep = SignedDuration::try_from(keep).unwrap_or(SignedDuration::MAX);
+    now.checked_sub(keep).unwrap_or(Timestamp::MIN)
+}
 
 #[async_trait]
 impl Maintenance for SqliteStore {
     async fn maintain(&self) -> Result<bool, StoreError> {
-        let keep = SignedDuration::try_from(self.config().keep_events).unwrap_or(SignedDuration::MAX);
-        let ended_before = self.now().checked_sub(keep).unwrap_or(Timestamp::MIN);
+        let ended_before = ago(self.now(), self.config().keep_events);
+        let keep_audit = self.config().keep_audit;
         // Looked for by a reader: in vain, mostly, and it may be a long look.
         let rows = sqlx::query(
             "SELECT r.run FROM runs r WHERE r.ended_at < ?
@@ -32,11 +42,11 @@ impl Maintenance for SqliteStore {
         .await
         .map_err(Fault::Sql)?;
         let runs: Vec<i64> = rows.iter().map(|row| row.int(0)).collect::<Result<_>>()?;
-        self.write(move |tx| drop_old(tx, runs).boxed()).await
+        self.write(move |tx| drop_old(tx, runs, keep_audit).boxed()).await
     }
 }
 
-async fn drop_old(tx: &mut Tx, runs: Vec<i64>) -> Result<bool> {
+async fn drop_old(tx: &mut Tx, runs: Vec<i64>, keep_audit: Duration) -> Result<bool> {
     for run in &runs {
         sqlx::query("DELETE FROM events WHERE tenant = (SELECT tenant FROM runs WHERE run = ?1) AND run = ?1")
             .bind(run)
@@ -53,5 +63,13 @@ async fn drop_old(tx: &mut Tx, runs: Vec<i64>) -> Result<bool> {
     let first = tx.now.to_zoned(TimeZone::UTC).date().first_of_month().saturating_sub(1.month());
     sqlx::query("DELETE FROM token_ledger WHERE day < ?").bind(first.to_string()).execute(&mut tx.conn).await?;
     sqlx::query("DELETE FROM token_reservations WHERE expires_at <= ?").bind(nanos(tx.now)).execute(&mut tx.conn).await?;
+    let entries = sqlx::query("DELETE FROM audit WHERE entry IN (SELECT entry FROM audit WHERE at <= ? LIMIT ?)")
+        .bind(nanos(ago(tx.now, keep_audit)))
+        .bind(MOST_ENTRIES)
+        .execute(&mut tx.conn)
+        .await?;
+    if entries.rows_affected() as i64 == MOST_ENTRIES {
+        return Ok(true);
+    }
     Ok(runs.len() as i64 == MOST || keys.rows_affected() as i64 == MOST)
 }

@@ -13,6 +13,12 @@ use crate::error::{Result, damaged};
 const STEPS: &[&[&str]] = &[
     &[include_str!("../migrations/0001_foundation.sql")],
     &[include_str!("../migrations/0002_limits.sql"), include_str!("../migrations/0002_generations.sql")],
+    &[
+        include_str!("../migrations/0003_items.sql"),
+        include_str!("../migrations/0003_audit.sql"),
+        include_str!("../migrations/0003_teams.sql"),
+        include_str!("../migrations/0003_keys.sql"),
+    ],
 ];
 
 /// `Sid1` in ASCII: tells this file from other programs' databases.

@@ -1,7 +1,7 @@
 //! Who sees and who writes whose memory: the only place that knows. The rules are those of the in-process reference store.
 
 use sid_store::Right;
-use sid_types::{AgentId, ConversationId, Owner, Principal, Scope, TenantId, UserId};
+use sid_types::{AgentId, ConversationId, Owner, Principal, Scope, ShareLevel, TenantId, UserId};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::codec::{Columns, Id};
@@ -59,7 +59,30 @@ impl Viewer {
         self.has(conn, Right::to_write(&self.scope, owner), owner).await
     }
 
-    async fn has(&self, conn: &mut SqliteConnection, right: Right, owner: Owner) -> Result<bool> {
+    /// What the scope may do with items of the owner, as nobody shares them.
+    pub(crate) async fn item_level(&self, conn: &mut SqliteConnection, owner: Owner) -> Result<Option<ShareLevel>> {
+        if self.has(conn, Right::to_write_item(&self.scope, owner), owner).await? {
+            return Ok(Some(ShareLevel::Full));
+        }
+        Ok(self.has(conn, Right::to_read_item(&self.scope, owner), owner).await?.then_some(ShareLevel::Read))
+    }
+
+    /// Whether the scope may know of a user: the application of all, people of those who are in a team with them, a turn of its human.
+    pub(crate) async fn knows(&self, conn: &mut SqliteConnection, user: UserId) -> Result<bool> {
+        let me = match self.scope.principal() {
+            Principal::Tenant { .. } => return Ok(true),
+            Principal::User { user: me } if me == user => return Ok(true),
+            Principal::User { user: me } => me,
+            Principal::Turn { user: human, .. } => return Ok(human == Some(user)),
+        };
+        let found = sqlx::query(
+            "SELECT 1 FROM team_members m CROSS JOIN team_members o ON o.tenant = ?1 AND o.user = ?3 AND o.team = m.team
+             WHERE m.tenant = ?1 AND m.user = ?2",
+        );
+        Ok(found.bind(self.tenant).bind(me.blob()).bind(user.blob()).fetch_optional(conn).await?.is_some())
+    }
+
+    pub(crate) async fn has(&self, conn: &mut SqliteConnection, right: Right, owner: Owner) -> Result<bool> {
         let may = match right {
             Right::No => false,
             Right::Yes => true,

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use common::{Home, accept, finish, now, open, open_at, turn};
 use sid_store::{
-    ArchivalStore, BlockStore, Chunk, Directory, EmbeddingIndex, EraseTarget, Eraser, GenerationId, MemorySearch, NewVectors, Order,
-    QueryVector, RecallStore, RecordId, SearchQuery, StateStore, TimeRange,
+    ArchivalStore, Below, BlockStore, Chunk, Directory, EmbeddingIndex, EraseTarget, Eraser, GenerationId, ItemFilter, ItemStore,
+    ItemWrite, MemorySearch, NewItem, NewVectors, Order, PageRequest, QueryVector, RecallStore, RecordId, SearchQuery, StateStore,
+    TimeRange, Whose,
 };
 use sid_store_sqlite::{SqliteConfig, SqliteStore};
-use sid_types::{NewMessage, NewPassage, Owner, PassageId, Provenance, Seq, User, UserId};
+use sid_types::{ItemKind, NewMessage, NewPassage, Owner, PassageId, Provenance, Seq, User, UserId};
 
 /// Everyday words, different in each message and never rare.
 fn chatter(i: usize) -> String {
@@ -254,4 +255,41 @@ async fn an_index_that_is_dropped_is_loaded_again() {
     }
     drop(store);
     drop(open_at(folder.path()).await);
+}
+
+/// The heads that a context call shows cost what it shows, however many items there are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heads_cost_the_page() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open(SqliteConfig { synchronous_full: false, ..SqliteConfig::new(folder.path()) }).await.expect("it opens");
+    let home = Home::build(&store).await;
+    let kinds = [ItemKind::Session, ItemKind::Proposal, ItemKind::Secret, ItemKind::DataKey];
+    let fill = async |count: usize| {
+        for batch in 0..count / 500 {
+            let new = |n: usize| {
+                let owner =
+                    if n.is_multiple_of(2) { Owner::User { user: home.user } } else { Owner::Pair { agent: home.agent, user: home.user } };
+                let body = "A page of text that nobody reads for its head. ".repeat(100);
+                ItemWrite::Make(Box::new(NewItem { body, ..NewItem::new(kinds[n % 4], owner, format!("{batch} {n}")) }))
+            };
+            store.write_items(&home.scope, (0..500).map(new).collect()).await.expect("written");
+        }
+    };
+    let filter = kinds[..3].iter().fold(ItemFilter::of(Whose::User(home.user)), |filter, kind| filter.kind(*kind));
+    let tops = ItemFilter { below: Some(Below::Tops), ..filter.clone() };
+    let heads = async || {
+        let mut times = Vec::new();
+        for filter in [&filter, &tops].into_iter().cycle().take(20) {
+            let begun = Instant::now();
+            let page = store.items(&home.scope, filter, PageRequest { after: None, limit: 200 }).await.expect("a page");
+            assert!(page.items.len() == 200 && page.items.iter().all(|seen| seen.item.body.is_empty()));
+            times.push(begun.elapsed());
+        }
+        median(times)
+    };
+    fill(1_000).await;
+    let few = heads().await;
+    fill(9_000).await;
+    let many = heads().await;
+    assert!(many < few * 3 + Duration::from_millis(2), "{few:?} of 1,000, {many:?} of 10,000");
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use common::{Home, open, open_at, turn};
 use sid_store::{Directory, Order, RecallStore, StoreError};
 use sid_store_sqlite::SqliteConfig;
-use sid_types::OperatorScope;
+use sid_types::{AccessRole, KeyId, KeyRole, OperatorScope, TeamId, TeamRole, TenantId, UserId};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor};
 
@@ -123,6 +123,46 @@ async fn a_file_in_the_place_of_the_folder_is_refused() {
     let place = folder.path().join("data");
     fs::write(&place, "a file").expect("written");
     check(&failure(&place).await, "SID-STORE-INVALID", &["cannot be used", "check the path"]);
+}
+
+/// Who was in a team and what keys could do before schema 3, they are and can after it.
+#[tokio::test]
+async fn a_folder_of_schema_2_is_brought_on() {
+    const BEFORE: &str = concat!(
+        include_str!("../migrations/0001_foundation.sql"),
+        ";",
+        include_str!("../migrations/0002_limits.sql"),
+        ";",
+        include_str!("../migrations/0002_generations.sql"),
+        "; PRAGMA application_id = 0x53696431; PRAGMA user_version = 2"
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("sid.db");
+    execute(&file, BEFORE).await;
+    let (tenant, user, team) = (TenantId::new(), UserId::new(), TeamId::new());
+    let role = KeyRole::User { tenant, user };
+    let options = SqliteConnectOptions::new().filename(&file);
+    let mut conn = options.connect().await.expect("a connection");
+    let hex = |id: uuid::Uuid| format!("x'{}'", id.simple());
+    let (tenant_id, user_id, team_id) = (hex(tenant.uuid()), hex(user.uuid()), hex(team.uuid()));
+    let role = serde_json::to_string(&role).expect("JSON");
+    let written = format!(
+        "INSERT INTO tenants (tenant, id, name, created_at) VALUES (1, {tenant_id}, 'acme', 1);
+         INSERT INTO users (tenant, id, handle, display_name, created_at) VALUES (1, {user_id}, 'ann', 'Ann', 1);
+         INSERT INTO teams (tenant, id, name, created_at) VALUES (1, {team_id}, 'crew', 1);
+         INSERT INTO team_members (tenant, user, team) VALUES (1, {user_id}, {team_id});
+         INSERT INTO api_keys (id, hash, name, role, tenant_id, user_id, created_at) VALUES ({user_id}, 'h', 'k', '{role}', {tenant_id}, {user_id}, 1)"
+    );
+    conn.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(written))).await.expect("written");
+    conn.close().await.expect("closed");
+    let store = open_at(folder.path()).await;
+    let scope = OperatorScope::grant().enter(tenant, KeyId::new());
+    let teams = store.user_teams(&scope, user).await.expect("listed");
+    assert_eq!(teams.iter().map(|m| (m.team.id, m.role, m.is_direct)).collect::<Vec<_>>(), [(team, TeamRole::Member, true)]);
+    let key = store.key_by_hash("h").await.expect("asked").expect("known");
+    assert_eq!((key.access, key.scopes), (AccessRole::Member, None), "the usual role, all of it");
+    store.set_team_member(&scope, team, user, None).await.expect("left");
+    assert!(store.user_teams(&scope, user).await.expect("listed").is_empty());
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use sid_types::{
-    Agent, AgentId, AgentSpec, ApiKey, Conversation, ConversationId, KeyId, OperatorScope, Scope, Team, TeamId, Tenant, TenantId, User,
-    UserId,
+    Agent, AgentId, AgentSpec, ApiKey, Conversation, ConversationId, KeyId, Membership, OperatorScope, Scope, Team, TeamId, TeamRole,
+    Tenant, TenantId, Timestamp, User, UserId,
 };
 
 use crate::StoreError;
@@ -27,6 +27,9 @@ pub struct Page<T> {
     pub next: Option<String>,
 }
 
+/// How many levels teams have at most; a team that is no part of another is the first.
+pub const MOST_TEAM_LEVELS: usize = 8;
+
 /// A conversation to be opened.
 #[derive(Debug, Clone)]
 pub struct NewConversation {
@@ -41,8 +44,8 @@ pub struct NewConversation {
 /// Names a conversation by the application's own key.
 pub type ConversationKey = NewConversation;
 
-/// The directory. Tenant principals read and write all of their tenant; user principals read their tenant's agents, themselves,
-/// their teams, and open, read and list their own conversations; anything else is `NotFound`.
+/// The directory. Tenant principals read and write all of their tenant; user principals read their tenant's agents, themselves, those
+/// who are in a team with them (`user` and `user_by_handle`; lists show nobody else), their teams, and open, read and list their own conversations; anything else is `NotFound`.
 #[async_trait]
 pub trait Directory: Send + Sync {
     /// Makes a tenant. Errors: `Exists`.
@@ -59,6 +62,8 @@ pub trait Directory: Send + Sync {
     async fn key_by_hash(&self, hash: &str) -> Result<Option<ApiKey>, StoreError>;
     /// All keys, oldest first, of one tenant or of all.
     async fn keys(&self, operator: &OperatorScope, tenant: Option<TenantId>) -> Result<Vec<ApiKey>, StoreError>;
+    /// Lets a key end at `at`, or when it ends already if that is sooner: another key takes its place.
+    async fn expire_key(&self, operator: &OperatorScope, key: KeyId, at: Timestamp) -> Result<ApiKey, StoreError>;
     /// Revokes a key; again changes nothing.
     async fn revoke_key(&self, operator: &OperatorScope, key: KeyId) -> Result<ApiKey, StoreError>;
 
@@ -73,18 +78,22 @@ pub trait Directory: Send + Sync {
     /// Users, oldest first.
     async fn users(&self, scope: &Scope, page: PageRequest) -> Result<Page<User>, StoreError>;
 
-    /// Makes a team. Errors: `Exists` (name).
+    /// Makes a team. Errors: `Exists` (name), `NotFound` (parent), `Invalid` (more than eight levels).
     async fn create_team(&self, scope: &Scope, team: Team) -> Result<Team, StoreError>;
     /// One team.
     async fn team(&self, scope: &Scope, team: TeamId) -> Result<Team, StoreError>;
     /// All teams that the scope sees, by name.
     async fn teams(&self, scope: &Scope) -> Result<Vec<Team>, StoreError>;
-    /// Members of a team, by handle.
-    async fn team_members(&self, scope: &Scope, team: TeamId) -> Result<Vec<User>, StoreError>;
-    /// Adds (`true`) or removes (`false`) a user; again changes nothing. In force for the very next search.
-    async fn set_team_member(&self, scope: &Scope, team: TeamId, user: UserId, member: bool) -> Result<(), StoreError>;
+    /// Members of a team and of its parts, by handle.
+    async fn team_members(&self, scope: &Scope, team: TeamId) -> Result<Vec<Membership>, StoreError>;
+    /// The teams that a user is in, by name: those it was put in, and those that these are parts of.
+    async fn user_teams(&self, scope: &Scope, user: UserId) -> Result<Vec<Membership>, StoreError>;
+    /// Adds a user, changes the role, or (`None`) removes the user; again changes nothing. In force for the very next search.
+    ///
+    /// Who is in a part of the team stays in it through that part.
+    async fn set_team_member(&self, scope: &Scope, team: TeamId, user: UserId, role: Option<TeamRole>) -> Result<(), StoreError>;
 
-    /// Makes an agent. Errors: `Exists` (name).
+    /// Makes an agent; it may read its teams and those that they are parts of. Errors: `Exists` (name), `NotFound` (team).
     async fn create_agent(&self, scope: &Scope, id: AgentId, spec: AgentSpec, teams: Vec<TeamId>) -> Result<Agent, StoreError>;
     /// Changes an agent. Its conversations render their prompt's head anew at the next turn.
     async fn update_agent(&self, scope: &Scope, agent: AgentId, spec: AgentSpec, teams: Vec<TeamId>) -> Result<Agent, StoreError>;

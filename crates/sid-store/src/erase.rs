@@ -9,7 +9,7 @@ use crate::StoreError;
 /// What to forget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EraseTarget {
-    /// One conversation: its messages, vectors, runs, steps, events and summary; passages and block edits made in it (the blocks'
+    /// One conversation: its messages, vectors, runs, steps, events and summary; passages, items and block edits made in it (the blocks'
     /// other edits are replayed, and a write by who has read the old value is a conflict); tool results elsewhere that quote it
     /// (redacted, in events too); the diary days that told of it, and the weeks and months above them (written anew from what is
     /// left); what other runs were shown of it (step tails, `Recalled` events: emptied, events keep their numbers).
@@ -31,6 +31,9 @@ pub struct Receipt {
     pub passages: u64,
     /// Blocks, or versions of blocks that were taken back.
     pub block_versions: u64,
+    /// Items of the context service.
+    #[serde(default)]
+    pub items: u64,
     /// Diary pages.
     pub diary_entries: u64,
     /// Vectors.

@@ -10,6 +10,14 @@ pub enum StoreError {
         /// `agent`, `conversation`, …
         what: &'static str,
     },
+    /// The scope may see it, and may not do this with it.
+    #[error("{what} may not be changed: {why}")]
+    Forbidden {
+        /// `item`, …
+        what: &'static str,
+        /// Who may.
+        why: &'static str,
+    },
     /// A name or key is taken.
     #[error("{what} `{name}` already exists")]
     Exists {
@@ -100,6 +108,7 @@ impl StoreError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::NotFound { .. } => "SID-STORE-NOT-FOUND",
+            Self::Forbidden { .. } => "SID-STORE-FORBIDDEN",
             Self::Exists { .. } => "SID-STORE-EXISTS",
             Self::Conflict { .. } => "SID-STORE-CONFLICT",
             Self::Fenced { .. } => "SID-STORE-FENCED",

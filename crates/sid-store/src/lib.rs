@@ -13,6 +13,8 @@
 //! | [`Generations`] | which embedding generation is searched |
 //! | [`BlockStore`], [`DiaryStore`] | core memory with versions and links; days, weeks and months |
 //! | [`VectorIndex`] | vectors once more, outside the store, where partitions are large; what it finds is joined back |
+//! | [`ItemStore`] | what assistants keep for their user beside conversations: trees of titled texts, shared with others or not |
+//! | [`AuditLog`] | who read or wrote whose memory |
 //! | [`Duties`], [`Maintenance`] | which worker does what is to be done once; dropping what is old |
 //! | [`Directory`], [`Eraser`] | tenants, people, teams, agents, conversations, keys; forgetting |
 //! | [`UsageStore`] | what tenants may use up, and what they have |
@@ -73,6 +75,7 @@
 //!   [`StoreError::Unavailable`]) may have: repeat it with the same ids, a repeated write changes nothing.
 #![warn(missing_docs)]
 
+mod audit;
 mod blocks;
 pub mod crash;
 mod diary;
@@ -85,6 +88,8 @@ mod events;
 mod generations;
 mod in_process;
 pub mod index;
+pub mod item_rules;
+mod items;
 mod maintenance;
 mod memory;
 mod rights;
@@ -94,9 +99,10 @@ mod store;
 mod usage;
 mod vector_index;
 
+pub use audit::{AuditEntry, AuditFilter, AuditLog};
 pub use blocks::{BlockStore, BlockWrite, NewBlock};
 pub use diary::{DiaryQuery, DiaryStore, DiaryWork, MOST_OF_A_DAY};
-pub use directory::{ConversationKey, Directory, NewConversation, Page, PageRequest};
+pub use directory::{ConversationKey, Directory, MOST_TEAM_LEVELS, NewConversation, Page, PageRequest};
 pub use duties::{Duties, DutyRoster, check_duty};
 pub use embedding::{Chunk, EmbedJob, EmbeddingIndex, GenerationId, IndexStatus, NewVectors};
 pub use erase::{EraseTarget, Eraser, Receipt};
@@ -104,6 +110,10 @@ pub use error::StoreError;
 pub use events::EventLog;
 pub use generations::{Generation, Generations};
 pub use in_process::InProcess;
+pub use items::{
+    Below, ITEM_CHANNEL, ItemChange, ItemFilter, ItemStore, ItemWrite, NewItem, SeenItem, Whose, Written, check_channel, check_item,
+    distinct_tags, is_shareable, item_text,
+};
 pub use maintenance::Maintenance;
 pub use memory::{ArchivalStore, Order, RecallStore};
 pub use rights::Right;

@@ -62,4 +62,32 @@ impl Right {
             Principal::Turn { agent: mine, user: human } => agent == mine && (user.is_none() || user == human),
         }
     }
+
+    /// Reading items: what one assistant of a user keeps, all of the user's assistants read.
+    #[must_use]
+    pub fn to_read_item(scope: &Scope, owner: Owner) -> Self {
+        match (scope.principal(), owner) {
+            (Principal::Turn { user: Some(me), .. }, Owner::Pair { user, .. }) => Self::when(me == user),
+            _ => Self::to_read(scope, owner),
+        }
+    }
+
+    /// Writing items: a user's are written by all of the user's assistants, an assistant's by that one and by the user.
+    #[must_use]
+    pub fn to_write_item(scope: &Scope, owner: Owner) -> Self {
+        match (scope.principal(), owner) {
+            (Principal::Turn { user: Some(me), .. }, Owner::User { user }) => Self::when(me == user),
+            _ => Self::to_write(scope, owner),
+        }
+    }
+
+    /// Sharing items with others: the person whose they are, or the tenant's application; never an assistant.
+    #[must_use]
+    pub fn to_share(scope: &Scope, owner: Owner) -> bool {
+        match scope.principal() {
+            Principal::Tenant { .. } => true,
+            Principal::User { user } => owner.user() == Some(user),
+            Principal::Turn { .. } => false,
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! The sum of the contracts.
 
 use crate::{
-    ArchivalStore, BlockStore, DiaryStore, Directory, Duties, EmbeddingIndex, Eraser, EventLog, Generations, Maintenance, MemorySearch,
-    RecallStore, StateStore, UsageStore,
+    ArchivalStore, AuditLog, BlockStore, DiaryStore, Directory, Duties, EmbeddingIndex, Eraser, EventLog, Generations, ItemStore,
+    Maintenance, MemorySearch, RecallStore, StateStore, UsageStore,
 };
 
 /// Everything that a server needs of one backend.
@@ -15,8 +15,10 @@ pub trait Store:
     + EmbeddingIndex
     + Generations
     + BlockStore
+    + ItemStore
     + DiaryStore
     + Directory
+    + AuditLog
     + Eraser
     + UsageStore
     + Duties
@@ -33,8 +35,10 @@ impl<T> Store for T where
         + EmbeddingIndex
         + Generations
         + BlockStore
+        + ItemStore
         + DiaryStore
         + Directory
+        + AuditLog
         + Eraser
         + UsageStore
         + Duties

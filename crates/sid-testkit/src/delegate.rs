@@ -14,7 +14,7 @@
 /// }
 ///
 /// sid_testkit::delegate_store!(Wrapped, inner: StateStore, EventLog, RecallStore, ArchivalStore, MemorySearch, EmbeddingIndex,
-///     BlockStore, DiaryStore, Directory, Eraser, UsageStore, Duties, Generations, Maintenance);
+///     BlockStore, ItemStore, DiaryStore, Directory, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
 ///
 /// let store: Arc<dyn Store> = Arc::new(Wrapped { inner: Arc::default() });
 /// # drop(store);
@@ -41,7 +41,7 @@
 /// }
 ///
 /// sid_testkit::delegate_store!(Counted, inner through count: StateStore, EventLog, RecallStore, ArchivalStore, MemorySearch,
-///     EmbeddingIndex, BlockStore, DiaryStore, Directory, Eraser, UsageStore, Duties, Generations, Maintenance);
+///     EmbeddingIndex, BlockStore, ItemStore, DiaryStore, Directory, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
 /// ```
 #[macro_export]
 macro_rules! delegate_store {
@@ -142,6 +142,21 @@ macro_rules! __delegate {
             fn link_block(scope: &Scope, block: BlockId, agent: AgentId, access: Option<BlockAccess>) -> ();
         } }
     };
+    (ItemStore $type:ident $field:ident $via:tt) => {
+        $crate::__delegate! { @impl ItemStore $type $field $via {
+            fn write_items(scope: &Scope, writes: Vec<ItemWrite>) -> Vec<Written>;
+            fn item(scope: &Scope, item: ItemId) -> SeenItem;
+            fn items(scope: &Scope, filter: &ItemFilter, page: PageRequest) -> Page<SeenItem>;
+            fn share_item(scope: &Scope, item: ItemId, with: Sharee, level: Option<ShareLevel>) -> ();
+            fn shares(scope: &Scope, item: ItemId) -> Vec<Share>;
+        } }
+    };
+    (AuditLog $type:ident $field:ident $via:tt) => {
+        $crate::__delegate! { @impl AuditLog $type $field $via {
+            fn record(entries: Vec<AuditEntry>) -> ();
+            fn audit(scope: &Scope, filter: &AuditFilter, page: PageRequest) -> Page<AuditEntry>;
+        } }
+    };
     (DiaryStore $type:ident $field:ident $via:tt) => {
         $crate::__delegate! { @impl DiaryStore $type $field $via {
             fn diary(scope: &Scope, owner: Owner, query: &DiaryQuery) -> Vec<DiaryEntry>;
@@ -158,6 +173,7 @@ macro_rules! __delegate {
             fn put_key(operator: &OperatorScope, key: ApiKey) -> ();
             fn key_by_hash(hash: &str) -> Option<ApiKey>;
             fn keys(operator: &OperatorScope, tenant: Option<TenantId>) -> Vec<ApiKey>;
+            fn expire_key(operator: &OperatorScope, key: KeyId, at: Timestamp) -> ApiKey;
             fn revoke_key(operator: &OperatorScope, key: KeyId) -> ApiKey;
             fn create_user(scope: &Scope, user: User) -> User;
             fn update_user(scope: &Scope, user: User) -> User;
@@ -167,8 +183,9 @@ macro_rules! __delegate {
             fn create_team(scope: &Scope, team: Team) -> Team;
             fn team(scope: &Scope, team: TeamId) -> Team;
             fn teams(scope: &Scope) -> Vec<Team>;
-            fn team_members(scope: &Scope, team: TeamId) -> Vec<User>;
-            fn set_team_member(scope: &Scope, team: TeamId, user: UserId, member: bool) -> ();
+            fn team_members(scope: &Scope, team: TeamId) -> Vec<Membership>;
+            fn user_teams(scope: &Scope, user: UserId) -> Vec<Membership>;
+            fn set_team_member(scope: &Scope, team: TeamId, user: UserId, role: Option<TeamRole>) -> ();
             fn create_agent(scope: &Scope, id: AgentId, spec: AgentSpec, teams: Vec<TeamId>) -> Agent;
             fn update_agent(scope: &Scope, agent: AgentId, spec: AgentSpec, teams: Vec<TeamId>) -> Agent;
             fn agent(scope: &Scope, agent: AgentId) -> Agent;

@@ -8,14 +8,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use sid_store::{
-    Accept, Accepted, ArchivalStore, Candidates, Capability, Commit, Committed, Directory, Effect, EmbeddingIndex, EraseTarget, Eraser,
-    EventLog, GenerationId, InProcess, Lease, Loaded, MemorySearch, Order, Page, PageRequest, RecallStore, Receipt, Renewed, Reserve,
-    Reserved, SearchQuery, StateStore, Store, StoreError, TenantLimits, TokenUse, UsageStore,
+    Accept, Accepted, ArchivalStore, AuditEntry, AuditFilter, AuditLog, Candidates, Capability, Commit, Committed, Directory, Effect,
+    EmbeddingIndex, EraseTarget, Eraser, EventLog, GenerationId, InProcess, ItemFilter, ItemStore, ItemWrite, Lease, Loaded, MemorySearch,
+    Order, Page, PageRequest, RecallStore, Receipt, Renewed, Reserve, Reserved, SearchQuery, SeenItem, StateStore, Store, StoreError,
+    TenantLimits, TokenUse, UsageStore, Written,
 };
 use sid_testkit::conformance::{self, Fixture};
 use sid_types::{
-    ConversationId, KeyId, ManualClock, Message, MessageId, NewMessage, NewPassage, OperatorScope, Owner, Passage, PassageId, Run, RunId,
-    Scope, Seq, Step, Tenant, TenantId, WorkerId,
+    ConversationId, ItemId, KeyId, ManualClock, Message, MessageId, NewMessage, NewPassage, OperatorScope, Owner, Passage, PassageId,
+    Principal, Run, RunId, Scope, Seq, Share, ShareLevel, Sharee, Step, Tenant, TenantId, WorkerId,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +40,13 @@ enum Bug {
     GrantsAnyReservation,
     CountsStepsOfOthers,
     ClaimsBeyondTheShare,
+    WritesItemsUnseen,
+    WritesItemsOneByOne,
+    LetsAssistantsShare,
+    ListsItemsWithGaps,
+    ListsBodies,
+    TellsTurnsOfTheLog,
+    ForgetsEntriesOfOthers,
 }
 
 /// The reference store with one bug.
@@ -336,6 +344,73 @@ impl EventLog for Planted {
     }
 }
 
+#[async_trait]
+impl ItemStore for Planted {
+    async fn write_items(&self, scope: &Scope, mut writes: Vec<ItemWrite>) -> Result<Vec<Written>, StoreError> {
+        if self.bug == Bug::WritesItemsUnseen {
+            for write in &mut writes {
+                if let ItemWrite::Change { expected_version, .. } | ItemWrite::Delete { expected_version, .. } = write {
+                    *expected_version = None;
+                }
+            }
+        }
+        if self.bug == Bug::WritesItemsOneByOne {
+            let mut written = Vec::new();
+            for write in writes {
+                written.extend(self.inner.write_items(scope, vec![write]).await?);
+            }
+            return Ok(written);
+        }
+        self.inner.write_items(scope, writes).await
+    }
+
+    async fn item(&self, scope: &Scope, item: ItemId) -> Result<SeenItem, StoreError> {
+        self.inner.item(scope, item).await
+    }
+
+    async fn items(&self, scope: &Scope, filter: &ItemFilter, page: PageRequest) -> Result<Page<SeenItem>, StoreError> {
+        let bodies = filter.bodies || self.bug == Bug::ListsBodies;
+        let mut found = self.inner.items(scope, &ItemFilter { bodies, ..filter.clone() }, page).await?;
+        if self.bug == Bug::ListsItemsWithGaps && found.next.is_some() && found.items.len() > 1 {
+            found.items.swap_remove(0);
+        }
+        Ok(found)
+    }
+
+    async fn share_item(&self, scope: &Scope, item: ItemId, with: Sharee, level: Option<ShareLevel>) -> Result<(), StoreError> {
+        let mut scope = *scope;
+        if let (Bug::LetsAssistantsShare, Principal::Turn { .. }) = (self.bug, scope.principal()) {
+            let tenants = self.inner.tenants(&OperatorScope::grant()).await?;
+            scope = tenants.iter().find(|tenant| tenant.id == scope.tenant()).map_or(scope, whole);
+        }
+        self.inner.share_item(&scope, item, with, level).await
+    }
+
+    async fn shares(&self, scope: &Scope, item: ItemId) -> Result<Vec<Share>, StoreError> {
+        self.inner.shares(scope, item).await
+    }
+}
+
+#[async_trait]
+impl AuditLog for Planted {
+    async fn record(&self, mut entries: Vec<AuditEntry>) -> Result<(), StoreError> {
+        if self.bug == Bug::ForgetsEntriesOfOthers {
+            let first = entries.first().and_then(|entry| entry.user);
+            entries.retain(|entry| entry.user == first);
+        }
+        self.inner.record(entries).await
+    }
+
+    async fn audit(&self, scope: &Scope, filter: &AuditFilter, page: PageRequest) -> Result<Page<AuditEntry>, StoreError> {
+        let mut scope = *scope;
+        if let (Bug::TellsTurnsOfTheLog, Principal::Turn { .. }) = (self.bug, scope.principal()) {
+            let tenants = self.inner.tenants(&OperatorScope::grant()).await?;
+            scope = tenants.iter().find(|tenant| tenant.id == scope.tenant()).map_or(scope, whole);
+        }
+        self.inner.audit(&scope, filter, page).await
+    }
+}
+
 /// Which of these checks fail.
 fn failing(bug: Bug, names: &[&str]) -> Vec<String> {
     let mut failing = Vec::new();
@@ -452,4 +527,40 @@ fn a_store_that_counts_the_steps_of_others() {
 #[test]
 fn a_store_that_claims_beyond_the_share() {
     found_by(Bug::ClaimsBeyondTheShare, &["no_tenant_takes_more_than_its_share"]);
+}
+
+#[test]
+fn a_store_that_writes_items_whatever_was_read() {
+    let names = ["changes_count_versions", "of_several_who_change_one_version_one_does", "writes_are_all_or_none"];
+    found_by(Bug::WritesItemsUnseen, &names);
+}
+
+#[test]
+fn a_store_that_writes_items_one_by_one() {
+    found_by(Bug::WritesItemsOneByOne, &["writes_are_all_or_none"]);
+}
+
+#[test]
+fn a_store_that_lets_assistants_share() {
+    found_by(Bug::LetsAssistantsShare, &["only_the_owner_shares"]);
+}
+
+#[test]
+fn a_store_that_lists_items_with_gaps() {
+    found_by(Bug::ListsItemsWithGaps, &["items_are_listed_in_pages"]);
+}
+
+#[test]
+fn a_store_that_lists_bodies() {
+    found_by(Bug::ListsBodies, &["lists_filter"]);
+}
+
+#[test]
+fn a_store_that_tells_turns_of_the_log() {
+    found_by(Bug::TellsTurnsOfTheLog, &["everybody_reads_their_part_of_the_log"]);
+}
+
+#[test]
+fn a_store_that_forgets_entries() {
+    found_by(Bug::ForgetsEntriesOfOthers, &["entries_come_back_as_they_were"]);
 }

@@ -137,6 +137,8 @@ ids! {
     StepId = "step";
     /// An API key (never its secret).
     KeyId = "key";
+    /// An item of the context service.
+    ItemId = "item";
     /// One process that runs agents.
     WorkerId = "wrk";
 }

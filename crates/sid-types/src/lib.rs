@@ -16,10 +16,12 @@
 //! ```
 #![warn(missing_docs)]
 
+mod access;
 mod block;
 mod clock;
 mod event;
 mod id;
+mod item;
 mod message;
 mod owner;
 mod passage;
@@ -30,12 +32,15 @@ mod tenancy;
 mod tool;
 mod unit;
 
+pub use access::{AccessRole, Permission};
 pub use block::{Block, BlockAccess, BlockOp, BlockVersion, Provenance};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use event::{Event, EventBody, Recollection};
 pub use id::{
-    AgentId, BlockId, ConversationId, IdError, KeyId, MessageId, PassageId, RunId, StepId, SummaryId, TeamId, TenantId, UserId, WorkerId,
+    AgentId, BlockId, ConversationId, IdError, ItemId, KeyId, MessageId, PassageId, RunId, StepId, SummaryId, TeamId, TenantId, UserId,
+    WorkerId,
 };
+pub use item::{Item, ItemKind, Share, ShareLevel, Sharee};
 pub use jiff::Timestamp;
 pub use message::{Body, Message, NewMessage, Role, ToolCall};
 pub use owner::Owner;
@@ -43,6 +48,6 @@ pub use passage::{NewPassage, Passage};
 pub use run::{CallState, PlannedCall, Run, RunLimits, RunStatus, Step, StopReason, Usage};
 pub use scope::{OperatorScope, Principal, Scope};
 pub use summary::{DiaryEntry, DiaryLevel, RecursiveSummary};
-pub use tenancy::{Agent, AgentSpec, ApiKey, BlockTemplate, Conversation, KeyRole, Team, Tenant, User};
+pub use tenancy::{Agent, AgentSpec, ApiKey, BlockTemplate, Conversation, KeyRole, Membership, Team, TeamRole, Tenant, User};
 pub use tool::ToolSpec;
 pub use unit::{Seq, Tokens};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentId, ConversationId, KeyId, RecursiveSummary, Seq, TeamId, TenantId, Tokens, UserId};
+use crate::{AccessRole, AgentId, ConversationId, KeyId, Permission, RecursiveSummary, Seq, TeamId, TenantId, Tokens, UserId};
 
 /// A customer organisation: the outermost boundary of all data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,8 +25,34 @@ pub struct Team {
     pub id: TeamId,
     /// Unique inside the tenant.
     pub name: String,
+    /// The team that it is a part of, for good: who is in this one is in that one, too.
+    #[serde(default)]
+    pub parent: Option<TeamId>,
     /// When it was made.
     pub created_at: Timestamp,
+}
+
+/// What somebody is in a team.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TeamRole {
+    /// One of its members.
+    Member,
+    /// Leads it.
+    Lead,
+}
+
+/// A user in a team.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Membership {
+    /// The team.
+    pub team: Team,
+    /// The person.
+    pub user: User,
+    /// As what: the highest that was given, here or in a part of the team.
+    pub role: TeamRole,
+    /// Whether it was given here, and not only in a part of the team.
+    pub is_direct: bool,
 }
 
 /// A person inside a tenant.
@@ -165,6 +191,54 @@ pub enum KeyRole {
         /// The user.
         user: UserId,
     },
+    /// Acts as an assistant of one user.
+    Agent {
+        /// The tenant.
+        tenant: TenantId,
+        /// The user.
+        user: UserId,
+        /// The assistant.
+        agent: AgentId,
+    },
+}
+
+impl KeyRole {
+    /// The tenant that it is bound to; `None` for operators.
+    #[must_use]
+    pub const fn tenant(&self) -> Option<TenantId> {
+        match self {
+            Self::Operator => None,
+            Self::Tenant { tenant } | Self::User { tenant, .. } | Self::Agent { tenant, .. } => Some(*tenant),
+        }
+    }
+
+    /// The user that it is bound to, if it is.
+    #[must_use]
+    pub const fn user(&self) -> Option<UserId> {
+        match self {
+            Self::User { user, .. } | Self::Agent { user, .. } => Some(*user),
+            Self::Operator | Self::Tenant { .. } => None,
+        }
+    }
+
+    /// The assistant that it is bound to, if it is.
+    #[must_use]
+    pub const fn agent(&self) -> Option<AgentId> {
+        match self {
+            Self::Agent { agent, .. } => Some(*agent),
+            Self::Operator | Self::Tenant { .. } | Self::User { .. } => None,
+        }
+    }
+
+    /// The role of keys that name none.
+    #[must_use]
+    pub const fn usual_access(&self) -> AccessRole {
+        match self {
+            Self::Operator | Self::Tenant { .. } => AccessRole::Owner,
+            Self::User { .. } => AccessRole::Member,
+            Self::Agent { .. } => AccessRole::Agent,
+        }
+    }
 }
 
 /// An API key as stored: never the secret.
@@ -174,8 +248,12 @@ pub struct ApiKey {
     pub id: KeyId,
     /// A note for humans.
     pub name: String,
-    /// What it may do.
+    /// As whom it acts.
     pub role: KeyRole,
+    /// What it may do there.
+    pub access: AccessRole,
+    /// Only these of the role's permissions; `None` = all of them.
+    pub scopes: Option<Vec<Permission>>,
     /// SHA-256 of the whole key text, 64 lower-case hexadecimal characters.
     pub hash: String,
     /// When it was made.

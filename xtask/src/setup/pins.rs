@@ -21,13 +21,25 @@ pub(crate) enum Group {
     PgBouncer,
     /// libfaketime: processes whose clock is wrong.
     FakeTime,
+    /// An OpenID Connect issuer.
+    Identity,
     /// What checks `deploy/`: hadolint, Helm, HAProxy, the schemas of Compose and Kubernetes.
     Deploy,
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 9] =
-        [Self::Embed, Self::Llm, Self::Clients, Self::Bench, Self::Postgres, Self::Qdrant, Self::PgBouncer, Self::FakeTime, Self::Deploy];
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Embed,
+        Self::Llm,
+        Self::Clients,
+        Self::Bench,
+        Self::Postgres,
+        Self::Qdrant,
+        Self::PgBouncer,
+        Self::FakeTime,
+        Self::Identity,
+        Self::Deploy,
+    ];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -39,6 +51,7 @@ impl Group {
             Self::Qdrant => "qdrant",
             Self::PgBouncer => "pgbouncer",
             Self::FakeTime => "faketime",
+            Self::Identity => "identity",
             Self::Deploy => "deploy",
         }
     }
@@ -320,6 +333,7 @@ pub(crate) const REQUIREMENTS: &[(Group, &str, &str, &str)] = &[
     (Group::Bench, "bench", "numpy for the measuring stick", "tests/memory/requirements.txt"),
     // With the SHA-256 of each wheel in the list: pip refuses any other.
     (Group::Qdrant, "qdrant", "the Qdrant engine", "tests/qdrant/requirements.txt"),
+    (Group::Identity, "identity", "an OpenID Connect issuer", "tests/identity/requirements.txt"),
     (Group::Deploy, "deploy", "the schemas of Compose and Kubernetes", "tests/deploy/requirements.txt"),
 ];
 

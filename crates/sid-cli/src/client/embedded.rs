@@ -16,8 +16,8 @@ use crate::error::CliError;
 
 /// A run that is under way at the end may finish its step for this long; the rest is resumed at the next start.
 const LAST_STEP: Duration = Duration::from_secs(5);
-/// The router only looks at the path, but a URL needs a host.
-const NOWHERE: &str = "http://embedded/";
+/// No connection is made, but a URL needs a host, and MCP looks at it.
+const NOWHERE: &str = "http://localhost/";
 
 pub(super) struct Embedded {
     app: App,

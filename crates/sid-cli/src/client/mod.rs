@@ -50,6 +50,8 @@ pub struct Identity {
     pub tenant: Option<String>,
     /// `X-Sid-User`: id or handle.
     pub user: Option<String>,
+    /// `X-Sid-Agent`: id or `@name`.
+    pub agent: Option<String>,
 }
 
 enum Backend {
@@ -65,7 +67,7 @@ pub struct Client {
 
 /// An answer whose body has not been read yet.
 pub struct Reply {
-    /// Its status; always a success when it comes from [`Client::send`].
+    /// Its status; a success when it comes from [`Client::send`].
     pub status: StatusCode,
     /// Its headers.
     pub headers: HeaderMap,
@@ -127,16 +129,24 @@ impl Client {
 
     /// Sends a request; everything but a success is an error.
     pub async fn send(&self, request: Request) -> Result<Reply, CliError> {
-        let request =
-            request.header_if("x-sid-tenant", self.identity.tenant.as_deref()).header_if("x-sid-user", self.identity.user.as_deref());
-        let reply = match &self.backend {
-            Backend::Http(http) => http.send(request).await?,
-            Backend::Embedded(embedded) => embedded.send(request).await?,
-        };
+        let reply = self.exchange(request).await?;
         if reply.status.is_success() {
             return Ok(reply);
         }
         Err(CliError::Api(Box::new(reply.problem().await)))
+    }
+
+    /// Sends a request; any answer is an answer.
+    pub async fn exchange(&self, request: Request) -> Result<Reply, CliError> {
+        let Identity { tenant, user, agent } = &self.identity;
+        let request = request
+            .header_if("x-sid-tenant", tenant.as_deref())
+            .header_if("x-sid-user", user.as_deref())
+            .header_if("x-sid-agent", agent.as_deref());
+        match &self.backend {
+            Backend::Http(http) => http.send(request).await,
+            Backend::Embedded(embedded) => embedded.send(request).await,
+        }
     }
 
     /// Sends a request and reads the whole answer as JSON (`null` when it is empty).

@@ -4,10 +4,12 @@ use axum::http::Method;
 use serde::Serialize;
 use serde_json::Value;
 
-/// One request to `/api/v1`.
+/// One request, to `/api/v1` unless it was made by [`Request::mcp`].
 #[derive(Debug, Clone)]
 pub struct Request {
     pub(super) method: Method,
+    /// What stands before the segments.
+    base: &'static [&'static str],
     segments: Vec<String>,
     query: Vec<(String, String)>,
     pub(super) headers: Vec<(&'static str, String)>,
@@ -16,7 +18,15 @@ pub struct Request {
 
 impl Request {
     fn new(method: Method, segments: &[&str]) -> Self {
-        Self { method, segments: segments.iter().map(|s| (*s).to_owned()).collect(), query: Vec::new(), headers: Vec::new(), body: None }
+        let base = &["api", "v1"];
+        Self {
+            method,
+            base,
+            segments: segments.iter().map(|s| (*s).to_owned()).collect(),
+            query: Vec::new(),
+            headers: Vec::new(),
+            body: None,
+        }
     }
 
     /// `GET` of a path below `/api/v1`, by its segments (which may hold any character).
@@ -29,6 +39,12 @@ impl Request {
     #[must_use]
     pub fn post(segments: &[&str]) -> Self {
         Self::new(Method::POST, segments)
+    }
+
+    /// `POST` to the MCP endpoint.
+    #[must_use]
+    pub fn mcp() -> Self {
+        Self { base: &["mcp"], ..Self::new(Method::POST, &[]) }
     }
 
     /// `PUT`.
@@ -93,7 +109,7 @@ impl Request {
     pub(super) fn url(&self, root: &reqwest::Url) -> reqwest::Url {
         let mut url = root.clone();
         if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(["api", "v1"]).extend(&self.segments);
+            path.pop_if_empty().extend(self.base).extend(&self.segments);
         }
         if !self.query.is_empty() {
             url.query_pairs_mut().extend_pairs(&self.query);
@@ -103,7 +119,8 @@ impl Request {
 
     /// What it is about, for error messages.
     pub(super) fn describe(&self) -> String {
-        format!("{} /api/v1/{}", self.method, self.segments.join("/"))
+        let path: Vec<&str> = self.base.iter().copied().chain(self.segments.iter().map(String::as_str)).collect();
+        format!("{} /{}", self.method, path.join("/"))
     }
 }
 

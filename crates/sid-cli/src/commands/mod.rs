@@ -12,6 +12,7 @@ pub mod events;
 pub mod export;
 pub mod import;
 pub mod key;
+pub mod mcp;
 pub mod memory;
 pub mod owner;
 pub mod reindex;
@@ -65,6 +66,7 @@ pub async fn run(command: Command, session: &Session) -> Result<(), CliError> {
         Command::Export(args) => export::run(args, session).await,
         Command::Import(args) => import::run(args, session).await,
         Command::Erase(args) => erase::run(args, session).await,
+        Command::Mcp(args) => mcp::run(args, session).await,
         Command::Reindex(args) => reindex::run(args, session).await,
     }
 }

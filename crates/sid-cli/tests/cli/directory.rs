@@ -104,9 +104,30 @@ async fn keys_are_shown_once_and_can_be_revoked() {
     assert_eq!(list["items"].as_array().unwrap().len(), 1);
     assert!(as_bob(&["agent", "create", "mine"]).await.fails(4).contains("[SID-API-FORBIDDEN]"));
 
+    // A new one takes its place, and the old one goes on for a while.
+    let next = world.sid(&["key", "rotate", id, "--overlap", "1h", "--json"]).await.json();
+    assert_ne!(next["key"], made["key"]);
+    assert_eq!((&next["role"], &next["access"]), (&made["role"], &serde_json::json!("member")));
+    assert!(as_bob(&["agent", "list"]).await.ok().contains("sid"));
+
     assert!(world.sid(&["key", "revoke", id]).await.ok().contains("is refused from now on"));
     let refused = as_bob(&["agent", "list"]).await.fails(4);
     assert!(refused.contains("[SID-API-UNAUTHENTICATED]") && refused.contains("--key"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_cut_to_a_role_and_scopes() {
+    let world = World::start().await;
+    world.sid(&["user", "create", "bob"]).await.ok();
+    world.sid(&["agent", "create", "sid"]).await.ok();
+    let arguments = ["key", "create", "robot", "--access", "read-only", "--scope", "memory-read", "--scope", "directory-read", "--json"];
+    let made = world.sid(&arguments).await.json();
+    assert_eq!((&made["role"]["type"], &made["access"]), (&serde_json::json!("tenant"), &serde_json::json!("read-only")));
+    assert_eq!(made["scopes"], serde_json::json!(["memory-read", "directory-read"]));
+    let made = world.sid(&["key", "create", "helper", "--user", "bob", "--agent", "sid", "--json"]).await.json();
+    assert_eq!((&made["role"]["type"], &made["access"]), (&serde_json::json!("agent"), &serde_json::json!("agent")));
+    assert!(world.sid(&["key", "create", "helper", "--agent", "sid"]).await.fails(2).contains("--user"));
+    assert!(world.sid(&["key", "list"]).await.ok().contains("read-only, cut"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

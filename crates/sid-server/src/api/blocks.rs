@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::names::{Names, check_name, check_text};
-use super::wire::{List, OwnerJson, OwnerType, ProvenanceJson, limit_of, parse_id};
+use super::wire::{List, OwnerJson, OwnerType, ProvenanceJson, if_match, limit_of, parse_id, precondition};
 use crate::App;
 use crate::auth::Caller;
 use crate::error::ApiError;
@@ -121,6 +121,7 @@ async fn create_block(State(app): State<App>, caller: Caller, headers: HeaderMap
     check_text("description", &description, 2_000)?;
     check_text("value", &value, usize::MAX)?;
     let owner = owner.resolve(&Names::new(app.store(), &scope)).await?;
+    caller.about(owner.user());
     let derived = idempotency::derived_id(&headers, &caller, "block")?;
     let id = derived.map_or_else(BlockId::new, BlockId::from_uuid);
     let new = NewBlock { id, owner, label: label.clone(), description, value, limit_chars, provenance: by_api(&caller, "api") };
@@ -155,6 +156,7 @@ async fn list_blocks(
     let scope = caller.scope()?;
     let owner = OwnerJson { r#type: query.owner_type, team: query.team, user: query.user, agent: query.agent };
     let owner = owner.resolve(&Names::new(app.store(), &scope)).await?;
+    caller.about(owner.user());
     Ok(axum::Json(List::whole(app.store().blocks(&scope, owner).await?)))
 }
 
@@ -197,17 +199,6 @@ impl From<BlockOp> for EditJson {
     }
 }
 
-/// `If-Match` as a version: `7`, `"7"` or `W/"7"`; `*` is any.
-fn if_match(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
-    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
-    let text = value.to_str().unwrap_or_default().trim();
-    if text == "*" {
-        return Ok(None);
-    }
-    let digits = text.trim_start_matches("W/").trim_matches('"');
-    digits.parse().map(Some).map_err(|_| ApiError::bad_request("If-Match must be a version number, such as \"7\""))
-}
-
 /// Edits a block. With `If-Match: <version>` only if nobody was faster; else 412.
 #[utoipa::path(patch, path = "/blocks/{id}", tag = "blocks", params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "The version that was read")), request_body = EditJson, responses((status = 200, description = "Edited", body = BlockJson)))]
 async fn edit_block(
@@ -225,13 +216,8 @@ async fn edit_block(
         }
     }
     let write = BlockWrite { op: body.value.into(), expected_version, provenance: by_api(&caller, "api") };
-    match app.store().write_block(&caller.scope()?, id, write).await {
-        Ok(block) => Ok(answer(StatusCode::OK, block)),
-        Err(e @ StoreError::Conflict { .. }) if expected_version.is_some() => {
-            Err(ApiError::from(e).status(StatusCode::PRECONDITION_FAILED))
-        }
-        Err(e) => Err(e.into()),
-    }
+    let block = precondition(app.store().write_block(&caller.scope()?, id, write).await, expected_version)?;
+    Ok(answer(StatusCode::OK, block))
 }
 
 /// One version of a block.

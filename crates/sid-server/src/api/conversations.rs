@@ -95,6 +95,7 @@ async fn open_conversation(
         Some(user) => Some(names.user(user).await?),
         None => caller.user(),
     };
+    caller.about(user);
     if let Some(key) = &body.value.key {
         check_name("key", key, 255)?;
     }
@@ -143,6 +144,7 @@ async fn list_conversations(
         Some(user) => Some(names.user(user).await?),
         None => None,
     };
+    caller.about(user);
     let page = Paging { after: filter.after, limit: filter.limit }.request()?;
     Ok(axum::Json(List::of(app.store().conversations(&scope, agent, user, page).await?)))
 }
@@ -162,7 +164,10 @@ async fn get_conversation(
 #[utoipa::path(delete, path = "/conversations/{id}", tag = "conversations", params(("id" = String, Path)), responses((status = 200, description = "Erased", body = ReceiptJson)))]
 async fn erase_conversation(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<axum::Json<ReceiptJson>, ApiError> {
     let id = parse_id(&id, "conversation")?;
-    Ok(axum::Json(app.engine().erase(&caller.scope()?, EraseTarget::Conversation(id)).await?.into()))
+    let scope = caller.scope()?;
+    // Afterwards nobody can tell any more whose it was.
+    caller.about(app.store().conversation(&scope, id).await?.user);
+    Ok(axum::Json(app.engine().erase(&scope, EraseTarget::Conversation(id)).await?.into()))
 }
 
 /// Which prompt.

@@ -8,9 +8,10 @@ use utoipa::{PartialSchema as _, ToSchema as _};
 
 use crate::error::Problem;
 
-const ABOUT: &str = "Perpetual agents with paged memory. Every route needs a key: `Authorization: Bearer sid_…` or `X-Api-Key`. \
-An operator acts inside a tenant with `X-Sid-Tenant` (`default` when left out); operator and tenant keys narrow themselves to one \
-user with `X-Sid-User`. Errors are problem+json with a stable `code`; under `/v1` they have OpenAI's shape.";
+const ABOUT: &str = "Perpetual agents with paged memory. Every route needs a key: `Authorization: Bearer sid_…` or `X-Api-Key`; \
+or a token of a configured issuer. An operator acts inside a tenant with `X-Sid-Tenant` (`default` when left out); operator and \
+tenant keys narrow themselves to one user with `X-Sid-User`, and whoever acts for a user to one of its assistants with `X-Sid-Agent`. \
+Errors are problem+json with a stable `code`; under `/v1` they have OpenAI's shape.";
 
 const OPENAI: &str = "Agents as OpenAI models. Only the user messages after the last assistant message are taken; system messages \
 of the client are ignored. The conversation is `X-Sid-Conversation`, or `metadata.conversation` / `metadata.conversation_id`, or \
@@ -42,7 +43,9 @@ pub(crate) fn blank() -> OpenApi {
             tag("blocks", "Core memory."),
             tag("passages", "Archival memory."),
             tag("search", "Finding memories, the diary, the index."),
+            tag("context", "What assistants keep for their user beside conversations: notes, memories, projects, hand-offs, secrets."),
             tag("models", "Configured models."),
+            tag("audit", "Who read or wrote whose memory."),
             tag("operations", "Backup, export, embedding generations."),
             tag("openai", OPENAI),
         ]))

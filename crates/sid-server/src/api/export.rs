@@ -87,6 +87,7 @@ async fn export(State(app): State<App>, caller: Caller, Query(query): Query<Expo
         }
         None => caller.user(),
     };
+    caller.about(only);
     let (sender, receiver) = mpsc::channel::<Bytes>(AHEAD);
     tokio::spawn(async move {
         let mut out = Out { sender, lines: 0 };
@@ -139,7 +140,7 @@ async fn write_all(app: &App, scope: &Scope, only: Option<UserId>, out: &mut Out
     }
     let mut teams: Vec<Team> = Vec::new();
     for team in app.store().teams(scope).await? {
-        let members: Vec<UserId> = app.store().team_members(scope, team.id).await?.into_iter().map(|u| u.id).collect();
+        let members: Vec<UserId> = app.store().team_members(scope, team.id).await?.into_iter().map(|m| m.user.id).collect();
         if let Some(user) = only {
             // Of one user's teams only the fact of the membership is the user's.
             if members.contains(&user) {

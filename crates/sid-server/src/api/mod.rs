@@ -1,8 +1,10 @@
 //! The REST API, `/api/v1`: one module per resource.
 
 mod agents;
+mod audit;
 mod backup;
 mod blocks;
+mod context;
 mod conversations;
 mod document;
 mod erase;
@@ -17,10 +19,11 @@ mod runs;
 mod search;
 mod teams;
 mod tenants;
-pub(crate) mod users;
+mod users;
 pub(crate) mod wire;
 
 pub(crate) use document::{blank, finish};
+pub(crate) use names::check_name;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::App;
@@ -39,8 +42,10 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(blocks::router())
         .merge(passages::router())
         .merge(search::router())
+        .merge(context::router())
         .merge(models::router())
         .merge(backup::router())
+        .merge(audit::router())
         .merge(export::router())
         .merge(generations::router())
 }

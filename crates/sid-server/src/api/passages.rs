@@ -84,6 +84,7 @@ async fn create_passage(
         check_name("tags", tag, 100)?;
     }
     let owner = owner.resolve(&Names::new(app.store(), &scope)).await?;
+    caller.about(owner.user());
     let derived = idempotency::derived_id(&headers, &caller, "passage")?;
     let id = derived.map_or_else(PassageId::new, PassageId::from_uuid);
     let is_same = |p: &Passage| p.owner == owner && p.text == text && p.tags == tags;
@@ -124,6 +125,7 @@ async fn list_passages(
     let scope = caller.scope()?;
     let owner = OwnerJson { r#type: query.owner_type, team: query.team, user: query.user, agent: query.agent };
     let owner = owner.resolve(&Names::new(app.store(), &scope)).await?;
+    caller.about(owner.user());
     let page = Paging { after: query.after, limit: query.limit }.request()?;
     Ok(axum::Json(List::of(app.store().list(&scope, owner, page).await?)))
 }

@@ -195,10 +195,7 @@ async fn through(app: &App, caller: &Caller, agent: Option<&str>, user: Option<&
     };
     let Some(agent) = agent else { return user.map_or(Ok(scope), |user| caller.scope_for(user)) };
     let agent = app.store().agent(&scope, names.agent(agent).await?).await?.id;
-    if let Some(user) = user {
-        caller.scope_for(user)?;
-    }
-    Ok(scope.turn(agent, user))
+    caller.turn_scope(agent, user)
 }
 
 /// Ranked as a turn's recall is. A message is found by its words the moment it is stored.
@@ -353,6 +350,7 @@ async fn read_diary(
         Some(user) => Some(names.user(user).await?),
         None => caller.user(),
     };
+    caller.about(user);
     let query = DiaryQuery {
         level: range.level.map(|l| match l {
             LevelJson::Day => DiaryLevel::Day,

@@ -53,7 +53,7 @@ async fn create_tenant(
     let operator = caller.operator()?;
     check_name("name", &body.value.name, 255)?;
     let tenant = app.store().create_tenant(&operator, &body.value.name).await?;
-    app.keyring().forget();
+    app.auth().forget();
     Ok((StatusCode::CREATED, axum::Json(tenant.into())))
 }
 

@@ -81,21 +81,6 @@ fn check_timezone(zone: Option<&str>) -> Result<(), ApiError> {
     }
 }
 
-/// A user as the OpenAI door makes it at first use.
-pub(crate) async fn ensure_user(app: &App, scope: &sid_types::Scope, handle: &str) -> Result<User, ApiError> {
-    match app.store().user_by_handle(scope, handle).await {
-        Err(sid_store::StoreError::NotFound { .. }) => {}
-        other => return Ok(other?),
-    }
-    check_name("user", handle, 255)?;
-    let user = User { id: UserId::new(), handle: handle.into(), display_name: handle.into(), timezone: None, created_at: app.now() };
-    match app.store().create_user(scope, user).await {
-        // Another request was first.
-        Err(sid_store::StoreError::Exists { .. }) => Ok(app.store().user_by_handle(scope, handle).await?),
-        other => Ok(other?),
-    }
-}
-
 /// Makes a user.
 #[utoipa::path(post, path = "/users", tag = "users", params(("Idempotency-Key" = Option<String>, Header)), request_body = NewUser, responses((status = 201, description = "Made", body = UserJson)))]
 async fn create_user(
@@ -160,7 +145,8 @@ async fn update_user(
 async fn erase_user(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<axum::Json<ReceiptJson>, ApiError> {
     let scope = caller.tenant_scope()?;
     let id = Names::new(app.store(), &scope).user(&id).await?;
+    caller.about(Some(id));
     let receipt = app.engine().erase(&scope, EraseTarget::User(id)).await?;
-    app.keyring().forget();
+    app.auth().forget();
     Ok(axum::Json(receipt.into()))
 }

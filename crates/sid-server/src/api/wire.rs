@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use axum::http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use sid_store::{PageRequest, StoreError};
 use sid_types::{
@@ -540,3 +541,23 @@ pub(crate) fn parse_id<T: std::str::FromStr>(text: &str, what: &'static str) -> 
 
 /// Free text pairs.
 pub(crate) type Metadata = BTreeMap<String, String>;
+
+/// `If-Match` as a version: `7`, `"7"` or `W/"7"`; `*` is any.
+pub(crate) fn if_match(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
+    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default().trim();
+    if text == "*" {
+        return Ok(None);
+    }
+    let digits = text.trim_start_matches("W/").trim_matches('"');
+    digits.parse().map(Some).map_err(|_| ApiError::bad_request("If-Match must be a version number, such as \"7\""))
+}
+
+/// What came of a write that was to happen only if nobody was faster: 412 when somebody was. Without a version it is the ordinary 409.
+pub(crate) fn precondition<T, E: Into<ApiError>>(done: Result<T, E>, expected: Option<u64>) -> Result<T, ApiError> {
+    done.map_err(|error| {
+        let error = error.into();
+        let is_late = expected.is_some() && error.code == "SID-STORE-CONFLICT";
+        if is_late { error.status(StatusCode::PRECONDITION_FAILED) } else { error }
+    })
+}

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::setting::{Raw, Section};
-use super::{Config, ConfigError, Embedder, Engine, Limits, Log, Model, Server, Store, Top, Vectors, reference};
+use super::{
+    Config, ConfigError, Embedder, Engine, Issuer, Limits, Log, Model, Secrets, Server, Store, Top, TrustedProxy, Vectors, reference,
+};
 
 /// Variables that begin with `SID_` but are not configuration: the command line's, the tests' and the build's.
 const OTHER_VARIABLES: &[&str] = &[
@@ -103,8 +105,15 @@ fn set(config: &mut Config, key: &str, raw: Raw, place: &str, folder: Option<&Pa
     let bad = |problem: String| ConfigError::BadValue { key: key.to_owned(), problem, place: Some(place.to_owned()) };
     let unknown = || ConfigError::UnknownKey { key: key.to_owned(), place: place.to_owned(), nearest: nearest(key) };
     if let Raw::Toml(toml::Value::Table(_)) = &raw {
+        if let Some(name) = key.strip_prefix("auth.oidc.") {
+            config.oidc.entry(name.to_owned()).or_default();
+            return Ok(());
+        }
         return match (key, key.strip_prefix("models.")) {
-            ("server" | "store" | "vectors" | "models" | "embedder" | "engine" | "limits" | "log", _) => Ok(()),
+            ("server" | "store" | "vectors" | "models" | "embedder" | "engine" | "limits" | "context" | "secrets" | "mcp" | "log", _) => {
+                Ok(())
+            }
+            ("auth" | "auth.oidc" | "auth.trusted_proxy", _) => Ok(()),
             ("next_embedder", _) => {
                 config.next_embedder.get_or_insert_default();
                 Ok(())
@@ -137,7 +146,21 @@ fn set(config: &mut Config, key: &str, raw: Raw, place: &str, folder: Option<&Pa
         }
         Some(("engine", field)) => config.engine.set(field, &raw),
         Some(("limits", field)) => config.limits.set(field, &raw),
+        Some(("context", field)) => config.context.set(field, &raw),
+        Some(("secrets", field)) => config.secrets.set(field, &raw),
+        Some(("mcp", field)) => config.mcp.set(field, &raw),
         Some(("log", field)) => config.log.set(field, &raw),
+        Some(("auth", rest)) => match rest.split_once('.') {
+            Some(("trusted_proxy", field)) => config.trusted_proxy.set(field, &raw),
+            Some(("oidc", rest)) => match rest.rsplit_once('.') {
+                // Known first: a misspelt key must not make an issuer.
+                Some((name, field)) if Issuer::is_secret(field).is_some() => {
+                    config.oidc.entry(name.to_owned()).or_default().set(field, &raw)
+                }
+                _ => None,
+            },
+            _ => None,
+        },
         Some(("models", rest)) => match rest.rsplit_once('.') {
             // Known first: a misspelt key must not make a model.
             Some((name, field)) if Model::is_secret(field).is_some() => config.models.entry(name.to_owned()).or_default().set(field, &raw),
@@ -160,15 +183,22 @@ fn is_secret(key: &str) -> Option<bool> {
         Some(("embedder" | "next_embedder", field)) => Embedder::is_secret(field),
         Some(("engine", field)) => Engine::is_secret(field),
         Some(("limits", field)) => Limits::is_secret(field),
+        Some(("secrets", field)) => Secrets::is_secret(field),
         Some(("log", field)) => Log::is_secret(field),
         Some(("models", rest)) => rest.rsplit_once('.').and_then(|(_, field)| Model::is_secret(field)),
+        Some(("auth", rest)) => match rest.split_once('.') {
+            Some(("trusted_proxy", field)) => TrustedProxy::is_secret(field),
+            Some(("oidc", rest)) => rest.rsplit_once('.').and_then(|(_, field)| Issuer::is_secret(field)),
+            _ => None,
+        },
         Some(_) => None,
     }
 }
 
 /// The known key that is fewest edits away; `None` when nothing is near.
 fn nearest(key: &str) -> Option<String> {
-    let named = key.strip_prefix("models.").and_then(|rest| rest.rsplit_once('.')).map(|(name, _)| name);
+    let rest = key.strip_prefix("models.").or_else(|| key.strip_prefix("auth.oidc."));
+    let named = rest.and_then(|rest| rest.rsplit_once('.')).map(|(name, _)| name);
     let mut keys: Vec<String> = Vec::new();
     for field in reference() {
         let known = named.map_or_else(|| field.key.clone(), |name| field.key.replace("NAME", name));

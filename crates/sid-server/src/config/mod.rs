@@ -4,6 +4,7 @@
 //! once, in `sections.rs`; [`reference()`] and the check read the same declaration.
 
 mod error;
+mod identity;
 mod load;
 mod sections;
 mod setting;
@@ -12,13 +13,16 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 pub use error::ConfigError;
+pub(crate) use identity::role;
 pub use load::Sources;
 pub use sections::{
-    Embedder, EmbedderKind, Engine, Limits, Log, LogFormat, Model, ModelApi, Server, Store, StoreKind, Tokenizer, ToolMode, Top, Vectors,
-    VectorsKind,
+    Context, Embedder, EmbedderKind, Engine, Issuer, Limits, Log, LogFormat, Mcp, Model, ModelApi, Secrets, Server, Store, StoreKind,
+    Tokenizer, ToolMode, Top, TrustedProxy, Vectors, VectorsKind,
 };
 use setting::Section;
 pub use setting::{ConfigField, Secret};
+use sid_context::ContextError;
+use sid_context::secrets::LocalKeys;
 
 /// All options, checked.
 #[derive(Debug, Clone, Default)]
@@ -41,6 +45,16 @@ pub struct Config {
     pub engine: Engine,
     /// What one tenant may use up.
     pub limits: Limits,
+    /// The context service.
+    pub context: Context,
+    /// Keys for secrets.
+    pub secrets: Secrets,
+    /// The MCP endpoint.
+    pub mcp: Mcp,
+    /// Issuers of tokens by name (`[auth.oidc.NAME]`). Empty = keys only.
+    pub oidc: BTreeMap<String, Issuer>,
+    /// A proxy that says whom it speaks for (`[auth.trusted_proxy]`).
+    pub trusted_proxy: TrustedProxy,
     /// The log.
     pub log: Log,
 }
@@ -140,9 +154,23 @@ impl Config {
         if self.next_embedder.as_ref().is_some_and(|next| next.kind == EmbedderKind::None) {
             return bad("next_embedder.kind", "must make vectors: to go without, set embedder.kind to \"none\"".into());
         }
+        self.secrets.keys()?;
+        if self.context.claim_s == 0 {
+            return bad("context.claim_s", "must be at least 1".into());
+        }
         if self.store.keep_events_days == 0 {
             return bad("store.keep_events_days", "must be at least 1: streams are resumed from stored events".into());
         }
+        if self.server.public_url.as_deref().is_some_and(|url| !is_web_url(url)) {
+            return bad("server.public_url", "expected a URL that begins with http:// or https://".into());
+        }
+        for (name, issuer) in &self.oidc {
+            issuer.check(&format!("auth.oidc.{name}"))?;
+        }
+        if let Some((name, _)) = self.oidc.iter().find(|(a, i)| self.oidc.iter().any(|(b, j)| *a < b && i.issuer == j.issuer)) {
+            return bad(&format!("auth.oidc.{name}.issuer"), "another section has the same issuer".into());
+        }
+        self.trusted_proxy.check("auth.trusted_proxy")?;
         if self.engine.poll_ms == 0 || self.engine.lease_ttl_ms < 2 * self.engine.poll_ms {
             return bad("engine.lease_ttl_ms", "must be at least twice engine.poll_ms, which must be at least 1".into());
         }
@@ -186,8 +214,25 @@ impl Config {
         }
         put(Some("engine".into()), self.engine.show());
         put(Some("limits".into()), self.limits.show());
+        put(Some("context".into()), self.context.show());
+        put(Some("secrets".into()), self.secrets.show());
+        put(Some("mcp".into()), self.mcp.show());
+        for (name, issuer) in &self.oidc {
+            put(Some(format!("auth.oidc.{name}")), issuer.show());
+        }
+        if self.trusted_proxy.is_on() {
+            put(Some("auth.trusted_proxy".into()), self.trusted_proxy.show());
+        }
         put(Some("log".into()), self.log.show());
         out
+    }
+}
+
+impl Secrets {
+    /// The keys, if there are any.
+    pub(crate) fn keys(&self) -> Result<Option<LocalKeys>, ConfigError> {
+        let bad = |error: ContextError| ConfigError::BadValue { key: "secrets.keys".into(), problem: error.to_string(), place: None };
+        self.keys.reveal().map(LocalKeys::parse).transpose().map_err(bad)
     }
 }
 
@@ -231,6 +276,11 @@ pub fn reference() -> Vec<ConfigField> {
     all.extend(Embedder::describe("next_embedder"));
     all.extend(Engine::describe("engine"));
     all.extend(Limits::describe("limits"));
+    all.extend(Context::describe("context"));
+    all.extend(Secrets::describe("secrets"));
+    all.extend(Mcp::describe("mcp"));
+    all.extend(Issuer::describe("auth.oidc.NAME"));
+    all.extend(TrustedProxy::describe("auth.trusted_proxy"));
     all.extend(Log::describe("log"));
     all
 }
@@ -248,6 +298,8 @@ pub fn reference_markdown() -> String {
         "- A secret may stand in a file instead: `api_key_file = \"path\"`, `SID_MODELS__DEFAULT__API_KEY_FILE=path`.\n",
         "- `[next_embedder]` is left out but for a change of the embedder: `sid reindex` says how far that is.\n",
         "- `models.NAME` stands for any name: agents call the model by it. Without any, `models.default` is assumed.\n",
+        "- `auth.oidc.NAME` stands for any name: one section per issuer of tokens. Without any, only keys are taken ([identity.md](identity.md)).\n",
+        "- A list is an array in the file, and has commas between its items in the environment and in flags.\n",
     ));
     let mut section = None;
     for field in reference() {

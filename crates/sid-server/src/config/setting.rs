@@ -86,6 +86,26 @@ impl Setting for Option<String> {
     }
 }
 
+impl Setting for Vec<String> {
+    const TYPE: &'static str = "list of texts";
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let one = |text: &str| Some(text.trim().to_owned()).filter(|t| !t.is_empty());
+        match raw {
+            Raw::Toml(toml::Value::Array(items)) => items
+                .iter()
+                .map(|item| item.as_str().map(str::to_owned).ok_or_else(|| format!("expected texts, found {}", item.type_str())))
+                .collect(),
+            // From the environment or a flag: with commas between.
+            Raw::Text(s) | Raw::Toml(toml::Value::String(s)) => Ok(s.split(',').filter_map(one).collect()),
+            Raw::Toml(other) => Err(format!("expected a list of texts, found {}", other.type_str())),
+        }
+    }
+    fn show(&self) -> Option<String> {
+        let list = toml::Value::Array(self.iter().cloned().map(toml::Value::String).collect());
+        (!self.is_empty()).then(|| list.to_string())
+    }
+}
+
 impl Setting for PathBuf {
     const TYPE: &'static str = "path";
     fn read(raw: &Raw) -> Result<Self, String> {

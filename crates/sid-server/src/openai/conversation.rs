@@ -6,7 +6,6 @@ use sid_store::NewConversation;
 use sid_types::{Agent, Conversation, ConversationId, Scope};
 
 use crate::App;
-use crate::api::users::ensure_user;
 use crate::auth::Caller;
 use crate::error::ApiError;
 
@@ -31,7 +30,7 @@ pub(super) async fn user_scope(app: &App, caller: &Caller, body_user: Option<&st
     let handle = body_user.map_or(DEFAULT, |u| u.trim_start_matches('@'));
     let user = match handle.parse::<sid_types::UserId>() {
         Ok(id) => app.store().user(&scope, id).await?,
-        Err(_) => ensure_user(app, &scope, handle).await?,
+        Err(_) => app.auth().ensure_user(&scope, handle).await?,
     };
     caller.scope_for(user.id)
 }

@@ -150,10 +150,58 @@ fn every_option_has_a_doc_and_its_default_is_accepted() {
         assert!(field.doc.ends_with('.') && field.doc.len() > 10, "{field:?}");
         if let Some(default) = &field.default {
             let key = field.key.replace("NAME", "default");
-            let file = format!("{key} = {default}");
+            // An issuer has no defaults for what makes it one.
+            let required =
+                "auth.oidc.default.issuer = 'https://x.example'\nauth.oidc.default.audience = ['sid']\nauth.oidc.default.tenant = 'x'\n";
+            let required = if key.starts_with("auth.oidc.") { required } else { "" };
+            let file = format!("{required}{key} = {default}");
             load(Some(&file), &[], &[]).unwrap_or_else(|e| panic!("{file}: {e}"));
         }
     }
     let page = reference_markdown();
     assert!(page.contains("| `listen` | text | `\"127.0.0.1:8700\"` |"), "{page}");
+}
+
+#[test]
+fn identity_is_set_up_whole_or_not_at_all() {
+    let check = |lines: &str, expected: Option<&str>| match (load(Some(lines), &[], &[]), expected) {
+        (Ok(_), None) => {}
+        (Err(error), Some(expected)) => assert!(error.to_string().contains(expected), "{error}"),
+        (found, _) => panic!("{lines}: {:?} instead of {expected:?}", found.map(drop)),
+    };
+    let issuer = "[auth.oidc.corp]\nissuer = \"https://login.example.org\"\naudience = [\"sid\"]\ntenant = \"acme\"\n";
+    check(issuer, None);
+    check("[auth.oidc.corp]", Some("issuer"));
+    check("[auth.oidc.corp]\nissuer = \"https://x.example\"\ntenant = \"x\"", Some("another service"));
+    check("[auth.oidc.corp]\nissuer = \"https://x.example\"\naudience = [\"sid\"]", Some("tenant_claim"));
+    check(&format!("{issuer}tenant_claim = \"org\""), Some("not both"));
+    for bad in ["none", "HS256", "RS1", "rs256"] {
+        check(&format!("{issuer}algorithms = [\"RS256\", \"{bad}\"]"), Some(bad));
+    }
+    check(&format!("{issuer}algorithms = []"), Some("algorithms"));
+    check(&format!("{issuer}roles = [\"boss\"]"), Some("value=role"));
+    check(&format!("{issuer}roles = [\"boss=king\"]"), Some("read-only"));
+    check(&format!("{issuer}roles = [\"a=b=admin\"]\ndefault_role = \"\""), None);
+    check(&format!("{issuer}default_role = \"king\""), Some("default_role"));
+    check(&format!("{issuer}sync_teams = true"), Some("teams_claim"));
+    check(&format!("{issuer}isuer = \"x\""), Some("did you mean `auth.oidc.corp.issuer`"));
+    check(&format!("{issuer}{}", issuer.replace("corp", "again")), Some("the same issuer"));
+    check("auth.oidc_corp = 1", Some("unknown configuration key"));
+    let key = sid_types::KeyId::new();
+    let proxy = format!("[auth.trusted_proxy]\naddresses = [\"10.0.0.0/8\"]\nkey = \"{key}\"\nuser_header = \"X-User\"\n");
+    check(&proxy, None);
+    check("[auth.trusted_proxy]\nuser_header = \"X-User\"", Some("all three"));
+    check(&proxy.replace("10.0.0.0/8", "localhost"), Some("10.0.0.5"));
+    check(&proxy.replace(&key.to_string(), "sid_abc"), Some("id of a tenant key"));
+    check(&proxy.replace("X-User", "X User"), Some("header"));
+    check("[server]\npublic_url = \"sid.example\"", Some("http://"));
+    // Lists come from the environment with commas; names of issuers in small letters.
+    let environment = flags(&[
+        ("SID_AUTH__OIDC__CORP__ISSUER", "https://login.example.org"),
+        ("SID_AUTH__OIDC__CORP__AUDIENCE", "sid, https://sid.example.org"),
+        ("SID_AUTH__OIDC__CORP__TENANT", "acme"),
+    ]);
+    let config = Config::load(Sources { file: None, environment, flags: Vec::new() }).expect("good");
+    assert_eq!(config.oidc["corp"].audience, ["sid", "https://sid.example.org"]);
+    assert_eq!(load(Some(&config.show()), &[], &[]).expect("good").show(), config.show());
 }

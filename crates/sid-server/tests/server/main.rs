@@ -7,6 +7,7 @@ mod directory;
 mod error_pages;
 mod errors;
 mod harness;
+mod identity;
 mod lifecycle;
 mod limits;
 mod memory;

@@ -7,8 +7,8 @@ mod rows;
 use async_trait::async_trait;
 use sid_store::{Directory, NewConversation, Page, PageRequest, StoreError};
 use sid_types::{
-    Agent, AgentId, AgentSpec, ApiKey, Conversation, ConversationId, KeyId, OperatorScope, Owner, Principal, Scope, Team, TeamId, Tenant,
-    TenantId, User, UserId,
+    Agent, AgentId, AgentSpec, ApiKey, Conversation, ConversationId, KeyId, Membership, OperatorScope, Owner, Principal, Scope, Team,
+    TeamId, TeamRole, Tenant, TenantId, Timestamp, User, UserId,
 };
 
 use crate::backend::PgStore;
@@ -19,7 +19,7 @@ use crate::rows::Conv;
 use crate::tx::Tx;
 use crate::visibility::render_anew;
 
-use rows::{AGENT, USER, agent, documents, find_team, set_teams, team, user};
+use rows::{AGENT, MEMBERSHIPS, TEAM, USER, agent, check_whole, documents, find_team, membership, set_member, set_teams, team, user};
 pub(crate) use rows::{find_agent, find_user};
 
 #[async_trait]
@@ -46,6 +46,10 @@ impl Directory for PgStore {
 
     async fn keys(&self, _operator: &OperatorScope, tenant: Option<TenantId>) -> Result<Vec<ApiKey>, StoreError> {
         Ok(operator::keys(self, tenant).await?)
+    }
+
+    async fn expire_key(&self, _operator: &OperatorScope, id: KeyId, at: Timestamp) -> Result<ApiKey, StoreError> {
+        Ok(operator::expire_key(self, id, at).await?)
     }
 
     async fn revoke_key(&self, _operator: &OperatorScope, id: KeyId) -> Result<ApiKey, StoreError> {
@@ -75,8 +79,8 @@ impl Directory for PgStore {
 
     async fn user(&self, scope: &Scope, user: UserId) -> Result<User, StoreError> {
         let mut tx = self.read(scope.tenant()).await?;
-        let found = find_user(&mut tx, user).await?;
-        found.filter(|u| sees_user(scope, u.id)).ok_or(missing("user"))
+        let found = find_user(&mut tx, user).await?.ok_or(missing("user"))?;
+        if self.viewer(scope).knows(&mut tx, found.id).await? { Ok(found) } else { Err(missing("user")) }
     }
 
     async fn user_by_handle(&self, scope: &Scope, handle: &str) -> Result<User, StoreError> {
@@ -84,7 +88,8 @@ impl Directory for PgStore {
         let query = tx.query_of(format!("SELECT {USER} FROM sid.users u WHERE u.tenant = $1 AND u.handle = $2"));
         let query = query.bind(tx.tenant).bind(clean(handle).into_owned());
         let row = query.fetch_optional(tx.conn()).await.map_err(Fault::Sql)?;
-        row.as_ref().map(user).transpose()?.filter(|u| sees_user(scope, u.id)).ok_or(missing("user"))
+        let found = user(&row.ok_or(missing("user"))?)?;
+        if self.viewer(scope).knows(&mut tx, found.id).await? { Ok(found) } else { Err(missing("user")) }
     }
 
     async fn users(&self, scope: &Scope, page: PageRequest) -> Result<Page<User>, StoreError> {
@@ -120,17 +125,8 @@ impl Directory for PgStore {
     async fn teams(&self, scope: &Scope) -> Result<Vec<Team>, StoreError> {
         let mut tx = self.read(scope.tenant()).await?;
         self.check_tenant(&mut tx, scope.tenant(), "tenant").await?;
-        let (is_all, agent, user) = match scope.principal() {
-            Principal::Tenant { .. } => (true, None, None),
-            Principal::User { user } => (false, None, Some(user)),
-            Principal::Turn { agent, user } => (false, Some(agent), user),
-        };
-        let query = tx.query(
-            "SELECT t.id, t.name, t.created_at FROM sid.teams t WHERE t.tenant = $1 AND ($2 OR (
-                EXISTS (SELECT 1 FROM sid.team_members m WHERE m.tenant = $1 AND m.user_id = $4 AND m.team_id = t.id)
-                AND ($3::uuid IS NULL OR EXISTS (
-                    SELECT 1 FROM sid.agent_teams g WHERE g.tenant = $1 AND g.agent_id = $3 AND g.team_id = t.id))))",
-        );
+        let (is_all, agent, user) = looker(scope);
+        let query = tx.query_of(format!("SELECT {TEAM} FROM sid.teams t WHERE t.tenant = $1 AND {SEEN_TEAM}"));
         let query = query.bind(tx.tenant).bind(is_all).bind(agent.map(Id::raw)).bind(user.map(Id::raw));
         let rows = query.fetch_all(tx.conn()).await.map_err(Fault::Sql)?;
         let mut teams: Vec<Team> = rows.iter().map(team).collect::<Result<_>>()?;
@@ -138,33 +134,40 @@ impl Directory for PgStore {
         Ok(teams)
     }
 
-    async fn team_members(&self, scope: &Scope, team: TeamId) -> Result<Vec<User>, StoreError> {
+    async fn team_members(&self, scope: &Scope, team: TeamId) -> Result<Vec<Membership>, StoreError> {
         let mut tx = self.read(scope.tenant()).await?;
         if !self.viewer(scope).sees(&mut tx, Owner::Team { team }).await? {
             return Err(missing("team"));
         }
-        let query = tx.query_of(format!(
-            "SELECT {USER} FROM sid.team_members m JOIN sid.users u ON u.tenant = m.tenant AND u.id = m.user_id
-             WHERE m.tenant = $1 AND m.team_id = $2"
-        ));
+        let query = tx.query_of(format!("{MEMBERSHIPS} WHERE m.tenant = $1 AND m.team_id = $2"));
         let rows = query.bind(tx.tenant).bind(team.uuid()).fetch_all(tx.conn()).await.map_err(Fault::Sql)?;
-        let mut members: Vec<User> = rows.iter().map(user).collect::<Result<_>>()?;
-        members.sort_by(|a, b| a.handle.cmp(&b.handle));
+        let mut members: Vec<Membership> = rows.iter().map(membership).collect::<Result<_>>()?;
+        members.sort_by(|a, b| a.user.handle.cmp(&b.user.handle));
         Ok(members)
     }
 
-    async fn set_team_member(&self, scope: &Scope, team: TeamId, user: UserId, member: bool) -> Result<(), StoreError> {
+    async fn user_teams(&self, scope: &Scope, user: UserId) -> Result<Vec<Membership>, StoreError> {
+        let mut tx = self.read(scope.tenant()).await?;
+        if !sees_user(scope, user) || find_user(&mut tx, user).await?.is_none() {
+            return Err(missing("user"));
+        }
+        let (is_all, agent, me) = looker(scope);
+        let query = tx.query_of(format!("{MEMBERSHIPS} WHERE m.tenant = $1 AND m.user_id = $5 AND {SEEN_TEAM}"));
+        let query = query.bind(tx.tenant).bind(is_all).bind(agent.map(Id::raw)).bind(me.map(Id::raw)).bind(user.uuid());
+        let rows = query.fetch_all(tx.conn()).await.map_err(Fault::Sql)?;
+        let mut teams: Vec<Membership> = rows.iter().map(membership).collect::<Result<_>>()?;
+        teams.sort_by(|a, b| a.team.name.cmp(&b.team.name));
+        Ok(teams)
+    }
+
+    async fn set_team_member(&self, scope: &Scope, team: TeamId, user: UserId, role: Option<TeamRole>) -> Result<(), StoreError> {
         let (mut tx, _) = self.administrate(scope, "team").await?;
         let outcome = async {
             find_team(&mut tx, team).await?.ok_or(missing("team"))?;
-            find_user(&mut tx, user).await?.ok_or(missing("user"))?;
-            let sql = if member {
-                "INSERT INTO sid.team_members (tenant, user_id, team_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
-            } else {
-                "DELETE FROM sid.team_members WHERE tenant = $1 AND user_id = $2 AND team_id = $3"
-            };
-            let changed = tx.query(sql).bind(tx.tenant).bind(user.uuid()).bind(team.uuid()).execute(tx.conn()).await?;
-            if changed.rows_affected() > 0 {
+            // The user's row is held: two changes of the same user's memberships come one after the other.
+            let query = tx.query("SELECT 1 FROM sid.users WHERE tenant = $1 AND id = $2 FOR NO KEY UPDATE");
+            query.bind(tx.tenant).bind(user.uuid()).fetch_optional(tx.conn()).await?.ok_or(missing("user"))?;
+            if set_member(&mut tx, team, user, role).await? {
                 render_anew(&mut tx, Owner::User { user }).await?;
             }
             Ok(())
@@ -277,9 +280,13 @@ async fn create_team(tx: &mut Tx, mut team: Team) -> Result<Team> {
     if let Some(known) = find_team(tx, team.id).await?.filter(|k| k.name == team.name) {
         return Ok(known);
     }
+    if let Some(whole) = team.parent {
+        check_whole(tx, whole).await?;
+    }
     team.created_at = kept(team.created_at);
-    let query = tx.query("INSERT INTO sid.teams (tenant, id, name, created_at) VALUES ($1, $2, $3, $4)");
+    let query = tx.query("INSERT INTO sid.teams (tenant, id, name, created_at, parent) VALUES ($1, $2, $3, $4, $5)");
     let query = query.bind(tx.tenant).bind(team.id.uuid()).bind(clean(&team.name).into_owned()).bind(At(team.created_at));
+    let query = query.bind(team.parent.map(Id::raw));
     query.execute(tx.conn()).await.map_err(|e| taken(e, "team", &team.name))?;
     Ok(team)
 }
@@ -303,6 +310,20 @@ async fn create_agent(tx: &mut Tx, agent: Agent) -> Result<Agent> {
         .map_err(|e| taken(e, "agent", &agent.spec.name))?;
     set_teams(tx, &agent).await?;
     Ok(agent)
+}
+
+/// Whether a team `t` of tenant $1 is seen by a [`looker`], $2, $3 and $4.
+const SEEN_TEAM: &str = "($2 OR (
+    EXISTS (SELECT 1 FROM sid.team_members s WHERE s.tenant = $1 AND s.user_id = $4 AND s.team_id = t.id)
+    AND ($3::uuid IS NULL OR EXISTS (SELECT 1 FROM sid.agent_teams g WHERE g.tenant = $1 AND g.agent_id = $3 AND g.team_id = t.id))))";
+
+/// Whether the scope sees all teams, or else through which agent and as whom.
+const fn looker(scope: &Scope) -> (bool, Option<AgentId>, Option<UserId>) {
+    match scope.principal() {
+        Principal::Tenant { .. } => (true, None, None),
+        Principal::User { user } => (false, None, Some(user)),
+        Principal::Turn { agent, user } => (false, Some(agent), user),
+    }
 }
 
 fn sees_user(scope: &Scope, user: UserId) -> bool {

@@ -1,12 +1,12 @@
 //! Tenants and keys: above every tenant, so reached through functions of the schema alone.
 
-use sid_types::{ApiKey, KeyId, KeyRole, Tenant, TenantId};
+use sid_types::{ApiKey, KeyId, Tenant, TenantId, Timestamp};
 use sqlx::postgres::PgRow;
 
 use super::rows::key;
 use super::{check_name, taken};
 use crate::backend::PgStore;
-use crate::codec::{At, Columns, Id, clean, to_json};
+use crate::codec::{At, Columns, Id, clean, to_json, word};
 use crate::error::{Result, missing};
 
 pub(super) async fn create_tenant(store: &PgStore, name: &str) -> Result<Tenant> {
@@ -40,29 +40,27 @@ fn tenant(row: &PgRow) -> Result<Tenant> {
 }
 
 pub(super) async fn put_key(store: &PgStore, key: ApiKey) -> Result<()> {
-    let (tenant, user) = match key.role {
-        KeyRole::Operator => (None, None),
-        KeyRole::Tenant { tenant } => (Some(tenant), None),
-        KeyRole::User { tenant, user } => (Some(tenant), Some(user)),
-    };
     let row = store
-        .call("SELECT sid.put_key($1, $2, $3, $4, $5, $6, $7, $8, $9)")
+        .call("SELECT sid.put_key($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)")
         .bind(key.id.uuid())
         .bind(clean(&key.hash).into_owned())
         .bind(clean(&key.name).into_owned())
         .bind(to_json(&key.role)?)
-        .bind(tenant.map(Id::raw))
-        .bind(user.map(Id::raw))
+        .bind(key.role.tenant().map(Id::raw))
+        .bind(key.role.user().map(Id::raw))
+        .bind(key.role.agent().map(Id::raw))
+        .bind(word(&key.access)?)
+        .bind(key.scopes.as_ref().map(to_json).transpose()?)
         .bind(At(key.created_at))
         .bind(key.expires_at.map(At))
         .bind(key.revoked_at.map(At))
         .fetch_one()
         .await
         .map_err(|e| taken(e, "key", &key.name))?;
-    if row.flag(0)? { Ok(()) } else { Err(missing("tenant or user of the key").into()) }
+    if row.flag(0)? { Ok(()) } else { Err(missing("tenant, user or agent of the key").into()) }
 }
 
-const KEY: &str = "SELECT o_id, o_name, o_role, o_hash, o_created, o_expires, o_revoked FROM sid.find_keys($1, $2)";
+const KEY: &str = "SELECT o_id, o_name, o_role, o_hash, o_created, o_expires, o_revoked, o_access, o_scopes FROM sid.known_keys($1, $2)";
 
 pub(super) async fn key_by_hash(store: &PgStore, hash: &str) -> Result<Option<ApiKey>> {
     let row = store.call(KEY).bind(Some(clean(hash).into_owned())).bind(None::<uuid::Uuid>).fetch_optional().await?;
@@ -75,10 +73,23 @@ pub(super) async fn keys(store: &PgStore, tenant: Option<TenantId>) -> Result<Ve
 }
 
 pub(super) async fn revoke_key(store: &PgStore, id: KeyId) -> Result<ApiKey> {
+    let now = store.now().await?;
+    end_key(store, id, None, Some(now)).await
+}
+
+pub(super) async fn expire_key(store: &PgStore, id: KeyId, at: Timestamp) -> Result<ApiKey> {
+    end_key(store, id, Some(at), None).await
+}
+
+async fn end_key(store: &PgStore, id: KeyId, expires: Option<Timestamp>, revoked: Option<Timestamp>) -> Result<ApiKey> {
     let row = store
-        .call("SELECT o_id, o_name, o_role, o_hash, o_created, o_expires, o_revoked FROM sid.revoke_key($1, $2)")
+        .call(
+            "SELECT o_id, o_name, o_role, o_hash, o_created, o_expires, o_revoked, o_access, o_scopes
+             FROM sid.end_key($1, $2, $3)",
+        )
         .bind(id.uuid())
-        .bind(At(store.now().await?))
+        .bind(expires.map(At))
+        .bind(revoked.map(At))
         .fetch_optional()
         .await?;
     key(&row.ok_or(missing("key"))?)

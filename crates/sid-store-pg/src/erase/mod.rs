@@ -6,7 +6,7 @@ mod traces;
 
 use async_trait::async_trait;
 use sid_store::{EraseTarget, Eraser, Receipt, RecordId, StoreError};
-use sid_types::{AgentId, ConversationId, NewMessage, Principal, RunId, Scope, UserId};
+use sid_types::{AgentId, ConversationId, ItemId, NewMessage, Principal, RunId, Scope, UserId};
 use uuid::Uuid;
 
 use crate::archival::{self, known_of, note, remove};
@@ -14,6 +14,7 @@ use crate::backend::PgStore;
 use crate::codec::{Columns, Id};
 use crate::directory;
 use crate::error::{Result, missing};
+use crate::items::{drop_rows, remove_passages};
 use crate::rows::Conv;
 use crate::state::accept::user_principal;
 use crate::tx::Tx;
@@ -94,12 +95,15 @@ impl Work<'_> {
 
     async fn erase_user(&mut self, tx: &mut Tx, user: UserId) -> Result<()> {
         self.erase_conversations(tx, "SELECT id FROM sid.conversations WHERE tenant = $1 AND user_id = $2", user.uuid()).await?;
+        self.erase_items(tx, "SELECT id FROM sid.items WHERE tenant = $1 AND of_user = $2", user.uuid()).await?;
         let whose = "SELECT part FROM sid.partitions WHERE tenant = $1 AND kind = 2 AND a = $2
                      UNION ALL SELECT part FROM sid.partitions WHERE tenant = $1 AND kind = 4 AND b = $2";
         self.erase_owners(tx, whose, user.uuid()).await?;
-        for sql in
-            ["DELETE FROM sid.team_members WHERE tenant = $1 AND user_id = $2", "DELETE FROM sid.users WHERE tenant = $1 AND id = $2"]
-        {
+        for sql in [
+            "DELETE FROM sid.team_members WHERE tenant = $1 AND user_id = $2",
+            "DELETE FROM sid.item_shares WHERE tenant = $1 AND with_kind = 0 AND with_id = $2",
+            "DELETE FROM sid.users WHERE tenant = $1 AND id = $2",
+        ] {
             tx.query(sql).bind(tx.tenant).bind(user.uuid()).execute(tx.conn()).await?;
         }
         let query = tx.query("DELETE FROM sid.idempotency WHERE tenant = $1 AND principal = $2");
@@ -110,6 +114,7 @@ impl Work<'_> {
 
     async fn erase_agent(&mut self, tx: &mut Tx, agent: AgentId) -> Result<()> {
         self.erase_conversations(tx, "SELECT id FROM sid.conversations WHERE tenant = $1 AND agent_id = $2", agent.uuid()).await?;
+        self.erase_items(tx, "SELECT id FROM sid.items WHERE tenant = $1 AND owner_kind IN (3, 4) AND a = $2", agent.uuid()).await?;
         let whose = "SELECT part FROM sid.partitions WHERE tenant = $1 AND kind IN (3, 4) AND a = $2";
         self.erase_owners(tx, whose, agent.uuid()).await?;
         for sql in [
@@ -119,6 +124,7 @@ impl Work<'_> {
         ] {
             tx.query(sql).bind(tx.tenant).bind(agent.uuid()).execute(tx.conn()).await?;
         }
+        tx.query("SELECT sid.forget_agent_keys($1)").bind(agent.uuid()).execute(tx.conn()).await?;
         Ok(())
     }
 
@@ -139,11 +145,16 @@ impl Work<'_> {
         if query.bind(tx.tenant).bind(conv.id.uuid()).fetch_optional(tx.conn()).await?.is_none() {
             return Ok(());
         }
+        // Items before partitions, as whoever writes them does.
+        let items = "SELECT id FROM sid.items WHERE tenant = $1 AND source_conv = $2";
+        let items = self.erase_items(tx, items, conv.id.uuid()).await?;
         let query = tx.query("SELECT 1 FROM sid.partitions WHERE tenant = $1 AND part = $2 FOR UPDATE");
         query.bind(tx.tenant).bind(conv.part).execute(tx.conn()).await?;
         self.receipt.conversations += 1;
         self.receipt.redacted += traces::redact_quotes(tx, conv).await?;
         let passages = self.erase_passages_of(tx, conv).await?;
+        // Those of items that were below one that was written in the conversation.
+        remove_passages(self.store, tx, &items).await?;
         pages::erase_telling(self.store, tx, conv, &mut self.receipt).await?;
         self.receipt.block_versions += blocks::take_back(tx, conv.id).await?;
         traces::forget_pair(tx, conv).await?;
@@ -160,6 +171,15 @@ impl Work<'_> {
         pages::look_again(tx, conv).await?;
         note(self.store, tx, "conversation.gone", Some(conv.part), conv.id.uuid()).await?;
         render_anew(tx, conv.owner()).await
+    }
+
+    /// The rows of items that a statement names by tenant and an id, with all that is below them; answers which. Their passages are left.
+    async fn erase_items(&mut self, tx: &mut Tx, which: &'static str, id: Uuid) -> Result<Vec<ItemId>> {
+        let rows = tx.query(which).bind(tx.tenant).bind(id).fetch_all(tx.conn()).await?;
+        let tops = rows.iter().map(|row| Ok(row.id::<ItemId>(0)?.raw())).collect::<Result<Vec<_>>>()?;
+        let gone = drop_rows(tx, tops).await?;
+        self.receipt.items += gone.len() as u64;
+        Ok(gone)
     }
 
     /// Passages that were written in the conversation; answers those that other owners' turns may have been shown.

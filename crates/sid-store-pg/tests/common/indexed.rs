@@ -9,8 +9,8 @@ pub(crate) struct Indexed {
     pub(crate) inner: PgStore,
 }
 
-sid_testkit::delegate_store!(Indexed, inner: StateStore, EventLog, RecallStore, ArchivalStore, EmbeddingIndex, BlockStore, DiaryStore,
-    Directory, Eraser, UsageStore, Duties, Generations, Maintenance);
+sid_testkit::delegate_store!(Indexed, inner: StateStore, EventLog, RecallStore, ArchivalStore, EmbeddingIndex, BlockStore, ItemStore, DiaryStore,
+    Directory, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
 
 #[async_trait]
 impl MemorySearch for Indexed {

@@ -7,21 +7,21 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use sid_store::{Directory, NewConversation, Page, PageRequest, StoreError};
 use sid_types::{
-    Agent, AgentId, AgentSpec, ApiKey, Conversation, ConversationId, KeyId, KeyRole, OperatorScope, Owner, Principal, Scope, Team, TeamId,
-    Tenant, TenantId, User, UserId,
+    Agent, AgentId, AgentSpec, ApiKey, Conversation, ConversationId, KeyId, Membership, OperatorScope, Owner, Principal, Scope, Team,
+    TeamId, TeamRole, Tenant, TenantId, Timestamp, User, UserId,
 };
 use sqlx::sqlite::SqliteRow;
 
 use crate::backend::SqliteStore;
-use crate::codec::{Columns, Id, nanos, to_json};
+use crate::codec::{Columns, Id, nanos, to_json, word};
 use crate::error::{Fault, Result, missing};
 use crate::paging::Cursor;
 use crate::visibility::{Conv, render_anew};
 use crate::writer::Tx;
 
 pub(crate) use conversations::conversation;
-pub(crate) use rows::{AGENT, USER, agent_at, find_agent, find_user, team, user_at};
-use rows::{agent, find_team, key, set_teams, user};
+pub(crate) use rows::{AGENT, TEAM, USER, agent_at, find_agent, find_user, team, user_at};
+use rows::{KEY, agent, check_whole, find_team, key, membership, set_member, set_teams, user};
 
 #[async_trait]
 impl Directory for SqliteStore {
@@ -68,7 +68,7 @@ impl Directory for SqliteStore {
     }
 
     async fn key_by_hash(&self, hash: &str) -> Result<Option<ApiKey>, StoreError> {
-        let row = sqlx::query("SELECT id, name, role, hash, created_at, expires_at, revoked_at FROM api_keys WHERE hash = ?")
+        let row = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT {KEY} FROM api_keys WHERE hash = ?")))
             .bind(hash)
             .fetch_optional(&mut *self.reader().await?)
             .await
@@ -77,31 +77,23 @@ impl Directory for SqliteStore {
     }
 
     async fn keys(&self, _operator: &OperatorScope, tenant: Option<TenantId>) -> Result<Vec<ApiKey>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT id, name, role, hash, created_at, expires_at, revoked_at FROM api_keys WHERE ?1 IS NULL OR tenant_id = ?1
-             ORDER BY created_at, id",
-        )
-        .bind(tenant.map(Id::blob))
-        .fetch_all(&mut *self.reader().await?)
-        .await
-        .map_err(Fault::Sql)?;
+        let sql = format!("SELECT {KEY} FROM api_keys WHERE ?1 IS NULL OR tenant_id = ?1 ORDER BY created_at, id");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(tenant.map(Id::blob))
+            .fetch_all(&mut *self.reader().await?)
+            .await
+            .map_err(Fault::Sql)?;
         Ok(rows.iter().map(key).collect::<Result<_>>()?)
+    }
+
+    async fn expire_key(&self, _operator: &OperatorScope, id: KeyId, at: Timestamp) -> Result<ApiKey, StoreError> {
+        self.write(move |tx| end_key(tx, id, "expires_at = min(ifnull(expires_at, ?1), ?1)", at).boxed()).await
     }
 
     async fn revoke_key(&self, _operator: &OperatorScope, id: KeyId) -> Result<ApiKey, StoreError> {
         self.write(move |tx| {
-            async move {
-                let row = sqlx::query(
-                    "UPDATE api_keys SET revoked_at = ifnull(revoked_at, ?) WHERE id = ?
-                     RETURNING id, name, role, hash, created_at, expires_at, revoked_at",
-                )
-                .bind(nanos(tx.now))
-                .bind(id.blob())
-                .fetch_optional(&mut tx.conn)
-                .await?;
-                key(&row.ok_or(missing("key"))?)
-            }
-            .boxed()
+            let now = tx.now;
+            end_key(tx, id, "revoked_at = ifnull(revoked_at, ?1)", now).boxed()
         })
         .await
     }
@@ -153,20 +145,19 @@ impl Directory for SqliteStore {
 
     async fn user(&self, scope: &Scope, user: UserId) -> Result<User, StoreError> {
         let viewer = self.viewer(scope).await?;
-        let found = find_user(&mut *self.reader().await?, viewer.tenant, user).await?;
-        found.filter(|u| sees_user(scope, u.id)).ok_or(missing("user"))
+        let mut conn = self.reader().await?;
+        let found = find_user(&mut conn, viewer.tenant, user).await?.ok_or(missing("user"))?;
+        if viewer.knows(&mut conn, found.id).await? { Ok(found) } else { Err(missing("user")) }
     }
 
     async fn user_by_handle(&self, scope: &Scope, handle: &str) -> Result<User, StoreError> {
         let viewer = self.viewer(scope).await?;
+        let mut conn = self.reader().await?;
         let sql = format!("SELECT {USER} FROM users u WHERE u.tenant = ? AND u.handle = ?");
-        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(viewer.tenant)
-            .bind(handle)
-            .fetch_optional(&mut *self.reader().await?)
-            .await
-            .map_err(Fault::Sql)?;
-        row.as_ref().map(user).transpose()?.filter(|u| sees_user(scope, u.id)).ok_or(missing("user"))
+        let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(viewer.tenant).bind(handle);
+        let row = query.fetch_optional(&mut *conn).await.map_err(Fault::Sql)?;
+        let found = user(&row.ok_or(missing("user"))?)?;
+        if viewer.knows(&mut conn, found.id).await? { Ok(found) } else { Err(missing("user")) }
     }
 
     async fn users(&self, scope: &Scope, page: PageRequest) -> Result<Page<User>, StoreError> {
@@ -201,11 +192,15 @@ impl Directory for SqliteStore {
                 if let Some(known) = find_team(&mut tx.conn, viewer.tenant, team.id).await?.filter(|k| k.name == team.name) {
                     return Ok(known);
                 }
-                sqlx::query("INSERT INTO teams (tenant, id, name, created_at) VALUES (?, ?, ?, ?)")
+                if let Some(whole) = team.parent {
+                    check_whole(&mut tx.conn, viewer.tenant, whole).await?;
+                }
+                sqlx::query("INSERT INTO teams (tenant, id, name, created_at, parent) VALUES (?, ?, ?, ?, ?)")
                     .bind(viewer.tenant)
                     .bind(team.id.blob())
                     .bind(team.name.as_str())
                     .bind(nanos(team.created_at))
+                    .bind(team.parent.map(Id::blob))
                     .execute(&mut tx.conn)
                     .await
                     .map_err(|e| taken(e, "team", &team.name))?;
@@ -230,55 +225,52 @@ impl Directory for SqliteStore {
         if viewer.tenant < 0 {
             return Err(missing("tenant"));
         }
-        let (is_all, agent, user) = match scope.principal() {
-            Principal::Tenant { .. } => (true, None, None),
-            Principal::User { user } => (false, None, Some(user)),
-            Principal::Turn { agent, user } => (false, Some(agent), user),
-        };
-        let rows = sqlx::query(
-            "SELECT t.id, t.name, t.created_at FROM teams t WHERE t.tenant = ?1 AND (?2 OR (
-                EXISTS (SELECT 1 FROM team_members m WHERE m.tenant = ?1 AND m.user = ?4 AND m.team = t.id)
-                AND (?3 IS NULL OR EXISTS (SELECT 1 FROM agent_teams g WHERE g.tenant = ?1 AND g.agent = ?3 AND g.team = t.id))))
-             ORDER BY t.name",
-        )
-        .bind(viewer.tenant)
-        .bind(is_all)
-        .bind(agent.map(Id::blob))
-        .bind(user.map(Id::blob))
-        .fetch_all(&mut *self.reader().await?)
-        .await
-        .map_err(Fault::Sql)?;
+        let (is_all, agent, user) = looker(scope);
+        let sql = format!("SELECT {TEAM} FROM teams t WHERE t.tenant = ?1 AND {SEEN_TEAM} ORDER BY t.name");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(viewer.tenant)
+            .bind(is_all)
+            .bind(agent.map(Id::blob))
+            .bind(user.map(Id::blob))
+            .fetch_all(&mut *self.reader().await?)
+            .await
+            .map_err(Fault::Sql)?;
         Ok(rows.iter().map(team).collect::<Result<_>>()?)
     }
 
-    async fn team_members(&self, scope: &Scope, team: TeamId) -> Result<Vec<User>, StoreError> {
+    async fn team_members(&self, scope: &Scope, team: TeamId) -> Result<Vec<Membership>, StoreError> {
         let viewer = self.viewer(scope).await?;
         let mut conn = self.reader().await?;
         if !viewer.sees(&mut conn, Owner::Team { team }).await? {
             return Err(missing("team"));
         }
-        let sql = format!(
-            "SELECT {USER} FROM team_members m JOIN users u ON u.tenant = m.tenant AND u.id = m.user
-             WHERE m.tenant = ? AND m.team = ? ORDER BY u.handle"
-        );
+        let sql = format!("{MEMBERSHIPS} WHERE m.tenant = ? AND m.team = ? ORDER BY u.handle");
         let rows =
             sqlx::query(sqlx::AssertSqlSafe(sql)).bind(viewer.tenant).bind(team.blob()).fetch_all(&mut *conn).await.map_err(Fault::Sql)?;
-        Ok(rows.iter().map(user).collect::<Result<_>>()?)
+        Ok(rows.iter().map(membership).collect::<Result<_>>()?)
     }
 
-    async fn set_team_member(&self, scope: &Scope, team: TeamId, user: UserId, member: bool) -> Result<(), StoreError> {
+    async fn user_teams(&self, scope: &Scope, user: UserId) -> Result<Vec<Membership>, StoreError> {
+        let viewer = self.viewer(scope).await?;
+        let mut conn = self.reader().await?;
+        if !sees_user(scope, user) || find_user(&mut conn, viewer.tenant, user).await?.is_none() {
+            return Err(missing("user"));
+        }
+        let (is_all, agent, me) = looker(scope);
+        let sql = format!("{MEMBERSHIPS} WHERE m.tenant = ?1 AND m.user = ?5 AND {SEEN_TEAM} ORDER BY t.name");
+        let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(viewer.tenant).bind(is_all).bind(agent.map(Id::blob));
+        let query = query.bind(me.map(Id::blob)).bind(user.blob());
+        let rows = query.fetch_all(&mut *conn).await.map_err(Fault::Sql)?;
+        Ok(rows.iter().map(membership).collect::<Result<_>>()?)
+    }
+
+    async fn set_team_member(&self, scope: &Scope, team: TeamId, user: UserId, role: Option<TeamRole>) -> Result<(), StoreError> {
         let viewer = self.administrator(scope, "team").await?;
         self.write(move |tx| {
             async move {
                 find_team(&mut tx.conn, viewer.tenant, team).await?.ok_or(missing("team"))?;
                 find_user(&mut tx.conn, viewer.tenant, user).await?.ok_or(missing("user"))?;
-                let sql = if member {
-                    "INSERT OR IGNORE INTO team_members (tenant, user, team) VALUES (?, ?, ?)"
-                } else {
-                    "DELETE FROM team_members WHERE tenant = ? AND user = ? AND team = ?"
-                };
-                let changed = sqlx::query(sql).bind(viewer.tenant).bind(user.blob()).bind(team.blob()).execute(&mut tx.conn).await?;
-                if changed.rows_affected() > 0 {
+                if set_member(tx, viewer.tenant, team, user, role).await? {
                     render_anew(tx, viewer.tenant, Owner::User { user }).await?;
                 }
                 Ok(())
@@ -411,26 +403,25 @@ impl Directory for SqliteStore {
 }
 
 async fn put_key(tx: &mut Tx, key: ApiKey) -> Result<()> {
-    let (tenant, user) = match key.role {
-        KeyRole::Operator => (None, None),
-        KeyRole::Tenant { tenant } => (Some(tenant), None),
-        KeyRole::User { tenant, user } => (Some(tenant), Some(user)),
-    };
+    let (tenant, user, agent) = (key.role.tenant(), key.role.user(), key.role.agent());
     let known = sqlx::query(
         "SELECT (?1 IS NULL OR EXISTS (SELECT 1 FROM tenants WHERE id = ?1)) AND (?2 IS NULL OR EXISTS (
-            SELECT 1 FROM users u JOIN tenants t ON t.tenant = u.tenant WHERE t.id = ?1 AND u.id = ?2))",
+            SELECT 1 FROM users u JOIN tenants t ON t.tenant = u.tenant WHERE t.id = ?1 AND u.id = ?2)) AND (?3 IS NULL OR EXISTS (
+            SELECT 1 FROM agents a JOIN tenants t ON t.tenant = a.tenant WHERE t.id = ?1 AND a.id = ?3))",
     )
     .bind(tenant.map(Id::blob))
     .bind(user.map(Id::blob))
+    .bind(agent.map(Id::blob))
     .fetch_one(&mut tx.conn)
     .await?;
     if !known.flag(0)? {
-        return Err(missing("tenant or user of the key").into());
+        return Err(missing("tenant, user or agent of the key").into());
     }
     sqlx::query(
-        "INSERT INTO api_keys (id, hash, name, role, tenant_id, user_id, created_at, expires_at, revoked_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+        "INSERT INTO api_keys (id, hash, name, role, tenant_id, user_id, agent_id, access, scopes, created_at, expires_at, revoked_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (id) DO UPDATE SET hash = excluded.hash, name = excluded.name, role = excluded.role, tenant_id = excluded.tenant_id,
-         user_id = excluded.user_id, created_at = excluded.created_at, expires_at = excluded.expires_at, revoked_at = excluded.revoked_at",
+         user_id = excluded.user_id, agent_id = excluded.agent_id, access = excluded.access, scopes = excluded.scopes, created_at = excluded.created_at, expires_at = excluded.expires_at, revoked_at = excluded.revoked_at",
     )
     .bind(key.id.blob())
     .bind(key.hash.as_str())
@@ -438,6 +429,9 @@ async fn put_key(tx: &mut Tx, key: ApiKey) -> Result<()> {
     .bind(to_json(&key.role)?)
     .bind(tenant.map(Id::blob))
     .bind(user.map(Id::blob))
+    .bind(agent.map(Id::blob))
+    .bind(word(&key.access)?)
+    .bind(key.scopes.as_ref().map(to_json).transpose()?)
     .bind(nanos(key.created_at))
     .bind(key.expires_at.map(nanos))
     .bind(key.revoked_at.map(nanos))
@@ -445,6 +439,32 @@ async fn put_key(tx: &mut Tx, key: ApiKey) -> Result<()> {
     .await
     .map_err(|e| taken(e, "key", &key.name))?;
     Ok(())
+}
+
+/// Lets a key end, by what `change` sets to `at`.
+async fn end_key(tx: &mut Tx, id: KeyId, change: &str, at: Timestamp) -> Result<ApiKey> {
+    let sql = format!("UPDATE api_keys SET {change} WHERE id = ?2 RETURNING {KEY}");
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(nanos(at)).bind(id.blob()).fetch_optional(&mut tx.conn).await?;
+    key(&row.ok_or(missing("key"))?)
+}
+
+/// Memberships `m` with their team `t` and user `u`.
+const MEMBERSHIPS: &str =
+    "SELECT t.id, t.name, t.created_at, t.parent, u.id, u.handle, u.display_name, u.timezone, u.created_at, m.role, m.given IS NOT NULL
+     FROM team_members m JOIN users u ON u.tenant = m.tenant AND u.id = m.user JOIN teams t ON t.tenant = m.tenant AND t.id = m.team";
+
+/// Whether a team `t` of tenant ?1 is seen by a [`looker`], ?2, ?3 and ?4.
+const SEEN_TEAM: &str = "(?2 OR (
+    EXISTS (SELECT 1 FROM team_members s WHERE s.tenant = ?1 AND s.user = ?4 AND s.team = t.id)
+    AND (?3 IS NULL OR EXISTS (SELECT 1 FROM agent_teams g WHERE g.tenant = ?1 AND g.agent = ?3 AND g.team = t.id))))";
+
+/// Whether the scope sees all teams, or else through which agent and as whom.
+const fn looker(scope: &Scope) -> (bool, Option<AgentId>, Option<UserId>) {
+    match scope.principal() {
+        Principal::Tenant { .. } => (true, None, None),
+        Principal::User { user } => (false, None, Some(user)),
+        Principal::Turn { agent, user } => (false, Some(agent), user),
+    }
 }
 
 fn sees_user(scope: &Scope, user: UserId) -> bool {

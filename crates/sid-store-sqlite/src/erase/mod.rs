@@ -14,6 +14,7 @@ use crate::backend::SqliteStore;
 use crate::codec::{Columns, Id};
 use crate::directory;
 use crate::error::{Result, missing};
+use crate::items::erase_items;
 use crate::partitions::IndexChange;
 use crate::visibility::{Conv, Partition, Viewer, owner, render_anew};
 use crate::writer::{After, Tx};
@@ -57,10 +58,12 @@ async fn erase_user(tx: &mut Tx, viewer: &Viewer, user: UserId, receipt: &mut Re
     let whose = "SELECT part, kind, a, b FROM partitions WHERE tenant = ?1 AND kind = 2 AND a = ?2
                  UNION ALL SELECT part, kind, a, b FROM partitions INDEXED BY partitions_by_user WHERE tenant = ?1 AND kind = 4 AND b = ?2";
     erase_owners(tx, viewer, whose, user.blob(), receipt).await?;
+    receipt.items += erase_items(tx, viewer.tenant, "SELECT id FROM items WHERE tenant = ?1 AND of_user = ?2", user.blob()).await?;
     let mut principal = vec![b'u'];
     principal.extend(user.blob());
     sqlx::query(
         "DELETE FROM team_members WHERE tenant = ?1 AND user = ?2;
+         DELETE FROM item_shares WHERE tenant = ?1 AND with_kind = 0 AND with_id = ?2;
          DELETE FROM idempotency WHERE tenant = ?1 AND principal = ?3;
          DELETE FROM api_keys WHERE tenant_id = ?4 AND user_id = ?2;
          DELETE FROM users WHERE tenant = ?1 AND id = ?2",
@@ -78,13 +81,17 @@ async fn erase_agent(tx: &mut Tx, viewer: &Viewer, agent: AgentId, receipt: &mut
     erase_conversations(tx, viewer, "SELECT id FROM conversations WHERE tenant = ? AND agent = ?", agent.blob(), receipt).await?;
     let whose = "SELECT part, kind, a, b FROM partitions WHERE tenant = ?1 AND kind IN (3, 4) AND a = ?2";
     erase_owners(tx, viewer, whose, agent.blob(), receipt).await?;
+    let items = "SELECT id FROM items WHERE tenant = ?1 AND owner_kind IN (3, 4) AND a = ?2";
+    receipt.items += erase_items(tx, viewer.tenant, items, agent.blob()).await?;
     sqlx::query(
         "DELETE FROM block_links WHERE tenant = ?1 AND agent = ?2;
          DELETE FROM agent_teams WHERE tenant = ?1 AND agent = ?2;
+         DELETE FROM api_keys WHERE tenant_id = ?3 AND agent_id = ?2;
          DELETE FROM agents WHERE tenant = ?1 AND id = ?2",
     )
     .bind(viewer.tenant)
     .bind(agent.blob())
+    .bind(viewer.tenant_id().blob())
     .execute(&mut tx.conn)
     .await?;
     Ok(())
@@ -106,6 +113,8 @@ async fn erase_conversation(tx: &mut Tx, viewer: &Viewer, conv: &Conv, receipt: 
     let redacted = traces::redact_quotes(tx, conv).await?;
     receipt.redacted += redacted;
     let passages = erase_passages_of(tx, conv, receipt).await?;
+    let items = "SELECT id FROM items WHERE tenant = ?1 AND source_conv = ?2";
+    receipt.items += erase_items(tx, conv.tenant, items, conv.id.blob()).await?;
     pages::erase_telling(tx, conv, receipt).await?;
     receipt.block_versions += blocks::take_back(tx, viewer, conv.id).await?;
     traces::forget_pair(tx, conv).await?;
@@ -123,7 +132,7 @@ async fn erase_conversation(tx: &mut Tx, viewer: &Viewer, conv: &Conv, receipt: 
 /// Passages that were written in the conversation; answers those that other owners' turns may have been shown.
 async fn erase_passages_of(tx: &mut Tx, conv: &Conv, receipt: &mut Receipt) -> Result<Vec<RecordId>> {
     let rows = sqlx::query(
-        "SELECT p.rid, p.part, p.created_at, p.id, o.kind, o.a, o.b FROM passages p JOIN partitions o ON o.part = p.part
+        "SELECT p.rid, p.part, p.created_at, p.id, o.kind, o.a, o.b, p.provenance FROM passages p JOIN partitions o ON o.part = p.part
          WHERE p.tenant = ? AND p.source_conv = ?",
     )
     .bind(conv.tenant)
@@ -132,7 +141,8 @@ async fn erase_passages_of(tx: &mut Tx, conv: &Conv, receipt: &mut Receipt) -> R
     .await?;
     let mut elsewhere = Vec::new();
     for row in &rows {
-        let known = Known { rid: row.int(0)?, part: row.int(1)?, created_at: row.int(2)?, id: row.id(3)?, owner: owner(row, 4)? };
+        let (rid, part, created_at) = (row.int(0)?, row.int(1)?, row.int(2)?);
+        let known = Known { rid, part, created_at, id: row.id(3)?, owner: owner(row, 4)?, provenance: row.json(7)? };
         receipt.vectors += remove(tx, &known).await?;
         receipt.passages += 1;
         if known.owner != conv.owner() {

@@ -8,7 +8,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use crate::backend::SqliteStore;
 use crate::blocks;
 use crate::codec::{Columns, Id};
-use crate::directory::{self, AGENT, USER};
+use crate::directory::{self, AGENT, TEAM, USER};
 use crate::error::{Result, missing};
 use crate::journal::{AFTER_CONV, Held, RUN, fenced};
 use crate::messages;
@@ -64,16 +64,12 @@ pub(super) async fn load(store: &SqliteStore, lease: &Lease) -> Result<Loaded, S
 
 async fn turn_teams(conn: &mut SqliteConnection, viewer: &Viewer, agent: &Agent, user: Option<&User>) -> Result<Vec<Team>> {
     let Some(user) = user.filter(|_| !agent.teams.is_empty()) else { return Ok(Vec::new()) };
-    let rows = sqlx::query(
-        "SELECT t.id, t.name, t.created_at FROM team_members m
-         CROSS JOIN agent_teams g ON g.tenant = m.tenant AND g.agent = ? AND g.team = m.team
-         CROSS JOIN teams t ON t.tenant = m.tenant AND t.id = m.team WHERE m.tenant = ? AND m.user = ? ORDER BY t.id",
-    )
-    .bind(agent.id.blob())
-    .bind(viewer.tenant)
-    .bind(user.id.blob())
-    .fetch_all(conn)
-    .await?;
+    let sql = format!(
+        "SELECT {TEAM} FROM team_members m CROSS JOIN agent_teams g ON g.tenant = m.tenant AND g.agent = ? AND g.team = m.team
+         CROSS JOIN teams t ON t.tenant = m.tenant AND t.id = m.team WHERE m.tenant = ? AND m.user = ? ORDER BY t.id"
+    );
+    let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(agent.id.blob()).bind(viewer.tenant).bind(user.id.blob());
+    let rows = query.fetch_all(conn).await?;
     rows.iter().map(directory::team).collect()
 }
 

@@ -6,7 +6,7 @@ use sid_types::{NewPassage, Owner, Passage, PassageId, Scope, Timestamp};
 use super::directory::paged;
 use super::room::Room;
 use super::{InProcess, missing};
-use crate::{ArchivalStore, Order, Page, PageRequest, RecordId, StoreError};
+use crate::{ArchivalStore, Order, Page, PageRequest, RecordId, StoreError, check_channel};
 
 #[async_trait]
 impl ArchivalStore for InProcess {
@@ -50,6 +50,10 @@ impl ArchivalStore for InProcess {
     async fn delete(&self, scope: &Scope, passages: &[PassageId]) -> Result<u64, StoreError> {
         self.write(|state, _| {
             let Ok(room) = state.room_mut(scope, "passage") else { return Ok(0) };
+            let own = passages.iter().filter_map(|id| room.passages.get(id)).filter(|p| room.writes(scope, p.owner));
+            for passage in own {
+                check_channel(&passage.provenance)?;
+            }
             let mut deleted = 0;
             for id in passages {
                 // What may not be written counts as what is not there.
@@ -71,6 +75,8 @@ impl Room {
         if !self.writes(scope, passage.owner) || replaced.is_some_and(|owner| !self.writes(scope, owner)) {
             return Err(missing("owner"));
         }
+        check_channel(&passage.provenance)?;
+        self.passages.get(&passage.id).map_or(Ok(()), |replaced| check_channel(&replaced.provenance))?;
         if passage.text.trim().is_empty() {
             return Err(StoreError::Invalid("a passage has at least one character that is not white space".into()));
         }

@@ -82,8 +82,8 @@ impl BlockStore for InProcess {
         self.write(|state, _| {
             let room = state.room_mut(scope, "block")?;
             let owner = room.writable_block(scope, block)?.block.owner;
-            let linked = room.agents.get(&agent).ok_or(missing("agent"))?;
-            if matches!(owner, Owner::Team { team } if !linked.teams.contains(&team)) {
+            room.agents.get(&agent).ok_or(missing("agent"))?;
+            if matches!(owner, Owner::Team { team } if !room.agent_teams(agent).contains(&team)) {
                 return Err(missing("agent"));
             }
             // Before as well as after: those who lose sight of it render anew, too.

@@ -4,8 +4,8 @@ use std::fmt::Display;
 
 use async_trait::async_trait;
 use sid_types::{
-    Agent, AgentId, AgentSpec, ApiKey, Conversation, ConversationId, KeyId, KeyRole, OperatorScope, Owner, Principal, RecursiveSummary,
-    Scope, Seq, Team, TeamId, Tenant, TenantId, Timestamp, User, UserId,
+    Agent, AgentId, AgentSpec, ApiKey, Conversation, ConversationId, KeyId, KeyRole, Membership, OperatorScope, Principal,
+    RecursiveSummary, Scope, Seq, Team, TeamId, TeamRole, Tenant, TenantId, Timestamp, User, UserId,
 };
 
 use super::room::{Room, Thread};
@@ -41,6 +41,9 @@ impl Directory for InProcess {
                 KeyRole::Operator => true,
                 KeyRole::Tenant { tenant } => state.rooms.contains_key(&tenant),
                 KeyRole::User { tenant, user } => state.rooms.get(&tenant).is_some_and(|room| room.users.contains_key(&user)),
+                KeyRole::Agent { tenant, user, agent } => {
+                    state.rooms.get(&tenant).is_some_and(|room| room.users.contains_key(&user) && room.agents.contains_key(&agent))
+                }
             };
             if !role_exists {
                 return Err(missing("tenant or user of the key"));
@@ -55,13 +58,18 @@ impl Directory for InProcess {
     }
 
     async fn keys(&self, _operator: &OperatorScope, tenant: Option<TenantId>) -> Result<Vec<ApiKey>, StoreError> {
-        let is_asked = |key: &&ApiKey| match key.role {
-            KeyRole::Operator => tenant.is_none(),
-            KeyRole::Tenant { tenant: of } | KeyRole::User { tenant: of, .. } => tenant.is_none_or(|tenant| tenant == of),
-        };
+        let is_asked = |key: &&ApiKey| tenant.is_none() || key.role.tenant() == tenant;
         let mut keys: Vec<ApiKey> = self.read().keys.values().filter(is_asked).cloned().collect();
         keys.sort_by_key(|k| (k.created_at, k.id));
         Ok(keys)
+    }
+
+    async fn expire_key(&self, _operator: &OperatorScope, key: KeyId, at: Timestamp) -> Result<ApiKey, StoreError> {
+        self.write(|state, _| {
+            let key = state.keys.get_mut(&key).ok_or(missing("key"))?;
+            key.expires_at = Some(key.expires_at.map_or(at, |known| known.min(at)));
+            Ok(key.clone())
+        })
     }
 
     async fn revoke_key(&self, _operator: &OperatorScope, key: KeyId) -> Result<ApiKey, StoreError> {
@@ -98,13 +106,13 @@ impl Directory for InProcess {
     async fn user(&self, scope: &Scope, user: UserId) -> Result<User, StoreError> {
         let state = self.read();
         let room = state.room(scope, "user")?;
-        room.users.get(&user).filter(|u| sees_user(scope, u)).cloned().ok_or(missing("user"))
+        room.users.get(&user).filter(|u| room.knows(scope, u.id)).cloned().ok_or(missing("user"))
     }
 
     async fn user_by_handle(&self, scope: &Scope, handle: &str) -> Result<User, StoreError> {
         let state = self.read();
         let room = state.room(scope, "user")?;
-        room.users.values().find(|u| u.handle == handle && sees_user(scope, u)).cloned().ok_or(missing("user"))
+        room.users.values().find(|u| u.handle == handle && room.knows(scope, u.id)).cloned().ok_or(missing("user"))
     }
 
     async fn users(&self, scope: &Scope, page: PageRequest) -> Result<Page<User>, StoreError> {
@@ -114,56 +122,44 @@ impl Directory for InProcess {
     }
 
     async fn create_team(&self, scope: &Scope, team: Team) -> Result<Team, StoreError> {
-        self.write(|state, _| {
-            let room = administered(state.room_mut(scope, "tenant")?, scope)?;
-            if let Some(known) = room.teams.get(&team.id).filter(|known| known.name == team.name) {
-                return Ok(known.clone());
-            }
-            check_name("team", &team.name, room.teams.values().map(|t| t.name.as_str()))?;
-            room.teams.insert(team.id, team.clone());
-            Ok(team)
-        })
+        self.write(|state, _| administered(state.room_mut(scope, "tenant")?, scope)?.make_team(team))
     }
 
     async fn team(&self, scope: &Scope, team: TeamId) -> Result<Team, StoreError> {
-        let state = self.read();
-        let room = state.room(scope, "team")?;
-        room.teams.get(&team).filter(|_| room.sees(scope, Owner::Team { team })).cloned().ok_or(missing("team"))
+        Ok(self.read().room(scope, "team")?.seen_team(scope, team)?.clone())
     }
 
     async fn teams(&self, scope: &Scope) -> Result<Vec<Team>, StoreError> {
         let state = self.read();
         let room = state.room(scope, "tenant")?;
-        let mut teams: Vec<Team> = room.teams.values().filter(|t| room.sees(scope, Owner::Team { team: t.id })).cloned().collect();
+        let mut teams: Vec<Team> = room.teams.values().filter(|t| room.seen_team(scope, t.id).is_ok()).cloned().collect();
         teams.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(teams)
     }
 
-    async fn team_members(&self, scope: &Scope, team: TeamId) -> Result<Vec<User>, StoreError> {
+    async fn team_members(&self, scope: &Scope, team: TeamId) -> Result<Vec<Membership>, StoreError> {
         let state = self.read();
         let room = state.room(scope, "team")?;
-        if !room.sees(scope, Owner::Team { team }) {
-            return Err(missing("team"));
-        }
-        let mut members: Vec<User> = room.users.values().filter(|u| room.members.contains(&(team, u.id))).cloned().collect();
-        members.sort_by(|a, b| a.handle.cmp(&b.handle));
+        room.seen_team(scope, team)?;
+        let mut members: Vec<Membership> = room.users.keys().filter_map(|user| room.membership(team, *user)).collect();
+        members.sort_by(|a, b| a.user.handle.cmp(&b.user.handle));
         Ok(members)
     }
 
-    async fn set_team_member(&self, scope: &Scope, team: TeamId, user: UserId, member: bool) -> Result<(), StoreError> {
+    async fn user_teams(&self, scope: &Scope, user: UserId) -> Result<Vec<Membership>, StoreError> {
+        let state = self.read();
+        let room = state.room(scope, "user")?;
+        room.users.get(&user).filter(|u| sees_user(scope, u)).ok_or(missing("user"))?;
+        let seen = room.teams.keys().filter(|team| room.seen_team(scope, **team).is_ok());
+        let mut teams: Vec<Membership> = seen.filter_map(|team| room.membership(*team, user)).collect();
+        teams.sort_by(|a, b| a.team.name.cmp(&b.team.name));
+        Ok(teams)
+    }
+
+    async fn set_team_member(&self, scope: &Scope, team: TeamId, user: UserId, role: Option<TeamRole>) -> Result<(), StoreError> {
         self.write(|state, _| {
             let room = administered(state.room_mut(scope, "team")?, scope).map_err(|_| missing("team"))?;
-            if !room.teams.contains_key(&team) {
-                return Err(missing("team"));
-            }
-            if !room.users.contains_key(&user) {
-                return Err(missing("user"));
-            }
-            let has_changed = if member { room.members.insert((team, user)) } else { room.members.remove(&(team, user)) };
-            if has_changed {
-                room.render_anew(|c| c.user == Some(user));
-            }
-            Ok(())
+            room.set_member(team, user, role)
         })
     }
 
@@ -289,7 +285,7 @@ fn sees_agent(scope: &Scope, agent: &Agent) -> bool {
     }
 }
 
-fn check_name<'a>(what: &'static str, name: &str, mut taken: impl Iterator<Item = &'a str>) -> Result<(), StoreError> {
+pub(super) fn check_name<'a>(what: &'static str, name: &str, mut taken: impl Iterator<Item = &'a str>) -> Result<(), StoreError> {
     if name.trim().is_empty() {
         return Err(StoreError::Invalid(format!("the name of a {what} is not empty")));
     }

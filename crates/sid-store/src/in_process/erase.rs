@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use async_trait::async_trait;
 use sid_types::{
-    AgentId, BlockOp, Body, ConversationId, DiaryLevel, EventBody, KeyRole, Message, MessageId, Owner, Principal, Scope, UserId,
+    AgentId, BlockOp, Body, ConversationId, DiaryLevel, EventBody, KeyRole, Message, MessageId, Owner, Principal, Scope, Sharee, UserId,
 };
 
 use super::room::{BlockRow, Journal, Room};
@@ -35,7 +35,7 @@ impl Eraser for InProcess {
                         return Err(missing("user"));
                     }
                     room.erase_user(user, &mut receipt);
-                    state.keys.retain(|_, key| !matches!(key.role, KeyRole::User { tenant: t, user: u } if t == tenant && u == user));
+                    state.keys.retain(|_, key| key.role.tenant() != Some(tenant) || key.role.user() != Some(user));
                 }
                 EraseTarget::Agent(agent) => {
                     let room = state.room_mut(scope, "agent")?;
@@ -43,6 +43,9 @@ impl Eraser for InProcess {
                         return Err(missing("agent"));
                     }
                     room.erase_agent(agent, &mut receipt);
+                    state
+                        .keys
+                        .retain(|_, key| !matches!(key.role, KeyRole::Agent { tenant: t, agent: a, .. } if t == tenant && a == agent));
                 }
             }
             Ok(receipt)
@@ -54,7 +57,8 @@ impl Room {
     fn erase_user(&mut self, user: UserId, receipt: &mut Receipt) {
         self.erase_conversations(|owner| owner.user() == Some(user), receipt);
         self.erase_owners(|owner| owner.user() == Some(user), receipt);
-        self.members.retain(|(_, member)| *member != user);
+        self.members.retain(|(_, member), _| *member != user);
+        self.shares.retain(|(_, with), _| *with != Sharee::User { user });
         self.met.retain(|(_, met)| *met != user);
         self.idempotency.retain(|(principal, _), _| *principal != Principal::User { user });
         self.users.remove(&user);
@@ -98,6 +102,7 @@ impl Room {
         });
         self.idempotency.retain(|_, used| self.runs.contains_key(&used.run));
         gone.extend(self.erase_passages(|p| p.provenance.conversation == Some(id), receipt));
+        self.erase_items(|item| item.provenance.conversation == Some(id), receipt);
         gone.extend(self.erase_diary_of(id, receipt));
         self.take_back_edits(id, receipt);
         let redacted = self.redact_quotes(&gone);
@@ -114,6 +119,7 @@ impl Room {
     /// Everything that the owners have beside conversations.
     fn erase_owners(&mut self, is_target: impl Fn(Owner) -> bool, receipt: &mut Receipt) {
         let mut gone = self.erase_passages(|p| is_target(p.owner), receipt);
+        self.erase_items(|item| is_target(item.owner), receipt);
         let pages: Vec<_> = self.diary.keys().filter(|(owner, ..)| is_target(*owner)).copied().collect();
         for place in pages {
             gone.extend(self.erase_page(place, receipt));
@@ -128,6 +134,14 @@ impl Room {
         let gone: BTreeSet<String> = gone.iter().map(ToString::to_string).collect();
         for journal in self.runs.values_mut() {
             journal.forget(&gone, &HashMap::new(), false);
+        }
+    }
+
+    /// Items, with all that is below them.
+    fn erase_items(&mut self, is_target: impl Fn(&sid_types::Item) -> bool, receipt: &mut Receipt) {
+        let ids: Vec<_> = self.items.values().filter(|item| is_target(item)).map(|item| item.id).collect();
+        for id in ids {
+            receipt.items += self.remove_items(id);
         }
     }
 

@@ -7,6 +7,8 @@ use super::InProcess;
 use super::state::KEY_LIFE;
 use crate::{Maintenance, StoreError};
 
+/// How long the audit log is kept.
+const KEEP_AUDIT: SignedDuration = SignedDuration::from_hours(400 * 24);
 /// How long events stay after the end of their run.
 const KEEP_EVENTS: SignedDuration = SignedDuration::from_hours(7 * 24);
 
@@ -16,6 +18,7 @@ impl Maintenance for InProcess {
         self.write(|state, now| {
             for room in state.rooms.values_mut() {
                 room.forget_used_tokens(now);
+                room.audit.retain(|entry| now.duration_since(entry.at) < KEEP_AUDIT);
                 room.idempotency.retain(|_, used| now.duration_since(used.at) < KEY_LIFE);
                 for journal in room.runs.values_mut() {
                     // Nothing is logged after the end, so numbers need no place to go on from.

@@ -3,6 +3,7 @@
 //! Reading order: `room` (what is kept), `visibility` (who sees it), `journal` and `commit` (runs), then one file per contract trait.
 
 mod archival;
+mod audit;
 mod blocks;
 mod commit;
 mod diary;
@@ -11,12 +12,14 @@ mod duties;
 mod erase;
 mod events;
 mod generations;
+mod items;
 mod journal;
 mod maintenance;
 mod recall;
 mod room;
 mod search;
 mod state;
+mod teams;
 mod usage;
 mod vectors;
 mod visibility;

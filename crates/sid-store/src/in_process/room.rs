@@ -8,13 +8,13 @@ use std::time::Duration;
 use jiff::civil::Date;
 use sid_types::{
     Agent, AgentId, ApiKey, Block, BlockAccess, BlockId, BlockVersion, Conversation, ConversationId, DiaryEntry, DiaryLevel, Event,
-    EventBody, KeyId, Message, MessageId, NewMessage, Owner, Passage, PassageId, PlannedCall, Principal, Run, RunId, Scope, Seq, Step,
-    Team, TeamId, Tenant, TenantId, Timestamp, User, UserId, WorkerId,
+    EventBody, Item, ItemId, KeyId, Message, MessageId, NewMessage, Owner, Passage, PassageId, PlannedCall, Principal, Run, RunId, Scope,
+    Seq, Share, Sharee, Step, Team, TeamId, TeamRole, Tenant, TenantId, Timestamp, User, UserId, WorkerId,
 };
 
 use super::missing;
 use super::search::Shelf;
-use crate::{Fingerprint, GenerationId, RecordId, StoreError, TenantLimits};
+use crate::{AuditEntry, Fingerprint, GenerationId, RecordId, StoreError, TenantLimits};
 
 /// Everything.
 #[derive(Default)]
@@ -57,7 +57,8 @@ pub(super) struct Room {
     pub(super) ordinals: Ordinals,
     pub(super) users: BTreeMap<UserId, User>,
     pub(super) teams: BTreeMap<TeamId, Team>,
-    pub(super) members: BTreeSet<(TeamId, UserId)>,
+    /// Memberships as they were given, not those that follow from them.
+    pub(super) members: BTreeMap<(TeamId, UserId), TeamRole>,
     pub(super) agents: BTreeMap<AgentId, Agent>,
     pub(super) threads: BTreeMap<ConversationId, Thread>,
     pub(super) runs: BTreeMap<RunId, Journal>,
@@ -68,6 +69,10 @@ pub(super) struct Room {
     /// Pairs that have their copies of the agent's block templates.
     pub(super) met: BTreeSet<(AgentId, UserId)>,
     pub(super) links: BTreeMap<(BlockId, AgentId), BlockAccess>,
+    pub(super) items: BTreeMap<ItemId, Item>,
+    pub(super) shares: BTreeMap<(ItemId, Sharee), Share>,
+    /// Oldest first.
+    pub(super) audit: Vec<AuditEntry>,
     pub(super) diary: BTreeMap<(Owner, DiaryLevel, Date), DiaryEntry>,
     pub(super) idempotency: HashMap<(Principal, String), UsedKey>,
     /// What search looks through, one shelf per owner.
@@ -148,7 +153,7 @@ impl Room {
             ordinals,
             users: BTreeMap::new(),
             teams: BTreeMap::new(),
-            members: BTreeSet::new(),
+            members: BTreeMap::new(),
             agents: BTreeMap::new(),
             threads: BTreeMap::new(),
             runs: BTreeMap::new(),
@@ -157,6 +162,9 @@ impl Room {
             blocks: BTreeMap::new(),
             met: BTreeSet::new(),
             links: BTreeMap::new(),
+            items: BTreeMap::new(),
+            shares: BTreeMap::new(),
+            audit: Vec::new(),
             diary: BTreeMap::new(),
             idempotency: HashMap::new(),
             shelves: BTreeMap::new(),

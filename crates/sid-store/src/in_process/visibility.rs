@@ -20,8 +20,8 @@ impl Room {
 
     /// Teams that the user is in and the agent may read.
     pub(super) fn turn_teams(&self, agent: AgentId, user: Option<UserId>) -> BTreeSet<TeamId> {
-        let (Some(user), Some(agent)) = (user, self.agents.get(&agent)) else { return BTreeSet::new() };
-        agent.teams.iter().copied().filter(|team| self.members.contains(&(*team, user))).collect()
+        let Some(user) = user else { return BTreeSet::new() };
+        self.agent_teams(agent).into_iter().filter(|team| self.role_in(*team, user).is_some()).collect()
     }
 
     /// Whether the scope may read the owner's memory. Nobody sees the memory of an owner that is not there.
@@ -34,12 +34,12 @@ impl Room {
         self.has(Right::to_write(scope, owner), owner)
     }
 
-    fn has(&self, right: Right, owner: Owner) -> bool {
+    pub(super) fn has(&self, right: Right, owner: Owner) -> bool {
         let may = match right {
             Right::No => false,
             Right::Yes => true,
             Right::InTeam { agent: Some(agent), user, team } => self.turn_teams(agent, Some(user)).contains(&team),
-            Right::InTeam { agent: None, user, team } => self.members.contains(&(team, user)),
+            Right::InTeam { agent: None, user, team } => self.role_in(team, user).is_some(),
         };
         may && self.exists(owner)
     }

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use sid_store::{NewConversation, PageRequest, StoreError};
-use sid_types::{AgentId, AgentSpec, ApiKey, ConversationId, KeyId, KeyRole, OperatorScope, Team, TeamId, TenantId, Tokens, User, UserId};
+use sid_store::{MOST_TEAM_LEVELS, NewConversation, PageRequest, StoreError};
+use sid_types::{
+    AccessRole, AgentId, AgentSpec, ApiKey, ConversationId, KeyId, KeyRole, Membership, OperatorScope, Permission, Team, TeamId, TeamRole,
+    TenantId, Tokens, User, UserId,
+};
 
 use super::World;
 use super::world::assert_error;
@@ -35,15 +38,7 @@ pub async fn tenants_have_unique_names(w: World) {
 /// Keys are found by their hash, listed by tenant, and revoked once.
 pub async fn keys_are_found_and_revoked(w: World) {
     let operator = OperatorScope::grant();
-    let key = |name: &str, role| ApiKey {
-        id: KeyId::new(),
-        name: name.into(),
-        role,
-        hash: format!("{:064x}", KeyId::new().uuid().as_u128()),
-        created_at: w.now(),
-        expires_at: None,
-        revoked_at: None,
-    };
+    let key = |name: &str, role: KeyRole| ApiKey { name: name.into(), ..key(&w, role) };
     let (tenant, user) = (w.ours.tenant.id, w.ours.ann.id);
     let keys = [key("root", KeyRole::Operator), key("app", KeyRole::Tenant { tenant }), key("ann", KeyRole::User { tenant, user })];
     let theirs = key("their app", KeyRole::Tenant { tenant: w.theirs.tenant.id });
@@ -62,6 +57,71 @@ pub async fn keys_are_found_and_revoked(w: World) {
     assert_eq!(w.store.revoke_key(&operator, keys[1].id).await.expect("again"), revoked);
     assert_eq!(w.store.key_by_hash(&keys[1].hash).await.expect("asked"), Some(revoked), "revoked ones are answered, too");
     assert_error!(w.store.revoke_key(&operator, KeyId::new()).await, StoreError::NotFound { .. });
+}
+
+/// A key that stands for one of ours.
+fn key(w: &World, role: KeyRole) -> ApiKey {
+    ApiKey {
+        id: KeyId::new(),
+        name: "key".into(),
+        role,
+        access: role.usual_access(),
+        scopes: None,
+        hash: format!("{:064x}", KeyId::new().uuid().as_u128()),
+        created_at: w.now(),
+        expires_at: None,
+        revoked_at: None,
+    }
+}
+
+/// A key's role and scopes come back as they were stored, by hash and in lists; whom it stands for must be there.
+pub async fn keys_keep_what_they_may_do(w: World) {
+    let operator = OperatorScope::grant();
+    let (tenant, user, agent) = (w.ours.tenant.id, w.ours.ann.id, w.ours.agent.id);
+    let mut stored = Vec::new();
+    for role in [KeyRole::Operator, KeyRole::Tenant { tenant }, KeyRole::User { tenant, user }, KeyRole::Agent { tenant, user, agent }] {
+        for access in AccessRole::ALL {
+            for scopes in [None, Some(Vec::new()), Some(vec![Permission::ContextRead, Permission::Chat])] {
+                let key = ApiKey { access, scopes, ..key(&w, role) };
+                w.store.put_key(&operator, key.clone()).await.expect("stored");
+                assert_eq!(w.store.key_by_hash(&key.hash).await.expect("asked").as_ref(), Some(&key));
+                stored.push(key);
+            }
+        }
+    }
+    stored.sort_by_key(|key| (key.created_at, key.id));
+    assert_eq!(w.store.keys(&operator, None).await.expect("listed"), stored);
+    stored.retain(|key| key.role != KeyRole::Operator);
+    assert_eq!(w.store.keys(&operator, Some(tenant)).await.expect("listed"), stored);
+    let changed = ApiKey { access: AccessRole::ReadOnly, scopes: Some(vec![Permission::Export]), ..stored[0].clone() };
+    w.store.put_key(&operator, changed.clone()).await.expect("stored again");
+    assert_eq!(w.store.key_by_hash(&changed.hash).await.expect("asked"), Some(changed));
+    let t = &w.theirs;
+    for role in [
+        KeyRole::Agent { tenant, user, agent: AgentId::new() },
+        KeyRole::Agent { tenant, user, agent: t.agent.id },
+        KeyRole::Agent { tenant, user: t.ann.id, agent },
+        KeyRole::Agent { tenant: t.tenant.id, user, agent },
+    ] {
+        assert_error!(w.store.put_key(&operator, key(&w, role)).await, StoreError::NotFound { .. });
+    }
+}
+
+/// A key that is to end ends then, or when it would have ended anyway if that is sooner.
+pub async fn keys_end_sooner_never_later(w: World) {
+    let operator = OperatorScope::grant();
+    let endless = key(&w, KeyRole::Tenant { tenant: w.ours.tenant.id });
+    w.store.put_key(&operator, endless.clone()).await.expect("stored");
+    let at = |seconds: i64| w.now() + jiff::SignedDuration::from_secs(seconds);
+    for (asked, ends) in [(60, 60), (90, 60), (30, 30), (60, 30), (-10, -10)] {
+        let ended = w.store.expire_key(&operator, endless.id, at(asked)).await.expect("ends");
+        assert_eq!(ended, ApiKey { expires_at: Some(at(ends)), ..endless.clone() });
+        assert_eq!(w.store.key_by_hash(&endless.hash).await.expect("asked"), Some(ended));
+    }
+    let revoked = w.store.revoke_key(&operator, endless.id).await.expect("revoked");
+    assert_eq!((revoked.revoked_at, revoked.expires_at), (Some(w.now()), Some(at(-10))));
+    assert_eq!(w.store.expire_key(&operator, endless.id, at(5)).await.expect("ends"), revoked, "revoked it stays");
+    assert_error!(w.store.expire_key(&operator, KeyId::new(), at(5)).await, StoreError::NotFound { .. });
 }
 
 /// Users are found by id and handle; handles are unique in their tenant only.
@@ -105,26 +165,138 @@ pub async fn lists_are_read_in_pages(w: World) {
 /// Teams and their members, by name and handle; joining and leaving again change nothing.
 pub async fn teams_have_members(w: World) {
     let o = &w.ours;
-    let team = Team { id: TeamId::new(), name: "alpha".into(), created_at: w.now() };
+    let team = Team { id: TeamId::new(), name: "alpha".into(), parent: None, created_at: w.now() };
     w.store.create_team(&o.scope, team.clone()).await.expect("made");
     let twin = Team { id: TeamId::new(), ..team.clone() };
     assert_error!(w.store.create_team(&o.scope, twin).await, StoreError::Exists { .. });
     assert_eq!(w.store.teams(&o.scope).await.expect("listed"), [team.clone(), o.team.clone()]);
     assert_eq!(w.store.team(&o.scope, team.id).await.expect("there"), team);
-    let members = async || w.store.team_members(&o.scope, team.id).await.expect("listed").into_iter().map(|u| u.handle).collect::<Vec<_>>();
+    let members =
+        async || w.store.team_members(&o.scope, team.id).await.expect("listed").into_iter().map(|m| m.user.handle).collect::<Vec<_>>();
     for _ in 0..2 {
         for user in [&o.bob, &o.ann] {
-            w.store.set_team_member(&o.scope, team.id, user.id, true).await.expect("joined");
+            w.store.set_team_member(&o.scope, team.id, user.id, Some(TeamRole::Member)).await.expect("joined");
         }
         assert_eq!(members().await, ["ann", "bob"]);
     }
     for _ in 0..2 {
-        w.store.set_team_member(&o.scope, team.id, o.ann.id, false).await.expect("left");
+        w.store.set_team_member(&o.scope, team.id, o.ann.id, None).await.expect("left");
         assert_eq!(members().await, ["bob"]);
     }
-    assert_error!(w.store.set_team_member(&o.scope, team.id, UserId::new(), true).await, StoreError::NotFound { .. });
-    assert_error!(w.store.set_team_member(&o.scope, TeamId::new(), o.ann.id, true).await, StoreError::NotFound { .. });
-    assert_error!(w.store.set_team_member(&o.scope, team.id, w.theirs.ann.id, true).await, StoreError::NotFound { .. });
+    assert_error!(w.store.set_team_member(&o.scope, team.id, UserId::new(), Some(TeamRole::Member)).await, StoreError::NotFound { .. });
+    assert_error!(w.store.set_team_member(&o.scope, TeamId::new(), o.ann.id, Some(TeamRole::Member)).await, StoreError::NotFound { .. });
+    assert_error!(w.store.set_team_member(&o.scope, team.id, w.theirs.ann.id, Some(TeamRole::Member)).await, StoreError::NotFound { .. });
+}
+
+fn team(w: &World, name: &str, parent: Option<TeamId>) -> Team {
+    Team { id: TeamId::new(), name: name.into(), parent, created_at: w.now() }
+}
+
+/// Teams are parts of others, eight levels at most.
+pub async fn teams_have_parts(w: World) {
+    let o = &w.ours;
+    let mut line = vec![o.team.clone()];
+    for level in 2..=MOST_TEAM_LEVELS {
+        let part = team(&w, &format!("level {level}"), line.last().map(|whole| whole.id));
+        assert_eq!(w.store.create_team(&o.scope, part.clone()).await.expect("made"), part);
+        assert_eq!(w.store.team(&o.scope, part.id).await.expect("there"), part);
+        line.push(part);
+    }
+    let deepest = line.last().expect("a line").clone();
+    assert_error!(w.store.create_team(&o.scope, team(&w, "too deep", Some(deepest.id))).await, StoreError::Invalid(_));
+    assert_eq!(w.store.create_team(&o.scope, deepest.clone()).await.expect("again changes nothing"), deepest);
+    for parent in [TeamId::new(), w.theirs.team.id] {
+        assert_error!(w.store.create_team(&o.scope, team(&w, "of nobody", Some(parent))).await, StoreError::NotFound { .. });
+    }
+    let taken = team(&w, "crew", Some(o.team.id));
+    assert_error!(w.store.create_team(&o.scope, taken).await, StoreError::Exists { .. });
+    assert_eq!(w.store.teams(&o.scope).await.expect("listed").len(), MOST_TEAM_LEVELS);
+    // Who is in the deepest is in all.
+    w.store.set_team_member(&o.scope, deepest.id, o.bob.id, Some(TeamRole::Member)).await.expect("joined");
+    assert_eq!(w.store.teams(&o.as_user(&o.bob)).await.expect("listed").len(), MOST_TEAM_LEVELS);
+    w.store.set_team_member(&o.scope, deepest.id, o.bob.id, None).await.expect("left");
+    assert!(w.store.teams(&o.as_user(&o.bob)).await.expect("listed").is_empty());
+}
+
+/// Who is in a part of a team is in the team, with the highest role that was given anywhere, as long as that lasts.
+pub async fn who_is_in_a_part_is_in_the_whole(w: World) {
+    let o = &w.ours;
+    let (whole, part, side) = (team(&w, "a whole", None), team(&w, "b part", None), team(&w, "c side", None));
+    let (part, side) = (Team { parent: Some(whole.id), ..part }, Team { parent: Some(whole.id), ..side });
+    let inner = team(&w, "d inner", Some(part.id));
+    for team in [&whole, &part, &side, &inner] {
+        w.store.create_team(&o.scope, team.clone()).await.expect("made");
+    }
+    let set = async |team: &Team, role| w.store.set_team_member(&o.scope, team.id, o.bob.id, role).await.expect("set");
+    // Of bob's teams: the first letter, the role's first letter, and a star where it was given.
+    let told = |m: &Membership| {
+        let role = if m.role == TeamRole::Lead { 'L' } else { 'm' };
+        format!("{}{role}{}", &m.team.name[..1], if m.is_direct { "*" } else { "" })
+    };
+    let bobs = async || {
+        let teams = w.store.user_teams(&o.scope, o.bob.id).await.expect("listed");
+        assert!(teams.iter().all(|m| m.user == o.bob));
+        assert_eq!(w.store.user_teams(&o.as_user(&o.bob), o.bob.id).await.expect("listed"), teams);
+        for m in &teams {
+            let members = w.store.team_members(&o.scope, m.team.id).await.expect("listed");
+            assert!(members.contains(m), "the same from the other side");
+            assert_eq!(w.store.team(&o.as_user(&o.bob), m.team.id).await.expect("there"), m.team);
+        }
+        teams.iter().map(told).collect::<Vec<_>>().join(" ")
+    };
+    let (member, lead) = (Some(TeamRole::Member), Some(TeamRole::Lead));
+    assert_eq!(bobs().await, "");
+    set(&inner, member).await;
+    assert_eq!(bobs().await, "am bm dm*");
+    set(&side, lead).await;
+    assert_eq!(bobs().await, "aL bm cL* dm*");
+    set(&whole, member).await;
+    assert_eq!(bobs().await, "aL* bm cL* dm*");
+    set(&side, member).await;
+    assert_eq!(bobs().await, "am* bm cm* dm*");
+    set(&inner, lead).await;
+    assert_eq!(bobs().await, "aL* bL cm* dL*");
+    set(&whole, None).await;
+    assert_eq!(bobs().await, "aL bL cm* dL*", "through its parts bob stays in it");
+    set(&part, None).await;
+    assert_eq!(bobs().await, "aL bL cm* dL*", "not given, so nothing to be taken");
+    set(&inner, None).await;
+    assert_eq!(bobs().await, "am cm*");
+    set(&side, None).await;
+    assert_eq!(bobs().await, "");
+    assert!(w.store.team_members(&o.scope, whole.id).await.expect("listed").is_empty());
+    // Beside others, by handle.
+    w.store.set_team_member(&o.scope, inner.id, o.ann.id, lead).await.expect("set");
+    set(&whole, member).await;
+    let members = w.store.team_members(&o.scope, whole.id).await.expect("listed");
+    assert_eq!(
+        members.iter().map(|m| (m.user.handle.as_str(), m.role, m.is_direct)).collect::<Vec<_>>(),
+        [("ann", TeamRole::Lead, false), ("bob", TeamRole::Member, true)]
+    );
+    assert_error!(w.store.user_teams(&o.as_user(&o.ann), o.bob.id).await, StoreError::NotFound { .. });
+    assert_error!(w.store.user_teams(&o.scope, UserId::new()).await, StoreError::NotFound { .. });
+    assert_error!(w.store.user_teams(&o.scope, w.theirs.ann.id).await, StoreError::NotFound { .. });
+    // A turn is told of those that its agent may read.
+    let seen = w.store.user_teams(&o.as_turn(&o.agent, Some(&o.ann)), o.ann.id).await.expect("listed");
+    assert_eq!(seen.iter().map(|m| m.team.name.as_str()).collect::<Vec<_>>(), ["crew"]);
+}
+
+/// A person finds those who are in a team with her, and nobody else; lists show nobody else at all.
+pub async fn people_know_who_is_in_a_team_with_them(w: World) {
+    let o = &w.ours;
+    let (ann, turn) = (o.as_user(&o.ann), o.as_turn(&o.agent, Some(&o.ann)));
+    let part = w.store.create_team(&o.scope, team(&w, "part", Some(o.team.id))).await.expect("made");
+    for role in [None, Some(TeamRole::Member), None] {
+        w.store.set_team_member(&o.scope, part.id, o.bob.id, role).await.expect("set");
+        for found in [w.store.user(&ann, o.bob.id).await, w.store.user_by_handle(&ann, "bob").await] {
+            match role {
+                Some(_) => assert_eq!(found.expect("known"), o.bob),
+                None => assert_error!(found, StoreError::NotFound { .. }),
+            }
+        }
+        assert_error!(w.store.user(&turn, o.bob.id).await, StoreError::NotFound { .. });
+        assert_eq!(w.store.users(&ann, page(None, 10)).await.expect("listed").items, std::slice::from_ref(&o.ann));
+    }
 }
 
 /// Agents come back as they were made, by id and name, and may be changed.
@@ -243,9 +415,9 @@ pub async fn people_and_turns_do_not_manage(w: World) {
     for scope in [o.as_user(&o.ann), o.as_turn(&o.agent, Some(&o.ann))] {
         assert_error!(w.store.create_user(&scope, user(&w, "mallory")).await, StoreError::NotFound { .. });
         assert_error!(w.store.update_user(&scope, User { display_name: "x".into(), ..o.bob.clone() }).await, StoreError::NotFound { .. });
-        let team = Team { id: TeamId::new(), name: "mine".into(), created_at: w.now() };
+        let team = Team { id: TeamId::new(), name: "mine".into(), parent: None, created_at: w.now() };
         assert_error!(w.store.create_team(&scope, team).await, StoreError::NotFound { .. });
-        assert_error!(w.store.set_team_member(&scope, o.team.id, o.bob.id, true).await, StoreError::NotFound { .. });
+        assert_error!(w.store.set_team_member(&scope, o.team.id, o.bob.id, Some(TeamRole::Member)).await, StoreError::NotFound { .. });
         let spec = AgentSpec::new("mine", "m");
         assert_error!(w.store.create_agent(&scope, AgentId::new(), spec.clone(), vec![]).await, StoreError::NotFound { .. });
         assert_error!(w.store.update_agent(&scope, o.agent.id, spec, vec![]).await, StoreError::NotFound { .. });

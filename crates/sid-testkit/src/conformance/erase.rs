@@ -2,12 +2,13 @@
 
 use jiff::civil::date;
 use sid_store::{
-    Accept, BlockEdit, BlockWrite, Chunk, Commit, DiaryQuery, Effect, EraseTarget, GenerationId, IdempotencyKey, Lease, NewBlock,
-    NewVectors, PageRequest, QueryVector, Receipt, SearchQuery, StoreError,
+    Accept, AuditEntry, AuditFilter, BlockEdit, BlockWrite, Chunk, Commit, DiaryQuery, Effect, EraseTarget, GenerationId, IdempotencyKey,
+    ItemFilter, ItemWrite, Lease, NewBlock, NewItem, NewVectors, PageRequest, QueryVector, Receipt, SearchQuery, StoreError, Whose,
 };
 use sid_types::{
-    ApiKey, Block, BlockAccess, BlockId, BlockOp, Conversation, DiaryEntry, DiaryLevel, EventBody, KeyId, KeyRole, Message, NewMessage,
-    NewPassage, OperatorScope, Owner, Provenance, Seq, Step, StepId, SummaryId, Usage,
+    AccessRole, Agent, ApiKey, Block, BlockAccess, BlockId, BlockOp, Conversation, DiaryEntry, DiaryLevel, EventBody, ItemKind, KeyId,
+    KeyRole, Message, NewMessage, NewPassage, OperatorScope, Owner, Provenance, Seq, ShareLevel, Sharee, Step, StepId, SummaryId, Usage,
+    User,
 };
 
 use super::World;
@@ -332,6 +333,8 @@ pub async fn an_erased_user_is_gone(w: World) {
         id: KeyId::new(),
         name: "phone".into(),
         role: KeyRole::User { tenant: o.tenant.id, user },
+        access: AccessRole::Member,
+        scopes: None,
         hash: format!("{:064x}", KeyId::new().uuid().as_u128()),
         created_at: w.now(),
         expires_at: None,
@@ -386,4 +389,126 @@ pub async fn an_erased_agent_is_gone(w: World) {
     assert_eq!(w.load(&lease).await.blocks.len(), 2, "the linked block went with its owner");
     assert_eq!(w.store.user(&o.scope, o.ann.id).await.expect("there"), o.ann);
     assert!(w.find(&o.scope, "bread").await.contains(&"bread of hers".to_owned()));
+}
+
+/// A key of an assistant of ours.
+async fn assistants_key(w: &World, agent: &Agent, user: &User) -> ApiKey {
+    let role = KeyRole::Agent { tenant: w.ours.tenant.id, user: user.id, agent: agent.id };
+    let key = ApiKey {
+        id: KeyId::new(),
+        name: "assistant".into(),
+        role,
+        access: role.usual_access(),
+        scopes: None,
+        hash: format!("{:064x}", KeyId::new().uuid().as_u128()),
+        created_at: w.now(),
+        expires_at: None,
+        revoked_at: None,
+    };
+    w.store.put_key(&OperatorScope::grant(), key.clone()).await.expect("stored");
+    key
+}
+
+/// A user's items go, and those of every assistant with the user, with all shares by and with the user; what others have stays.
+pub async fn items_go_with_their_user(w: World) {
+    let o = &w.ours;
+    let (anns, bobs) = (Owner::User { user: o.ann.id }, Owner::User { user: o.bob.id });
+    let project = w.make(&o.scope, NewItem::new(ItemKind::Project, anns, "rutabaga project")).await;
+    let section = NewItem { parent: Some(project.id), ..NewItem::new(ItemKind::Section, anns, "rutabaga section") };
+    w.make(&o.scope, section).await;
+    w.make(&o.scope, NewItem::new(ItemKind::Note, o.pair(), "rutabaga of the pair")).await;
+    w.make(&o.scope, NewItem::new(ItemKind::DataKey, anns, "rutabaga key")).await;
+    w.make(&o.scope, NewItem::new(ItemKind::Secret, anns, "rutabaga secret")).await;
+    let his = w.make(&o.scope, NewItem::new(ItemKind::Page, bobs, "bread of his")).await;
+    let teams = w.make(&o.scope, NewItem::new(ItemKind::Page, Owner::Team { team: o.team.id }, "bread of the team")).await;
+    for (item, user) in [(&project, &o.bob), (&his, &o.ann)] {
+        w.store.share_item(&o.scope, item.id, Sharee::User { user: user.id }, Some(ShareLevel::Full)).await.expect("shared");
+    }
+    let (hers, bobs_key) = (assistants_key(&w, &o.agent, &o.ann).await, assistants_key(&w, &o.agent, &o.bob).await);
+    let receipt = w.erase(EraseTarget::User(o.ann.id)).await;
+    assert_eq!((receipt.items, receipt.passages), (5, 3));
+    w.assert_forgotten("rutabaga").await;
+    let left = w.store.items(&o.scope, &ItemFilter::of(Whose::Everybody), PageRequest { after: None, limit: 100 }).await;
+    let left: Vec<_> = left.expect("listed").items.into_iter().map(|seen| seen.item).collect();
+    assert_eq!(left, [&teams, &his].map(|item| sid_types::Item { body: String::new(), ..item.clone() }));
+    assert!(w.store.shares(&o.scope, his.id).await.expect("visible").is_empty());
+    let shared = ItemFilter::of(Whose::SharedWith(o.bob.id));
+    assert!(w.store.items(&o.scope, &shared, PageRequest { after: None, limit: 9 }).await.expect("listed").items.is_empty());
+    assert_eq!(w.store.key_by_hash(&hers.hash).await.expect("asked"), None);
+    assert_eq!(w.store.key_by_hash(&bobs_key.hash).await.expect("asked"), Some(bobs_key));
+    // Nothing comes back with somebody of the same id.
+    w.store.create_user(&o.scope, o.ann.clone()).await.expect("made again");
+    let again = ItemFilter::of(Whose::User(o.ann.id));
+    assert!(w.store.items(&o.scope, &again, PageRequest { after: None, limit: 9 }).await.expect("listed").items.is_empty());
+    assert_error!(w.store.item(&o.as_user(&o.ann), his.id).await, StoreError::NotFound { .. });
+}
+
+/// What an agent has kept goes with it, for each of its users, and so do its keys; what it has written for its users stays theirs.
+pub async fn items_go_with_their_agent(w: World) {
+    let o = &w.ours;
+    w.make(&o.scope, NewItem::new(ItemKind::Note, Owner::Agent { agent: o.agent.id }, "rutabaga of the agent")).await;
+    for user in [&o.ann, &o.bob] {
+        let owner = Owner::Pair { agent: o.agent.id, user: user.id };
+        w.make(&o.as_turn(&o.agent, Some(user)), NewItem::new(ItemKind::Memory, owner, "rutabaga of a pair")).await;
+    }
+    let anns = Owner::User { user: o.ann.id };
+    let hers = w.make(&o.as_turn(&o.agent, Some(&o.ann)), NewItem::new(ItemKind::Note, anns, "bread of hers")).await;
+    let (gone, kept) = (assistants_key(&w, &o.agent, &o.ann).await, assistants_key(&w, &o.other_agent, &o.ann).await);
+    let receipt = w.erase(EraseTarget::Agent(o.agent.id)).await;
+    assert_eq!((receipt.items, receipt.passages), (3, 3));
+    w.assert_forgotten("rutabaga").await;
+    assert_eq!(w.store.item(&o.as_user(&o.ann), hers.id).await.expect("there").item, hers);
+    assert_eq!(w.find(&o.as_user(&o.ann), "bread").await, ["bread of hers"]);
+    assert_eq!(w.store.key_by_hash(&gone.hash).await.expect("asked"), None);
+    assert_eq!(w.store.key_by_hash(&kept.hash).await.expect("asked"), Some(kept));
+    let left = w.store.items(&o.scope, &ItemFilter::of(Whose::Everybody), PageRequest { after: None, limit: 9 }).await;
+    assert_eq!(left.expect("listed").items.len(), 1);
+}
+
+/// What was written in a conversation goes with it, with all that is below.
+pub async fn items_go_with_their_conversation(w: World) {
+    let o = &w.ours;
+    let (talk, other) = (w.talk(&o.ann).await, w.talk(&o.ann).await);
+    let (turn, anns) = (o.as_turn(&o.agent, Some(&o.ann)), Owner::User { user: o.ann.id });
+    let from = |conversation: &Conversation| Provenance { conversation: Some(conversation.id), ..provenance("tool") };
+    let said = |title: &str, conversation| NewItem { provenance: from(conversation), ..NewItem::new(ItemKind::Page, anns, title) };
+    let top = w.make(&turn, said("rutabaga", &talk)).await;
+    let below = |title: &str, conversation| NewItem { parent: Some(top.id), ..said(title, conversation) };
+    w.make(&turn, below("rutabaga below", &other)).await;
+    w.make(&turn, below("rutabaga, the same", &talk)).await;
+    w.make(&turn, NewItem { kind: ItemKind::Session, ..said("rutabaga session", &talk) }).await;
+    let kept = w.make(&turn, said("bread", &other)).await;
+    let changed = w.make(&turn, said("bread at first", &other)).await;
+    let change = sid_store::ItemChange { title: Some("rutabaga at last".into()), provenance: from(&talk), ..Default::default() };
+    let change = ItemWrite::Change { item: changed.id, expected_version: None, change: Box::new(change) };
+    w.store.write_items(&turn, vec![change]).await.expect("changed");
+    let receipt = w.forget(&talk).await;
+    assert_eq!((receipt.items, receipt.passages), (5, 3), "passages of the conversation itself are counted");
+    w.assert_forgotten("rutabaga").await;
+    assert_eq!(w.find(&turn, "bread").await, ["bread"]);
+    let left = w.store.items(&turn, &ItemFilter::of(Whose::User(o.ann.id)), PageRequest { after: None, limit: 9 }).await;
+    assert_eq!(left.expect("listed").items.into_iter().map(|seen| seen.item.id).collect::<Vec<_>>(), [kept.id]);
+}
+
+/// That something was done stays known; what it was done with is named by its id alone.
+pub async fn the_audit_log_outlives_people(w: World) {
+    let o = &w.ours;
+    let item = w.make(&o.scope, NewItem::new(ItemKind::Note, Owner::User { user: o.ann.id }, "rutabaga")).await;
+    let entry = AuditEntry {
+        tenant: o.tenant.id,
+        at: w.now(),
+        key: KeyId::new(),
+        user: Some(o.ann.id),
+        agent: None,
+        operation: "change_item".into(),
+        subject: Some(o.ann.id),
+        resource: Some(item.id.to_string()),
+        status: 200,
+        request: None,
+    };
+    w.store.record(vec![entry.clone()]).await.expect("recorded");
+    w.erase(EraseTarget::User(o.ann.id)).await;
+    let about = AuditFilter { about: Some(o.ann.id), ..AuditFilter::default() };
+    let log = w.store.audit(&o.scope, &about, PageRequest { after: None, limit: 9 }).await.expect("read");
+    assert_eq!(log.items, [entry]);
 }

@@ -6,7 +6,7 @@ use jiff::civil::date;
 use sid_store::{BlockWrite, DiaryQuery, Effect, EraseTarget, NewBlock, NewConversation, Order, PageRequest, SearchQuery, StoreError};
 use sid_types::{
     AgentId, BlockAccess, BlockId, BlockOp, Conversation, ConversationId, EventBody, Message, MessageId, NewMessage, Owner, PassageId,
-    RunId, Scope, TeamId, UserId,
+    RunId, Scope, TeamId, TeamRole, UserId,
 };
 
 use super::World;
@@ -119,7 +119,8 @@ async fn knock_at_directory(w: &World, scope: &Scope, ids: &Ids) -> Vec<(&'stati
         ("update_user", told(s.update_user(scope, user).await)),
         ("team", told(s.team(scope, ids.team).await)),
         ("team_members", told(s.team_members(scope, ids.team).await)),
-        ("set_team_member", told(s.set_team_member(scope, ids.team, ids.user, true).await)),
+        ("user_teams", told(s.user_teams(scope, ids.user).await)),
+        ("set_team_member", told(s.set_team_member(scope, ids.team, ids.user, Some(TeamRole::Member)).await)),
         ("agent", told(s.agent(scope, ids.agent).await)),
         ("update_agent", told(s.update_agent(scope, ids.agent, w.ours.agent.spec.clone(), vec![]).await)),
         ("open_conversation", told(s.open_conversation(scope, id, new).await)),

@@ -7,6 +7,7 @@
 //! the text of errors (only at their kind), not at the machine's clock (the store is given a [`ManualClock`]).
 
 pub mod archival;
+pub mod audit;
 pub mod blocks;
 pub mod diary;
 pub mod directory;
@@ -17,6 +18,7 @@ pub mod events;
 pub mod generations;
 pub mod idempotency;
 pub mod isolation;
+pub mod items;
 pub mod journal;
 pub mod leases;
 mod list;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sid_types::{Owner, Scope};
+use sid_types::{Owner, Scope, Team, TeamId, TeamRole};
 
 use super::World;
 
@@ -68,7 +68,7 @@ pub async fn membership_is_in_force_at_once(w: World) {
     plant(&w).await;
     let (ann, turn) = (o.as_user(&o.ann), o.as_turn(&o.agent, Some(&o.ann)));
     for is_member in [true, false, true] {
-        w.store.set_team_member(&o.scope, o.team.id, o.ann.id, is_member).await.expect("set");
+        w.store.set_team_member(&o.scope, o.team.id, o.ann.id, is_member.then_some(TeamRole::Member)).await.expect("set");
         for scope in [&ann, &turn] {
             assert_eq!(seen(&w, scope).await.contains("team"), is_member);
         }
@@ -88,6 +88,68 @@ pub async fn an_agents_teams_are_in_force_at_once(w: World) {
     assert!(seen(&w, &ann).await.contains("team"));
     w.store.update_agent(&o.scope, o.agent.id, o.agent.spec.clone(), vec![o.team.id]).await.expect("changed");
     assert!(seen(&w, &turn).await.contains("team"));
+}
+
+/// A team of ours that is a part of the crew.
+async fn part_of_the_crew(w: &World) -> TeamId {
+    let part = Team { id: TeamId::new(), name: "part".into(), parent: Some(w.ours.team.id), created_at: w.now() };
+    w.store.create_team(&w.ours.scope, part).await.expect("made").id
+}
+
+/// Who is in a part sees and writes what the whole knows, blocks too, alone and in turns; not the other way round.
+pub async fn parts_of_a_team_share_what_the_whole_knows(w: World) {
+    let o = &w.ours;
+    plant(&w).await;
+    let part = part_of_the_crew(&w).await;
+    w.keep(o, Owner::Team { team: part }, "turnip part").await;
+    let (bob, turn) = (o.as_user(&o.bob), o.as_turn(&o.agent, Some(&o.bob)));
+    let block = sid_store::NewBlock {
+        id: sid_types::BlockId::new(),
+        owner: Owner::Team { team: o.team.id },
+        label: "rules".into(),
+        description: String::new(),
+        value: "be kind".into(),
+        limit_chars: 100,
+        provenance: super::world::provenance("api"),
+    };
+    w.store.create_block(&o.scope, block).await.expect("made");
+    let talk = w.talk(&o.bob).await;
+    for is_member in [true, false, true] {
+        w.store.set_team_member(&o.scope, part, o.bob.id, is_member.then_some(TeamRole::Member)).await.expect("set");
+        for scope in [&bob, &turn] {
+            assert_eq!(seen(&w, scope).await.contains("team"), is_member);
+        }
+        assert_eq!(seen(&w, &bob).await.contains("part"), is_member);
+        assert!(!seen(&w, &turn).await.contains("part"), "the agent may read the whole, not its part");
+        let lease = w.begin(&talk, "hello").await;
+        let loaded = w.load(&lease).await;
+        assert_eq!(loaded.teams.iter().map(|t| t.id).collect::<Vec<_>>(), if is_member { vec![o.team.id] } else { vec![] });
+        assert_eq!(loaded.blocks.iter().any(|b| b.label == "rules"), is_member);
+        w.answer(&lease, "hi").await;
+        let written = w.store.upsert(&bob, vec![w.passage(Owner::Team { team: o.team.id }, "bread")]).await;
+        assert_eq!(written.is_ok(), is_member);
+    }
+    assert!(!seen(&w, &o.as_user(&o.ann)).await.contains("part"), "the whole is not in its parts");
+}
+
+/// An agent that may read a part of a team reads what the whole knows, too; it is told of the part alone.
+pub async fn an_agent_of_a_part_reads_the_whole(w: World) {
+    let o = &w.ours;
+    plant(&w).await;
+    let part = part_of_the_crew(&w).await;
+    w.keep(o, Owner::Team { team: part }, "turnip part").await;
+    let other = o.as_turn(&o.other_agent, Some(&o.ann));
+    let spec = || o.other_agent.spec.clone();
+    assert!(!seen(&w, &other).await.contains("team"));
+    let changed = w.store.update_agent(&o.scope, o.other_agent.id, spec(), vec![part]).await.expect("changed");
+    assert_eq!((changed.teams, w.store.agent(&o.scope, o.other_agent.id).await.expect("there").teams), (vec![part], vec![part]));
+    assert!(seen(&w, &other).await.contains("team"));
+    assert!(!seen(&w, &other).await.contains("part"), "ann is not in the part");
+    w.store.update_agent(&o.scope, o.other_agent.id, spec(), vec![part, o.team.id]).await.expect("changed");
+    w.store.update_agent(&o.scope, o.other_agent.id, spec(), vec![o.team.id]).await.expect("changed");
+    assert!(seen(&w, &other).await.contains("team"));
+    w.store.update_agent(&o.scope, o.other_agent.id, spec(), vec![]).await.expect("changed");
+    assert!(!seen(&w, &other).await.contains("team"));
 }
 
 /// Recall memory belongs to the pair: another agent of the same user does not see it, nor does the same agent with another user.

@@ -10,8 +10,8 @@ use sid_store::{
 };
 use sid_types::{
     Agent, AgentId, AgentSpec, Body, Clock, Conversation, ConversationId, KeyId, ManualClock, Message, NewMessage, NewPassage,
-    OperatorScope, Owner, PassageId, Principal, Provenance, RunId, RunLimits, Scope, StopReason, Team, TeamId, Tenant, Timestamp, ToolCall,
-    User, UserId, WorkerId,
+    OperatorScope, Owner, PassageId, Principal, Provenance, RunId, RunLimits, Scope, StopReason, Team, TeamId, TeamRole, Tenant, Timestamp,
+    ToolCall, User, UserId, WorkerId,
 };
 
 use super::{Fixture, Reopen};
@@ -58,7 +58,7 @@ impl Tenancy {
     async fn build(store: &dyn Store, name: &str, now: Timestamp) -> Self {
         let tenant = store.create_tenant(&OperatorScope::grant(), name).await.expect("a tenant is made");
         let scope = grant(&tenant, Principal::Tenant { key: KeyId::new() });
-        let team = Team { id: TeamId::new(), name: "crew".into(), created_at: now };
+        let team = Team { id: TeamId::new(), name: "crew".into(), parent: None, created_at: now };
         let team = store.create_team(&scope, team).await.expect("a team is made");
         let user = async |handle: &str| {
             let (id, handle, display_name) = (UserId::new(), handle.to_owned(), handle.to_owned());
@@ -69,7 +69,7 @@ impl Tenancy {
         };
         let (ann, bob) = (user("ann").await, user("bob").await);
         let (agent, other_agent) = (agent("sid", vec![team.id]).await, agent("nancy", Vec::new()).await);
-        store.set_team_member(&scope, team.id, ann.id, true).await.expect("a member joins");
+        store.set_team_member(&scope, team.id, ann.id, Some(TeamRole::Member)).await.expect("a member joins");
         Self { tenant, scope, agent, other_agent, ann, bob, team }
     }
 

@@ -1,0 +1,177 @@
+//! The overview: what an assistant reads when it starts, of a fixed size whatever there is.
+
+use sid_memory::{Count, cut_to};
+use sid_store::{Below, ItemFilter, PageRequest, SeenItem, Whose};
+use sid_types::{Item, ItemId, ItemKind, Scope, ShareLevel, Timestamp, Tokens};
+
+use crate::error::Result;
+use crate::ground::Grounding;
+use crate::service::{ContextService, human_of};
+
+/// Budgets that an overview may have, in tokens.
+pub const BUDGETS: std::ops::RangeInclusive<u32> = 200..=32_000;
+/// What it costs where nobody says.
+pub const USUAL_BUDGET: Tokens = Tokens(2_000);
+
+/// What an entry costs beside its words: id, state, time and punctuation, as they stand in the answer.
+const ENTRY: u32 = 30;
+/// No kind has fewer heads looked at than this, none more than [`MOST_HEADS`].
+const FEWEST_HEADS: usize = 8;
+const MOST_HEADS: usize = 400;
+
+/// The kinds of an overview in the order of their weight, and the share of the budget that each may take before the others had theirs.
+const SHARES: [(ItemKind, u32); 8] = [
+    (ItemKind::Note, 40),
+    (ItemKind::Handoff, 10),
+    (ItemKind::Project, 12),
+    (ItemKind::Preference, 10),
+    (ItemKind::Hint, 6),
+    (ItemKind::Memory, 12),
+    (ItemKind::Page, 6),
+    (ItemKind::Secret, 4),
+];
+
+/// One line of an overview; whole notes have their text with them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// Read it whole by this.
+    pub id: ItemId,
+    /// What it is.
+    pub kind: ItemKind,
+    /// Its title.
+    pub title: String,
+    /// Where it stands.
+    pub state: String,
+    /// For notes: the text, cut if it is too long for the budget.
+    pub body: Option<String>,
+    /// Whether `body` was cut.
+    pub is_cut: bool,
+    /// What may be done with it.
+    pub level: ShareLevel,
+    /// Whether it is somebody else's, shared.
+    pub is_shared: bool,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+/// What an assistant reads when it starts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Overview {
+    /// What day it is.
+    pub grounding: Grounding,
+    /// By kind in the order of weight; inside a kind the last changed first.
+    pub heads: Vec<Head>,
+    /// Changes that wait for the user's consent.
+    pub open_proposals: usize,
+    /// Kinds of which there is more than is shown.
+    pub more: Vec<ItemKind>,
+    /// What it costs, in tokens: never more than the budget.
+    pub tokens: Tokens,
+}
+
+/// What was read of one kind, and how much of it is shown.
+struct Shelf {
+    kind: ItemKind,
+    share: u32,
+    heads: Vec<SeenItem>,
+    has_more: bool,
+    shown: Vec<Head>,
+    spent: u32,
+}
+
+impl ContextService {
+    /// What the user's assistant should know before the first word, within `budget`: notes whole, of everything else the titles.
+    ///
+    /// Cost goes by the budget, not by how much there is. Units: tokens of `count`.
+    pub async fn overview(&self, scope: &Scope, budget: Tokens, count: &Count<'_>) -> Result<Overview> {
+        let budget = budget.0.clamp(*BUDGETS.start(), *BUDGETS.end());
+        let grounding = self.grounding(scope).await?;
+        let most = (budget as usize / 25).clamp(FEWEST_HEADS, MOST_HEADS);
+        let mut shelves = Vec::with_capacity(SHARES.len());
+        for (kind, share) in SHARES {
+            shelves.push(self.shelf(scope, kind, share, most).await?);
+        }
+        let mut filter = crate::service::of_user(scope)?.kind(ItemKind::Proposal);
+        filter.states = vec!["open".into()];
+        let open_proposals = self.items.items(scope, &filter, PageRequest { after: None, limit: 100 }).await?.items.len();
+
+        let mut left = budget.saturating_sub(count(&grounding.words).0 + ENTRY);
+        // First each kind in its share, then what is left over goes by weight.
+        for shelf in &mut shelves {
+            let room = (budget * shelf.share / 100).min(left);
+            left -= shelf.fill(room, count);
+        }
+        for shelf in &mut shelves {
+            left -= shelf.fill(left, count);
+        }
+        let more = shelves.iter().filter(|s| s.has_more || s.shown.len() < s.heads.len()).map(|s| s.kind).collect();
+        let heads = shelves.into_iter().flat_map(|shelf| shelf.shown).collect();
+        Ok(Overview { grounding, heads, open_proposals, more, tokens: Tokens(budget - left) })
+    }
+
+    /// The heads of one kind: the user's own, and what others share.
+    async fn shelf(&self, scope: &Scope, kind: ItemKind, share: u32, most: usize) -> Result<Shelf> {
+        let user = human_of(scope)?;
+        let shelf = |heads, has_more| Shelf { kind, share, heads, has_more, shown: Vec::new(), spent: 0 };
+        if kind == ItemKind::Handoff {
+            let waiting = self.waiting_handoffs(scope, most + 1).await?;
+            let has_more = waiting.len() > most;
+            let heads = waiting.into_iter().take(most).map(|item| SeenItem { item, level: ShareLevel::Full }).collect();
+            return Ok(shelf(heads, has_more));
+        }
+        // Notes and memories are read as they are; of trees only the tops, which lead to the rest.
+        let below = (!matches!(kind, ItemKind::Note | ItemKind::Memory)).then_some(Below::Tops);
+        let bodies = kind == ItemKind::Note;
+        let mut heads: Vec<SeenItem> = Vec::new();
+        let mut has_more = false;
+        for whose in [Whose::User(user), Whose::SharedWith(user)] {
+            let filter = ItemFilter { below, bodies, ..ItemFilter::of(whose).kind(kind) };
+            let page = self.items.items(scope, &filter, PageRequest { after: None, limit: most }).await?;
+            has_more |= page.next.is_some();
+            heads.extend(page.items.into_iter().filter(|seen| seen.item.state != "archived"));
+        }
+        Ok(shelf(heads, has_more))
+    }
+}
+
+impl Shelf {
+    /// Shows more of what was read, for at most `room` tokens; answers what it took.
+    fn fill(&mut self, room: u32, count: &Count<'_>) -> u32 {
+        let before = self.spent;
+        for SeenItem { item, level } in &self.heads[self.shown.len()..] {
+            let left = room - (self.spent - before);
+            let bare = ENTRY + count(&item.title).0;
+            if bare > left {
+                break;
+            }
+            let (body, cost) = match body_within(item, left - bare, count) {
+                Some((body, cost)) => (Some(body), bare + cost),
+                None => (None, bare),
+            };
+            let is_cut = body.as_ref().is_some_and(|body| body.len() < item.body.len());
+            let is_shared = *level < ShareLevel::Full || item.owner.user().is_none();
+            self.shown.push(Head {
+                id: item.id,
+                kind: item.kind,
+                title: item.title.clone(),
+                state: item.state.clone(),
+                body,
+                is_cut,
+                level: *level,
+                is_shared,
+                updated_at: item.updated_at,
+            });
+            self.spent += cost;
+        }
+        self.spent - before
+    }
+}
+
+/// A note's text within the room, and what it costs; `None` for other kinds.
+fn body_within(item: &Item, room: u32, count: &Count<'_>) -> Option<(String, u32)> {
+    if item.kind != ItemKind::Note {
+        return None;
+    }
+    let body = cut_to(&item.body, Tokens(room), count);
+    Some((body.to_owned(), count(body).0.min(room)))
+}

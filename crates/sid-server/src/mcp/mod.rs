@@ -1,0 +1,64 @@
+//! MCP: the operations of the REST API as tools, over Streamable HTTP at `/mcp` (`sid mcp` brings it to standard input and output).
+//!
+//! One registry for both doors: tools are made from the OpenAPI document, and a call is the same request that REST would have made, through
+//! the same router, as the caller that the connection's `Authorization` header proved. So a tool can do nothing that its caller may not,
+//! and an operation that is added to REST is a tool the same day.
+//!
+//! Identity comes from headers alone: no tool has an argument for it, and no URL. Requests are stateless; clients of older revisions of the
+//! protocol, which begin with `initialize`, are served likewise.
+
+mod call;
+mod groups;
+mod handler;
+mod manifest;
+mod operations;
+mod tools;
+
+use std::sync::Arc;
+
+use axum::Router;
+use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
+use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
+
+pub(crate) use call::Inherited;
+pub(crate) use manifest::home;
+pub(crate) use operations::Operations;
+
+use crate::App;
+
+/// The route, if it is switched on.
+pub(crate) fn router(app: &App) -> Router<App> {
+    if !app.config().mcp.enabled {
+        return Router::new();
+    }
+    let server = app.clone();
+    let factory = move || Ok(handler::McpServer(server.clone()));
+    let service = StreamableHttpService::new(factory, Arc::new(NeverSessionManager::default()), settings(app));
+    Router::new().route_service("/mcp", service)
+}
+
+/// Which hosts and origins are let in: the server's own, and those that are configured. A page in a browser sends its origin; with a name
+/// of its own that points here (DNS rebinding), it still sends that name as the host.
+fn settings(app: &App) -> StreamableHttpServerConfig {
+    let mcp = &app.config().mcp;
+    let named = |text: &str| text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+    let mut hosts: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
+    if let Ok(listen) = app.config().server.listen.parse::<std::net::SocketAddr>()
+        && !listen.ip().is_unspecified()
+    {
+        hosts.push(listen.ip().to_string());
+    }
+    hosts.extend(named(&mcp.hosts));
+    let mut origins = named(&mcp.origins);
+    if origins.is_empty() {
+        // An empty list would let every page in. No page has this origin.
+        origins.push("http://no-page.invalid:1".into());
+    }
+    StreamableHttpServerConfig::default()
+        .with_allowed_hosts(hosts)
+        .with_allowed_origins(origins)
+        .with_legacy_session_mode(false)
+        .with_json_response(true)
+        .with_max_request_body_bytes(app.config().server.body_limit_bytes)
+        .with_cancellation_token(app.closing().clone())
+}
