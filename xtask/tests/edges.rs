@@ -76,6 +76,12 @@ fn qdrant_knows_contracts_only() {
 }
 
 #[test]
+fn context_service_is_taken_alone() {
+    absent("sid-context", &["sqlx", "reqwest", "axum", "fastembed", "aws-lc-sys", "openssl-sys"]);
+    ours("sid-context", &["sid-types", "sid-store", "sid-memory"]);
+}
+
+#[test]
 fn model_contracts_stand_alone() {
     absent("sid-llm", &["sqlx", "axum", "fastembed", "tiktoken-rs"]);
     ours("sid-llm", &["sid-types"]);
