@@ -91,6 +91,13 @@ pub(crate) const LEGS: &[Leg] = &[
         },
     },
     Leg {
+        name: "schema",
+        about: "more than 10,000 requests that schemathesis makes from the OpenAPI document: no 5xx, answers as documented, none without a key",
+        needs: &[Group::Schema],
+        missing: nothing_missing,
+        run: |parts| folder("tests/schema", &[parts["schema"].clone()]),
+    },
+    Leg {
         name: "real clients",
         about: "the official `openai` and `mcp` packages against the front door, /mcp and `sid mcp`",
         needs: &[Group::Clients],

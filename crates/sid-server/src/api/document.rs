@@ -1,6 +1,6 @@
 //! The OpenAPI document: what the handlers say of themselves, and what all of them have in common.
 
-use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{ComponentsBuilder, ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref, ResponseBuilder};
@@ -57,17 +57,30 @@ pub(crate) fn finish(mut document: OpenApi) -> OpenApi {
     for (path, item) in &mut document.paths.paths {
         let is_openai = path.starts_with("/v1");
         let has_names = path.contains('{');
-        for operation in operations(item) {
+        for (changes, operation) in operations(item) {
             let has_body = operation.request_body.is_some();
             let mut statuses =
                 vec![("400", "A parameter, header or field does not fit"), ("401", "No valid key"), ("403", "The key may not do this")];
-            if has_names || has_body {
+            let names = |name: &str| operation.parameters.iter().flatten().any(|p| p.name == name);
+            let has_query = operation.parameters.iter().flatten().any(|p| p.parameter_in == ParameterIn::Query);
+            if has_names || has_body || has_query {
                 statuses.push(("404", "Not found, or not for this caller: the two are never told apart"));
             }
-            if has_body {
+            if changes {
                 statuses.push(("409", "It exists already, or something else was first"));
+                statuses.push(("507", "No space is left to write"));
+            }
+            if names("If-Match") {
+                statuses.push(("412", "Somebody was faster: it has another version now"));
+            }
+            if has_body {
                 statuses.push(("413", "The body is too large"));
+            }
+            if changes || names("after") {
                 statuses.push(("422", "The request makes no sense, or its idempotency key was used for another one"));
+            }
+            if path.contains("/secrets") || path.ends_with("/backup") {
+                statuses.push(("501", "This server, or its store, cannot do this as it is set up"));
             }
             statuses.push(("429", "Too many requests, or a full queue; see Retry-After"));
             statuses.push(("500", "A fault of the server"));
@@ -83,8 +96,10 @@ pub(crate) fn finish(mut document: OpenApi) -> OpenApi {
     document
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch].into_iter().filter_map(Option::as_mut)
+/// The operations of a path, each with whether it may change something.
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (bool, &mut Operation)> {
+    let all = [(false, &mut item.get), (true, &mut item.put), (true, &mut item.post), (true, &mut item.delete), (true, &mut item.patch)];
+    all.into_iter().filter_map(|(changes, operation)| Some((changes, operation.as_mut()?)))
 }
 
 fn error_response(about: &str, is_openai: bool) -> utoipa::openapi::Response {
