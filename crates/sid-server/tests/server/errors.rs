@@ -16,7 +16,7 @@ async fn every_refusal_is_a_problem_with_a_code() {
     };
     let users = "/api/v1/users";
     check(Method::GET, "/api/v1/nothing", vec![], 404, "SID-API-NO-ROUTE", "/api/v1/nothing").await;
-    check(Method::GET, "/", vec![], 404, "SID-API-NO-ROUTE", "openapi.json").await;
+    check(Method::GET, "/nothing", vec![], 404, "SID-API-NO-ROUTE", "openapi.json").await;
     check(Method::DELETE, users, vec![], 405, "SID-API-METHOD", "DELETE").await;
     check(Method::POST, users, b"{\"handle\": ".to_vec(), 400, "SID-API-BAD-JSON", "line 1 column").await;
     check(Method::POST, users, b"{\"handle\": \"caf\xe9\"}".to_vec(), 400, "SID-API-INVALID-UTF8", "byte at 15").await;

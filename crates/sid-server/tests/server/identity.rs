@@ -183,6 +183,12 @@ async fn an_assistants_key_sees_what_its_turns_see() {
         let passage = json!({"owner": {"type": "pair", "user": "@uma", "agent": "@anna"}, "text": "x"});
         assert_eq!(statuses(&caller.post("/api/v1/passages", passage).await), 201);
     }
+    // Narrowed, it has at most what assistants have, whatever its key has: a person may ask for a secret, an assistant may not.
+    let reveal = "/api/v1/context/secrets/door/reveal";
+    for caller in [&agent, &narrowed, &of_user] {
+        assert_eq!(caller.post(reveal, json!({})).await.problem(), (403, "SID-API-FORBIDDEN".into()));
+    }
+    assert_ne!(statuses(&acme.user("uma").await.post(reveal, json!({})).await), 403);
     // It may name itself and nobody else.
     assert_eq!(statuses(&agent.with("x-sid-agent", "anna").with("x-sid-user", "uma").get("/api/v1/agents").await), 200);
     assert_eq!(agent.with("x-sid-agent", "bert").get("/api/v1/agents").await.problem().0, 403);
