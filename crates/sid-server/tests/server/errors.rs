@@ -147,7 +147,8 @@ async fn nothing_odd_makes_a_fault_of_the_server() {
                     let (place, body) = if is_read { (format!("{filled}{input}"), "") } else { (filled.clone(), *input) };
                     let place = place.replace("../../", "..%2F..%2F");
                     let answer = client.raw(method.clone(), &place, body.to_owned()).await;
-                    assert!(answer.status.as_u16() < 500, "{method} {place} {body}: {answer:?}");
+                    // 501: this server is not set up for it.
+                    assert!(matches!(answer.status.as_u16(), ..500 | 501), "{method} {place} {body}: {answer:?}");
                     sent += 1;
                 }
             }

@@ -109,6 +109,8 @@ async fn nobody_gives_out_more_than_it_has() {
     assert_eq!(ask(&uma, json!({"role": {"type": "agent", "user": "@uma", "agent": "@anna"}})).await, 201);
     assert_eq!(ask(&uma, json!({"role": {"type": "tenant"}, "scopes": []})).await, 403);
     assert_eq!(ask(&uma, json!({"role": {"type": "user", "user": "@ben"}})).await, 404);
+    // An application that acts for a person has what a member has, however much its key has.
+    assert_eq!(acme.with("x-sid-user", "uma").get("/api/v1/keys").await.problem().0, 403);
     let listed = uma.get("/api/v1/keys").await.ok();
     assert!(listed["items"].as_array().expect("a list").iter().all(|k| k["role"]["type"] != "tenant"), "{listed}");
 }
