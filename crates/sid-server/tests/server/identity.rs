@@ -109,6 +109,8 @@ async fn nobody_gives_out_more_than_it_has() {
     assert_eq!(ask(&uma, json!({"role": {"type": "agent", "user": "@uma", "agent": "@anna"}})).await, 201);
     assert_eq!(ask(&uma, json!({"role": {"type": "tenant"}, "scopes": []})).await, 403);
     assert_eq!(ask(&uma, json!({"role": {"type": "user", "user": "@ben"}})).await, 404);
+    // An application that acts for a person has what a member has, however much its key has.
+    assert_eq!(acme.with("x-sid-user", "uma").get("/api/v1/keys").await.problem().0, 403);
     let listed = uma.get("/api/v1/keys").await.ok();
     assert!(listed["items"].as_array().expect("a list").iter().all(|k| k["role"]["type"] != "tenant"), "{listed}");
 }
@@ -183,6 +185,12 @@ async fn an_assistants_key_sees_what_its_turns_see() {
         let passage = json!({"owner": {"type": "pair", "user": "@uma", "agent": "@anna"}, "text": "x"});
         assert_eq!(statuses(&caller.post("/api/v1/passages", passage).await), 201);
     }
+    // Narrowed, it has at most what assistants have, whatever its key has: a person may ask for a secret, an assistant may not.
+    let reveal = "/api/v1/context/secrets/door/reveal";
+    for caller in [&agent, &narrowed, &of_user] {
+        assert_eq!(caller.post(reveal, json!({})).await.problem(), (403, "SID-API-FORBIDDEN".into()));
+    }
+    assert_ne!(statuses(&acme.user("uma").await.post(reveal, json!({})).await), 403);
     // It may name itself and nobody else.
     assert_eq!(statuses(&agent.with("x-sid-agent", "anna").with("x-sid-user", "uma").get("/api/v1/agents").await), 200);
     assert_eq!(agent.with("x-sid-agent", "bert").get("/api/v1/agents").await.problem().0, 403);
