@@ -3,7 +3,9 @@
 use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
-use utoipa::openapi::{ComponentsBuilder, ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref, ResponseBuilder};
+use utoipa::openapi::{
+    ComponentsBuilder, ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder,
+};
 use utoipa::{PartialSchema as _, ToSchema as _};
 
 use crate::error::Problem;
@@ -61,8 +63,14 @@ pub(crate) fn finish(mut document: OpenApi) -> OpenApi {
             let has_body = operation.request_body.is_some();
             let mut statuses =
                 vec![("400", "A parameter, header or field does not fit"), ("401", "No valid key"), ("403", "The key may not do this")];
-            let names = |name: &str| operation.parameters.iter().flatten().any(|p| p.name == name);
-            let has_query = operation.parameters.iter().flatten().any(|p| p.parameter_in == ParameterIn::Query);
+            let parameters = || {
+                operation.parameters.iter().flatten().filter_map(|parameter| match parameter {
+                    RefOr::T(parameter) => Some(parameter),
+                    RefOr::Ref(_) => None,
+                })
+            };
+            let names = |name: &str| parameters().any(|p| p.name == name);
+            let has_query = parameters().any(|p| p.parameter_in == ParameterIn::Query);
             if has_names || has_body || has_query {
                 statuses.push(("404", "Not found, or not for this caller: the two are never told apart"));
             }
