@@ -81,8 +81,18 @@ pub(crate) const LEGS: &[Leg] = &[
         },
     },
     Leg {
+        name: "leaks",
+        about: "20,000 random operations of many callers over every door, on both stores: nobody sees anybody else's words",
+        needs: &[Group::Postgres],
+        missing: || (!cfg!(unix)).then(|| "the throw-away server needs Unix sockets".into()),
+        run: |_| {
+            let embedded = folder("tests/leaks", &[])?;
+            Ok(embedded.and(proc::tee(python::unittest("tests/leaks", &[]).env("SID_TEST_STORE", "postgres"))?))
+        },
+    },
+    Leg {
         name: "real clients",
-        about: "the official `openai` package against the front door",
+        about: "the official `openai` and `mcp` packages against the front door, /mcp and `sid mcp`",
         needs: &[Group::Clients],
         missing: nothing_missing,
         run: |parts| folder("tests/clients", &[parts["clients"].clone()]),

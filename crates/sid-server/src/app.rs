@@ -10,8 +10,8 @@ use axum::serve::ListenerExt as _;
 use sid_context::secrets::Vault;
 use sid_context::{ContextError, ContextService, Policy};
 use sid_core::{Engine, EngineConfig};
-use sid_store::{Store, StoreError, TenantLimits};
-use sid_types::{Clock, KeyId, RunLimits, SystemClock, TenantId, Timestamp};
+use sid_store::{EraseTarget, Receipt, Store, StoreError, TenantLimits};
+use sid_types::{Clock, KeyId, RunLimits, Scope, SystemClock, TenantId, Timestamp};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,7 @@ use crate::auth::{Auth, DEFAULT_TENANT, KeySpec, Trusted, house_right, new_key};
 use crate::backend::{self, Backend};
 use crate::config::{Config, Server, Vectors};
 use crate::embedding::Embedding;
+use crate::erasures::Erasures;
 use crate::error::{ApiCode, ApiError};
 use crate::health::Probes;
 use crate::mcp::{self, Operations};
@@ -55,6 +56,7 @@ struct Inner {
     /// Where a key for secrets is configured.
     vault: Option<Vault>,
     auth: Auth,
+    erasures: Erasures,
     audit: Audit,
     rates: Arc<Rates<TenantId>>,
     probes: Probes,
@@ -95,6 +97,8 @@ impl App {
         // Where many servers start at once, `sid-server migrate` has made the key.
         let first_key =
             if backend.is_shared() { None } else { first_start(backend.store().as_ref(), clock.now()).await.map_err(store_error)? };
+        let erasures = Erasures::of(&config);
+        erasures.repeat(backend.store().as_ref()).await.map_err(store_error)?;
         let auth = Auth::new(backend.store().clone(), clock.clone(), &config)?;
         let models = ModelDirectory::build(&config)?;
         let embedding = Embedding::build(&config.embedder, "embedder")?;
@@ -113,6 +117,7 @@ impl App {
         let vault = config.secrets.keys()?.map(|keys| Vault::new(context.clone(), Arc::new(keys)));
         let inner = Inner {
             auth,
+            erasures,
             audit: Audit::start(backend.store().clone()),
             rates: Arc::default(),
             probes: Probes::default(),
@@ -283,6 +288,12 @@ impl App {
     #[must_use]
     pub fn store(&self) -> &dyn Store {
         self.inner.backend.store().as_ref()
+    }
+
+    /// Forgets, and sees to it that an older copy of the store does not remember. The caller has been found to be allowed to.
+    pub(crate) async fn erase(&self, scope: &Scope, target: EraseTarget) -> Result<Receipt, ApiError> {
+        self.inner.erasures.note(scope.tenant(), target, self.now()).await?;
+        Ok(self.engine().erase(scope, target).await?)
     }
 
     /// The context service, for programs that embed the server.

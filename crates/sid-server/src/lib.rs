@@ -49,6 +49,7 @@ mod auth;
 mod backend;
 pub mod config;
 mod embedding;
+mod erasures;
 mod error;
 mod events;
 mod extract;

@@ -93,7 +93,7 @@ async fn post(client: &Client, message: Value, revision: &str, all_tools: bool) 
     }
     let parse = |text: &[u8]| serde_json::from_slice::<Value>(text).ok();
     let answer = if is_stream {
-        String::from_utf8_lossy(&body).lines().filter_map(|l| parse(l.strip_prefix("data:")?.as_bytes())).last()
+        String::from_utf8_lossy(&body).lines().filter_map(|l| parse(l.strip_prefix("data:")?.as_bytes())).next_back()
     } else {
         parse(&body)
     };

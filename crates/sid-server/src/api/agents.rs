@@ -274,5 +274,7 @@ async fn update_agent(
 async fn erase_agent(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<axum::Json<ReceiptJson>, ApiError> {
     let scope = caller.tenant_scope()?;
     let id = Names::new(app.store(), &scope).agent(&id).await?;
-    Ok(axum::Json(app.engine().erase(&scope, EraseTarget::Agent(id)).await?.into()))
+    // The log of erasures is to name nothing that the caller may not erase.
+    app.store().agent(&scope, id).await?;
+    Ok(axum::Json(app.erase(&scope, EraseTarget::Agent(id)).await?.into()))
 }

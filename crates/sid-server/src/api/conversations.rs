@@ -167,7 +167,7 @@ async fn erase_conversation(State(app): State<App>, caller: Caller, Path(id): Pa
     let scope = caller.scope()?;
     // Afterwards nobody can tell any more whose it was.
     caller.about(app.store().conversation(&scope, id).await?.user);
-    Ok(axum::Json(app.engine().erase(&scope, EraseTarget::Conversation(id)).await?.into()))
+    Ok(axum::Json(app.erase(&scope, EraseTarget::Conversation(id)).await?.into()))
 }
 
 /// Which prompt.

@@ -146,7 +146,9 @@ async fn erase_user(State(app): State<App>, caller: Caller, Path(id): Path<Strin
     let scope = caller.tenant_scope()?;
     let id = Names::new(app.store(), &scope).user(&id).await?;
     caller.about(Some(id));
-    let receipt = app.engine().erase(&scope, EraseTarget::User(id)).await?;
+    // The log of erasures is to name nothing that the caller may not erase.
+    app.store().user(&scope, id).await?;
+    let receipt = app.erase(&scope, EraseTarget::User(id)).await?;
     app.auth().forget();
     Ok(axum::Json(receipt.into()))
 }

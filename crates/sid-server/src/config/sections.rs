@@ -149,6 +149,8 @@ section! {
         statement_ms: u64 = 5_000;
         /// For `postgres`: whether statements stay prepared on their connections. `false` behind a PgBouncer older than 1.21 in transaction mode.
         prepared_statements: bool = true;
+        /// A file beside the store in which each erasure is written down before it begins, by ids alone: at the start, what it names is erased again, so that an older copy does not bring it back. Not set: `erasures.ndjson` in the data folder of an embedded store; for `postgres` none. Keep it when you restore.
+        erasures: Option<PathBuf> = None;
         /// Days that the events of a run stay after its end; streams cannot be replayed any more then. Runs, steps and messages are never dropped. The in-process store always keeps 7.
         keep_events_days: u32 = 7;
         /// For `postgres`: memory that the search index of this process may take, in bytes. Partitions used least lately go first.

@@ -25,13 +25,16 @@ pub(super) fn tools(operations: &Operations, set: ToolSet) -> Vec<Tool> {
     }
 }
 
+/// An operation and its arguments.
+type Found<'o> = (&'o Operation, Map<String, Value>);
+
 /// The operation that a call is for, and its arguments. Errors: what is wrong, for the model.
 pub(super) fn operation_of<'o>(
     operations: &'o Operations,
     set: ToolSet,
     name: &str,
     mut arguments: Map<String, Value>,
-) -> Result<Option<(&'o Operation, Map<String, Value>)>, String> {
+) -> Result<Option<Found<'o>>, String> {
     let operation = match set {
         ToolSet::All => operations.find(name).filter(|operation| is_tool(operation)),
         ToolSet::Grouped => {

@@ -14,6 +14,9 @@ use crate::{
     StoreError, Whose, Written, is_shareable,
 };
 
+/// Whether an item is one of those that are looked at.
+type Asked<'a> = Box<dyn Fn(&Item) -> bool + 'a>;
+
 #[async_trait]
 impl ItemStore for InProcess {
     async fn write_items(&self, scope: &Scope, writes: Vec<ItemWrite>) -> Result<Vec<Written>, StoreError> {
@@ -126,7 +129,7 @@ impl Room {
     }
 
     /// Which items a filter looks at, before what it says of each.
-    fn place_of(&self, scope: &Scope, filter: &ItemFilter) -> Result<Box<dyn Fn(&Item) -> bool + '_>, StoreError> {
+    fn place_of(&self, scope: &Scope, filter: &ItemFilter) -> Result<Asked<'_>, StoreError> {
         match filter.below {
             Some(Below::Parent(parent)) => {
                 self.seen_item(scope, parent)?;
