@@ -148,7 +148,7 @@ async fn nothing_odd_makes_a_fault_of_the_server() {
                     let place = place.replace("../../", "..%2F..%2F");
                     let answer = client.raw(method.clone(), &place, body.to_owned()).await;
                     // 501: this server is not set up for it.
-                    assert!(matches!(answer.status.as_u16(), ..500 | 501), "{method} {place} {body}: {answer:?}");
+                    assert!(matches!(answer.status.as_u16(), 200..=499 | 501), "{method} {place} {body}: {answer:?}");
                     sent += 1;
                 }
             }
