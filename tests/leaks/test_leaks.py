@@ -201,8 +201,9 @@ class Rules:
         return {}, {}, {}
 
     def share_item(self):
-        # With strangers only: what is shared on purpose is no leak.
-        return {}, {"user": self.world.pick(self.rng, "stranger", self.caller), "level": "read"}, {}
+        # With people of other tenants only: what is shared on purpose is no leak.
+        strangers = [i for t, _, i in self.world.known["user"] if t != self.caller.tenant]
+        return {}, {"user": self.rng.choice(strangers), "level": "read"}, {}
 
     def unshare_item(self):
         return {"user": self.world.pick(self.rng, "user", self.caller)}, None, {}
@@ -293,7 +294,6 @@ class Leaks(Case):
             for u, handle in enumerate(users):
                 user = inside.get(f"/users/@{handle}")["id"]
                 cls.world.add("user", t, u, user)
-                cls.world.add("stranger", t, u, user)
                 inside.put(f"/teams/@crew/members/@{handle}", {})
                 for role, spec in (("member", {"type": "user", "user": user}), ("agent", {"type": "agent", "user": user, "agent": agents[u % 2]}),
                                    ("read-only", {"type": "user", "user": user})):
@@ -327,10 +327,9 @@ class Leaks(Case):
         """What was made can be asked for by everybody else from now on."""
         kinds = {"create_passage": "psg", "create_block": "blk", "make_item": "item", "make_handoff": "handoff", "open_conversation": "conv"}
         if operation in kinds and isinstance(answer, dict) and "id" in answer:
-            user = caller.user
-            if user is None:
-                of = (answer.get("owner") or {}).get("user") or answer.get("user")
-                user = next((u for t, u, i in self.world.known["user"] if i == of), None)
+            owner = answer.get("owner") or {"type": "user", "user": answer.get("user")}
+            # What is a team's or the tenant's is nobody's own.
+            user = next((u for t, u, i in list(self.world.known["user"]) if i == owner.get("user")), None) if owner["type"] in ("user", "pair") else None
             self.world.add(kinds[operation], caller.tenant, user, answer["id"])
         if operation == "change_item" and isinstance(answer, dict) and answer.get("outcome") == "proposed":
             self.world.add("item", caller.tenant, caller.user, answer["item"]["id"])
