@@ -123,9 +123,12 @@ impl BlockStore for PgStore {
         let viewer = self.viewer(scope);
         let outcome = async {
             let block = writable(&mut tx, &viewer, block).await?;
-            let linked = directory::find_agent(&mut tx, agent).await?.ok_or(missing("agent"))?;
-            if matches!(block.owner, Owner::Team { team } if !linked.teams.contains(&team)) {
-                return Err(missing("agent").into());
+            directory::find_agent(&mut tx, agent).await?.ok_or(missing("agent"))?;
+            if let Owner::Team { team } = block.owner {
+                // Its own teams, and those that they are parts of.
+                let query = tx.query("SELECT 1 FROM sid.agent_teams WHERE tenant = $1 AND agent_id = $2 AND team_id = $3");
+                let query = query.bind(tx.tenant).bind(agent.uuid()).bind(team.uuid());
+                query.fetch_optional(tx.conn()).await?.ok_or(missing("agent"))?;
             }
             // Before as well as after: those who lose sight of it render anew, too.
             render_block_anew(&mut tx, &block).await?;

@@ -171,9 +171,12 @@ impl BlockStore for SqliteStore {
         self.write(move |tx| {
             async move {
                 let row = Row::writable(&mut tx.conn, &viewer, block).await?;
-                let linked = directory::find_agent(&mut tx.conn, viewer.tenant, agent).await?.ok_or(missing("agent"))?;
-                if matches!(row.block.owner, Owner::Team { team } if !linked.teams.contains(&team)) {
-                    return Err(missing("agent").into());
+                directory::find_agent(&mut tx.conn, viewer.tenant, agent).await?.ok_or(missing("agent"))?;
+                if let Owner::Team { team } = row.block.owner {
+                    // Its own teams, and those that they are parts of.
+                    let query = sqlx::query("SELECT 1 FROM agent_teams WHERE tenant = ? AND agent = ? AND team = ?");
+                    let query = query.bind(viewer.tenant).bind(agent.blob()).bind(team.blob());
+                    query.fetch_optional(&mut tx.conn).await?.ok_or(missing("agent"))?;
                 }
                 // Before as well as after: those who lose sight of it render anew, too.
                 render_block_anew(tx, viewer.tenant, &row).await?;

@@ -96,6 +96,20 @@ async fn part_of_the_crew(w: &World) -> TeamId {
     w.store.create_team(&w.ours.scope, part).await.expect("made").id
 }
 
+/// A block of a team.
+async fn team_block(w: &World, team: TeamId) -> sid_types::BlockId {
+    let block = sid_store::NewBlock {
+        id: sid_types::BlockId::new(),
+        owner: Owner::Team { team },
+        label: "rules".into(),
+        description: String::new(),
+        value: "be kind".into(),
+        limit_chars: 100,
+        provenance: super::world::provenance("api"),
+    };
+    w.store.create_block(&w.ours.scope, block).await.expect("made").id
+}
+
 /// Who is in a part sees and writes what the whole knows, blocks too, alone and in turns; not the other way round.
 pub async fn parts_of_a_team_share_what_the_whole_knows(w: World) {
     let o = &w.ours;
@@ -103,16 +117,7 @@ pub async fn parts_of_a_team_share_what_the_whole_knows(w: World) {
     let part = part_of_the_crew(&w).await;
     w.keep(o, Owner::Team { team: part }, "turnip part").await;
     let (bob, turn) = (o.as_user(&o.bob), o.as_turn(&o.agent, Some(&o.bob)));
-    let block = sid_store::NewBlock {
-        id: sid_types::BlockId::new(),
-        owner: Owner::Team { team: o.team.id },
-        label: "rules".into(),
-        description: String::new(),
-        value: "be kind".into(),
-        limit_chars: 100,
-        provenance: super::world::provenance("api"),
-    };
-    w.store.create_block(&o.scope, block).await.expect("made");
+    team_block(&w, o.team.id).await;
     let talk = w.talk(&o.bob).await;
     for is_member in [true, false, true] {
         w.store.set_team_member(&o.scope, part, o.bob.id, is_member.then_some(TeamRole::Member)).await.expect("set");
@@ -145,6 +150,8 @@ pub async fn an_agent_of_a_part_reads_the_whole(w: World) {
     assert_eq!((changed.teams, w.store.agent(&o.scope, o.other_agent.id).await.expect("there").teams), (vec![part], vec![part]));
     assert!(seen(&w, &other).await.contains("team"));
     assert!(!seen(&w, &other).await.contains("part"), "ann is not in the part");
+    let rules = team_block(&w, o.team.id).await;
+    w.store.link_block(&o.scope, rules, o.other_agent.id, Some(sid_types::BlockAccess::Read)).await.expect("linked");
     w.store.update_agent(&o.scope, o.other_agent.id, spec(), vec![part, o.team.id]).await.expect("changed");
     w.store.update_agent(&o.scope, o.other_agent.id, spec(), vec![o.team.id]).await.expect("changed");
     assert!(seen(&w, &other).await.contains("team"));
