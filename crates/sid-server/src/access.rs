@@ -45,6 +45,8 @@ pub(crate) enum Whose {
     Nobody,
     /// The tenant's: names and settings, no memory.
     Tenant,
+    /// Nobody's memory, but the way to it.
+    Keys,
     /// Memory of everybody whom the caller sees.
     Seen,
     /// Memory of the owner that the request names.
@@ -60,6 +62,7 @@ impl Whose {
         match self {
             Self::Nobody => "none".into(),
             Self::Tenant => "tenant".into(),
+            Self::Keys => "keys".into(),
             Self::Seen => "whom the caller sees".into(),
             Self::Named => "the owner that the request names".into(),
             Self::OwnerOf(what) => format!("owner of {what}"),
@@ -91,7 +94,7 @@ const RULES: &[Rule] = {
         AuditRead, Chat, ContextDecide, ContextRead, ContextWrite, DirectoryRead, DirectoryWrite, Erase, Export, KeysManage, MemoryRead,
         MemoryWrite, Operate, SecretsReveal,
     };
-    use Whose::{All, Named, Nobody, OwnerOf, Seen};
+    use Whose::{All, Keys, Named, Nobody, OwnerOf, Seen};
     const CONVERSATION: Whose = OwnerOf("conversation {id}");
     const RUN: Whose = OwnerOf("run {id}");
     const BLOCK: Whose = OwnerOf("block {id}");
@@ -104,10 +107,10 @@ const RULES: &[Rule] = {
         row("create_tenant", &[Operate], Operator, Nobody),
         row("get_tenant_limits", &[Operate], Operator, Whose::Tenant),
         row("set_tenant_limits", &[Operate], Operator, Whose::Tenant),
-        row("list_keys", &[KeysManage], User, Whose::Tenant),
-        row("create_key", &[KeysManage], User, Whose::Tenant),
-        row("rotate_key", &[KeysManage], User, Whose::Tenant),
-        row("revoke_key", &[KeysManage], User, Whose::Tenant),
+        row("list_keys", &[KeysManage], User, Keys),
+        row("create_key", &[KeysManage], User, Keys),
+        row("rotate_key", &[KeysManage], User, Keys),
+        row("revoke_key", &[KeysManage], User, Keys),
         row("list_users", &[DirectoryRead], Agent, Whose::Tenant),
         row("create_user", &[DirectoryWrite], Tenant, Whose::Tenant),
         row("get_user", &[DirectoryRead], Agent, Whose::Tenant),
@@ -205,7 +208,7 @@ impl Rule {
         RULES.iter().find(|rule| rule.operation == operation)
     }
 
-    /// Whether a request of this kind reads or writes memory of people, and so is in the audit log.
+    /// Whether a request of this kind reads or writes memory of people, or opens the way to it, and so is in the audit log.
     pub(crate) const fn is_audited(&self) -> bool {
         !matches!(self.whose, Whose::Nobody | Whose::Tenant)
     }

@@ -275,6 +275,8 @@ async fn the_use_of_a_key_that_is_over_is_in_the_log() {
     assert_eq!(gone.get("/api/v1/users").await.status, 401);
     assert_eq!(gone.get("/api/v1/nothing").await.status, 401);
     let entries = log(&acme, "").await;
+    let made: Vec<&Value> = entries.iter().filter(|e| e["operation"] == "create_key").collect();
+    assert_eq!((made.len(), &made[0]["status"]), (1, &json!(201)), "who opened the way is there too");
     let refused: Vec<&Value> = entries.iter().filter(|e| e["status"] == 401).collect();
     assert_eq!(refused.len(), 2, "{entries:?}");
     assert!(refused.iter().all(|e| e["key"] == old["id"]));
