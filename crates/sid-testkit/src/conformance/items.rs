@@ -842,7 +842,7 @@ pub async fn odd_text_survives(w: World) {
             ItemFilter { states: vec!["y".into(), odd.into()], ..ItemFilter::of(Whose::User(o.ann.id)) },
         ] {
             let found = w.list(&o.scope, &ItemFilter { bodies: true, ..filter }).await;
-            assert_eq!(found.into_iter().map(|seen| seen.item).collect::<Vec<_>>(), [made.clone()], "{odd:?}");
+            assert_eq!(found.into_iter().map(|seen| seen.item).collect::<Vec<_>>(), std::slice::from_ref(&made), "{odd:?}");
         }
         assert_eq!(w.store.passage(&o.scope, passage_of(&made)).await.expect("there").text, format!("{}\n{}", made.title, made.body));
     }
