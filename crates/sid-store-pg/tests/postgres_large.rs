@@ -145,7 +145,8 @@ async fn heads_cost_the_page() {
     let kinds = [ItemKind::Session, ItemKind::Proposal, ItemKind::Secret, ItemKind::DataKey];
     for batch in 0..10 {
         let new = |n: usize| {
-            let owner = if n % 2 == 0 { Owner::User { user: home.user } } else { Owner::Pair { agent: home.agent, user: home.user } };
+            let owner =
+                if n.is_multiple_of(2) { Owner::User { user: home.user } } else { Owner::Pair { agent: home.agent, user: home.user } };
             // So long, and so little alike, that each lies apart from its row.
             let body = (0..600).map(|k| format!("{:x}", (batch * 500 + n) * 7_919 + k * k * 104_729)).collect();
             ItemWrite::Make(Box::new(NewItem { body, ..NewItem::new(kinds[n % 4], owner, format!("{batch} {n}")) }))

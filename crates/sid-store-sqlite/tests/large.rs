@@ -267,7 +267,8 @@ async fn heads_cost_the_page() {
     let fill = async |count: usize| {
         for batch in 0..count / 500 {
             let new = |n: usize| {
-                let owner = if n % 2 == 0 { Owner::User { user: home.user } } else { Owner::Pair { agent: home.agent, user: home.user } };
+                let owner =
+                    if n.is_multiple_of(2) { Owner::User { user: home.user } } else { Owner::Pair { agent: home.agent, user: home.user } };
                 let body = "A page of text that nobody reads for its head. ".repeat(100);
                 ItemWrite::Make(Box::new(NewItem { body, ..NewItem::new(kinds[n % 4], owner, format!("{batch} {n}")) }))
             };
