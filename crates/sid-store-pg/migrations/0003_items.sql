@@ -62,6 +62,8 @@ END $$;
 -- Removes the rows of items with all that is below them, and the shares of these; answers their ids. Whoever adds to a tree, moves in it or
 -- deletes from it holds its top, so nothing is added below meanwhile.
 CREATE FUNCTION sid.drop_items(p_tenant uuid, p_tops uuid[]) RETURNS SETOF uuid LANGUAGE sql VOLATILE AS $$
+    SELECT 1 FROM sid.items t WHERE t.tenant = p_tenant
+        AND t.id IN (SELECT i.root FROM sid.items i WHERE i.tenant = p_tenant AND i.id = ANY (p_tops)) ORDER BY t.id FOR UPDATE;
     WITH RECURSIVE gone (id) AS (
         SELECT i.id FROM sid.items i WHERE i.tenant = p_tenant AND i.id = ANY (p_tops)
         UNION SELECT i.id FROM gone JOIN sid.items i ON i.tenant = p_tenant AND i.parent = gone.id

@@ -72,10 +72,16 @@ impl Viewer {
 
     /// What the scope may do with items of the owner, as nobody shares them.
     pub(crate) async fn item_level(&self, tx: &mut Tx, owner: Owner) -> Result<Option<ShareLevel>> {
-        if self.has(tx, Right::to_write_item(&self.scope, owner), owner).await? {
+        let level = self.level_of_item(tx, owner).await?;
+        Ok(if level.is_some() && self.exists(tx, owner).await? { level } else { None })
+    }
+
+    /// [`item_level`](Self::item_level) for an item that is there: its owner is, too, for it would have gone with its owner.
+    pub(crate) async fn level_of_item(&self, tx: &mut Tx, owner: Owner) -> Result<Option<ShareLevel>> {
+        if self.holds(tx, Right::to_write_item(&self.scope, owner)).await? {
             return Ok(Some(ShareLevel::Full));
         }
-        Ok(self.has(tx, Right::to_read_item(&self.scope, owner), owner).await?.then_some(ShareLevel::Read))
+        Ok(self.holds(tx, Right::to_read_item(&self.scope, owner)).await?.then_some(ShareLevel::Read))
     }
 
     /// Whether the scope may know of a user: the application of all, people of those who are in a team with them, a turn of its human.
@@ -93,13 +99,16 @@ impl Viewer {
         Ok(query.bind(self.raw_tenant()).bind(me.uuid()).bind(user.uuid()).fetch_optional(tx.conn()).await?.is_some())
     }
 
-    pub(crate) async fn has(&self, tx: &mut Tx, right: Right, owner: Owner) -> Result<bool> {
-        let may = match right {
-            Right::No => false,
-            Right::Yes => true,
-            Right::InTeam { agent, user, team } => self.shares_team(tx, agent, user, team).await?,
-        };
-        Ok(may && self.exists(tx, owner).await?)
+    async fn has(&self, tx: &mut Tx, right: Right, owner: Owner) -> Result<bool> {
+        Ok(self.holds(tx, right).await? && self.exists(tx, owner).await?)
+    }
+
+    async fn holds(&self, tx: &mut Tx, right: Right) -> Result<bool> {
+        match right {
+            Right::No => Ok(false),
+            Right::Yes => Ok(true),
+            Right::InTeam { agent, user, team } => self.shares_team(tx, agent, user, team).await,
+        }
     }
 
     async fn exists(&self, tx: &mut Tx, owner: Owner) -> Result<bool> {

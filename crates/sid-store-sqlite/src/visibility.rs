@@ -61,10 +61,16 @@ impl Viewer {
 
     /// What the scope may do with items of the owner, as nobody shares them.
     pub(crate) async fn item_level(&self, conn: &mut SqliteConnection, owner: Owner) -> Result<Option<ShareLevel>> {
-        if self.has(conn, Right::to_write_item(&self.scope, owner), owner).await? {
+        let level = self.level_of_item(conn, owner).await?;
+        Ok(if level.is_some() && self.exists(conn, owner).await? { level } else { None })
+    }
+
+    /// [`item_level`](Self::item_level) for an item that is there: its owner is, too, for it would have gone with its owner.
+    pub(crate) async fn level_of_item(&self, conn: &mut SqliteConnection, owner: Owner) -> Result<Option<ShareLevel>> {
+        if self.holds(conn, Right::to_write_item(&self.scope, owner)).await? {
             return Ok(Some(ShareLevel::Full));
         }
-        Ok(self.has(conn, Right::to_read_item(&self.scope, owner), owner).await?.then_some(ShareLevel::Read))
+        Ok(self.holds(conn, Right::to_read_item(&self.scope, owner)).await?.then_some(ShareLevel::Read))
     }
 
     /// Whether the scope may know of a user: the application of all, people of those who are in a team with them, a turn of its human.
@@ -82,13 +88,16 @@ impl Viewer {
         Ok(found.bind(self.tenant).bind(me.blob()).bind(user.blob()).fetch_optional(conn).await?.is_some())
     }
 
-    pub(crate) async fn has(&self, conn: &mut SqliteConnection, right: Right, owner: Owner) -> Result<bool> {
-        let may = match right {
-            Right::No => false,
-            Right::Yes => true,
-            Right::InTeam { agent, user, team } => self.shares_team(conn, agent, user, team).await?,
-        };
-        Ok(may && self.exists(conn, owner).await?)
+    async fn has(&self, conn: &mut SqliteConnection, right: Right, owner: Owner) -> Result<bool> {
+        Ok(self.holds(conn, right).await? && self.exists(conn, owner).await?)
+    }
+
+    async fn holds(&self, conn: &mut SqliteConnection, right: Right) -> Result<bool> {
+        match right {
+            Right::No => Ok(false),
+            Right::Yes => Ok(true),
+            Right::InTeam { agent, user, team } => self.shares_team(conn, agent, user, team).await,
+        }
     }
 
     async fn exists(&self, conn: &mut SqliteConnection, owner: Owner) -> Result<bool> {

@@ -94,6 +94,9 @@ impl Work<'_> {
     }
 
     async fn erase_user(&mut self, tx: &mut Tx, user: UserId) -> Result<()> {
+        // Whoever makes an item of the user holds this row: what is made meanwhile is waited for, and nothing is made afterwards.
+        let query = tx.query("SELECT 1 FROM sid.users WHERE tenant = $1 AND id = $2 FOR UPDATE");
+        query.bind(tx.tenant).bind(user.uuid()).fetch_optional(tx.conn()).await?.ok_or(missing("user"))?;
         self.erase_conversations(tx, "SELECT id FROM sid.conversations WHERE tenant = $1 AND user_id = $2", user.uuid()).await?;
         self.erase_items(tx, "SELECT id FROM sid.items WHERE tenant = $1 AND of_user = $2", user.uuid()).await?;
         let whose = "SELECT part FROM sid.partitions WHERE tenant = $1 AND kind = 2 AND a = $2
@@ -113,6 +116,8 @@ impl Work<'_> {
     }
 
     async fn erase_agent(&mut self, tx: &mut Tx, agent: AgentId) -> Result<()> {
+        let query = tx.query("SELECT 1 FROM sid.agents WHERE tenant = $1 AND id = $2 FOR UPDATE");
+        query.bind(tx.tenant).bind(agent.uuid()).fetch_optional(tx.conn()).await?.ok_or(missing("agent"))?;
         self.erase_conversations(tx, "SELECT id FROM sid.conversations WHERE tenant = $1 AND agent_id = $2", agent.uuid()).await?;
         self.erase_items(tx, "SELECT id FROM sid.items WHERE tenant = $1 AND owner_kind IN (3, 4) AND a = $2", agent.uuid()).await?;
         let whose = "SELECT part FROM sid.partitions WHERE tenant = $1 AND kind IN (3, 4) AND a = $2";

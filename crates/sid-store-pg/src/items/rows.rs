@@ -83,7 +83,7 @@ impl Levels {
         let own = match self.0.get(&owner) {
             Some(known) => *known,
             None => {
-                let level = viewer.item_level(tx, owner).await?;
+                let level = viewer.level_of_item(tx, owner).await?;
                 self.0.insert(owner, level);
                 level
             }

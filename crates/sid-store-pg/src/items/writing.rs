@@ -3,8 +3,8 @@
 //! Whoever changes the shape of a tree holds its top meanwhile: two who add, move and delete in one tree come one after the other.
 
 use sid_store::item_rules::{changed_item, check_deletion, check_move, forbidden, item_passage, made_item};
-use sid_store::{ItemChange, ItemWrite, NewItem, Right, StoreError, Written, check_channel};
-use sid_types::{Item, ItemId, PassageId};
+use sid_store::{ItemChange, ItemWrite, NewItem, StoreError, Written, check_channel};
+use sid_types::{Item, ItemId, Owner, PassageId, ShareLevel};
 use uuid::Uuid;
 
 use super::rows::{seen, seen_and_held};
@@ -22,7 +22,7 @@ pub(super) async fn write(store: &PgStore, tx: &mut Tx, viewer: &Viewer, write: 
         ItemWrite::Delete { item, expected_version } => {
             hold_tree(tx, item).await?;
             let seen = seen_and_held(tx, viewer, item).await?;
-            let is_own = viewer.has(tx, Right::to_write_item(&viewer.scope, seen.item.owner), seen.item.owner).await?;
+            let is_own = viewer.level_of_item(tx, seen.item.owner).await? == Some(ShareLevel::Full);
             check_deletion(&seen, is_own, expected_version)?;
             let gone = drop_rows(tx, vec![item.uuid()]).await?;
             remove_passages(store, tx, &gone).await?;
@@ -37,13 +37,14 @@ async fn make(store: &PgStore, tx: &mut Tx, viewer: &Viewer, new: NewItem) -> Re
             hold_tree(tx, parent).await?;
             Some((seen(tx, viewer, parent).await?, line(tx, parent).await?.len()))
         }
-        None => {
-            if !viewer.has(tx, Right::to_write_item(&viewer.scope, new.owner), new.owner).await? {
-                let is_seen = viewer.item_level(tx, new.owner).await?.is_some();
-                return Err(if is_seen { forbidden("only its owner adds to it") } else { missing("owner") }.into());
+        None => match viewer.item_level(tx, new.owner).await? {
+            Some(ShareLevel::Full) => {
+                hold_owner(tx, new.owner).await?;
+                None
             }
-            None
-        }
+            Some(_) => return Err(forbidden("only its owner adds to it").into()),
+            None => return Err(missing("owner").into()),
+        },
     };
     let now = kept(tx.now);
     let item = made_item(&viewer.scope, new, above.as_ref().map(|(above, levels)| (above, *levels)), now)?;
@@ -128,6 +129,27 @@ async fn put_passage(store: &PgStore, tx: &mut Tx, item: &Item) -> Result<()> {
     if let Some(passage) = item_passage(item) {
         let replaced = archival::known(tx, passage.id).await?;
         archival::store_passage(store, tx, passage, replaced).await?;
+    }
+    Ok(())
+}
+
+/// Keeps the user and the agent whose an item is to be from being erased until the end of the transaction.
+async fn hold_owner(tx: &mut Tx, owner: Owner) -> Result<()> {
+    let (user, agent) = match owner {
+        Owner::Tenant | Owner::Team { .. } => (None, None),
+        Owner::User { user } => (Some(user), None),
+        Owner::Agent { agent } => (None, Some(agent)),
+        Owner::Pair { agent, user } => (Some(user), Some(agent)),
+    };
+    for (sql, id) in [
+        ("SELECT 1 FROM sid.users WHERE tenant = $1 AND id = $2 FOR KEY SHARE", user.map(Id::raw)),
+        ("SELECT 1 FROM sid.agents WHERE tenant = $1 AND id = $2 FOR KEY SHARE", agent.map(Id::raw)),
+    ] {
+        if let Some(id) = id
+            && tx.query(sql).bind(tx.tenant).bind(id).fetch_optional(tx.conn()).await?.is_none()
+        {
+            return Err(missing("owner").into());
+        }
     }
     Ok(())
 }

@@ -86,7 +86,7 @@ impl Levels {
         let own = match self.0.get(&owner) {
             Some(known) => *known,
             None => {
-                let level = viewer.item_level(conn, owner).await?;
+                let level = viewer.level_of_item(conn, owner).await?;
                 self.0.insert(owner, level);
                 level
             }

@@ -1,8 +1,8 @@
 //! Making, changing and deleting items, each with the passage that it is, too.
 
 use sid_store::item_rules::{changed_item, check_deletion, check_move, forbidden, item_passage, made_item};
-use sid_store::{ItemChange, ItemWrite, NewItem, Right, StoreError, Written, check_channel};
-use sid_types::{Item, ItemId, PassageId};
+use sid_store::{ItemChange, ItemWrite, NewItem, StoreError, Written, check_channel};
+use sid_types::{Item, ItemId, PassageId, ShareLevel};
 
 use super::rows::seen;
 use crate::archival;
@@ -17,7 +17,7 @@ pub(super) async fn write(tx: &mut Tx, viewer: &Viewer, write: ItemWrite) -> Res
         ItemWrite::Change { item, expected_version, change } => self::change(tx, viewer, item, expected_version, *change).await,
         ItemWrite::Delete { item, expected_version } => {
             let seen = seen(&mut tx.conn, viewer, item).await?;
-            let is_own = viewer.has(&mut tx.conn, Right::to_write_item(&viewer.scope, seen.item.owner), seen.item.owner).await?;
+            let is_own = viewer.level_of_item(&mut tx.conn, seen.item.owner).await? == Some(ShareLevel::Full);
             check_deletion(&seen, is_own, expected_version)?;
             Ok(Written::Deleted(remove_tree(tx, viewer.tenant, item).await?))
         }
@@ -27,14 +27,11 @@ pub(super) async fn write(tx: &mut Tx, viewer: &Viewer, write: ItemWrite) -> Res
 async fn make(tx: &mut Tx, viewer: &Viewer, new: NewItem) -> Result<Written> {
     let above = match new.parent {
         Some(parent) => Some((seen(&mut tx.conn, viewer, parent).await?, line(tx, viewer.tenant, parent).await?.len())),
-        None => {
-            let scope = &viewer.scope;
-            if !viewer.has(&mut tx.conn, Right::to_write_item(scope, new.owner), new.owner).await? {
-                let is_seen = viewer.item_level(&mut tx.conn, new.owner).await?.is_some();
-                return Err(if is_seen { forbidden("only its owner adds to it") } else { missing("owner") }.into());
-            }
-            None
-        }
+        None => match viewer.item_level(&mut tx.conn, new.owner).await? {
+            Some(ShareLevel::Full) => None,
+            Some(_) => return Err(forbidden("only its owner adds to it").into()),
+            None => return Err(missing("owner").into()),
+        },
     };
     let item = made_item(&viewer.scope, new, above.as_ref().map(|(above, levels)| (above, *levels)), tx.now)?;
     // A passage of its own may have the id, too.

@@ -14,9 +14,6 @@ use crate::{
     StoreError, Whose, Written, is_shareable,
 };
 
-/// Whether an item is one of those that are looked at.
-type Asked<'a> = Box<dyn Fn(&Item) -> bool + 'a>;
-
 #[async_trait]
 impl ItemStore for InProcess {
     async fn write_items(&self, scope: &Scope, writes: Vec<ItemWrite>) -> Result<Vec<Written>, StoreError> {
@@ -94,6 +91,9 @@ impl ItemStore for InProcess {
     }
 }
 
+/// Whether an item lies where a filter looks.
+type InPlace<'r> = Box<dyn Fn(&Item) -> bool + 'r>;
+
 impl Room {
     /// What the scope may do with an item, if it sees it at all.
     fn item_level(&self, scope: &Scope, item: &Item) -> Option<ShareLevel> {
@@ -129,7 +129,7 @@ impl Room {
     }
 
     /// Which items a filter looks at, before what it says of each.
-    fn place_of(&self, scope: &Scope, filter: &ItemFilter) -> Result<Asked<'_>, StoreError> {
+    fn place_of(&self, scope: &Scope, filter: &ItemFilter) -> Result<InPlace<'_>, StoreError> {
         match filter.below {
             Some(Below::Parent(parent)) => {
                 self.seen_item(scope, parent)?;

@@ -490,6 +490,24 @@ pub async fn items_go_with_their_conversation(w: World) {
     assert_eq!(left.expect("listed").items.into_iter().map(|seen| seen.item.id).collect::<Vec<_>>(), [kept.id]);
 }
 
+/// Nothing is left of what somebody makes for a user who is erased at the same moment.
+pub async fn making_while_erasing_leaves_nothing_behind(w: World) {
+    let o = &w.ours;
+    let (anns, parts) = (Owner::User { user: o.ann.id }, [o.pair(), Owner::User { user: o.ann.id }]);
+    let top = w.make(&o.scope, NewItem::new(ItemKind::Page, anns, "rutabaga")).await;
+    let making = (0..12).map(|n| {
+        let new = NewItem::new(ItemKind::Session, parts[n % 2], format!("rutabaga {n}"));
+        let below = NewItem { parent: Some(top.id), ..NewItem::new(ItemKind::Session, anns, "rutabaga below") };
+        w.store.write_items(&o.scope, vec![ItemWrite::Make(Box::new(if n % 3 == 0 { below } else { new }))])
+    });
+    let (made, erased) = futures::join!(futures::future::join_all(making), w.store.erase(&o.scope, EraseTarget::User(o.ann.id)));
+    assert!(made.iter().all(|outcome| matches!(outcome, Ok(_) | Err(StoreError::NotFound { .. }))), "{made:?}");
+    let count = made.iter().filter(|outcome| outcome.is_ok()).count() as u64;
+    assert_eq!(erased.expect("erased").items, 1 + count);
+    let left = w.store.items(&o.scope, &ItemFilter::of(Whose::Everybody), PageRequest { after: None, limit: 99 }).await;
+    assert!(left.expect("listed").items.is_empty());
+}
+
 /// That something was done stays known; what it was done with is named by its id alone.
 pub async fn the_audit_log_outlives_people(w: World) {
     let o = &w.ours;

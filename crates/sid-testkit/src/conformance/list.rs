@@ -284,6 +284,7 @@ macro_rules! __each_store_check {
                 items_go_with_their_user,
                 items_go_with_their_agent,
                 items_go_with_their_conversation,
+                making_while_erasing_leaves_nothing_behind,
                 the_audit_log_outlives_people,
             }
             durable {
