@@ -1,8 +1,8 @@
 //! The overview: what an assistant reads when it starts, of a fixed size whatever there is.
 
 use sid_memory::{Count, cut_to};
-use sid_store::{Below, ItemFilter, PageRequest, SeenItem, Whose};
-use sid_types::{Item, ItemId, ItemKind, Scope, ShareLevel, Timestamp, Tokens};
+use sid_store::{Below, ItemFilter, Page, PageRequest, SeenItem, Whose, is_shareable};
+use sid_types::{Item, ItemId, ItemKind, Scope, ShareLevel, Timestamp, Tokens, UserId};
 
 use crate::error::Result;
 use crate::ground::Grounding;
@@ -71,6 +71,8 @@ pub struct Overview {
 
 /// What was read of one kind, and how much of it is shown.
 struct Shelf {
+    /// Whose overview it is.
+    user: UserId,
     kind: ItemKind,
     share: u32,
     heads: Vec<SeenItem>,
@@ -87,9 +89,10 @@ impl ContextService {
         let budget = budget.0.clamp(*BUDGETS.start(), *BUDGETS.end());
         let grounding = self.grounding(scope).await?;
         let most = (budget as usize / 25).clamp(FEWEST_HEADS, MOST_HEADS);
+        let shared = self.shared(scope, most).await?;
         let mut shelves = Vec::with_capacity(SHARES.len());
         for (kind, share) in SHARES {
-            shelves.push(self.shelf(scope, kind, share, most).await?);
+            shelves.push(self.shelf(scope, kind, share, most, &shared).await?);
         }
         let mut filter = crate::service::of_user(scope)?.kind(ItemKind::Proposal);
         filter.states = vec!["open".into()];
@@ -109,10 +112,23 @@ impl ContextService {
         Ok(Overview { grounding, heads, open_proposals, more, tokens: Tokens(budget - left) })
     }
 
-    /// The heads of one kind: the user's own, and what others share.
-    async fn shelf(&self, scope: &Scope, kind: ItemKind, share: u32, most: usize) -> Result<Shelf> {
+    /// What others share, of all kinds in two questions, for there is seldom much of it: notes with their bodies, the others without.
+    async fn shared(&self, scope: &Scope, most: usize) -> Result<Page<SeenItem>> {
+        let whose = Whose::SharedWith(human_of(scope)?);
+        let page = || PageRequest { after: None, limit: most };
+        let notes = ItemFilter { bodies: true, ..ItemFilter::of(whose).kind(ItemKind::Note) };
+        let mut shared = self.items.items(scope, &notes, page()).await?;
+        let kinds = SHARES.iter().map(|(kind, _)| *kind).filter(|kind| is_shareable(*kind) && *kind != ItemKind::Note).collect();
+        let others = self.items.items(scope, &ItemFilter { kinds, ..ItemFilter::of(whose) }, page()).await?;
+        shared.items.extend(others.items);
+        shared.next = shared.next.or(others.next);
+        Ok(shared)
+    }
+
+    /// The heads of one kind: the user's own, then what others share.
+    async fn shelf(&self, scope: &Scope, kind: ItemKind, share: u32, most: usize, shared: &Page<SeenItem>) -> Result<Shelf> {
         let user = human_of(scope)?;
-        let shelf = |heads, has_more| Shelf { kind, share, heads, has_more, shown: Vec::new(), spent: 0 };
+        let shelf = |heads, has_more| Shelf { user, kind, share, heads, has_more, shown: Vec::new(), spent: 0 };
         if kind == ItemKind::Handoff {
             let waiting = self.waiting_handoffs(scope, most + 1).await?;
             let has_more = waiting.len() > most;
@@ -122,14 +138,12 @@ impl ContextService {
         // Notes and memories are read as they are; of trees only the tops, which lead to the rest.
         let below = (!matches!(kind, ItemKind::Note | ItemKind::Memory)).then_some(Below::Tops);
         let bodies = kind == ItemKind::Note;
-        let mut heads: Vec<SeenItem> = Vec::new();
-        let mut has_more = false;
-        for whose in [Whose::User(user), Whose::SharedWith(user)] {
-            let filter = ItemFilter { below, bodies, ..ItemFilter::of(whose).kind(kind) };
-            let page = self.items.items(scope, &filter, PageRequest { after: None, limit: most }).await?;
-            has_more |= page.next.is_some();
-            heads.extend(page.items.into_iter().filter(|seen| seen.item.state != "archived"));
-        }
+        let filter = ItemFilter { below, bodies, ..ItemFilter::of(Whose::User(user)).kind(kind) };
+        let own = self.items.items(scope, &filter, PageRequest { after: None, limit: most }).await?;
+        let others = shared.items.iter().filter(|seen| seen.item.kind == kind).cloned();
+        let has_more = own.next.is_some() || shared.next.is_some();
+        let mut heads: Vec<SeenItem> = own.items.into_iter().chain(others).collect();
+        heads.retain(|seen| seen.item.state != "archived");
         Ok(shelf(heads, has_more))
     }
 }
@@ -149,7 +163,7 @@ impl Shelf {
                 None => (None, bare),
             };
             let is_cut = body.as_ref().is_some_and(|body| body.len() < item.body.len());
-            let is_shared = *level < ShareLevel::Full || item.owner.user().is_none();
+            let is_shared = item.owner.user() != Some(self.user);
             self.shown.push(Head {
                 id: item.id,
                 kind: item.kind,

@@ -64,8 +64,6 @@ struct Inner {
     places: Option<Arc<Semaphore>>,
     openapi: OnceLock<Arc<str>>,
     operations: OnceLock<Operations>,
-    /// For requests that the process makes itself; without MCP, which makes them.
-    inner_router: OnceLock<Router>,
     gate: OnceLock<Gate>,
     /// No new work is taken.
     draining: CancellationToken,
@@ -124,7 +122,6 @@ impl App {
             places: (max_requests > 0).then(|| Arc::new(Semaphore::new(max_requests))),
             openapi: OnceLock::new(),
             operations: OnceLock::new(),
-            inner_router: OnceLock::new(),
             gate: OnceLock::new(),
             draining: CancellationToken::new(),
             closing: CancellationToken::new(),
@@ -160,9 +157,9 @@ impl App {
         self.routes(mcp::router(self))
     }
 
-    /// The same without MCP: what MCP's calls go through.
+    /// The same without MCP: what MCP's calls go through. It holds the server, so the server must not hold it.
     pub(crate) fn inner_router(&self) -> Router {
-        self.inner.inner_router.get_or_init(|| self.routes(Router::new())).clone()
+        self.routes(Router::new())
     }
 
     fn routes(&self, more: Router<Self>) -> Router {

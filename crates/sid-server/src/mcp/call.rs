@@ -1,5 +1,6 @@
 //! A tool call as the request that REST would have made.
 
+use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Request, header};
 use rmcp::model::{CallToolResult, ContentBlock};
@@ -7,7 +8,6 @@ use serde_json::{Map, Value};
 use tower::ServiceExt as _;
 
 use super::operations::{Operation, Place};
-use crate::App;
 use crate::auth::Caller;
 
 /// Marks requests that the process makes for a caller whom it has authenticated already. No header can make one.
@@ -18,13 +18,13 @@ pub(crate) struct Inherited(pub(crate) Caller);
 const MOST_BYTES: usize = 1 << 20;
 
 /// Runs an operation as this caller.
-pub(super) async fn call(app: &App, caller: Caller, operation: &Operation, arguments: Map<String, Value>) -> CallToolResult {
+pub(super) async fn call(router: Router, caller: Caller, operation: &Operation, arguments: Map<String, Value>) -> CallToolResult {
     let mut request = match request(operation, arguments) {
         Ok(request) => request,
         Err(problem) => return failed(&problem),
     };
     request.extensions_mut().insert(Inherited(caller));
-    let Ok(response) = app.inner_router().oneshot(request).await;
+    let Ok(response) = router.oneshot(request).await;
     let status = response.status();
     let Ok(bytes) = axum::body::to_bytes(response.into_body(), MOST_BYTES).await else {
         return failed(&format!("the answer is larger than {MOST_BYTES} bytes: ask for less (`limit`)"));

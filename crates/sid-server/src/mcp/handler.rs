@@ -1,5 +1,6 @@
 //! The protocol's side: which tools there are, and calling them.
 
+use axum::Router;
 use axum::http::request::Parts;
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
@@ -22,7 +23,11 @@ changes and deletions of notes, memories and preferences wait for the user's con
 
 /// The MCP server. Who calls, and which tools it wants, stand with each request.
 #[derive(Clone)]
-pub(super) struct McpServer(pub(super) App);
+pub(super) struct McpServer {
+    pub(super) app: App,
+    /// What calls go through.
+    pub(super) router: Router,
+}
 
 /// Who calls: the guard has put it there.
 fn caller(context: &RequestContext<RoleServer>) -> Result<Caller, ErrorData> {
@@ -49,7 +54,7 @@ impl ServerHandler for McpServer {
         _request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let tools = tools::tools(self.0.operations(), wanted(&context));
+        let tools = tools::tools(self.app.operations(), wanted(&context));
         // The same for everybody: what a caller may not do is refused when it is called.
         Ok(ListToolsResult::with_all_items(tools).with_ttl_ms(LIST_TTL_MS).with_cache_scope(CacheScope::Public))
     }
@@ -57,9 +62,9 @@ impl ServerHandler for McpServer {
     async fn call_tool(&self, request: CallToolRequestParams, context: RequestContext<RoleServer>) -> Result<CallToolResponse, ErrorData> {
         let caller = caller(&context)?;
         let arguments = request.arguments.unwrap_or_default();
-        let found = tools::operation_of(self.0.operations(), wanted(&context), &request.name, arguments);
+        let found = tools::operation_of(self.app.operations(), wanted(&context), &request.name, arguments);
         let result = match found {
-            Ok(Some((operation, arguments))) => call::call(&self.0, caller, operation, arguments).await,
+            Ok(Some((operation, arguments))) => call::call(self.router.clone(), caller, operation, arguments).await,
             Ok(None) => return Err(ErrorData::invalid_params(format!("there is no tool `{}`", request.name), None)),
             Err(problem) => failed(&problem),
         };

@@ -31,8 +31,8 @@ pub(crate) fn router(app: &App) -> Router<App> {
     if !app.config().mcp.enabled {
         return Router::new();
     }
-    let server = app.clone();
-    let factory = move || Ok(handler::McpServer(server.clone()));
+    let server = handler::McpServer { app: app.clone(), router: app.inner_router() };
+    let factory = move || Ok(server.clone());
     let service = StreamableHttpService::new(factory, Arc::new(NeverSessionManager::default()), settings(app));
     Router::new().route_service("/mcp", service)
 }
