@@ -1,5 +1,5 @@
 """The context service as two assistants of one user meet it: shared projects, hand-offs, consent, secrets; and what others see of it."""
-import base64, concurrent.futures, statistics, time
+import base64, concurrent.futures, json, statistics, time
 
 from harness.api import user_key
 from harness.case import Case
@@ -144,6 +144,12 @@ class Context(Case):
             self.refused(404, api.get, "/context/secrets?owner_type=user&user=" + ann.get("/users/@ann")["id"])
         self.refused(412, ann.put, "/context/secrets/mail", {"value": "x"}, headers={"if-match": "7"})
         self.assertEqual(self.api.acting(tenant=ann.tenant).post("/secrets/rewrap"), {"rewrapped": 0})
+        self.add(editor, "memory", "Likes pickles")
+        lines = [json.loads(line) for line in ann.raw("GET", "/export")[2].splitlines()]
+        self.assertEqual([l["secret"]["name"] for l in lines if l["kind"] == "secret"], ["mail"])
+        self.assertEqual([l["item"]["title"] for l in lines if l["kind"] == "item"], ["Likes pickles"])
+        self.assertFalse([l for l in lines if l["kind"] == "passage"])
+        self.assertNotIn("hunter2-canary", str(lines))
         ann.delete("/context/secrets/mail")
         self.refused(404, ann.post, "/context/secrets/mail/reveal")
         self.assertNotIn("hunter2-canary", self.server.text())

@@ -28,9 +28,7 @@ impl Backend {
             StoreKind::InProcess => Ok(Self { store: Arc::new(InProcess::new(clock)), embedded: None, shared: None }),
             StoreKind::Sqlite => {
                 let path = config.store.path.clone();
-                let store = Arc::new(
-                    SqliteStore::open(SqliteConfig { keep_events: keep_events(&config.store), ..SqliteConfig::new(&path) }, clock).await?,
-                );
+                let store = Arc::new(SqliteStore::open(embedded(config, &path), clock).await?);
                 Ok(Self { store: store.clone(), embedded: Some((store, path)), shared: None })
             }
             // Its clock is the database's: those of many servers never agree.
@@ -91,8 +89,13 @@ impl Backend {
     }
 }
 
-fn keep_events(options: &config::Store) -> Duration {
-    Duration::from_secs(u64::from(options.keep_events_days) * 24 * 3_600)
+fn days(days: u32) -> Duration {
+    Duration::from_secs(u64::from(days) * 24 * 3_600)
+}
+
+fn embedded(config: &Config, path: &Path) -> SqliteConfig {
+    let options = &config.store;
+    SqliteConfig { keep_events: days(options.keep_events_days), keep_audit: days(options.keep_audit_days), ..SqliteConfig::new(path) }
 }
 
 fn postgres(config: &Config) -> PgConfig {
@@ -104,7 +107,8 @@ fn postgres(config: &Config) -> PgConfig {
         statement_timeout: Duration::from_millis(options.statement_ms),
         prepared_statements: options.prepared_statements,
         index_bytes: options.index_bytes,
-        keep_events: keep_events(options),
+        keep_events: days(options.keep_events_days),
+        keep_audit: days(options.keep_audit_days),
         ..PgConfig::new(options.url.reveal().unwrap_or_default())
     }
 }

@@ -10,8 +10,9 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
-use sid_store::{DiaryQuery, Order, PageRequest, StoreError};
-use sid_types::{Agent, AgentId, Owner, Scope, Seq, Team, User, UserId};
+use sid_context::secrets::SecretInfo;
+use sid_store::{DiaryQuery, ITEM_CHANNEL, ItemFilter, Order, PageRequest, StoreError, Whose};
+use sid_types::{Agent, AgentId, ItemKind, Owner, Scope, Seq, Team, User, UserId};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use utoipa::IntoParams;
@@ -20,6 +21,7 @@ use utoipa_axum::routes;
 
 use super::agents::AgentJson;
 use super::blocks::BlockJson;
+use super::context::{ItemJson, SecretJson};
 use super::conversations::ConversationJson;
 use super::names::Names;
 use super::passages::PassageJson;
@@ -62,6 +64,13 @@ enum Line {
     Message(Box<MessageJson>),
     Block(BlockJson),
     Passage(PassageJson),
+    Item {
+        item: Box<ItemJson>,
+    },
+    /// Never with its value.
+    Secret {
+        secret: SecretJson,
+    },
     Diary(DiaryJson),
     /// Always last: without it the export broke off.
     End {
@@ -74,7 +83,7 @@ enum Line {
     },
 }
 
-/// All that is held about a tenant or one user: users, teams, agents, conversations, messages, blocks, passages and diary.
+/// All that is held about a tenant or one user: users, teams, agents, conversations, messages, blocks, passages, items, names of secrets, diary.
 ///
 /// NDJSON, one `{"kind": …}` a line; the last line is `{"kind": "end", "lines": n}`, or `{"kind": "error", …}` if it broke off.
 #[utoipa::path(get, path = "/export", operation_id = "export_data", tag = "operations", params(ExportQuery), responses((status = 200, description = "NDJSON", content_type = "application/x-ndjson")))]
@@ -238,13 +247,17 @@ async fn memory(app: &App, scope: &Scope, owner: Owner, met: &BTreeSet<(AgentId,
         let page = app.store().list(scope, owner, PageRequest { after, limit: PAGE }).await?;
         for passage in page.items {
             has_passages = true;
-            out.put(&Line::Passage(passage.into())).await?;
+            // What is an item comes as one.
+            if passage.provenance.channel != ITEM_CHANNEL {
+                out.put(&Line::Passage(passage.into())).await?;
+            }
         }
         after = page.next;
         if after.is_none() {
             break;
         }
     }
+    items(app, scope, owner, out).await?;
     // Reading the blocks of a pair that has never met would make them.
     let has_blocks = match owner {
         Owner::Pair { agent, user } => has_passages || met.contains(&(agent, user)),
@@ -261,4 +274,24 @@ async fn memory(app: &App, scope: &Scope, owner: Owner, met: &BTreeSet<(AgentId,
         }
     }
     Ok(())
+}
+
+/// Writes one owner's items, and what secrets it has.
+async fn items(app: &App, scope: &Scope, owner: Owner, out: &mut Out) -> Result<(), Stop> {
+    let filter = ItemFilter { bodies: true, ..ItemFilter::of(Whose::Owner(owner)) };
+    let mut after = None;
+    loop {
+        let page = app.store().items(scope, &filter, PageRequest { after, limit: PAGE }).await?;
+        for seen in page.items {
+            match seen.item.kind {
+                ItemKind::DataKey => {}
+                ItemKind::Secret => out.put(&Line::Secret { secret: SecretInfo::from(seen.item).into() }).await?,
+                _ => out.put(&Line::Item { item: Box::new(seen.into()) }).await?,
+            }
+        }
+        after = page.next;
+        if after.is_none() {
+            return Ok(());
+        }
+    }
 }

@@ -158,6 +158,9 @@ impl Config {
         if self.context.claim_s == 0 {
             return bad("context.claim_s", "must be at least 1".into());
         }
+        if self.store.keep_audit_days == 0 {
+            return bad("store.keep_audit_days", "must be at least 1".into());
+        }
         if self.store.keep_events_days == 0 {
             return bad("store.keep_events_days", "must be at least 1: streams are resumed from stored events".into());
         }

@@ -153,6 +153,8 @@ section! {
         erasures: Option<PathBuf> = None;
         /// Days that the events of a run stay after its end; streams cannot be replayed any more then. Runs, steps and messages are never dropped. The in-process store always keeps 7.
         keep_events_days: u32 = 7;
+        /// Days that entries of the audit log stay.
+        keep_audit_days: u32 = 400;
         /// For `postgres`: memory that the search index of this process may take, in bytes. Partitions used least lately go first.
         index_bytes: usize = 128 << 20;
     }

@@ -9,8 +9,10 @@ mod secrets;
 mod shares;
 mod wire;
 
+pub(super) use secrets::SecretJson;
 use sid_types::UserId;
 use utoipa_axum::router::OpenApiRouter;
+pub(super) use wire::ItemJson;
 
 use crate::App;
 use crate::auth::Caller;

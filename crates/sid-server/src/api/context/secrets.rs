@@ -29,7 +29,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
 
 /// What may be known of a secret; never its value.
 #[derive(Debug, Serialize, ToSchema)]
-struct SecretJson {
+pub(crate) struct SecretJson {
     id: String,
     owner: OwnerJson,
     /// Unique for its owner; a tool's arguments name it as `{{secret:NAME}}`.
