@@ -86,11 +86,13 @@ class Starting(unittest.TestCase):
 
     def test_an_older_schema(self):
         """As a server of this version meets a database that was not migrated for it."""
-        self.database.sql("UPDATE sid.schema_version SET version = -version WHERE version > 1")
+        self.database.sql("CREATE TABLE public.later AS SELECT * FROM sid.schema_version WHERE version > 1")
+        self.database.sql("DELETE FROM sid.schema_version WHERE version > 1")
         try:
             self.fails(self.server(), "SID-STORE-SETUP", "the database has schema 1", "sid-server migrate")
         finally:
-            self.database.sql("UPDATE sid.schema_version SET version = abs(version)")
+            self.database.sql("INSERT INTO sid.schema_version SELECT * FROM public.later")
+            self.database.sql("DROP TABLE public.later")
 
     def test_migrating_again_prints_no_second_key(self):
         server = self.server()
