@@ -1,5 +1,7 @@
 //! The overview: what an assistant reads when it starts, of a fixed size whatever there is.
 
+use futures::future::try_join_all;
+use futures::try_join;
 use sid_memory::{Count, cut_to};
 use sid_store::{Below, ItemFilter, Page, PageRequest, SeenItem, Whose, is_shareable};
 use sid_types::{Item, ItemId, ItemKind, Scope, ShareLevel, Timestamp, Tokens, UserId};
@@ -87,16 +89,26 @@ impl ContextService {
     /// Cost goes by the budget, not by how much there is. Units: tokens of `count`.
     pub async fn overview(&self, scope: &Scope, budget: Tokens, count: &Count<'_>) -> Result<Overview> {
         let budget = budget.0.clamp(*BUDGETS.start(), *BUDGETS.end());
-        let grounding = self.grounding(scope).await?;
+        let user = human_of(scope)?;
         let most = (budget as usize / 25).clamp(FEWEST_HEADS, MOST_HEADS);
-        let shared = self.shared(scope, most).await?;
-        let mut shelves = Vec::with_capacity(SHARES.len());
-        for (kind, share) in SHARES {
-            shelves.push(self.shelf(scope, kind, share, most, &shared).await?);
-        }
         let mut filter = crate::service::of_user(scope)?.kind(ItemKind::Proposal);
         filter.states = vec!["open".into()];
-        let open_proposals = self.items.items(scope, &filter, PageRequest { after: None, limit: 100 }).await?.items.len();
+        // The questions do not depend on each other: asked at once they take as long as the slowest.
+        let (grounding, shared, proposals, own) = try_join!(
+            self.grounding(scope),
+            self.shared(scope, most),
+            async { Ok(self.items.items(scope, &filter, PageRequest { after: None, limit: 100 }).await?) },
+            try_join_all(SHARES.map(|(kind, _)| self.own(scope, kind, most))),
+        )?;
+        let open_proposals = proposals.items.len();
+        let mut shelves: Vec<Shelf> = Vec::with_capacity(SHARES.len());
+        for ((kind, share), (own, has_more)) in SHARES.into_iter().zip(own) {
+            let others = shared.items.iter().filter(|seen| seen.item.kind == kind).cloned();
+            let mut heads: Vec<SeenItem> = own.into_iter().chain(others).collect();
+            heads.retain(|seen| seen.item.state != "archived");
+            let has_more = has_more || shared.next.is_some();
+            shelves.push(Shelf { user, kind, share, heads, has_more, shown: Vec::new(), spent: 0 });
+        }
 
         let mut left = budget.saturating_sub(count(&grounding.words).0 + ENTRY);
         // First each kind in its share, then what is left over goes by weight.
@@ -125,26 +137,20 @@ impl ContextService {
         Ok(shared)
     }
 
-    /// The heads of one kind: the user's own, then what others share.
-    async fn shelf(&self, scope: &Scope, kind: ItemKind, share: u32, most: usize, shared: &Page<SeenItem>) -> Result<Shelf> {
-        let user = human_of(scope)?;
-        let shelf = |heads, has_more| Shelf { user, kind, share, heads, has_more, shown: Vec::new(), spent: 0 };
+    /// The user's own heads of one kind, and whether there are more.
+    async fn own(&self, scope: &Scope, kind: ItemKind, most: usize) -> Result<(Vec<SeenItem>, bool)> {
         if kind == ItemKind::Handoff {
             let waiting = self.waiting_handoffs(scope, most + 1).await?;
             let has_more = waiting.len() > most;
             let heads = waiting.into_iter().take(most).map(|item| SeenItem { item, level: ShareLevel::Full }).collect();
-            return Ok(shelf(heads, has_more));
+            return Ok((heads, has_more));
         }
         // Notes and memories are read as they are; of trees only the tops, which lead to the rest.
         let below = (!matches!(kind, ItemKind::Note | ItemKind::Memory)).then_some(Below::Tops);
         let bodies = kind == ItemKind::Note;
-        let filter = ItemFilter { below, bodies, ..ItemFilter::of(Whose::User(user)).kind(kind) };
-        let own = self.items.items(scope, &filter, PageRequest { after: None, limit: most }).await?;
-        let others = shared.items.iter().filter(|seen| seen.item.kind == kind).cloned();
-        let has_more = own.next.is_some() || shared.next.is_some();
-        let mut heads: Vec<SeenItem> = own.items.into_iter().chain(others).collect();
-        heads.retain(|seen| seen.item.state != "archived");
-        Ok(shelf(heads, has_more))
+        let filter = ItemFilter { below, bodies, ..ItemFilter::of(Whose::User(human_of(scope)?)).kind(kind) };
+        let page = self.items.items(scope, &filter, PageRequest { after: None, limit: most }).await?;
+        Ok((page.items, page.next.is_some()))
     }
 }
 
