@@ -83,6 +83,10 @@ class Context(Case):
         ann.put(path + "/shares", {"user": "@bob", "level": "edit"})
         self.assertEqual(bobs.patch(path, {"title": "Orchard"})["item"]["title"], "Orchard")
         self.assertEqual([i["title"] for i in bob.get("/context/items", shared="true")["items"]], ["Orchard"])
+        # Whose memory it was is not the reader's, but the owner's.
+        people = {handle: ann.get(f"/users/@{handle}")["id"] for handle in ("ann", "bob")}
+        read = self.api.acting(tenant=ann.tenant).get("/audit", operation="get_item")["items"]
+        self.assertIn((people["bob"], people["ann"]), {(e["user"], e["subject"]) for e in read})
         self.refused((403, 404), bob.delete, path)
         self.assertEqual(len(ann.get(path + "/shares")["items"]), 1)
         ann.delete(path + "/shares?user=@bob")

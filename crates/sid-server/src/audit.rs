@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sid_store::{AuditEntry, Store, StoreError};
-use sid_types::{BlockId, PassageId, RunId, Scope, UserId};
+use sid_types::{BlockId, ItemId, PassageId, RunId, Scope, UserId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -156,7 +156,7 @@ impl Drop for Pending {
 struct Writer {
     store: Arc<dyn Store>,
     entries: mpsc::Receiver<Message>,
-    /// Whose conversations, runs, blocks and passages are, by id: that never changes.
+    /// Whose conversations, runs, blocks, passages and items are, by id: that never changes.
     owners: HashMap<String, Option<UserId>>,
 }
 
@@ -190,8 +190,11 @@ impl Writer {
     }
 
     async fn write(&mut self, mut batch: Vec<AuditEntry>) {
-        for entry in batch.iter_mut().filter(|e| e.subject.is_none()) {
-            entry.subject = self.owner(entry).await;
+        for entry in &mut batch {
+            // An item may be another person's who shares it: the caller is no answer then.
+            if entry.subject.is_none() || names_item(entry) {
+                entry.subject = self.owner(entry).await.or(entry.subject);
+            }
         }
         if batch.is_empty() || self.record(&batch).await.is_ok() {
             return;
@@ -222,7 +225,7 @@ impl Writer {
 
     /// Whose memory it was, where the path names a thing that is one person's.
     async fn owner(&mut self, entry: &AuditEntry) -> Option<UserId> {
-        let id = entry.resource.as_deref()?.split('/').next()?;
+        let id = first_named(entry)?;
         if let Some(known) = self.owners.get(id) {
             return *known;
         }
@@ -237,6 +240,15 @@ impl Writer {
     }
 }
 
+/// The first thing that the path named.
+fn first_named(entry: &AuditEntry) -> Option<&str> {
+    entry.resource.as_deref()?.split('/').next()
+}
+
+fn names_item(entry: &AuditEntry) -> bool {
+    first_named(entry).is_some_and(|id| id.parse::<ItemId>().is_ok())
+}
+
 /// The person whose a thing is, by the thing's id; the outer `None` = the id names nothing that has an owner.
 async fn look_up(store: &dyn Store, scope: &Scope, id: &str) -> Result<Option<Option<UserId>>, StoreError> {
     let conversation = if let Ok(id) = id.parse::<RunId>() { Some(store.run(scope, id).await?.conversation) } else { id.parse().ok() };
@@ -248,6 +260,9 @@ async fn look_up(store: &dyn Store, scope: &Scope, id: &str) -> Result<Option<Op
     }
     if let Ok(id) = id.parse::<PassageId>() {
         return Ok(Some(store.passage(scope, id).await?.owner.user()));
+    }
+    if let Ok(id) = id.parse::<ItemId>() {
+        return Ok(Some(store.item(scope, id).await?.item.owner.user()));
     }
     Ok(None)
 }

@@ -61,7 +61,11 @@ async fn make_item(State(app): State<App>, caller: Caller, headers: HeaderMap, b
     let MakeItem { kind, title, body, parent, owner, tags, state, position } = body.value;
     check_words(Some(&title), Some(&body), Some(&tags))?;
     let owner = match owner {
-        Some(owner) => Some(owner.resolve(&Names::new(app.store(), &scope)).await?),
+        Some(owner) => {
+            let owner = owner.resolve(&Names::new(app.store(), &scope)).await?;
+            caller.about(owner.user());
+            Some(owner)
+        }
         None => None,
     };
     let parent = parent.as_deref().map(|id| parse_id(id, "item")).transpose()?;
@@ -149,7 +153,9 @@ async fn list_items(
         (Some(_), true) => return Err(ApiError::bad_request("give one of `owner_type` and `shared`")),
         (Some(r#type), false) => {
             let owner = OwnerJson { r#type, team: query.team, user: query.user, agent: query.agent };
-            Whose::Owner(owner.resolve(&Names::new(app.store(), &scope)).await?)
+            let owner = owner.resolve(&Names::new(app.store(), &scope)).await?;
+            caller.about(owner.user());
+            Whose::Owner(owner)
         }
         (None, true) => Whose::SharedWith(user_of(&caller)?),
         (None, false) => Whose::User(user_of(&caller)?),

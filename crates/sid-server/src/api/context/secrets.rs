@@ -66,15 +66,19 @@ struct SecretOwner {
 
 impl SecretOwner {
     async fn resolve(self, app: &App, caller: &Caller, scope: &Scope) -> Result<Owner, ApiError> {
-        match self.owner_type {
-            None if self.team.is_some() || self.user.is_some() => Err(ApiError::bad_request("give `owner_type`, too")),
-            None => Ok(Owner::User { user: user_of(caller)? }),
-            Some(OwnerType::Agent | OwnerType::Pair) => Err(ApiError::bad_request("secrets belong to a user, a team or the tenant")),
+        let owner = match self.owner_type {
+            None if self.team.is_some() || self.user.is_some() => return Err(ApiError::bad_request("give `owner_type`, too")),
+            None => Owner::User { user: user_of(caller)? },
+            Some(OwnerType::Agent | OwnerType::Pair) => {
+                return Err(ApiError::bad_request("secrets belong to a user, a team or the tenant"));
+            }
             Some(r#type) => {
                 let owner = OwnerJson { r#type, team: self.team, user: self.user, agent: None };
-                owner.resolve(&Names::new(app.store(), scope)).await
+                owner.resolve(&Names::new(app.store(), scope)).await?
             }
-        }
+        };
+        caller.about(owner.user());
+        Ok(owner)
     }
 }
 
