@@ -1,8 +1,10 @@
 //! A proxy that is trusted to say whom it speaks for: from its address, with its key, in its header; never with fewer of these.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use axum::http::HeaderMap;
+use percent_encoding::percent_decode_str;
 use sid_types::{KeyId, KeyRole};
 
 use super::caller::Identity;
@@ -105,23 +107,7 @@ impl Proxy {
 
 /// Names travel percent-encoded where they are more than ASCII. What is no encoding stays as it is.
 pub(crate) fn percent_decoded(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let hex = |i: usize| bytes.get(i).and_then(|b| char::from(*b).to_digit(16));
-        match (bytes[at], hex(at + 1), hex(at + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                out.push((high * 16 + low) as u8);
-                at += 3;
-            }
-            (byte, ..) => {
-                out.push(byte);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8(out).unwrap_or_else(|_| text.to_owned())
+    percent_decode_str(text).decode_utf8().map_or_else(|_| text.to_owned(), Cow::into_owned)
 }
 
 #[cfg(test)]
