@@ -6,72 +6,37 @@ use serde_json::{Map, Value};
 
 use crate::{AgentId, ItemId, Owner, Provenance, TeamId, UserId};
 
-/// What an item is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ItemKind {
-    /// Loaded whole whenever an assistant starts.
-    Note,
-    /// Something to remember; its title is listed, its body read on demand.
-    Memory,
-    /// How somebody likes things to be.
-    Preference,
-    /// Something that helps to work with a thing: a category, or a hint in one.
-    Hint,
-    /// A contact of an assistant with its user.
-    Session,
-    /// Work that one assistant hands to another.
-    Handoff,
-    /// A project.
-    Project,
-    /// A part of a project, or of another section.
-    Section,
-    /// A page of a wiki.
-    Page,
-    /// A sealed value.
-    Secret,
-    /// A key that values are sealed with, itself sealed.
-    DataKey,
-    /// A change that waits for its user's consent.
-    Proposal,
+named! {
+    /// What an item is.
+    ItemKind {
+        /// Loaded whole whenever an assistant starts.
+        Note = "note",
+        /// Something to remember; its title is listed, its body read on demand.
+        Memory = "memory",
+        /// How somebody likes things to be.
+        Preference = "preference",
+        /// Something that helps to work with a thing: a category, or a hint in one.
+        Hint = "hint",
+        /// A contact of an assistant with its user.
+        Session = "session",
+        /// Work that one assistant hands to another.
+        Handoff = "handoff",
+        /// A project.
+        Project = "project",
+        /// A part of a project, or of another section.
+        Section = "section",
+        /// A page of a wiki.
+        Page = "page",
+        /// A sealed value.
+        Secret = "secret",
+        /// A key that values are sealed with, itself sealed.
+        DataKey = "data_key",
+        /// A change that waits for its user's consent.
+        Proposal = "proposal",
+    }
 }
 
 impl ItemKind {
-    /// All of them, in a stable order.
-    pub const ALL: [Self; 12] = [
-        Self::Note,
-        Self::Memory,
-        Self::Preference,
-        Self::Hint,
-        Self::Session,
-        Self::Handoff,
-        Self::Project,
-        Self::Section,
-        Self::Page,
-        Self::Secret,
-        Self::DataKey,
-        Self::Proposal,
-    ];
-
-    /// Its name, as in the API.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Note => "note",
-            Self::Memory => "memory",
-            Self::Preference => "preference",
-            Self::Hint => "hint",
-            Self::Session => "session",
-            Self::Handoff => "handoff",
-            Self::Project => "project",
-            Self::Section => "section",
-            Self::Page => "page",
-            Self::Secret => "secret",
-            Self::DataKey => "data_key",
-            Self::Proposal => "proposal",
-        }
-    }
-
     /// Whether memory search finds it, by its title and body.
     #[must_use]
     pub const fn is_searchable(self) -> bool {
@@ -94,22 +59,6 @@ impl std::str::FromStr for ItemKind {
     fn from_str(text: &str) -> Result<Self, String> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| format!("`{text}` is no kind of item"))
     }
-}
-
-/// The limits of an item.
-impl Item {
-    /// Most characters of a title.
-    pub const TITLE_CHARS: usize = 300;
-    /// Most bytes of a body.
-    pub const BODY_BYTES: usize = 262_144;
-    /// Most bytes of `data`, as JSON.
-    pub const DATA_BYTES: usize = 65_536;
-    /// Most tags.
-    pub const TAGS: usize = 32;
-    /// Most characters of a tag.
-    pub const TAG_CHARS: usize = 64;
-    /// How deep a tree may be; a root has depth 1.
-    pub const DEPTH: usize = 16;
 }
 
 /// One item.
@@ -153,6 +102,21 @@ pub struct Item {
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
+}
+
+impl Item {
+    /// Most characters of a title.
+    pub const TITLE_CHARS: usize = 300;
+    /// Most bytes of a body.
+    pub const BODY_BYTES: usize = 262_144;
+    /// Most bytes of `data`, as JSON.
+    pub const DATA_BYTES: usize = 65_536;
+    /// Most tags.
+    pub const TAGS: usize = 32;
+    /// Most characters of a tag.
+    pub const TAG_CHARS: usize = 64;
+    /// How deep a tree may be; a root has depth 1.
+    pub const DEPTH: usize = 16;
 }
 
 /// What somebody else may do with a shared item, and with all below it.

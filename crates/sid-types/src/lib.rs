@@ -16,6 +16,9 @@
 //! ```
 #![warn(missing_docs)]
 
+#[macro_use]
+mod named;
+
 mod access;
 mod block;
 mod clock;
