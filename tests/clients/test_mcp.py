@@ -9,7 +9,7 @@ from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 
 from harness import paths
-from harness.api import user_key
+from harness.api import make_tenant, user_key
 from harness.case import Case
 
 MODES = ("2026-07-28", "legacy", "auto")
@@ -18,11 +18,12 @@ MODES = ("2026-07-28", "legacy", "auto")
 class McpClient(Case):
     config = {"secrets": {"keys": "one:" + base64.b64encode(bytes(32)).decode()}}
 
-    def ann(self):
-        inside = self.tenant(users=("ann",), agents=("editor", "phone"))
+    def ann(self, tenant):
+        """Ann's key, in a tenant of its own."""
+        inside = make_tenant(self.api, tenant, ["ann"], ["editor", "phone"])
         inside.post("/teams", {"name": "crew"})
         inside.put("/teams/@crew/members/@ann", {})
-        return inside, user_key(self.api, inside.tenant, "ann")
+        return user_key(self.api, tenant, "ann")
 
     def http(self, key, agent="@editor", path="/mcp", mode="auto"):
         headers = {"authorization": f"Bearer {key}"}
@@ -114,22 +115,16 @@ class McpClient(Case):
         self.assertEqual(wanted - self.used, set(), "tools and actions that were not called")
 
     def test_every_tool_over_http_in_both_generations(self):
-        for number, mode in enumerate(MODES):
+        for mode in MODES:
             with self.subTest(mode=mode):
-                self._testMethodName = f"every_tool_{number}"  # A tenant of its own for each.
-                _, key = self.ann()
-                self.run_with(self.http(key, mode=mode), self.everything)
-        self._testMethodName = "test_every_tool_over_http_in_both_generations"
+                self.run_with(self.http(self.ann(mode), mode=mode), self.everything)
 
     def test_every_tool_over_standard_input_and_output(self):
-        _, key = self.ann()
         command = StdioServerParameters(command=str(paths.binary("sid")), args=["mcp", "--server", self.server.url, "--agent", "@editor"],
-                                        env={"SID_API_KEY": key})
+                                        env={"SID_API_KEY": self.ann("stdio")})
         self.run_with(Client(command), self.everything)
 
     def test_the_full_set_is_every_operation_and_each_can_be_called(self):
-        inside, key = self.ann()
-
         async def story(client):
             tools, after = [], None
             while True:
@@ -145,7 +140,7 @@ class McpClient(Case):
                 await client.call_tool(tool.name, {name: "nobody" for name in required})
             return {t.name for t in tools}
 
-        names = self.run_with(self.http(key, path="/mcp?tools=all"), story)
+        names = self.run_with(self.http(self.ann("full"), path="/mcp?tools=all"), story)
         self.assertNotIn("reveal_secret", names)
         self.assertIn("get_overview", names)
 

@@ -5,7 +5,7 @@ canary. Operations come from the OpenAPI document: one that has no rule here fai
 """
 import base64, collections, concurrent.futures, json, os, random, re, threading, urllib.parse
 
-from harness.api import ApiError, make_tenant
+from harness.api import make_tenant
 from harness.case import Case
 
 OPERATIONS = int(os.environ.get("SID_LEAK_OPERATIONS", "20000"))

@@ -6,7 +6,7 @@ use sid_store::{ItemChange, ItemWrite, NewItem, StoreError};
 use sid_types::{AgentId, Item, ItemId, ItemKind, Owner, Scope};
 
 use crate::error::{ContextError, Result};
-use crate::service::{ContextService, agent_of, by, human_of, of_user, text};
+use crate::service::{ContextService, agent_of, by, human_of, of_user, text_of};
 
 const OPEN: &str = "open";
 const CLAIMED: &str = "claimed";
@@ -30,7 +30,7 @@ impl HandoffState {
     /// What is in a hand-off.
     #[must_use]
     pub fn read(item: &Item) -> Self {
-        let known = |name: &str| Some(text(&item.data, name)).filter(|t| !t.is_empty());
+        let known = |name: &str| Some(text_of(&item.data, name)).filter(|t| !t.is_empty());
         Self {
             from: known("from").and_then(|t| t.parse().ok()),
             claimed_by: known("claimed_by").and_then(|t| t.parse().ok()),

@@ -5,7 +5,7 @@ use sid_store::{ItemChange, ItemWrite, NewItem, StoreError, Written};
 use sid_types::{Item, ItemId, ItemKind, Owner, Provenance, Scope, UserId};
 
 use crate::error::{ContextError, Result};
-use crate::service::{ContextService, Edit, agent_of, by, change_of, text};
+use crate::service::{ContextService, Edit, agent_of, by, change_of, text_of};
 
 const OPEN: &str = "open";
 
@@ -41,7 +41,7 @@ impl Proposed {
         if proposal.kind != ItemKind::Proposal {
             return None;
         }
-        let item = text(&proposal.data, "item").parse().ok()?;
+        let item = text_of(&proposal.data, "item").parse().ok()?;
         let version = proposal.data.get("version").and_then(Value::as_u64)?;
         let edit = proposal.data.get("edit").map(|edit| serde_json::from_value(edit.clone())).transpose().ok()?;
         Some(Self { item, version, edit })
@@ -69,7 +69,7 @@ impl ContextService {
             }
             None => ItemWrite::Delete { item: target.id, expected_version },
         };
-        match self.items.write_items(scope, vec![self.decided(scope, &known, "approved"), write]).await {
+        match self.items.write_items(scope, vec![decided(scope, &known, "approved"), write]).await {
             Ok(written) => Ok(written.into_iter().nth(1).and_then(Written::item)),
             // Which of the two was changed meanwhile shows at the next look.
             Err(StoreError::Conflict { .. } | StoreError::NotFound { .. }) => {
@@ -83,12 +83,12 @@ impl ContextService {
     /// Says no.
     pub async fn reject(&self, scope: &Scope, proposal: ItemId) -> Result<()> {
         let (known, _) = self.open_proposal(scope, proposal).await?;
-        self.items.write_items(scope, vec![self.decided(scope, &known, "rejected")]).await?;
+        self.items.write_items(scope, vec![decided(scope, &known, "rejected")]).await?;
         Ok(())
     }
 
     async fn went_stale<T>(&self, scope: &Scope, proposal: &Item) -> Result<T> {
-        self.items.write_items(scope, vec![self.decided(scope, proposal, "stale")]).await?;
+        self.items.write_items(scope, vec![decided(scope, proposal, "stale")]).await?;
         Err(ContextError::Stale)
     }
 
@@ -103,9 +103,10 @@ impl ContextService {
         }
         Ok((known, wish))
     }
+}
 
-    fn decided(&self, scope: &Scope, proposal: &Item, state: &str) -> ItemWrite {
-        let change = ItemChange { state: Some(state.into()), provenance: by(scope, "api"), ..ItemChange::default() };
-        ItemWrite::Change { item: proposal.id, expected_version: Some(proposal.version), change: Box::new(change) }
-    }
+/// The write that closes a proposal.
+fn decided(scope: &Scope, proposal: &Item, state: &str) -> ItemWrite {
+    let change = ItemChange { state: Some(state.into()), provenance: by(scope, "api"), ..ItemChange::default() };
+    ItemWrite::Change { item: proposal.id, expected_version: Some(proposal.version), change: Box::new(change) }
 }

@@ -201,17 +201,13 @@ impl ContextService {
         Ok(self.items.items(scope, &filter, page).await?)
     }
 
-    /// The items that search has found, in its order: those that the scope may see.
-    pub async fn found(&self, scope: &Scope, ids: &[ItemId]) -> Result<Vec<SeenItem>> {
-        let mut found = Vec::with_capacity(ids.len());
-        for id in ids {
-            match self.item(scope, *id).await {
-                Ok(seen) => found.push(seen),
-                Err(ContextError::Store(StoreError::NotFound { .. })) => {}
-                Err(error) => return Err(error),
-            }
+    /// What search has found under this id, if it is an item that the scope may see.
+    pub async fn found(&self, scope: &Scope, id: ItemId) -> Result<Option<SeenItem>> {
+        match self.item(scope, id).await {
+            Ok(seen) => Ok(Some(seen)),
+            Err(ContextError::Store(StoreError::NotFound { .. })) => Ok(None),
+            Err(error) => Err(error),
         }
-        Ok(found)
     }
 
     /// An item of this kind; anything else is as unknown as what is not there.
@@ -329,7 +325,7 @@ fn may_not(what: &'static str) -> ContextError {
     StoreError::Forbidden { what: "item", why }.into()
 }
 
-/// A text in an item's data.
-pub(crate) fn text<'d>(data: &'d Map<String, Value>, name: &str) -> &'d str {
+/// A text in an item's data; empty where there is none.
+pub(crate) fn text_of<'d>(data: &'d Map<String, Value>, name: &str) -> &'d str {
     data.get(name).and_then(Value::as_str).unwrap_or_default()
 }

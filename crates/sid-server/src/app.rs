@@ -370,7 +370,7 @@ impl App {
 
     /// Every operation of the API.
     pub(crate) fn operations(&self) -> &Operations {
-        self.inner.operations.get_or_init(|| Operations::of_document(&serde_json::from_str(&openapi_json()).unwrap_or_default()))
+        self.inner.operations.get_or_init(|| Operations::of_document(&serde_json::from_str(&self.openapi_json()).unwrap_or_default()))
     }
 
     pub(crate) fn openapi_json(&self) -> String {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::error::{ContextError, Result};
-use crate::service::text;
+use crate::service::text_of;
 
 /// 256 bits that values are sealed with. Overwritten when it is dropped; never shown.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -79,7 +79,7 @@ impl Sealed {
     /// From an item's data.
     pub(crate) fn read(data: &Map<String, Value>) -> Result<Self> {
         const DAMAGED: ContextError = ContextError::Sealed("its record is damaged");
-        let part = |name: &str| STANDARD.decode(text(data, name)).map_err(|_| DAMAGED);
+        let part = |name: &str| STANDARD.decode(text_of(data, name)).map_err(|_| DAMAGED);
         let nonce = part("nonce")?.try_into().map_err(|_| DAMAGED)?;
         Ok(Self { nonce, bytes: part("sealed")? })
     }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::keys::KeyWrapper;
 use super::sealed::{DataKey, Sealed, SecretValue};
 use crate::error::{ContextError, Result};
-use crate::service::{ContextService, by, text};
+use crate::service::{ContextService, by, text_of};
 
 /// Most bytes of a value.
 pub const MOST_BYTES: usize = 32_768;
@@ -169,7 +169,7 @@ impl Vault {
         loop {
             let page = self.context.items.items(house, &filter, PageRequest { after, limit: 200 }).await?;
             for item in page.items.into_iter().map(|seen| seen.item) {
-                if text(&item.data, "kek") != self.keys.current() {
+                if text_of(&item.data, "kek") != self.keys.current() {
                     let key = self.unwrapped(house, &item).await?;
                     let data = self.wrapped(house, item.owner, item.id, &key).await?;
                     let change = ItemChange { data: Some(data), provenance: by(house, "rotate"), ..ItemChange::default() };
@@ -228,7 +228,7 @@ impl Vault {
     }
 
     async fn unwrapped(&self, scope: &Scope, item: &Item) -> Result<DataKey> {
-        self.keys.unwrap(text(&item.data, "kek"), &Sealed::read(&item.data)?, &place(scope, item.owner, item.id)).await
+        self.keys.unwrap(text_of(&item.data, "kek"), &Sealed::read(&item.data)?, &place(scope, item.owner, item.id)).await
     }
 }
 

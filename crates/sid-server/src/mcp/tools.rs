@@ -198,7 +198,7 @@ mod tests {
             for schema in [Some(&tool.input_schema), tool.output_schema.as_ref()].into_iter().flatten() {
                 let text = serde_json::to_string(schema).expect("JSON");
                 assert!(!text.contains("#/components"), "{}", tool.name);
-                jsonschema_compiles(schema, &tool.name);
+                refers_to_itself_only(schema, &tool.name);
             }
             let arguments = tool.input_schema["properties"].as_object().expect("properties");
             for word in ["authorization", "api_key", "agent_key", "token", "x_sid_user", "x_sid_tenant", "x_sid_agent"] {
@@ -207,7 +207,7 @@ mod tests {
         }
     }
 
-    fn jsonschema_compiles(schema: &Map<String, Value>, name: &str) {
+    fn refers_to_itself_only(schema: &Map<String, Value>, name: &str) {
         for (at, target) in references(&Value::Object(schema.clone())) {
             let known = schema.get("$defs").and_then(|defs| defs.get(&target));
             assert!(known.is_some(), "{name}: {at} refers to {target}");

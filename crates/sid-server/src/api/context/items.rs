@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::super::names::{Names, check_text};
-use super::super::wire::{List, OwnerJson, OwnerType, Paging, parse_id};
+use super::super::wire::{List, OwnerJson, OwnerType, Paging, if_match, parse_id, precondition};
 use super::user_of;
 use super::wire::{ItemEditJson, ItemJson, ItemKindJson, OutcomeJson, answer, check_words, outcome};
 use crate::App;
@@ -192,18 +192,18 @@ async fn change_item(
     headers: HeaderMap,
     body: Json<ItemEditJson>,
 ) -> Result<Response, ApiError> {
-    let (id, expected) = (parse_id(&id, "item")?, super::super::wire::if_match(&headers)?);
+    let (id, expected) = (parse_id(&id, "item")?, if_match(&headers)?);
     let done = app.context().change(&caller.scope()?, id, expected, body.value.read()?).await;
     app.engine().memory_changed();
-    Ok(outcome(super::super::wire::precondition(done, expected)?))
+    Ok(outcome(precondition(done, expected)?))
 }
 
 /// Deletes an item with all that is below it. With `If-Match: <version>` only if nobody was faster; else 412. What an assistant may not decide alone becomes a proposal (202).
 #[utoipa::path(delete, path = "/context/items/{id}", tag = "context", params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "The version that was read")), responses((status = 200, description = "Deleted", body = OutcomeJson), (status = 202, description = "It waits for the user's consent", body = OutcomeJson)))]
 async fn delete_item(State(app): State<App>, caller: Caller, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, ApiError> {
-    let (id, expected) = (parse_id(&id, "item")?, super::super::wire::if_match(&headers)?);
+    let (id, expected) = (parse_id(&id, "item")?, if_match(&headers)?);
     let done = app.context().delete(&caller.scope()?, id, expected).await;
-    Ok(outcome(super::super::wire::precondition(done, expected)?))
+    Ok(outcome(precondition(done, expected)?))
 }
 
 /// A tree as one text.

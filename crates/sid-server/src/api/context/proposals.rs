@@ -2,6 +2,8 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::Response;
+use sid_context::Outcome;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -11,8 +13,6 @@ use crate::App;
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::Path;
-use axum::response::Response;
-use sid_context::Outcome;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(approve_proposal)).routes(routes!(reject_proposal))

@@ -84,17 +84,13 @@ async fn search_items(State(app): State<App>, caller: Caller, body: Json<SearchI
         ..SearchRequest::new(query)
     };
     let found = app.engine().search(&as_user, &request).await?;
-    let id_of = |id: RecordId| match id {
-        RecordId::Passage(passage) => Some(ItemId::from_uuid(passage.uuid())),
-        RecordId::Message(_) | RecordId::Diary(_) => None,
-    };
-    let ids: Vec<ItemId> = found.hits.iter().filter_map(|hit| id_of(hit.id)).collect();
+    let scope = caller.scope()?;
     let mut hits = Vec::with_capacity(k);
-    for seen in app.context().found(&caller.scope()?, &ids).await? {
-        let is_wanted = kinds.is_empty() || ItemKindJson::of(seen.item.kind).is_some_and(|kind| kinds.contains(&kind));
-        let hit = found.hits.iter().find(|hit| id_of(hit.id) == Some(seen.item.id)).filter(|_| is_wanted);
-        if let Some(hit) = hit {
-            hits.push(FoundJson { excerpt: hit.excerpt.clone(), score: hit.score, item: ItemJson::head(seen) });
+    for hit in found.hits {
+        let RecordId::Passage(passage) = hit.id else { continue };
+        let Some(seen) = app.context().found(&scope, ItemId::from_uuid(passage.uuid())).await? else { continue };
+        if kinds.is_empty() || ItemKindJson::of(seen.item.kind).is_some_and(|kind| kinds.contains(&kind)) {
+            hits.push(FoundJson { excerpt: hit.excerpt, score: hit.score, item: ItemJson::head(seen) });
         }
         if hits.len() == k {
             break;

@@ -9,7 +9,7 @@ use sid_types::{Item, ItemKind, ShareLevel, Timestamp};
 use utoipa::ToSchema;
 
 use super::super::names::check_text;
-use super::super::wire::{OwnerJson, ProvenanceJson};
+use super::super::wire::{OwnerJson, ProvenanceJson, parse_id};
 use crate::error::ApiError;
 
 /// What an item is.
@@ -146,7 +146,7 @@ pub(crate) struct ItemEditJson {
 impl ItemEditJson {
     pub(crate) fn read(self) -> Result<Edit, ApiError> {
         check_words(self.title.as_deref(), self.body.as_deref(), self.tags.as_deref())?;
-        let parent = self.parent.as_deref().map(|id| super::super::wire::parse_id(id, "item")).transpose()?;
+        let parent = self.parent.as_deref().map(|id| parse_id(id, "item")).transpose()?;
         let Self { title, body, tags, state, position, .. } = self;
         Ok(Edit { title, body, tags, state, position, parent })
     }
