@@ -137,6 +137,8 @@ macro_rules! __each_store_check {
                 moving_at_once_makes_no_ring,
                 deleting_takes_what_is_below,
                 adding_while_deleting_leaves_nothing_behind,
+            }
+            item_rights {
                 a_users_items_are_all_assistants,
                 what_an_assistant_keeps_the_others_read,
                 items_of_many_have_their_rights,
@@ -147,6 +149,8 @@ macro_rules! __each_store_check {
                 sharing_ends_at_once,
                 only_the_owner_shares,
                 some_kinds_are_never_shared,
+            }
+            item_lists {
                 items_are_listed_in_pages,
                 lists_filter,
                 items_have_their_limits,

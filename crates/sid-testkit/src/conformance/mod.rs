@@ -18,6 +18,8 @@ pub mod events;
 pub mod generations;
 pub mod idempotency;
 pub mod isolation;
+pub mod item_lists;
+pub mod item_rights;
 pub mod items;
 pub mod journal;
 pub mod leases;
