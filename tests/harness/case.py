@@ -21,10 +21,14 @@ class Case(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.model = cls.enter(FakeModel())
-        cls.server = Server(cls.configuration(), store=cls.store)
+        cls.server = cls.make_server()
         cls.addClassCleanup(cls.server.remove)
         cls.server.start()
         cls.api = cls.server.api
+
+    @classmethod
+    def make_server(cls):
+        return Server(cls.configuration(), store=cls.store)
 
     @classmethod
     def enter(cls, context):
