@@ -168,13 +168,13 @@ async fn state_of(inner: &Inner, scope: &Scope, conversation: Conversation, run:
     };
     let turn = scope.turn(agent.id, conversation.user);
     let mut teams = Vec::new();
-    if user.is_some() {
-        teams = store.teams(&turn).await?;
-        teams.sort_by_key(|team| team.id);
+    if let Some(user) = &user {
+        teams = store.user_teams(&turn, user.id).await?;
+        teams.sort_by_key(|m| m.team.id);
     }
     let mut owners = vec![Owner::of_conversation(agent.id, conversation.user), Owner::Agent { agent: agent.id }, Owner::Tenant];
     owners.extend(conversation.user.map(|user| Owner::User { user }));
-    owners.extend(teams.iter().map(|t| Owner::Team { team: t.id }));
+    owners.extend(teams.iter().map(|t| Owner::Team { team: t.team.id }));
     owners.dedup();
     let mut blocks = Vec::new();
     for owner in owners {

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use sid_llm::ChatMessage;
 use sid_memory::{Budget, Count, View, ViewMessage, cut_to};
-use sid_types::{Agent, Block, Body, RecursiveSummary, Team, Tokens, User};
+use sid_types::{Agent, Block, Body, Membership, RecursiveSummary, TeamRole, Tokens, User};
 
 /// What the prefix is rendered from.
 #[derive(Debug, Clone, Copy)]
@@ -17,8 +17,8 @@ pub struct PrefixParts<'a> {
     pub agent: &'a Agent,
     /// The human, if there is one.
     pub user: Option<&'a User>,
-    /// Teams that the user is in and the agent may read.
-    pub teams: &'a [Team],
+    /// What the user is in the teams that the agent may read.
+    pub teams: &'a [Membership],
     /// Core memory, in a stable order.
     pub blocks: &'a [Block],
     /// The diary, already cut to its cap; empty = no segment.
@@ -58,8 +58,8 @@ fn instructions(parts: &PrefixParts<'_>, cap: Tokens, count: &Count<'_>) -> Stri
     if let Some(user) = parts.user {
         let _ = write!(rules, "You are {}, talking with {}", parts.agent.spec.name, user.display_name);
         if !parts.teams.is_empty() {
-            let names: Vec<&str> = parts.teams.iter().map(|t| t.name.as_str()).collect();
-            let _ = write!(rules, " (teams: {})", names.join(", "));
+            let teams: Vec<String> = parts.teams.iter().map(|m| standing(m, parts.teams)).collect();
+            let _ = write!(rules, " (teams: {})", teams.join("; "));
         }
         rules.push_str(". ");
     }
@@ -72,6 +72,19 @@ fn instructions(parts: &PrefixParts<'_>, cap: Tokens, count: &Count<'_>) -> Stri
     let room = cap.saturating_sub(count(&rules)).saturating_sub(Tokens(4));
     let own = cut_to(&parts.agent.spec.instructions, room, count);
     if own.trim().is_empty() { rules } else { format!("{}\n\n{rules}", own.trim_end()) }
+}
+
+/// What somebody is in a team, in words: `kitchen, part of crew, as its lead`.
+fn standing(membership: &Membership, all: &[Membership]) -> String {
+    let mut out = membership.team.name.clone();
+    if let Some(whole) = all.iter().find(|m| Some(m.team.id) == membership.team.parent) {
+        let _ = write!(out, ", part of {}", whole.team.name);
+    }
+    // Who leads a part of a team does not lead the whole.
+    if membership.role == TeamRole::Lead && membership.is_direct {
+        out.push_str(", as its lead");
+    }
+    out
 }
 
 fn render_blocks(blocks: &[Block], cap: Tokens, count: &Count<'_>) -> String {

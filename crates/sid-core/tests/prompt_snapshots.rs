@@ -34,10 +34,21 @@ fn block(label: &str, value: &str) -> Block {
 }
 
 fn prefix(window: u32, blocks: &[Block], diary: &str, summary: &str) -> String {
-    let team = Team { id: TeamId::new(), name: "crew".into(), parent: None, created_at: Timestamp::UNIX_EPOCH };
     let (agent, user) = (agent(), user());
+    let team = |name: &str, parent| Team { id: TeamId::new(), name: name.into(), parent, created_at: Timestamp::UNIX_EPOCH };
+    let crew = team("crew", None);
+    let kitchen = team("kitchen", Some(crew.id));
+    let is = |team, is_direct| Membership { team, user: user.clone(), role: TeamRole::Lead, is_direct };
     let summary = RecursiveSummary { text: summary.into(), through: Seq(40), is_floor: false };
-    let parts = PrefixParts { agent: &agent, user: Some(&user), teams: &[team], blocks, diary, summary: &summary, has_tools: true };
+    let parts = PrefixParts {
+        agent: &agent,
+        user: Some(&user),
+        teams: &[is(crew, false), is(kitchen, true)],
+        blocks,
+        diary,
+        summary: &summary,
+        has_tools: true,
+    };
     render_prefix(&parts, &Budget::for_window(Tokens(window)), &count_bytes)
 }
 

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use sid_store::StoreError;
 use sid_types::{
-    Agent, AgentId, Block, BlockAccess, BlockId, Body, Conversation, ConversationId, Message, MessageId, NewMessage, Owner, PlannedCall,
-    Principal, Run, RunId, Scope, Seq, Team, TeamId, TenantId, Timestamp, Tokens, ToolCall, User, UserId, WorkerId,
+    Agent, AgentId, Block, BlockAccess, BlockId, Body, Conversation, ConversationId, Membership, Message, MessageId, NewMessage, Owner,
+    PlannedCall, Principal, Run, RunId, Scope, Seq, Team, TeamId, TeamRole, TenantId, Timestamp, Tokens, ToolCall, User, UserId, WorkerId,
 };
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
@@ -335,6 +335,29 @@ pub(crate) struct TeamRow {
     created_at: Timestamp,
     #[serde(deserialize_with = "maybe_raw")]
     parent: Option<TeamId>,
+}
+
+/// A team's row, with what the user of a turn is in it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct MemberRow {
+    #[serde(flatten)]
+    team: TeamRow,
+    role: i16,
+    is_direct: bool,
+}
+
+impl MemberRow {
+    pub(crate) fn membership(self, user: &User) -> Result<Membership> {
+        Ok(Membership { team: self.team.into(), user: user.clone(), role: team_role(self.role)?, is_direct: self.is_direct })
+    }
+}
+
+pub(crate) fn team_role(number: i16) -> Result<TeamRole> {
+    match number {
+        0 => Ok(TeamRole::Member),
+        1 => Ok(TeamRole::Lead),
+        other => Err(damaged(format!("a user is in a team with role {other}")).into()),
+    }
 }
 
 impl From<TeamRow> for Team {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use sid_types::{
-    Agent, Block, BlockId, BlockOp, Conversation, ConversationId, EventBody, Message, MessageId, NewMessage, NewPassage, PlannedCall,
-    Provenance, RecursiveSummary, Run, RunId, RunLimits, Scope, Seq, Step, StopReason, Team, Timestamp, User, WorkerId,
+    Agent, Block, BlockId, BlockOp, Conversation, ConversationId, EventBody, Membership, Message, MessageId, NewMessage, NewPassage,
+    PlannedCall, Provenance, RecursiveSummary, Run, RunId, RunLimits, Scope, Seq, Step, StopReason, Timestamp, User, WorkerId,
 };
 use uuid::Uuid;
 
@@ -105,7 +105,7 @@ pub struct Loaded {
     /// The human, if there is one.
     pub user: Option<User>,
     /// Teams that the user is in and the agent may read.
-    pub teams: Vec<Team>,
+    pub teams: Vec<Membership>,
     /// The conversation, with its summary and prompt prefix.
     pub conversation: Conversation,
     /// Messages from `conversation.queue_start` on, in order.

@@ -5,7 +5,8 @@ use sid_types::{Agent, AgentId, ApiKey, KeyRole, Membership, Team, TeamId, TeamR
 use sqlx::postgres::PgRow;
 
 use crate::codec::{Columns, from_word, to_json};
-use crate::error::{Result, damaged, missing};
+use crate::error::{Result, missing};
+use crate::rows::team_role;
 use crate::tx::Tx;
 
 pub(super) const USER: &str = "u.id, u.handle, u.display_name, u.timezone, u.created_at";
@@ -54,12 +55,7 @@ const fn role_number(role: TeamRole) -> i16 {
 }
 
 pub(super) fn membership(row: &PgRow) -> Result<Membership> {
-    let role = match row.small(9)? {
-        0 => TeamRole::Member,
-        1 => TeamRole::Lead,
-        other => return Err(damaged(format!("a user is in a team with role {other}")).into()),
-    };
-    Ok(Membership { team: team(row)?, user: user_at(row, 4)?, role, is_direct: row.flag(10)? })
+    Ok(Membership { team: team(row)?, user: user_at(row, 4)?, role: team_role(row.small(9)?)?, is_direct: row.flag(10)? })
 }
 
 /// Fails if a team cannot be a part of this one. Errors: `NotFound` (team), `Invalid` (too many levels).

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use sid_store::{Lease, Loaded};
-use sid_types::{Block, BlockAccess, CallState, Message, Owner, Team, Timestamp, User};
+use sid_types::{Block, BlockAccess, CallState, Membership, Message, Owner, Timestamp, User};
 
 use crate::backend::PgStore;
 use crate::blocks;
 use crate::codec::Columns;
 use crate::error::{Result, missing};
 use crate::journal::fenced;
-use crate::rows::{AgentRow, BlockRow, Conv, MessageRow, RunRow, TeamRow, UserRow, list};
+use crate::rows::{AgentRow, BlockRow, Conv, MemberRow, MessageRow, RunRow, UserRow, list};
 
 /// What `sid.load` tells.
 #[derive(Deserialize)]
@@ -21,7 +21,7 @@ struct Told {
     agent: Option<AgentRow>,
     user: Option<UserRow>,
     #[serde(deserialize_with = "list")]
-    teams: Vec<TeamRow>,
+    teams: Vec<MemberRow>,
     /// The queue is the one that the caller has.
     is_same: Option<bool>,
     #[serde(deserialize_with = "list")]
@@ -85,11 +85,16 @@ fn loaded(store: &PgStore, told: Told, kept: Option<Arc<Vec<Message>>>, lease: &
         core.push(block);
     }
     core.sort_by(|a, b| a.label.cmp(&b.label).then(a.id.cmp(&b.id)));
+    let user = user.map(User::from);
+    let teams = match &user {
+        Some(user) => teams.into_iter().map(|team| team.membership(user)).collect::<Result<Vec<Membership>>>()?,
+        None => Vec::new(),
+    };
     Ok(Loaded {
         run: journal.run,
         agent: agent.ok_or(missing("agent"))?.agent()?,
-        user: user.map(User::from),
-        teams: teams.into_iter().map(Team::from).collect(),
+        user,
+        teams,
         conversation: conv.conversation()?,
         queue: queue.to_vec(),
         blocks: core,

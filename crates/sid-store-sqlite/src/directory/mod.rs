@@ -10,18 +10,18 @@ use sid_types::{
     Agent, AgentId, AgentSpec, ApiKey, Conversation, ConversationId, KeyId, Membership, OperatorScope, Owner, Principal, Scope, Team,
     TeamId, TeamRole, Tenant, TenantId, Timestamp, User, UserId,
 };
-use sqlx::sqlite::SqliteRow;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::backend::SqliteStore;
 use crate::codec::{Columns, Id, nanos, to_json, word};
 use crate::error::{Fault, Result, missing};
 use crate::paging::Cursor;
-use crate::visibility::{Conv, render_anew};
+use crate::visibility::{Conv, Viewer, render_anew};
 use crate::writer::Tx;
 
 pub(crate) use conversations::conversation;
-pub(crate) use rows::{AGENT, TEAM, USER, agent_at, find_agent, find_user, team, user_at};
-use rows::{KEY, agent, check_whole, find_team, key, membership, set_member, set_teams, user};
+pub(crate) use rows::{AGENT, USER, agent_at, find_agent, find_user, user_at};
+use rows::{KEY, TEAM, agent, check_whole, find_team, key, membership, set_member, set_teams, team, user};
 
 #[async_trait]
 impl Directory for SqliteStore {
@@ -446,6 +446,23 @@ async fn end_key(tx: &mut Tx, id: KeyId, change: &str, at: Timestamp) -> Result<
     let sql = format!("UPDATE api_keys SET {change} WHERE id = ?2 RETURNING {KEY}");
     let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(nanos(at)).bind(id.blob()).fetch_optional(&mut tx.conn).await?;
     key(&row.ok_or(missing("key"))?)
+}
+
+/// What the user is in the teams whose memory a turn of this agent sees.
+pub(crate) async fn turn_teams(
+    conn: &mut SqliteConnection,
+    viewer: &Viewer,
+    agent: &Agent,
+    user: Option<&User>,
+) -> Result<Vec<Membership>> {
+    let Some(user) = user.filter(|_| !agent.teams.is_empty()) else { return Ok(Vec::new()) };
+    let sql = format!(
+        "{MEMBERSHIPS} WHERE m.tenant = ?1 AND m.user = ?2
+         AND EXISTS (SELECT 1 FROM agent_teams g WHERE g.tenant = ?1 AND g.agent = ?3 AND g.team = m.team) ORDER BY t.id"
+    );
+    let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(viewer.tenant).bind(user.id.blob()).bind(agent.id.blob());
+    let rows = query.fetch_all(conn).await?;
+    rows.iter().map(membership).collect()
 }
 
 /// Memberships `m` with their team `t` and user `u`.

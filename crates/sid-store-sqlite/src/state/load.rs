@@ -2,17 +2,17 @@
 
 use futures::FutureExt;
 use sid_store::{Lease, Loaded, StoreError};
-use sid_types::{Agent, CallState, Message, Team, User};
+use sid_types::{CallState, Message};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::backend::SqliteStore;
 use crate::blocks;
 use crate::codec::{Columns, Id};
-use crate::directory::{self, AGENT, TEAM, USER};
+use crate::directory::{self, AGENT, USER};
 use crate::error::{Result, missing};
 use crate::journal::{AFTER_CONV, Held, RUN, fenced};
 use crate::messages;
-use crate::visibility::{CONV, Conv, Viewer};
+use crate::visibility::{CONV, Conv};
 
 /// Everything that is one row: the conversation, its head run, agent and user, and when the user last said something apart from this run
 /// (messages without words do not count).
@@ -52,7 +52,7 @@ pub(super) async fn load(store: &SqliteStore, lease: &Lease) -> Result<Loaded, S
     Ok(Loaded {
         conversation: directory::conversation(&row, &conv)?,
         last_contact: row.maybe_time(CONTACT_AT)?,
-        teams: turn_teams(&mut conn, &viewer, &agent, user.as_ref()).await?,
+        teams: directory::turn_teams(&mut conn, &viewer, &agent, user.as_ref()).await?,
         queue: queue(&mut conn, &conv).await?,
         blocks: blocks::of_turn(&mut conn, &viewer, conv.agent, conv.user).await?,
         run: journal.run,
@@ -60,17 +60,6 @@ pub(super) async fn load(store: &SqliteStore, lease: &Lease) -> Result<Loaded, S
         user,
         open_calls,
     })
-}
-
-async fn turn_teams(conn: &mut SqliteConnection, viewer: &Viewer, agent: &Agent, user: Option<&User>) -> Result<Vec<Team>> {
-    let Some(user) = user.filter(|_| !agent.teams.is_empty()) else { return Ok(Vec::new()) };
-    let sql = format!(
-        "SELECT {TEAM} FROM team_members m CROSS JOIN agent_teams g ON g.tenant = m.tenant AND g.agent = ? AND g.team = m.team
-         CROSS JOIN teams t ON t.tenant = m.tenant AND t.id = m.team WHERE m.tenant = ? AND m.user = ? ORDER BY t.id"
-    );
-    let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(agent.id.blob()).bind(viewer.tenant).bind(user.id.blob());
-    let rows = query.fetch_all(conn).await?;
-    rows.iter().map(directory::team).collect()
 }
 
 async fn queue(conn: &mut SqliteConnection, conv: &Conv) -> Result<Vec<Message>> {

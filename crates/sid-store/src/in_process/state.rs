@@ -94,7 +94,7 @@ impl StateStore for InProcess {
                 run: journal.run.clone(),
                 agent: room.agents.get(&agent).cloned().ok_or(missing("agent"))?,
                 user: user.and_then(|user| room.users.get(&user).cloned()),
-                teams: room.teams.values().filter(|t| teams.contains(&t.id)).cloned().collect(),
+                teams: user.into_iter().flat_map(|user| teams.iter().filter_map(move |team| room.membership(*team, user))).collect(),
                 conversation: thread.conversation.clone(),
                 queue: thread.queue().cloned().collect(),
                 blocks: room.turn_blocks(agent, user),

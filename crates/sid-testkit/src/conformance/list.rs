@@ -261,6 +261,7 @@ macro_rules! __each_store_check {
                 an_agents_teams_are_in_force_at_once,
                 parts_of_a_team_share_what_the_whole_knows,
                 an_agent_of_a_part_reads_the_whole,
+                a_turn_knows_what_its_human_is_in_teams,
                 recall_belongs_to_the_pair,
             }
             isolation {

@@ -103,7 +103,7 @@ pub async fn loading_gives_all_that_a_turn_needs(w: World) {
     let loaded = w.load(&lease).await;
     assert_eq!(loaded.run.id, lease.run);
     assert_eq!((&loaded.agent, loaded.user.as_ref()), (&w.ours.agent, Some(&w.ours.ann)));
-    assert_eq!(loaded.teams, std::slice::from_ref(&w.ours.team));
+    assert_eq!(loaded.teams.iter().map(|m| &m.team).collect::<Vec<_>>(), [&w.ours.team]);
     assert_eq!(loaded.conversation.id, talk.id);
     assert_eq!(loaded.blocks.iter().map(|b| b.label.as_str()).collect::<Vec<_>>(), ["human", "persona"]);
 

@@ -75,6 +75,24 @@ pub async fn membership_is_in_force_at_once(w: World) {
         let talk = w.talk(&o.ann).await;
         let lease = w.begin(&talk, "hello").await;
         assert_eq!(w.load(&lease).await.teams.len(), usize::from(is_member));
+        w.answer(&lease, "hi").await;
+    }
+}
+
+/// A turn knows what its human is in each team, and where that was given.
+pub async fn a_turn_knows_what_its_human_is_in_teams(w: World) {
+    let o = &w.ours;
+    let part = part_of_the_crew(&w).await;
+    w.store.update_agent(&o.scope, o.agent.id, o.agent.spec.clone(), vec![part]).await.expect("changed");
+    w.store.set_team_member(&o.scope, o.team.id, o.ann.id, None).await.expect("left");
+    let talk = w.talk(&o.ann).await;
+    for role in [TeamRole::Lead, TeamRole::Member] {
+        w.store.set_team_member(&o.scope, part, o.ann.id, Some(role)).await.expect("set");
+        let lease = w.begin(&talk, "hello").await;
+        let mut told: Vec<_> = w.load(&lease).await.teams.into_iter().map(|m| (m.team.id, m.user.id, m.role, m.is_direct)).collect();
+        told.sort_by_key(|(team, ..)| *team != part);
+        assert_eq!(told, [(part, o.ann.id, role, true), (o.team.id, o.ann.id, role, false)]);
+        w.answer(&lease, "hi").await;
     }
 }
 
@@ -128,7 +146,7 @@ pub async fn parts_of_a_team_share_what_the_whole_knows(w: World) {
         assert!(!seen(&w, &turn).await.contains("part"), "the agent may read the whole, not its part");
         let lease = w.begin(&talk, "hello").await;
         let loaded = w.load(&lease).await;
-        assert_eq!(loaded.teams.iter().map(|t| t.id).collect::<Vec<_>>(), if is_member { vec![o.team.id] } else { vec![] });
+        assert_eq!(loaded.teams.iter().map(|m| m.team.id).collect::<Vec<_>>(), if is_member { vec![o.team.id] } else { vec![] });
         assert_eq!(loaded.blocks.iter().any(|b| b.label == "rules"), is_member);
         w.answer(&lease, "hi").await;
         let written = w.store.upsert(&bob, vec![w.passage(Owner::Team { team: o.team.id }, "bread")]).await;
