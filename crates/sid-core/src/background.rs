@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use sid_llm::{EmbedInput, Embedder};
 use sid_memory::ranking::chunk;
-use sid_store::{Chunk, EmbedJob, Lease, NewVectors, crash_point};
+use sid_store::{Chunk, EmbedJob, EraseTarget, Lease, NewVectors, Overdue, StoreError, crash_point};
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::duty::{self, Duty};
 use crate::engine::Inner;
-use crate::{Engine, diary, embedders, metrics};
+use crate::{CoreError, Engine, diary, embedders, metrics};
 
 /// Most records that one round of embedding takes from the store.
 const EMBED_BATCH: usize = 32;
@@ -260,9 +260,35 @@ pub(crate) async fn maintain(engine: Engine) {
                 }
             }
         }
+        while engine.has_duty(Duty::Maintain).await && erase_overdue(&engine).await {}
         engine.leave_duty(Duty::Maintain).await;
         sleep(&engine, inner.config.maintain).await;
     }
+}
+
+/// Erases conversations that their tenants keep no longer; answers whether there may be more.
+async fn erase_overdue(engine: &Engine) -> bool {
+    const AT_ONCE: usize = 32;
+    let overdue = match engine.inner.store.overdue(AT_ONCE).await {
+        Ok(overdue) => overdue,
+        Err(error) => {
+            warn!(%error, "could not look for conversations that are kept no longer");
+            return false;
+        }
+    };
+    let mut erased = 0;
+    for Overdue { scope, conversation, since } in &overdue {
+        match engine.erase(scope, EraseTarget::Idle { conversation: *conversation, since: *since }).await {
+            Ok(receipt) => {
+                erased += 1;
+                info!(tenant = %scope.tenant(), %conversation, messages = receipt.messages, "erased a conversation that is kept no longer");
+            }
+            // Somebody has spoken in it, or erased it.
+            Err(CoreError::Store(StoreError::NotFound { .. })) => {}
+            Err(error) => warn!(%error, %conversation, "could not erase a conversation that is kept no longer"),
+        }
+    }
+    erased == AT_ONCE
 }
 
 /// Sleeps until a drain begins at most.

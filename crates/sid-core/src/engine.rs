@@ -387,7 +387,7 @@ impl Engine {
         let receipt = self.inner.store.erase(scope, target).await?;
         crash_point!("erase.after");
         match target {
-            EraseTarget::Conversation(id) => self.inner.prepared.forget(id),
+            EraseTarget::Conversation(id) | EraseTarget::Idle { conversation: id, .. } => self.inner.prepared.forget(id),
             EraseTarget::User(_) | EraseTarget::Agent(_) => self.inner.prepared.forget_all(),
         }
         Ok(receipt)

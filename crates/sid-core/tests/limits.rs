@@ -338,3 +338,27 @@ async fn a_cancelled_call_gives_its_tokens_back() {
     assert_eq!(house.end("acme", run).await.status, RunStatus::Cancelled);
     assert_eq!(house.used("acme").await, sid_store::TokenUse::default());
 }
+
+#[tokio::test]
+async fn what_a_tenant_keeps_no_longer_goes_by_itself() {
+    let config = EngineConfig { maintain: Duration::from_millis(20), ..EngineConfig::default() };
+    let house = House::open(1, &[("acme", 1), ("other", 1)], config, |_| Odd::No).await;
+    for tenant in ["acme", "other"] {
+        house.of(tenant).gate.add_permits(10);
+        let run = house.say(tenant, 0, 0).await;
+        house.end(tenant, run).await;
+    }
+    let is_there = async |tenant: &str| house.store.conversation(&house.of(tenant).scope, house.of(tenant).talks[0]).await.is_ok();
+    let limits = TenantLimits { keep_conversations_days: Some(30), ..TenantLimits::default() };
+    house.store.set_limits(&OperatorScope::grant(), house.of("acme").tenant, limits).await.expect("set");
+    house.clock.advance(jiff::SignedDuration::from_hours(29 * 24));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(is_there("acme").await, "it has a day left");
+    house.clock.advance(jiff::SignedDuration::from_hours(2 * 24));
+    let end = std::time::Instant::now() + Duration::from_secs(30);
+    while is_there("acme").await {
+        assert!(std::time::Instant::now() < end, "it is still there");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(is_there("other").await, "others keep theirs");
+}

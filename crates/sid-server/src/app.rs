@@ -462,6 +462,7 @@ fn engine_config(config: &Config) -> EngineConfig {
             requests_per_second: Some(config.limits.requests_per_second),
             tokens_per_day: Some(config.limits.tokens_per_day),
             tokens_per_month: Some(config.limits.tokens_per_month),
+            keep_conversations_days: Some(0),
         },
         limits: RunLimits {
             max_steps: engine.max_steps,

@@ -38,7 +38,7 @@ impl From<EraseTarget> for What {
         match target {
             EraseTarget::User(id) => Self::User(id),
             EraseTarget::Agent(id) => Self::Agent(id),
-            EraseTarget::Conversation(id) => Self::Conversation(id),
+            EraseTarget::Conversation(id) | EraseTarget::Idle { conversation: id, .. } => Self::Conversation(id),
         }
     }
 }

@@ -50,3 +50,14 @@ BEGIN
     GET DIAGNOSTICS v_gone = ROW_COUNT;
     RETURN v_gone > 0;
 END $$;
+
+-- Conversations in which nothing was said for longer than their tenants keep them, the longest silent first.
+CREATE FUNCTION sid.overdue(p_now text, p_most bigint) RETURNS TABLE (tenant uuid, conv uuid, since timestamptz)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT c.tenant, c.id, k.since FROM (
+        SELECT l.tenant, coalesce(nullif(p_now, '')::timestamptz, clock_timestamp())
+            - make_interval(days => least((l.limits::jsonb ->> 'keep_conversations_days')::bigint, 1000000)::int) AS since
+        FROM sid.tenant_limits l WHERE (l.limits::jsonb ->> 'keep_conversations_days')::bigint > 0) k
+    JOIN sid.conversations c ON c.tenant = k.tenant AND c.head IS NULL AND coalesce(c.last_at, c.created_at) < k.since
+    ORDER BY coalesce(c.last_at, c.created_at), c.id LIMIT p_most
+$$;

@@ -6,11 +6,12 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, ToSpan as _};
-use sid_store::{Maintenance, StoreError};
-use sid_types::Timestamp;
+use sid_store::{Maintenance, Overdue, StoreError, TenantLimits};
+use sid_types::{Owner, Timestamp};
 
 use crate::backend::SqliteStore;
 use crate::codec::{Columns, nanos};
+use crate::diary::engine_scope;
 use crate::error::{Fault, Result};
 use crate::state::accept::KEY_LIFE;
 use crate::writer::Tx;
@@ -43,6 +44,26 @@ impl Maintenance for SqliteStore {
         .map_err(Fault::Sql)?;
         let runs: Vec<i64> = rows.iter().map(|row| row.int(0)).collect::<Result<_>>()?;
         self.write(move |tx| drop_old(tx, runs, keep_audit).boxed()).await
+    }
+
+    async fn overdue(&self, most: usize) -> Result<Vec<Overdue>, StoreError> {
+        let mut conn = self.reader().await?;
+        let limited = sqlx::query("SELECT l.tenant, t.id, l.limits FROM tenant_limits l JOIN tenants t ON t.tenant = l.tenant");
+        let mut found = Vec::new();
+        for row in limited.fetch_all(&mut *conn).await.map_err(Fault::Sql)? {
+            let Some(since) = row.json::<TenantLimits>(2)?.kept_since(self.now()) else { continue };
+            let query = sqlx::query(
+                "SELECT c.id, ifnull(c.last_at, c.created_at) AS at FROM conversations c
+                 WHERE c.tenant = ? AND c.head IS NULL AND ifnull(c.last_at, c.created_at) < ? ORDER BY at LIMIT ?",
+            );
+            let query = query.bind(row.int(0)?).bind(nanos(since)).bind(most as i64);
+            let scope = engine_scope(row.id(1)?, Owner::Tenant);
+            for row in query.fetch_all(&mut *conn).await.map_err(Fault::Sql)? {
+                found.push((row.int(1)?, Overdue { scope: scope.clone(), conversation: row.id(0)?, since }));
+            }
+        }
+        found.sort_by_key(|(at, o)| (*at, o.conversation));
+        Ok(found.into_iter().take(most).map(|(_, overdue)| overdue).collect())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use sid_types::{AgentId, ConversationId, Scope, UserId};
+use sid_types::{AgentId, ConversationId, Scope, Timestamp, UserId};
 
 use crate::StoreError;
 
@@ -14,6 +14,13 @@ pub enum EraseTarget {
     /// (redacted, in events too); the diary days that told of it, and the weeks and months above them (written anew from what is
     /// left); what other runs were shown of it (step tails, `Recalled` events: emptied, events keep their numbers).
     Conversation(ConversationId),
+    /// The same, if nobody has spoken in it since then and nothing is under way in it; else `NotFound`.
+    Idle {
+        /// Which.
+        conversation: ConversationId,
+        /// From when on nobody has spoken.
+        since: Timestamp,
+    },
     /// A user: all conversations, memory owned by the user or by a pair with the user, memberships, keys, and the user itself.
     User(UserId),
     /// An agent: all conversations, memory owned by the agent or by a pair with it, block links, and the agent itself.

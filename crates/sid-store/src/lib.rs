@@ -114,7 +114,7 @@ pub use items::{
     Below, ITEM_CHANNEL, ItemChange, ItemFilter, ItemStore, ItemWrite, NewItem, SeenItem, Whose, Written, check_channel, check_item,
     distinct_tags, is_shareable, item_text,
 };
-pub use maintenance::Maintenance;
+pub use maintenance::{Maintenance, Overdue};
 pub use memory::{ArchivalStore, Order, RecallStore};
 pub use rights::Right;
 pub use search::{

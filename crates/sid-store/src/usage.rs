@@ -1,14 +1,15 @@
-//! What tenants may use up, and what they have: shared by all processes that work on one store.
+//! What tenants may use up and keep, and what they have used: shared by all processes that work on one store.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
-use sid_types::{OperatorScope, TenantId};
+use sid_types::{OperatorScope, TenantId, Timestamp};
 
 use crate::{Lease, StoreError};
 
-/// What one tenant may use up, where the operator has said so. `None`: as everybody; 0: without limit.
+/// What one tenant may use up and keep, where the operator has said so. `None`: as everybody; 0: without limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TenantLimits {
     /// Requests per second, over all processes.
@@ -20,9 +21,21 @@ pub struct TenantLimits {
     /// Tokens per month (UTC), prompts and answers together.
     #[serde(default)]
     pub tokens_per_month: Option<u64>,
+    /// Days after its last message that a conversation is kept, with all that derives from it: see
+    /// [`Maintenance::overdue`](crate::Maintenance::overdue).
+    #[serde(default)]
+    pub keep_conversations_days: Option<u32>,
 }
 
 impl TenantLimits {
+    /// The moment since which nothing was said in conversations that are kept no longer; `None`: they are kept for good.
+    #[must_use]
+    pub fn kept_since(&self, now: Timestamp) -> Option<Timestamp> {
+        let days = self.keep_conversations_days.filter(|days| *days > 0)?;
+        let age = SignedDuration::from_hours(24 * i64::from(days));
+        Some(now.checked_sub(age).unwrap_or(Timestamp::MIN))
+    }
+
     /// These limits, and `others` where there is none.
     #[must_use]
     pub fn or(self, others: Self) -> Self {
@@ -30,6 +43,7 @@ impl TenantLimits {
             requests_per_second: self.requests_per_second.or(others.requests_per_second),
             tokens_per_day: self.tokens_per_day.or(others.tokens_per_day),
             tokens_per_month: self.tokens_per_month.or(others.tokens_per_month),
+            keep_conversations_days: self.keep_conversations_days.or(others.keep_conversations_days),
         }
     }
 }

@@ -222,6 +222,7 @@ macro_rules! __delegate {
     (Maintenance $type:ident $field:ident $via:tt) => {
         $crate::__delegate! { @impl Maintenance $type $field $via {
             fn maintain() -> bool;
+            fn overdue(most: usize) -> Vec<Overdue>;
         } }
     };
     (Duties $type:ident $field:ident $via:tt) => {

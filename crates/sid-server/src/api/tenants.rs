@@ -64,7 +64,7 @@ async fn list_tenants(State(app): State<App>, caller: Caller) -> Result<axum::Js
     Ok(axum::Json(List::whole(app.store().tenants(&operator).await?)))
 }
 
-/// What a tenant may use up. What is left out or null is as configured under `[limits]`; 0 = no limit.
+/// What a tenant may use up and keep. What is left out or null is as configured under `[limits]`, and kept for good; 0 = no limit.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct TenantLimitsJson {
@@ -77,12 +77,22 @@ struct TenantLimitsJson {
     /// Tokens per month (UTC), prompts and answers together.
     #[serde(default)]
     tokens_per_month: Option<u64>,
+    /// Days after its last message that a conversation is kept; then it is erased with all that derives from it.
+    #[serde(default)]
+    keep_conversations_days: Option<u32>,
 }
 
 impl From<TenantLimits> for TenantLimitsJson {
     fn from(l: TenantLimits) -> Self {
-        let TenantLimits { requests_per_second, tokens_per_day, tokens_per_month } = l;
-        Self { requests_per_second, tokens_per_day, tokens_per_month }
+        let TenantLimits { requests_per_second, tokens_per_day, tokens_per_month, keep_conversations_days } = l;
+        Self { requests_per_second, tokens_per_day, tokens_per_month, keep_conversations_days }
+    }
+}
+
+impl From<TenantLimitsJson> for TenantLimits {
+    fn from(l: TenantLimitsJson) -> Self {
+        let TenantLimitsJson { requests_per_second, tokens_per_day, tokens_per_month, keep_conversations_days } = l;
+        Self { requests_per_second, tokens_per_day, tokens_per_month, keep_conversations_days }
     }
 }
 
@@ -135,8 +145,7 @@ async fn set_limits(
 ) -> Result<axum::Json<TenantUseJson>, ApiError> {
     let operator = caller.operator()?;
     let tenant = find(&app, &operator, &tenant).await?;
-    let TenantLimitsJson { requests_per_second, tokens_per_day, tokens_per_month } = body.value;
-    app.store().set_limits(&operator, tenant, TenantLimits { requests_per_second, tokens_per_day, tokens_per_month }).await?;
+    app.store().set_limits(&operator, tenant, body.value.into()).await?;
     app.engine().forget_limits(tenant);
     limits(&app, &operator, tenant).await
 }

@@ -71,12 +71,21 @@ async fn limits_are_the_operators() {
         }
     }
     let shown = house.operator.get(path).await.ok();
-    let nothing = json!({"requests_per_second": null, "tokens_per_day": null, "tokens_per_month": null});
+    let nothing = json!({"requests_per_second": null, "tokens_per_day": null, "tokens_per_month": null, "keep_conversations_days": null});
     assert_eq!(shown["set"], nothing);
-    assert_eq!(shown["limits"], json!({"requests_per_second": 0, "tokens_per_day": 1_000, "tokens_per_month": 9_000}));
+    assert_eq!(
+        shown["limits"],
+        json!({"requests_per_second": 0, "tokens_per_day": 1_000, "tokens_per_month": 9_000, "keep_conversations_days": 0})
+    );
     let set = house.operator.put(path, json!({"tokens_per_day": 5})).await.ok();
-    assert_eq!(set["set"], json!({"requests_per_second": null, "tokens_per_day": 5, "tokens_per_month": null}));
-    assert_eq!(set["limits"], json!({"requests_per_second": 0, "tokens_per_day": 5, "tokens_per_month": 9_000}));
+    assert_eq!(
+        set["set"],
+        json!({"requests_per_second": null, "tokens_per_day": 5, "tokens_per_month": null, "keep_conversations_days": null})
+    );
+    assert_eq!(
+        set["limits"],
+        json!({"requests_per_second": 0, "tokens_per_day": 5, "tokens_per_month": 9_000, "keep_conversations_days": 0})
+    );
     assert_eq!(house.operator.get(path).await.ok(), set);
     assert_eq!(house.operator.put(path, json!({})).await.ok()["set"], nothing);
     for bad in [json!({"tokens": 1}), json!({"tokens_per_day": -1}), json!({"tokens_per_day": "5"})] {

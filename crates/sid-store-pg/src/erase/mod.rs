@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::archival::{self, known_of, note, remove};
 use crate::backend::PgStore;
-use crate::codec::{Columns, Id};
+use crate::codec::{At, Columns, Id};
 use crate::directory;
 use crate::error::{Result, missing};
 use crate::items::{drop_rows, remove_passages};
@@ -74,6 +74,17 @@ impl Work<'_> {
             EraseTarget::Conversation(id) => {
                 let conv = Conv::get(tx, &self.viewer, id).await?;
                 if matches!(self.viewer.scope.principal(), Principal::Turn { .. }) {
+                    return Err(missing("conversation").into());
+                }
+                self.erase_conversation(tx, &conv).await
+            }
+            EraseTarget::Idle { conversation, since } => {
+                let conv = Conv::get(tx, &self.viewer, conversation).await?;
+                let query = tx.query(
+                    "SELECT 1 FROM sid.conversations WHERE tenant = $1 AND id = $2 AND head IS NULL AND coalesce(last_at, created_at) < $3 FOR UPDATE",
+                );
+                let idle = query.bind(tx.tenant).bind(conversation.uuid()).bind(At(since)).fetch_optional(tx.conn()).await?;
+                if idle.is_none() || matches!(self.viewer.scope.principal(), Principal::Turn { .. }) {
                     return Err(missing("conversation").into());
                 }
                 self.erase_conversation(tx, &conv).await

@@ -11,7 +11,7 @@ use sid_types::{AgentId, ConversationId, NewMessage, Principal, Scope, UserId};
 
 use crate::archival::{Known, remove};
 use crate::backend::SqliteStore;
-use crate::codec::{Columns, Id};
+use crate::codec::{Columns, Id, nanos};
 use crate::directory;
 use crate::error::{Result, missing};
 use crate::items::erase_items;
@@ -33,6 +33,15 @@ async fn erase(tx: &mut Tx, viewer: Viewer, target: EraseTarget) -> Result<Recei
         EraseTarget::Conversation(id) => {
             let conv = Conv::get(&mut tx.conn, &viewer, id).await?;
             if matches!(viewer.scope.principal(), Principal::Turn { .. }) {
+                return Err(missing("conversation").into());
+            }
+            erase_conversation(tx, &viewer, &conv, &mut receipt).await?;
+        }
+        EraseTarget::Idle { conversation, since } => {
+            let conv = Conv::get(&mut tx.conn, &viewer, conversation).await?;
+            let query = sqlx::query("SELECT 1 FROM conversations WHERE conv = ? AND head IS NULL AND ifnull(last_at, created_at) < ?");
+            let idle = query.bind(conv.conv).bind(nanos(since)).fetch_optional(&mut tx.conn).await?;
+            if idle.is_none() || matches!(viewer.scope.principal(), Principal::Turn { .. }) {
                 return Err(missing("conversation").into());
             }
             erase_conversation(tx, &viewer, &conv, &mut receipt).await?;

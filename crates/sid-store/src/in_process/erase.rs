@@ -29,6 +29,14 @@ impl Eraser for InProcess {
                     }
                     room.erase_conversation(id, &mut receipt);
                 }
+                EraseTarget::Idle { conversation, since } => {
+                    let room = state.room_mut(scope, "conversation")?;
+                    let is_idle = room.thread(scope, conversation)?.is_idle_since(since);
+                    if !is_idle || matches!(scope.principal(), Principal::Turn { .. }) {
+                        return Err(missing("conversation"));
+                    }
+                    room.erase_conversation(conversation, &mut receipt);
+                }
                 EraseTarget::User(user) => {
                     let room = state.room_mut(scope, "user")?;
                     if !scope.is_tenant_wide() || !room.users.contains_key(&user) {

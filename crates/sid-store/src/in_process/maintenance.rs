@@ -2,10 +2,11 @@
 
 use async_trait::async_trait;
 use jiff::SignedDuration;
+use sid_types::Owner;
 
 use super::InProcess;
 use super::state::KEY_LIFE;
-use crate::{Maintenance, StoreError};
+use crate::{Maintenance, Overdue, StoreError};
 
 /// How long the audit log is kept.
 const KEEP_AUDIT: SignedDuration = SignedDuration::from_hours(400 * 24);
@@ -29,5 +30,19 @@ impl Maintenance for InProcess {
             }
             Ok(false)
         })
+    }
+
+    async fn overdue(&self, most: usize) -> Result<Vec<Overdue>, StoreError> {
+        let state = self.read();
+        let now = self.clock.now();
+        let mut found = Vec::new();
+        for room in state.rooms.values() {
+            let Some(since) = room.limits.kept_since(now) else { continue };
+            let scope = room.engine_scope(Owner::Tenant);
+            let idle = room.threads.values().filter(|t| t.is_idle_since(since));
+            found.extend(idle.map(|t| (t.said_last(), Overdue { scope: scope.clone(), conversation: t.conversation.id, since })));
+        }
+        found.sort_by_key(|(at, o)| (*at, o.conversation));
+        Ok(found.into_iter().take(most).map(|(_, overdue)| overdue).collect())
     }
 }

@@ -203,6 +203,16 @@ impl Thread {
         Owner::of_conversation(self.conversation.agent, self.conversation.user)
     }
 
+    /// When something was said last; when it was made, if nothing was.
+    pub(super) fn said_last(&self) -> Timestamp {
+        self.conversation.last_at.unwrap_or(self.conversation.created_at)
+    }
+
+    /// Whether nothing was said since then, and nothing is under way.
+    pub(super) fn is_idle_since(&self, since: Timestamp) -> bool {
+        self.active.is_none() && self.waiting.is_empty() && self.said_last() < since
+    }
+
     pub(super) fn message(&self, seq: Seq) -> Option<&Message> {
         let index = usize::try_from(seq.0).ok()?.checked_sub(1)?;
         self.messages.get(index).map(|p| &p.message)

@@ -80,6 +80,7 @@ macro_rules! __each_store_check {
                 recent_things_stay,
                 old_events_go_and_the_end_is_known,
                 a_run_under_way_keeps_its_events,
+                silent_conversations_are_overdue_when_their_tenant_says_so,
             }
             idempotency {
                 the_same_request_gets_the_same_run,

@@ -31,7 +31,12 @@ pub async fn limits_are_kept_per_tenant(w: World) {
     let operator = OperatorScope::grant();
     let (ours, theirs) = (w.ours.tenant.id, w.theirs.tenant.id);
     assert_eq!(w.store.limits(ours).await.expect("read"), TenantLimits::default());
-    let limits = TenantLimits { requests_per_second: Some(7), tokens_per_day: Some(1_000), tokens_per_month: Some(0) };
+    let limits = TenantLimits {
+        requests_per_second: Some(7),
+        tokens_per_day: Some(1_000),
+        tokens_per_month: Some(0),
+        keep_conversations_days: Some(30),
+    };
     w.store.set_limits(&operator, ours, limits).await.expect("set");
     assert_eq!(w.store.limits(ours).await.expect("read"), limits);
     assert_eq!(w.store.limits(theirs).await.expect("read"), TenantLimits::default());
