@@ -143,9 +143,7 @@ pub(crate) const LEGS: &[Leg] = &[
         name: "memory on other stores",
         about: "the scenarios on Postgres and on Postgres with Qdrant, and LoCoMo's first questions against SQLite's",
         needs: &[Group::Embed, Group::Bench, Group::Postgres, Group::Qdrant],
-        missing: || {
-            no_stick().or_else(|| std::env::var_os("SID_BENCH_STORES").is_none().then(|| "it takes long: set SID_BENCH_STORES=1".into()))
-        },
+        missing: no_stick,
         run: |parts| bench::memory::other_stores(&parts["bench"]),
     },
 ];

@@ -39,6 +39,7 @@ mod rows;
 mod schema;
 mod search;
 mod state;
+mod toolsets;
 mod tx;
 mod usage;
 mod vectors;

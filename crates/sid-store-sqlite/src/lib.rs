@@ -28,6 +28,7 @@ mod records;
 mod schema;
 mod search;
 mod state;
+mod toolsets;
 mod usage;
 mod visibility;
 mod writer;

@@ -18,6 +18,7 @@ const STEPS: &[&[&str]] = &[
         include_str!("../migrations/0003_audit.sql"),
         include_str!("../migrations/0003_teams.sql"),
         include_str!("../migrations/0003_keys.sql"),
+        include_str!("../migrations/0003_toolsets.sql"),
     ],
 ];
 

@@ -17,6 +17,7 @@
 //! | [`AuditLog`] | who read or wrote whose memory |
 //! | [`Duties`], [`Maintenance`] | which worker does what is to be done once; dropping what is old |
 //! | [`Directory`], [`Eraser`] | tenants, people, teams, agents, conversations, keys; forgetting |
+//! | [`ToolsetStore`] | functions that a tenant gave its agents |
 //! | [`UsageStore`] | what tenants may use up, and what they have |
 //!
 //! One turn through the journal, as a worker drives it:
@@ -96,6 +97,7 @@ mod rights;
 mod search;
 mod state;
 mod store;
+mod toolsets;
 mod usage;
 mod vector_index;
 
@@ -126,5 +128,6 @@ pub use state::{
     StateStore,
 };
 pub use store::Store;
+pub use toolsets::{MOST_TOOLSET_BYTES, MOST_TOOLSETS, NO_TOOLSET, ToolsetStore, check_toolset, check_toolset_version, too_many_toolsets};
 pub use usage::{Reserve, Reserved, TenantLimits, TokenUse, UsageStore};
 pub use vector_index::{PointCursor, PointFilter, PointKey, PointPage, RecordKind, VectorHit, VectorIndex, VectorPoint, VectorQuery};

@@ -2,7 +2,7 @@
 
 use crate::{
     ArchivalStore, AuditLog, BlockStore, DiaryStore, Directory, Duties, EmbeddingIndex, Eraser, EventLog, Generations, ItemStore,
-    Maintenance, MemorySearch, RecallStore, StateStore, UsageStore,
+    Maintenance, MemorySearch, RecallStore, StateStore, ToolsetStore, UsageStore,
 };
 
 /// Everything that a server needs of one backend.
@@ -16,6 +16,7 @@ pub trait Store:
     + Generations
     + BlockStore
     + ItemStore
+    + ToolsetStore
     + DiaryStore
     + Directory
     + AuditLog
@@ -36,6 +37,8 @@ impl<T> Store for T where
         + Generations
         + BlockStore
         + ItemStore
+        + ToolsetStore
+        + ToolsetStore
         + DiaryStore
         + Directory
         + AuditLog

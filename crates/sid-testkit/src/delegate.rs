@@ -14,7 +14,7 @@
 /// }
 ///
 /// sid_testkit::delegate_store!(Wrapped, inner: StateStore, EventLog, RecallStore, ArchivalStore, MemorySearch, EmbeddingIndex,
-///     BlockStore, ItemStore, DiaryStore, Directory, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
+///     BlockStore, ItemStore, ToolsetStore, DiaryStore, Directory, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
 ///
 /// let store: Arc<dyn Store> = Arc::new(Wrapped { inner: Arc::default() });
 /// # drop(store);
@@ -41,7 +41,7 @@
 /// }
 ///
 /// sid_testkit::delegate_store!(Counted, inner through count: StateStore, EventLog, RecallStore, ArchivalStore, MemorySearch,
-///     EmbeddingIndex, BlockStore, ItemStore, DiaryStore, Directory, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
+///     EmbeddingIndex, BlockStore, ItemStore, ToolsetStore, DiaryStore, Directory, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
 /// ```
 #[macro_export]
 macro_rules! delegate_store {
@@ -149,6 +149,14 @@ macro_rules! __delegate {
             fn items(scope: &Scope, filter: &ItemFilter, page: PageRequest) -> Page<SeenItem>;
             fn share_item(scope: &Scope, item: ItemId, with: Sharee, level: Option<ShareLevel>) -> ();
             fn shares(scope: &Scope, item: ItemId) -> Vec<Share>;
+        } }
+    };
+    (ToolsetStore $type:ident $field:ident $via:tt) => {
+        $crate::__delegate! { @impl ToolsetStore $type $field $via {
+            fn put_toolset(scope: &Scope, name: &str, spec: ToolsetSpec, expected: Option<u64>) -> Toolset;
+            fn toolset(scope: &Scope, name: &str) -> Toolset;
+            fn toolsets(scope: &Scope) -> Vec<Toolset>;
+            fn drop_toolset(scope: &Scope, name: &str, expected: Option<u64>) -> ();
         } }
     };
     (AuditLog $type:ident $field:ident $via:tt) => {

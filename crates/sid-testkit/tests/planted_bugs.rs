@@ -11,12 +11,12 @@ use sid_store::{
     Accept, Accepted, ArchivalStore, AuditEntry, AuditFilter, AuditLog, Candidates, Capability, Commit, Committed, Directory, Effect,
     EmbeddingIndex, EraseTarget, Eraser, EventLog, GenerationId, InProcess, ItemFilter, ItemStore, ItemWrite, Lease, Loaded, MemorySearch,
     Order, Page, PageRequest, RecallStore, Receipt, Renewed, Reserve, Reserved, SearchQuery, SeenItem, StateStore, Store, StoreError,
-    TenantLimits, TokenUse, UsageStore, Written,
+    TenantLimits, TokenUse, ToolsetStore, UsageStore, Written,
 };
 use sid_testkit::conformance::{self, Fixture};
 use sid_types::{
     ConversationId, ItemId, KeyId, ManualClock, Message, MessageId, NewMessage, NewPassage, OperatorScope, Owner, Passage, PassageId,
-    Principal, Run, RunId, Scope, Seq, Share, ShareLevel, Sharee, Step, Tenant, TenantId, WorkerId,
+    Principal, Run, RunId, Scope, Seq, Share, ShareLevel, Sharee, Step, Tenant, TenantId, Toolset, ToolsetSpec, WorkerId,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,8 @@ enum Bug {
     ListsBodies,
     TellsTurnsOfTheLog,
     ForgetsEntriesOfOthers,
+    TellsPeopleOfToolsets,
+    PutsToolsetsOverAnyVersion,
 }
 
 /// The reference store with one bug.
@@ -392,6 +394,31 @@ impl ItemStore for Planted {
 }
 
 #[async_trait]
+impl ToolsetStore for Planted {
+    async fn put_toolset(&self, scope: &Scope, name: &str, spec: ToolsetSpec, expected: Option<u64>) -> Result<Toolset, StoreError> {
+        let expected = expected.filter(|_| self.bug != Bug::PutsToolsetsOverAnyVersion);
+        self.inner.put_toolset(scope, name, spec, expected).await
+    }
+
+    async fn toolset(&self, scope: &Scope, name: &str) -> Result<Toolset, StoreError> {
+        self.inner.toolset(scope, name).await
+    }
+
+    async fn toolsets(&self, scope: &Scope) -> Result<Vec<Toolset>, StoreError> {
+        let mut scope = *scope;
+        if let (Bug::TellsPeopleOfToolsets, Principal::User { .. }) = (self.bug, scope.principal()) {
+            let tenants = self.inner.tenants(&OperatorScope::grant()).await?;
+            scope = tenants.iter().find(|tenant| tenant.id == scope.tenant()).map_or(scope, whole);
+        }
+        self.inner.toolsets(&scope).await
+    }
+
+    async fn drop_toolset(&self, scope: &Scope, name: &str, expected: Option<u64>) -> Result<(), StoreError> {
+        self.inner.drop_toolset(scope, name, expected).await
+    }
+}
+
+#[async_trait]
 impl AuditLog for Planted {
     async fn record(&self, mut entries: Vec<AuditEntry>) -> Result<(), StoreError> {
         if self.bug == Bug::ForgetsEntriesOfOthers {
@@ -563,4 +590,14 @@ fn a_store_that_tells_turns_of_the_log() {
 #[test]
 fn a_store_that_forgets_entries() {
     found_by(Bug::ForgetsEntriesOfOthers, &["entries_come_back_as_they_were"]);
+}
+
+#[test]
+fn a_store_that_tells_people_of_toolsets() {
+    found_by(Bug::TellsPeopleOfToolsets, &["toolsets_are_the_tenants"]);
+}
+
+#[test]
+fn a_store_that_puts_toolsets_over_any_version() {
+    found_by(Bug::PutsToolsetsOverAnyVersion, &["toolsets_change_by_version"]);
 }

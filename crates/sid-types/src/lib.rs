@@ -33,6 +33,7 @@ mod scope;
 mod summary;
 mod tenancy;
 mod tool;
+mod toolset;
 mod unit;
 
 pub use access::{AccessRole, Permission};
@@ -53,4 +54,5 @@ pub use scope::{OperatorScope, Principal, Scope};
 pub use summary::{DiaryEntry, DiaryLevel, RecursiveSummary};
 pub use tenancy::{Agent, AgentSpec, ApiKey, BlockTemplate, Conversation, KeyRole, Membership, Team, TeamRole, Tenant, User};
 pub use tool::ToolSpec;
+pub use toolset::{Toolset, ToolsetKind, ToolsetSpec};
 pub use unit::{Seq, Tokens};

@@ -20,6 +20,7 @@ mod room;
 mod search;
 mod state;
 mod teams;
+mod toolsets;
 mod usage;
 mod vectors;
 mod visibility;

@@ -9,7 +9,7 @@ use jiff::civil::Date;
 use sid_types::{
     Agent, AgentId, ApiKey, Block, BlockAccess, BlockId, BlockVersion, Conversation, ConversationId, DiaryEntry, DiaryLevel, Event,
     EventBody, Item, ItemId, KeyId, Message, MessageId, NewMessage, Owner, Passage, PassageId, PlannedCall, Principal, Run, RunId, Scope,
-    Seq, Share, Sharee, Step, Team, TeamId, TeamRole, Tenant, TenantId, Timestamp, User, UserId, WorkerId,
+    Seq, Share, Sharee, Step, Team, TeamId, TeamRole, Tenant, TenantId, Timestamp, Toolset, User, UserId, WorkerId,
 };
 
 use super::missing;
@@ -83,6 +83,7 @@ pub(super) struct Room {
     pub(super) vectors: BTreeMap<GenerationId, BTreeMap<RecordId, usize>>,
     /// What the operator has set.
     pub(super) limits: TenantLimits,
+    pub(super) toolsets: BTreeMap<String, Toolset>,
     /// Tokens of each day's steps.
     pub(super) ledger: BTreeMap<Date, u64>,
     /// Tokens that runs have reserved, and until when.
@@ -171,6 +172,7 @@ impl Room {
             shelved: HashMap::new(),
             vectors: BTreeMap::new(),
             limits: TenantLimits::default(),
+            toolsets: BTreeMap::new(),
             ledger: BTreeMap::new(),
             reserved: BTreeMap::new(),
         }

@@ -160,6 +160,12 @@ macro_rules! __each_store_check {
                 items_are_embedded,
                 an_items_passage_is_not_written_as_one,
             }
+            toolsets {
+                toolsets_are_kept_as_they_were_put,
+                toolsets_change_by_version,
+                toolsets_are_the_tenants,
+                toolsets_have_limits,
+            }
             audit {
                 entries_come_back_as_they_were,
                 everybody_reads_their_part_of_the_log,

@@ -29,6 +29,7 @@ pub mod recall;
 pub mod runs;
 pub mod search;
 pub mod steps;
+pub mod toolsets;
 pub mod usage;
 pub mod vectors;
 pub mod visibility;
