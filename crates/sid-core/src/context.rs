@@ -88,7 +88,7 @@ async fn next(inner: &Arc<Inner>, scope: &Scope, conversation: Conversation, tex
     state.queue.push(stimulus.placed(id, seq, Some(run)));
     let model = model_of(inner, &state)?;
     let turn_scope = turn_scope(scope, &state);
-    let mut turn = TurnPreparation::new(inner.clone(), turn_scope, model.clone(), &state);
+    let mut turn = TurnPreparation::new(inner.clone(), turn_scope, model.clone(), &state).await?;
     let mut machine = RunMachine::new(state, now, now, model.counter.clone());
     let made = turn.make(&mut machine).await?;
     let tail = made.tail.render();
@@ -126,7 +126,7 @@ async fn last(inner: &Arc<Inner>, scope: &Scope, conversation: Conversation) -> 
     state.queue.retain(|m| (step.queue.0..=step.queue.1).contains(&m.seq.0));
     state.run = run;
     let model = model_of(inner, &state)?;
-    let turn = TurnPreparation::new(inner.clone(), turn_scope(scope, &state), model.clone(), &state);
+    let turn = TurnPreparation::new(inner.clone(), turn_scope(scope, &state), model.clone(), &state).await?;
     let counter = model.counter.clone();
     let count = move |text: &str| counter.count(text);
     let (tools, tools_size) = turn.tools(&turn.budget());

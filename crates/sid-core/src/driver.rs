@@ -117,7 +117,7 @@ async fn run_one(inner: &Arc<Inner>, lease: &Lease, stop: &CancellationToken) ->
         let error = CoreError::UnknownModel { agent: agent_name, model: model_name };
         return fail_at_once(inner, lease, loaded, said_at, &error).await;
     };
-    let mut turn = TurnPreparation::new(inner.clone(), lease.scope, model.clone(), &loaded);
+    let mut turn = TurnPreparation::new(inner.clone(), lease.scope, model.clone(), &loaded).await?;
     let mut machine = RunMachine::new(loaded, said_at, started, model.counter.clone());
     machine.event(EventBody::Started { epoch: lease.epoch });
     let mut next_lease = None;
@@ -433,9 +433,9 @@ async fn call_tools(
     turn: &TurnPreparation,
     calls: Vec<ToCall>,
 ) -> Result<Vec<ToolOutcome>, CoreError> {
+    let tools = turn.registry();
     let leaves_the_house = |call: &&ToCall| {
-        matches!(inner.tools.effect(&call.planned.call.name), Some(EffectClass::External { .. }))
-            && call.planned.state == CallState::Planned
+        matches!(tools.effect(&call.planned.call.name), Some(EffectClass::External { .. })) && call.planned.state == CallState::Planned
     };
     let starting: Vec<uuid::Uuid> = calls.iter().filter(leaves_the_house).map(|c| c.planned.token).collect();
     if !starting.is_empty() {
@@ -458,7 +458,7 @@ async fn call_tools(
     for call in calls {
         let name = &call.planned.call.name;
         context.token = call.planned.token;
-        let is_idempotent = !matches!(inner.tools.effect(name), Some(EffectClass::External { idempotent: false }));
+        let is_idempotent = !matches!(tools.effect(name), Some(EffectClass::External { idempotent: false }));
         let outcome = if let Some(known) = call.known {
             known
         } else if call.outcome_unknown && !is_idempotent {
@@ -470,7 +470,7 @@ async fn call_tools(
         } else {
             let span = info_span!("sid.tool.call", tool = %name);
             crash_point!("tool.before");
-            let outcome = inner.tools.dispatch(name, call.planned.call.arguments.clone(), &context).instrument(span).await;
+            let outcome = tools.dispatch(name, call.planned.call.arguments.clone(), &context).instrument(span).await;
             crash_point!("tool.after");
             outcome
         };
@@ -481,7 +481,7 @@ async fn call_tools(
             }
         }
         // A name that the model made up must not become a label.
-        let known = if inner.tools.effect(name).is_some() { name.as_str() } else { "unknown" };
+        let known = if tools.effect(name).is_some() { name.as_str() } else { "unknown" };
         metrics::tool_called(known, outcome.is_error);
         outcomes.push(outcome);
     }

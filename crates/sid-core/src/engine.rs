@@ -16,6 +16,7 @@ use crate::budget::KnownLimits;
 use crate::compaction::PreparedSummaries;
 use crate::duty::Duties;
 use crate::embedders::Embedders;
+use crate::toolbox::Toolbox;
 use crate::{
     ContextOf, CoreError, EngineConfig, Models, PromptView, SearchRequest, SearchResponse, background, context, driver, embedders, search,
 };
@@ -78,7 +79,8 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) models: Models,
     pub(crate) embedder: Option<Arc<Embedders>>,
-    pub(crate) tools: Registry,
+    pub(crate) tools: Arc<Registry>,
+    pub(crate) toolbox: Option<Arc<dyn Toolbox>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) config: EngineConfig,
     pub(crate) active: ActiveRuns,
@@ -113,9 +115,17 @@ pub struct EngineBuilder {
     clock: Arc<dyn Clock>,
     config: EngineConfig,
     tools: Registry,
+    toolbox: Option<Arc<dyn Toolbox>>,
 }
 
 impl EngineBuilder {
+    /// Where tenants' own functions are found; without one they have none.
+    #[must_use]
+    pub fn toolbox(mut self, toolbox: Arc<dyn Toolbox>) -> Self {
+        self.toolbox = Some(toolbox);
+        self
+    }
+
     /// Adds a tool beside the memory tools.
     pub fn tool(mut self, tool: Arc<dyn Tool>) -> Result<Self, RegistryError> {
         self.tools.register(tool)?;
@@ -144,7 +154,8 @@ impl EngineBuilder {
                 store: self.store,
                 models: self.models,
                 embedder,
-                tools: self.tools,
+                tools: Arc::new(self.tools),
+                toolbox: self.toolbox,
                 clock: self.clock,
                 config: self.config,
                 active: ActiveRuns::default(),
@@ -183,7 +194,7 @@ impl Engine {
         clock: Arc<dyn Clock>,
         config: EngineConfig,
     ) -> EngineBuilder {
-        EngineBuilder { store, models, embedder, next_embedder: None, clock, config, tools: Registry::new() }
+        EngineBuilder { store, models, embedder, next_embedder: None, clock, config, tools: Registry::new(), toolbox: None }
     }
 
     /// Starts the poller and the background workers on the current tokio runtime. Call once.

@@ -21,6 +21,7 @@ mod prompt;
 mod recall;
 mod search;
 mod tail;
+mod toolbox;
 
 pub use active::RunEnd;
 pub use config::EngineConfig;
@@ -33,3 +34,4 @@ pub use models::{ModelEntry, Models};
 pub use prompt::{PrefixParts, assemble, render_prefix};
 pub use search::{SearchHit, SearchRequest, SearchResponse};
 pub use tail::{Tail, clock_line};
+pub use toolbox::{GivenTools, Toolbox};

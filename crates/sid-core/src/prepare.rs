@@ -8,6 +8,7 @@ use sid_memory::{
     plan_half, pressure, render, spec_tokens, valid_view,
 };
 use sid_store::Loaded;
+use sid_tools::Registry;
 use sid_types::{Body, EventBody, MessageId, Owner, RecursiveSummary, Scope, Tokens, ToolSpec};
 use tracing::debug;
 
@@ -17,6 +18,7 @@ use crate::machine::{RunMachine, StepFacts};
 use crate::prompt::{PrefixParts, assemble, render_prefix};
 use crate::recall::Reminder;
 use crate::tail::{Tail, clock_line};
+use crate::toolbox::TurnTools;
 use crate::{CoreError, ModelEntry, diary, recall};
 
 /// Most times that a run shrinks its window because the engine says that it is smaller than was thought.
@@ -61,7 +63,7 @@ pub(crate) struct TurnPreparation {
     model: ModelEntry,
     window: Tokens,
     max_output: Option<Tokens>,
-    specs: Vec<ToolSpec>,
+    tools: TurnTools,
     zone: jiff::tz::TimeZone,
     /// What was recalled for the stimulus: once per run, so that the steps of a run share their prefix.
     recalled: Option<Vec<Reminder>>,
@@ -71,21 +73,26 @@ pub(crate) struct TurnPreparation {
 }
 
 impl TurnPreparation {
-    pub(crate) fn new(inner: Arc<Inner>, scope: Scope, model: ModelEntry, loaded: &Loaded) -> Self {
+    pub(crate) async fn new(inner: Arc<Inner>, scope: Scope, model: ModelEntry, loaded: &Loaded) -> Result<Self, CoreError> {
         let spec = &loaded.agent.spec;
         let window = spec.context_window.map_or(model.window(), |own| own.min(model.window()));
-        let specs = inner.tools.specs(spec.tools.as_deref());
+        let tools = TurnTools::of(&inner, &scope, spec.tools.as_deref()).await?;
         let zone = render::zone(loaded.user.as_ref().and_then(|u| u.timezone.as_deref()).unwrap_or("UTC"));
-        Self { max_output: spec.max_output, inner, scope, model, window, specs, zone, recalled: None, shrinks: 0, is_filling: false }
+        Ok(Self { max_output: spec.max_output, inner, scope, model, window, tools, zone, recalled: None, shrinks: 0, is_filling: false })
     }
 
     pub(crate) fn budget(&self) -> Budget {
         Budget::new(self.window, self.max_output)
     }
 
+    /// All that the run may call.
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.tools.registry
+    }
+
     /// The tools that fit the window, and their size. Chosen by bytes, not by the learning counter, so that the offer stands still.
     pub(crate) fn tools(&self, budget: &Budget) -> (Vec<ToolSpec>, Tokens) {
-        let offered = fit_specs(self.specs.clone(), budget.tools, &count_bytes);
+        let offered = fit_specs(self.tools.specs.clone(), budget.tools, &count_bytes);
         let counter = self.model.counter.clone();
         let size = offered.iter().map(|s| spec_tokens(s, &|text: &str| counter.count(text))).sum();
         (offered, size)

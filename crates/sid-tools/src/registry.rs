@@ -37,7 +37,7 @@ struct Entry {
 /// The tools of an agent, by name. Order is that of the names, so that prompts stay the same.
 #[derive(Default)]
 pub struct Registry {
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, Arc<Entry>>,
 }
 
 impl Registry {
@@ -63,8 +63,21 @@ impl Registry {
         }
         let validator = jsonschema::validator_for(&spec.parameters)
             .map_err(|e| RegistryError::BadSchema { name: spec.name.clone(), problem: e.to_string() })?;
-        self.entries.insert(spec.name.clone(), Entry { tool, spec, validator });
+        self.entries.insert(spec.name.clone(), Arc::new(Entry { tool, spec, validator }));
         Ok(())
+    }
+
+    /// These tools and, where no name is taken, those of another registry.
+    #[must_use]
+    pub fn and(&self, others: &Self) -> Self {
+        let mut entries = others.entries.clone();
+        entries.extend(self.entries.clone());
+        Self { entries }
+    }
+
+    /// The names, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
     }
 
     /// Specifications in the order of their names; only those in `offered`, if given.

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use futures::stream;
 use parking_lot::Mutex;
 use serde_json::Value;
-use sid_core::{Engine, EngineConfig, ModelEntry, Models, Submit};
+use sid_core::{Engine, EngineBuilder, EngineConfig, ModelEntry, Models, Submit};
 use sid_llm::{
     BadArguments, ByteCounter, CalibratedCounter, ChatEvent, ChatMessage, ChatModel, ChatReply, ChatRequest, ChatStream, Finish, LlmError,
     ModelInfo, ModelProfile, ReplyCall, Rung, TokenCounter as _,
@@ -144,12 +144,28 @@ impl House {
     }
 
     /// An engine with this clock and with tools of the test's own; the store keeps the system's time.
-    #[expect(clippy::disallowed_methods, reason = "tests make their own scopes")]
     pub async fn open_as(
         model: Arc<Scripted>,
         config: EngineConfig,
         clock: Arc<dyn Clock>,
         tools: impl FnOnce(&Arc<InProcess>) -> Vec<Arc<dyn Tool>>,
+    ) -> Self {
+        let with_tools = |store: &Arc<InProcess>, mut builder: EngineBuilder| {
+            for tool in tools(store) {
+                builder = builder.tool(tool).expect("a new name");
+            }
+            builder
+        };
+        Self::open_built(model, config, clock, with_tools).await
+    }
+
+    /// An engine that is built as the test wants.
+    #[expect(clippy::disallowed_methods, reason = "tests make their own scopes")]
+    pub async fn open_built(
+        model: Arc<Scripted>,
+        config: EngineConfig,
+        clock: Arc<dyn Clock>,
+        build: impl FnOnce(&Arc<InProcess>, EngineBuilder) -> EngineBuilder,
     ) -> Self {
         let store = Arc::new(InProcess::default());
         let tenant_row = store.create_tenant(&OperatorScope::grant(), "acme").await.expect("a tenant");
@@ -167,11 +183,8 @@ impl House {
             fallback_window: Tokens(8_192),
             summarizer: None,
         };
-        let mut builder = Engine::builder(store.clone(), Models::new().with("m", entry), None, clock, config);
-        for tool in tools(&store) {
-            builder = builder.tool(tool).expect("a new name");
-        }
-        let engine = builder.build().expect("the tools have different names");
+        let builder = Engine::builder(store.clone(), Models::new().with("m", entry), None, clock, config);
+        let engine = build(&store, builder).build().expect("the tools have different names");
         engine.start();
         Self { store, model, engine, tenant, scope, user, agent, conversation }
     }
