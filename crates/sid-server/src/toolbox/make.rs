@@ -1,0 +1,72 @@
+//! Functions from a toolset.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sid_tools::http::{Connection, HttpTool, OpenApiOptions, OpenApiTools};
+use sid_tools::{Registry, Tool};
+use sid_types::ToolsetSpec;
+
+use super::source::{HttpSource, OpenApiSource, SecretHeader, Source};
+
+/// What a toolset came to.
+pub(crate) struct Made {
+    /// Its functions; each can be registered.
+    pub(crate) tools: Vec<Arc<dyn Tool>>,
+    /// What cannot be a function, and why.
+    pub(crate) left_out: Vec<(String, String)>,
+}
+
+pub(super) fn make(name: &str, spec: &ToolsetSpec, connection: &Connection) -> Result<Made, String> {
+    let (tools, mut left_out) = match Source::of(spec)? {
+        Source::Http(source) => (vec![http(name, source, connection)?], Vec::new()),
+        Source::OpenApi(source) => open_api(source, connection)?,
+    };
+    let mut usable = Vec::with_capacity(tools.len());
+    let mut registry = Registry::new();
+    for tool in tools {
+        match registry.register(tool.clone()) {
+            Ok(()) => usable.push(tool),
+            Err(error) => left_out.push((tool.spec().name, error.to_string())),
+        }
+    }
+    Ok(Made { tools: usable, left_out })
+}
+
+/// The house's way of calling out, with a toolset's headers and time.
+fn connection(
+    base: &Connection,
+    headers: BTreeMap<String, String>,
+    secret_headers: BTreeMap<String, SecretHeader>,
+    timeout_ms: Option<u64>,
+) -> Connection {
+    let mut connection = base.clone();
+    for (name, value) in headers {
+        connection = connection.header(name, value);
+    }
+    for (header, SecretHeader { secret, prefix }) in secret_headers {
+        connection = connection.secret_header(header, prefix, secret);
+    }
+    match timeout_ms {
+        Some(ms) => connection.within(Duration::from_millis(ms)),
+        None => connection,
+    }
+}
+
+fn http(name: &str, source: HttpSource, base: &Connection) -> Result<Arc<dyn Tool>, String> {
+    let HttpSource { description, parameters, url, effect, headers, secret_headers, timeout_ms } = source;
+    let connection = connection(base, headers, secret_headers, timeout_ms);
+    let tool = HttpTool::new(name, description, parameters, &url, connection).map_err(|e| format!("`url`: {e}"))?;
+    Ok(Arc::new(tool.with_effect(effect.into())))
+}
+
+type Read = (Vec<Arc<dyn Tool>>, Vec<(String, String)>);
+
+fn open_api(source: OpenApiSource, base: &Connection) -> Result<Read, String> {
+    let OpenApiSource { document, base_url, only, prefix, headers, secret_headers, timeout_ms } = source;
+    let connection = connection(base, headers, secret_headers, timeout_ms);
+    let options = OpenApiOptions { only, prefix };
+    let read = OpenApiTools::read(&document, &base_url, &connection, &options).map_err(|e| e.to_string())?;
+    Ok((read.tools.into_iter().map(|tool| tool as Arc<dyn Tool>).collect(), read.left_out))
+}

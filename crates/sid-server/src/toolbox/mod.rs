@@ -1,0 +1,111 @@
+//! Functions that tenants gave their agents: made from the toolsets that the store keeps, and remembered.
+
+mod make;
+mod secrets;
+pub(crate) mod source;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use sid_core::{GivenTools, Toolbox};
+use sid_fetch::Fetcher;
+use sid_store::{Store, StoreError};
+use sid_tools::Tool;
+use sid_types::{Scope, TenantId, Toolset, ToolsetSpec};
+use tokio::time::Instant;
+use tracing::warn;
+
+pub(crate) use make::Made;
+pub(crate) use secrets::VaultSecrets;
+
+/// For so long nobody looks whether a tenant's toolsets have changed elsewhere.
+const FRESH: Duration = Duration::from_secs(2);
+/// More tenants than this are not remembered at once.
+const MOST: usize = 10_000;
+
+/// What is known of one tenant.
+struct Known {
+    looked_at: Instant,
+    /// Names and versions that `given` was made from.
+    made_from: Vec<(String, u64)>,
+    given: Option<Arc<GivenTools>>,
+}
+
+/// All tenants' functions.
+pub(crate) struct TenantToolbox {
+    store: Arc<dyn Store>,
+    connection: sid_tools::http::Connection,
+    known: Mutex<HashMap<TenantId, Known>>,
+}
+
+impl TenantToolbox {
+    pub(crate) fn new(store: Arc<dyn Store>, fetcher: Fetcher, secrets: VaultSecrets) -> Self {
+        let connection = sid_tools::http::Connection::new(fetcher).secrets(Arc::new(secrets));
+        Self { store, connection, known: Mutex::default() }
+    }
+
+    /// The functions of a toolset. Errors: what is wrong with it as a whole, for who made it.
+    pub(crate) fn make(&self, name: &str, spec: &ToolsetSpec) -> Result<Made, String> {
+        make::make(name, spec, &self.connection)
+    }
+
+    /// The next run looks at the tenant's toolsets anew.
+    pub(crate) fn forget(&self, tenant: TenantId) {
+        self.known.lock().remove(&tenant);
+    }
+
+    fn put_together(&self, toolsets: &[Toolset]) -> Option<Arc<GivenTools>> {
+        let mut given = GivenTools::default();
+        let mut names = BTreeSet::new();
+        for toolset in toolsets {
+            let made = match self.make(&toolset.name, &toolset.spec) {
+                Ok(made) => made,
+                Err(problem) => {
+                    warn!(toolset = %toolset.name, problem, "a toolset cannot be used");
+                    continue;
+                }
+            };
+            for tool in made.tools {
+                let name = tool.spec().name;
+                match given.registry.register(tool) {
+                    Ok(()) if toolset.spec.is_default => {
+                        names.insert(name);
+                    }
+                    Ok(()) => {}
+                    Err(error) => warn!(toolset = %toolset.name, %error, "a function is left out"),
+                }
+            }
+        }
+        given.defaults = names.into_iter().collect();
+        (given.registry.names().next().is_some()).then(|| Arc::new(given))
+    }
+}
+
+#[async_trait]
+impl Toolbox for TenantToolbox {
+    async fn given(&self, scope: &Scope) -> Result<Option<Arc<GivenTools>>, StoreError> {
+        let tenant = scope.tenant();
+        if let Some(known) = self.known.lock().get(&tenant).filter(|k| k.looked_at.elapsed() < FRESH) {
+            return Ok(known.given.clone());
+        }
+        let looked_at = Instant::now();
+        let toolsets = self.store.toolsets(scope).await?;
+        let made_from: Vec<(String, u64)> = toolsets.iter().map(|t| (t.name.clone(), t.version)).collect();
+        let same = self.known.lock().get(&tenant).filter(|k| k.made_from == made_from).map(|k| k.given.clone());
+        let given = same.unwrap_or_else(|| self.put_together(&toolsets));
+        let mut known = self.known.lock();
+        if known.len() >= MOST {
+            known.retain(|_, k| k.looked_at.elapsed() < FRESH);
+        }
+        known.insert(tenant, Known { looked_at, made_from, given: given.clone() });
+        Ok(given)
+    }
+}
+
+/// A tool's name and what it is in words, for lists and errors.
+pub(crate) fn names(tools: &[Arc<dyn Tool>]) -> Vec<String> {
+    tools.iter().map(|tool| tool.spec().name).collect()
+}

@@ -1,0 +1,62 @@
+//! Values of secrets for calls that leave the house.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sid_context::secrets::Vault;
+use sid_store::{AuditEntry, Store};
+use sid_tools::ToolContext;
+use sid_tools::http::{Secret, Secrets};
+use sid_types::{KeyId, Owner, Principal};
+use tracing::warn;
+use uuid::Uuid;
+
+/// The context service's secrets: the user's for whom a call is made, else the tenant's. That one was used is written down.
+pub(crate) struct VaultSecrets {
+    vault: Option<Vault>,
+    store: Arc<dyn Store>,
+}
+
+impl VaultSecrets {
+    pub(crate) fn new(vault: Option<Vault>, store: Arc<dyn Store>) -> Self {
+        Self { vault, store }
+    }
+
+    async fn note(&self, context: &ToolContext, name: &str, owner: Owner) {
+        let agent = match context.scope.principal() {
+            Principal::Turn { agent, .. } => Some(agent),
+            Principal::User { .. } | Principal::Tenant { .. } => None,
+        };
+        let entry = AuditEntry {
+            tenant: context.scope.tenant(),
+            at: context.now,
+            // The process itself.
+            key: KeyId::from_uuid(Uuid::nil()),
+            user: context.scope.user(),
+            agent,
+            operation: "use_secret".into(),
+            subject: owner.user(),
+            resource: Some(name.to_owned()),
+            status: 200,
+            request: Some(context.run.to_string()),
+        };
+        if let Err(error) = self.store.record(vec![entry]).await {
+            warn!(%error, "could not write down that a secret was used");
+        }
+    }
+}
+
+#[async_trait]
+impl Secrets for VaultSecrets {
+    async fn reveal(&self, context: &ToolContext, name: &str) -> Option<Secret> {
+        let vault = self.vault.as_ref()?;
+        let owners = context.scope.user().map(|user| Owner::User { user }).into_iter().chain([Owner::Tenant]);
+        for owner in owners {
+            if let Ok(value) = vault.reveal(&context.scope, owner, name).await {
+                self.note(context, name, owner).await;
+                return Some(Secret::new(value.reveal()));
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,135 @@
+//! What a toolset is made from, as it is put and kept.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sid_tools::EffectClass;
+use sid_types::{ToolsetKind, ToolsetSpec};
+use utoipa::ToSchema;
+
+/// Where a toolset's functions run, and all that is needed to call them.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub(crate) enum Source {
+    /// One function: its arguments are sent as JSON by POST to a URL, with the call's token as `Idempotency-Key`; what comes back is the result.
+    Http(HttpSource),
+    /// The operations of an OpenAPI document, version 3.0 or 3.1.
+    OpenApi(OpenApiSource),
+}
+
+/// A header with a secret's value.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SecretHeader {
+    /// The secret's name.
+    pub(crate) secret: String,
+    /// What stands before the value, such as `Bearer ` with its space.
+    #[serde(default)]
+    pub(crate) prefix: String,
+}
+
+/// What a call may change outside.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Effect {
+    /// Nothing: it only reads.
+    Read,
+    /// Something, but a second call with the same `Idempotency-Key` changes nothing more.
+    Idempotent,
+    /// Something, each time: a call that may have happened is never repeated.
+    #[default]
+    Once,
+}
+
+impl From<Effect> for EffectClass {
+    fn from(effect: Effect) -> Self {
+        match effect {
+            Effect::Read => Self::Read,
+            Effect::Idempotent => Self::External { idempotent: true },
+            Effect::Once => Self::External { idempotent: false },
+        }
+    }
+}
+
+/// A function that is an HTTP request.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HttpSource {
+    /// What the model is told that it does.
+    pub(crate) description: String,
+    /// JSON Schema of its arguments, an object.
+    #[serde(default = "no_parameters")]
+    #[schema(value_type = Object)]
+    pub(crate) parameters: Value,
+    /// Where it is called.
+    pub(crate) url: String,
+    #[serde(default)]
+    pub(crate) effect: Effect,
+    /// Sent with each call. Not for keys: these are `secret_headers`.
+    #[serde(default)]
+    pub(crate) headers: BTreeMap<String, String>,
+    /// Headers whose values are secrets of the context service: of the user for whom the call is made or, where they have none of the name, of
+    /// the tenant.
+    #[serde(default)]
+    pub(crate) secret_headers: BTreeMap<String, SecretHeader>,
+    /// Most milliseconds of one call; the server's limit (`tools.timeout_ms`) when left out, and never more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) timeout_ms: Option<u64>,
+}
+
+fn no_parameters() -> Value {
+    serde_json::json!({"type": "object", "properties": {}})
+}
+
+/// Functions that are operations of an API.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OpenApiSource {
+    /// The OpenAPI document.
+    #[schema(value_type = Object)]
+    pub(crate) document: Value,
+    /// Where the API is: what stands before the document's paths. All calls go to its host.
+    pub(crate) base_url: String,
+    /// Only operations with these ids; all when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) only: Option<Vec<String>>,
+    /// Stands before each function's name.
+    #[serde(default)]
+    pub(crate) prefix: String,
+    /// Sent with each call. Not for keys: these are `secret_headers`.
+    #[serde(default)]
+    pub(crate) headers: BTreeMap<String, String>,
+    /// Headers whose values are secrets of the context service: of the user for whom the call is made or, where they have none of the name, of
+    /// the tenant.
+    #[serde(default)]
+    pub(crate) secret_headers: BTreeMap<String, SecretHeader>,
+    /// Most milliseconds of one call; the server's limit (`tools.timeout_ms`) when left out, and never more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) timeout_ms: Option<u64>,
+}
+
+impl Source {
+    /// As the store keeps it.
+    pub(crate) fn into_spec(self, is_default: bool) -> ToolsetSpec {
+        let kind = match &self {
+            Self::Http(_) => ToolsetKind::Http,
+            Self::OpenApi(_) => ToolsetKind::OpenApi,
+        };
+        let source = match serde_json::to_value(self) {
+            Ok(Value::Object(mut source)) => {
+                source.remove("kind");
+                source
+            }
+            _ => Map::new(),
+        };
+        ToolsetSpec { kind, source, is_default }
+    }
+
+    /// As the store gave it back. Errors: it was put by a server that knows more.
+    pub(crate) fn of(spec: &ToolsetSpec) -> Result<Self, String> {
+        let mut source = spec.source.clone();
+        source.insert("kind".into(), spec.kind.as_str().into());
+        serde_json::from_value(Value::Object(source)).map_err(|e| format!("this server cannot read it: {e}"))
+    }
+}
