@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use bytes::Bytes;
 use flate2::write::MultiGzDecoder;
 use reqwest::header::CONTENT_ENCODING;
 
@@ -72,7 +73,7 @@ pub(crate) async fn read(mut response: reqwest::Response, limit: usize) -> Resul
     Ok(std::mem::take(&mut unpacker.get_mut().bytes))
 }
 
-async fn next(response: &mut reqwest::Response) -> Result<Option<impl AsRef<[u8]> + std::ops::Deref<Target = [u8]> + use<>>, FetchError> {
+async fn next(response: &mut reqwest::Response) -> Result<Option<Bytes>, FetchError> {
     response.chunk().await.map_err(|e| FetchError::Interrupted { problem: root_cause(&e) })
 }
 

@@ -70,7 +70,7 @@ impl Policy {
     /// Errors: [`FetchError::BadUrl`], [`FetchError::Refused`].
     pub fn target(&self, url: &str) -> Result<Target, FetchError> {
         if url.len() > LONGEST_URL {
-            return Err(FetchError::BadUrl { problem: format!("it is longer than {LONGEST_URL} bytes") });
+            return Err(too_long());
         }
         let url = Url::parse(url).map_err(|e| FetchError::BadUrl { problem: e.to_string() })?;
         self.check(url)
@@ -80,6 +80,9 @@ impl Policy {
     ///
     /// Errors: [`FetchError::BadUrl`], [`FetchError::Refused`].
     pub fn check(&self, mut url: Url) -> Result<Target, FetchError> {
+        if url.as_str().len() > LONGEST_URL {
+            return Err(too_long());
+        }
         let allowed = if self.https_only { "https" } else { "http or https" };
         if url.scheme() != "https" && (self.https_only || url.scheme() != "http") {
             return Err(Refusal::Scheme(url.scheme().to_owned(), allowed).into());
@@ -138,6 +141,10 @@ impl Policy {
         }
         Ok(())
     }
+}
+
+fn too_long() -> FetchError {
+    FetchError::BadUrl { problem: format!("it is longer than {LONGEST_URL} bytes") }
 }
 
 #[cfg(test)]

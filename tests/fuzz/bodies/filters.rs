@@ -11,7 +11,7 @@ use axum::http::Method;
 use house::{House, OTHERS_CANARY};
 use serde_json::Value;
 
-/// Lists and searches that take filters. `CONVERSATION`, `RUN`: ids of the house.
+/// Lists and searches that take filters. `CONVERSATION`: that of the house.
 const LISTS: &[&str] = &[
     "/api/v1/agents",
     "/api/v1/users",
@@ -25,12 +25,12 @@ const LISTS: &[&str] = &[
     "/api/v1/index",
     "/api/v1/audit",
     "/api/v1/keys",
-    "/api/v1/runs",
+    "/api/v1/conversations/CONVERSATION/runs",
     "/api/v1/context",
     "/api/v1/context/items",
     "/api/v1/context/handoffs",
     "/api/v1/context/secrets",
-    "/api/v1/context/proposals",
+    "/api/v1/export",
 ];
 const SEARCHES: &[&str] = &["/api/v1/search", "/api/v1/context/search"];
 

@@ -35,7 +35,7 @@ impl House {
             let mark = if name == "ours" { "ours" } else { OTHERS_CANARY };
             house.tenant = house.make("tenants", json!({"name": name}))["id"].as_str().expect("an id").to_owned();
             house.make("users", json!({"handle": "ann", "display_name": mark}));
-            house.make("agents", json!({"name": "helper", "description": mark}));
+            house.make("agents", json!({"name": "helper", "instructions": mark}));
             house.conversation = house.make("conversations", json!({"agent": "@helper", "user": "@ann", "key": mark}))["id"].as_str().expect("an id").to_owned();
             let messages: Vec<Value> = (0..5).map(|i| json!({"role": "user", "text": format!("{mark} {i}"), "at": format!("2026-05-0{}T12:00:00Z", i + 1)})).collect();
             house.make(&format!("conversations/{}/import", house.conversation), json!({"messages": messages}));
@@ -58,14 +58,11 @@ impl House {
     /// Status and body of an answer; `CONVERSATION` in the path becomes the id.
     pub(crate) fn send(&self, method: Method, path: &str, body: Vec<u8>) -> (u16, Vec<u8>) {
         let path = path.replace("CONVERSATION", &self.conversation);
-        let Ok(request) = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("authorization", format!("Bearer {}", self.key))
-            .header("x-sid-tenant", &self.tenant)
-            .header("content-type", "application/json")
-            .body(Body::from(body))
-        else {
+        let mut request = Request::builder().method(method).uri(path).header("authorization", format!("Bearer {}", self.key));
+        if !self.tenant.is_empty() {
+            request = request.header("x-sid-tenant", &self.tenant);
+        }
+        let Ok(request) = request.header("content-type", "application/json").body(Body::from(body)) else {
             // No client can send it.
             return (400, b"\"code\":\"SID-".to_vec());
         };

@@ -124,6 +124,8 @@ async fn answer(mut stream: TcpStream, served: Arc<AtomicUsize>) {
     let mut buffer = [0; 4_096];
     while !head.windows(4).any(|w| w == b"\r\n\r\n") {
         match stream.read(&mut buffer).await {
+            // The first byte of TLS, which nobody speaks here.
+            Ok(_) if head.is_empty() && buffer[0] == 0x16 => return,
             Ok(n) if n > 0 => head.extend_from_slice(&buffer[..n]),
             _ => return,
         }

@@ -86,7 +86,7 @@ async fn no_tool_gets_inside() {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_guard_off_the_tools_reach_the_canary() {
     let ground = Ground::lay().await;
-    for (_, url) in ground.urls().into_iter().filter(|(class, url)| *class == Class::Canary && url.starts_with("http://127.")) {
+    for (_, url) in ground.urls().into_iter().filter(|(class, url)| *class == Class::Canary && url.starts_with("http://127.") && !url.contains("/302/")) {
         let before = ground.seen();
         let (made, succeeded) = everywhere(&ground, ground.open(), &url).await;
         assert_eq!((made, ground.seen() - before), (3, 3), "{url}");
