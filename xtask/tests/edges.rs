@@ -97,6 +97,22 @@ fn tools_stand_alone() {
 }
 
 #[test]
+fn tools_over_http_bring_one_client() {
+    let with_http = tree("sid-tools", &["http"]);
+    assert!(with_http.contains("sid-fetch") && !with_http.contains("axum") && !with_http.contains("sqlx") && !with_http.contains("sid-llm"));
+}
+
+#[test]
+fn the_guarded_client_is_taken_alone() {
+    absent("sid-fetch", &["sqlx", "axum", "fastembed", "aws-lc-sys", "openssl-sys", "native-tls"]);
+    ours("sid-fetch", &[]);
+    // No Sid crate with URLs of strangers has a client beside it.
+    for package in ["sid-tools", "sid-memory", "sid-core", "sid-context"] {
+        absent(package, &["reqwest", "hyper"]);
+    }
+}
+
+#[test]
 fn paging_compiles_no_server_no_client_no_runtime() {
     absent("sid-memory", &["axum", "reqwest", "hyper", "sqlx", "tokio", "fastembed"]);
     ours("sid-memory", &["sid-types"]);
@@ -115,7 +131,7 @@ fn the_core_does_no_sql_and_no_http() {
 
 #[test]
 fn only_the_server_and_what_stands_on_it_know_axum() {
-    for package in ["sid-types", "sid-store", "sid-store-sqlite", "sid-store-pg", "sid-llm", "sid-tools", "sid-memory", "sid-core"] {
+    for package in ["sid-types", "sid-store", "sid-store-sqlite", "sid-store-pg", "sid-fetch", "sid-llm", "sid-tools", "sid-memory", "sid-core"] {
         absent(package, &["axum", "utoipa"]);
     }
     assert!(tree("sid-server", &[]).contains("axum"), "the check itself must be able to see axum");

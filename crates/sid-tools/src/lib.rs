@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
 
+#[cfg(feature = "http")]
+pub mod http;
 mod registry;
 mod tool;
 

@@ -39,16 +39,18 @@ pub struct Import {
     dry_run: bool,
 }
 
+/// A chat log as the API takes it.
 #[derive(Debug, PartialEq)]
-struct Log {
-    messages: Vec<Value>,
+#[doc(hidden)]
+pub struct Log {
+    pub messages: Vec<Value>,
     /// Messages of other roles (system, tool), or without text.
-    skipped: usize,
+    pub skipped: usize,
 }
 
 pub(crate) async fn run(args: Import, session: &Session) -> Result<(), CliError> {
     let text = read_file(&args.file)?;
-    let log = parse(&text).map_err(|why| {
+    let log = read_log(&text).map_err(|why| {
         let hint = "expected one message a line, such as {\"role\": \"user\", \"text\": \"hello\", \"at\": \"2026-05-01T12:00:00Z\"}";
         CliError::failed("SID-CLI-BAD-LOG", format!("cannot understand {}: {why}", args.file.display()), hint)
     })?;
@@ -110,7 +112,9 @@ fn read_file(path: &Path) -> Result<String, CliError> {
     })
 }
 
-fn parse(text: &str) -> Result<Log, String> {
+/// Reads a file; public for the fuzz target alone.
+#[doc(hidden)]
+pub fn read_log(text: &str) -> Result<Log, String> {
     let text = text.trim_start_matches('\u{feff}');
     let items = match serde_json::from_str::<Value>(text) {
         Ok(Value::Array(items)) => items,
@@ -205,18 +209,18 @@ mod tests {
         let lines = "{\"role\":\"user\",\"text\":\"hi\"}\n\n{\"role\":\"assistant\",\"content\":[{\"type\":\"text\",\"text\":\"hello\"}]}\n{\"role\":\"system\",\"text\":\"x\"}\n";
         let array = r#"[{"role":"human","content":"hi"},{"role":"ai","text":"hello"},{"role":"tool","text":"x"}]"#;
         let whole = format!("{{\"messages\":{array}}}");
-        let log = parse(lines).expect("lines");
+        let log = read_log(lines).expect("lines");
         assert_eq!(log.messages.len(), 2);
         assert_eq!(log.skipped, 1);
         assert_eq!(log.messages[1]["text"], "hello");
-        assert_eq!(parse(array).expect("array"), log);
-        assert_eq!(parse(&whole).expect("object"), log);
+        assert_eq!(read_log(array).expect("array"), log);
+        assert_eq!(read_log(&whole).expect("object"), log);
     }
 
     #[test]
     fn moments_are_read_as_text_or_numbers() {
         let read =
-            |at: Value| parse(&json!([{"role": "user", "text": "x", "timestamp": at}]).to_string()).map(|l| l.messages[0]["at"].clone());
+            |at: Value| read_log(&json!([{"role": "user", "text": "x", "timestamp": at}]).to_string()).map(|l| l.messages[0]["at"].clone());
         assert_eq!(read(json!("2026-05-01T12:00:00+02:00")), Ok(json!("2026-05-01T10:00:00Z")));
         assert_eq!(read(json!(1_777_630_800)), Ok(json!("2026-05-01T10:20:00Z")));
         assert_eq!(read(json!(1_777_630_800_000_i64)), Ok(json!("2026-05-01T10:20:00Z")));
@@ -225,7 +229,7 @@ mod tests {
 
     #[test]
     fn mistakes_name_their_place() {
-        assert!(parse("{\"role\":\"user\",\"text\":\"a\"}\nnonsense\n").expect_err("line").starts_with("line 2:"));
-        assert_eq!(parse("[{\"text\":\"a\"}]"), Err("message 1: has no `role`".into()));
+        assert!(read_log("{\"role\":\"user\",\"text\":\"a\"}\nnonsense\n").expect_err("line").starts_with("line 2:"));
+        assert_eq!(read_log("[{\"text\":\"a\"}]"), Err("message 1: has no `role`".into()));
     }
 }

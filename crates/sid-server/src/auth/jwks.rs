@@ -6,6 +6,7 @@ use std::time::Duration;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use parking_lot::RwLock;
 use serde_json::Value;
+use sid_fetch::{FetchError, Fetcher, Policy, Request, Resolve, SystemResolver, Url};
 use tokio::time::Instant;
 
 /// Keys are looked at again after this long, beside the requests.
@@ -75,23 +76,32 @@ pub(super) struct Jwks {
     issuer: String,
     /// Not set: by discovery.
     url: Option<String>,
-    client: reqwest::Client,
+    fetcher: Fetcher,
     held: RwLock<Held>,
     /// Held by whoever asks the issuer.
     asking: tokio::sync::Mutex<()>,
 }
 
 impl Jwks {
-    pub(super) fn new(issuer: &str, url: Option<&str>) -> Result<Self, reqwest::Error> {
-        let client = reqwest::Client::builder()
-            .connect_timeout(Duration::from_secs(5))
-            .timeout(Duration::from_secs(10))
-            // Where the keys are is for the issuer and the operator to say, not for whoever answers.
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()?;
+    pub(super) fn new(issuer: &str, url: Option<&str>) -> Result<Self, FetchError> {
+        Self::with(issuer, url, Self::policy(issuer, url), Arc::new(SystemResolver))
+    }
+
+    fn with(issuer: &str, url: Option<&str>, policy: Policy, resolver: Arc<dyn Resolve>) -> Result<Self, FetchError> {
+        let fetcher = Fetcher::with_resolver(policy, resolver)?;
         let (held, asking) = (RwLock::default(), tokio::sync::Mutex::default());
-        Ok(Self { issuer: issuer.to_owned(), url: url.map(str::to_owned), client, held, asking })
+        Ok(Self { issuer: issuer.to_owned(), url: url.map(str::to_owned), fetcher, held, asking })
+    }
+
+    /// What the operator names may be inside the network; what a fetched document names may not, unless it is in the same place.
+    fn policy(issuer: &str, url: Option<&str>) -> Policy {
+        let place = |url: &str| {
+            let url = Url::parse(url).ok()?;
+            format!("{}:{}", url.host_str()?, url.port_or_known_default()?).parse().ok()
+        };
+        let open = [Some(issuer), url].into_iter().flatten().filter_map(place).collect();
+        // Where the keys are is for the issuer and the operator to say, not for whoever answers.
+        Policy { open, max_redirects: 0, max_body_bytes: LARGEST, ..Policy::default() }
     }
 
     /// The keys as they were last seen; asked for when there are none. The error says what went wrong.
@@ -173,19 +183,16 @@ impl Jwks {
     }
 
     async fn get(&self, url: &str) -> Result<Value, String> {
-        let failed = |e: reqwest::Error| format!("{url}: {}", e.without_url());
-        let mut response = self.client.get(url).header("accept", "application/json").send().await.map_err(failed)?;
-        if !response.status().is_success() {
-            return Err(format!("{url} answers {}", response.status()));
+        let failed = |e: FetchError| match e {
+            FetchError::Refused(refusal) => format!("{url}: {refusal} (keys inside the network: set `jwks_url`)"),
+            other => format!("{url}: {other}"),
+        };
+        let request = Request::get(url).header("accept", "application/json").map_err(failed)?;
+        let response = self.fetcher.send(request).await.map_err(failed)?;
+        if !response.status.is_success() {
+            return Err(format!("{url} answers {}", response.status));
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            body.extend_from_slice(&chunk);
-            if body.len() > LARGEST {
-                return Err(format!("{url} answers more than {LARGEST} bytes"));
-            }
-        }
-        serde_json::from_slice(&body).map_err(|e| format!("{url} answers no JSON: {e}"))
+        serde_json::from_slice(&response.body).map_err(|e| format!("{url} answers no JSON: {e}"))
     }
 
     /// With these keys, and nobody to ask.
@@ -197,6 +204,10 @@ impl Jwks {
         jwks
     }
 }
+
+#[cfg(test)]
+#[path = "../../../sid-fetch/tests/ssrf/corpus.rs"]
+mod corpus;
 
 #[cfg(test)]
 mod tests {
@@ -298,5 +309,36 @@ mod tests {
         assert!(again.contains("a moment ago"), "{again}");
         tokio::time::advance(AFTER_FAILURE).await;
         assert!(!jwks.keys().await.expect_err("no keys").contains("a moment ago"), "asked again");
+    }
+
+    /// Asks an issuer on 127.0.0.9 for keys, whose document says that they are at `url`.
+    async fn led_to(url: String, policy: Policy) -> Result<Keys, String> {
+        let listener = tokio::net::TcpListener::bind("127.0.0.9:0").await.expect("a port");
+        let issuer = format!("http://{}", listener.local_addr().expect("an address"));
+        let document = json!({"issuer": issuer, "jwks_uri": url});
+        let answer = move || async move { axum::Json(document) };
+        let router = axum::Router::new().route("/.well-known/openid-configuration", axum::routing::get(answer));
+        let server = tokio::spawn(async move { axum::serve(listener, router).await });
+        let mut all = Jwks::policy(&issuer, None);
+        all.ports.extend(policy.ports);
+        all.open.extend(policy.open);
+        let jwks = Jwks::with(&issuer, None, all, Arc::new(super::corpus::LyingResolver::default())).expect("a client");
+        let keys = Arc::new(jwks).keys().await;
+        server.abort();
+        keys
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_document_leads_nowhere_inside() {
+        use super::corpus::{Class, Ground};
+        let ground = Ground::lay().await;
+        for (_, url) in ground.urls() {
+            assert!(led_to(url.clone(), ground.guarded()).await.is_err(), "{url}");
+        }
+        assert_eq!(ground.seen(), 0, "connections to the canaries");
+        // The listeners work: with the guard off, the same document leads to them.
+        let (_, url) = ground.urls().into_iter().find(|(class, _)| *class == Class::Canary).expect("one of them");
+        assert!(led_to(url, ground.open()).await.is_err(), "it says hello, which is no key set");
+        assert_eq!(ground.seen(), 1);
     }
 }

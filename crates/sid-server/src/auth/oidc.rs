@@ -75,7 +75,7 @@ impl Oidc {
                 roles: settings.roles().map_err(|problem| bad("roles", problem))?,
                 jwks: Arc::new(
                     Jwks::new(settings.url(), settings.jwks_url.as_deref())
-                        .map_err(|e| bad("issuer", format!("cannot set up HTTP: {e}")))?,
+                        .map_err(|e| bad("issuer", e.to_string()))?,
                 ),
                 settings: settings.clone(),
             })

@@ -38,7 +38,7 @@ fn codes_of(rooms: &[&str]) -> BTreeSet<String> {
 
 #[test]
 fn codes_and_pages_are_the_same_set() {
-    let codes = codes_of(&["sid-store", "sid-store-sqlite", "sid-llm", "sid-tools", "sid-memory", "sid-context", "sid-core", "sid-server"]);
+    let codes = codes_of(&["sid-store", "sid-store-sqlite", "sid-fetch", "sid-llm", "sid-tools", "sid-memory", "sid-context", "sid-core", "sid-server"]);
     assert!(codes.len() > 40 && codes.contains("SID-STORE-CONFLICT") && codes.contains("SID-API-FORBIDDEN"), "{codes:?}");
     let pages: BTreeSet<String> = std::fs::read_dir(root().join("docs/errors"))
         .expect("docs/errors")
@@ -52,7 +52,7 @@ fn codes_and_pages_are_the_same_set() {
 
 #[test]
 fn pages_have_a_cause_and_a_remedy() {
-    for code in codes_of(&["sid-store", "sid-llm", "sid-core", "sid-server"]) {
+    for code in codes_of(&["sid-store", "sid-fetch", "sid-llm", "sid-core", "sid-server"]) {
         let text = std::fs::read_to_string(root().join(format!("docs/errors/{code}.md"))).unwrap_or_else(|e| panic!("{code}: {e}"));
         assert!(text.starts_with(&format!("# {code}\n")), "{code}");
         assert!(text.contains("**Cause.** ") && text.contains("**Remedy.**") && text.contains("\n- "), "{code}");
