@@ -392,6 +392,12 @@ impl Engine {
         Ok(0)
     }
 
+    /// Whether every agent has a tool of this name.
+    #[must_use]
+    pub fn has_tool(&self, name: &str) -> bool {
+        self.inner.tools.effect(name).is_some()
+    }
+
     /// Forgets a conversation, a user or an agent with all that derives from it; answers what was erased.
     pub async fn erase(&self, scope: &Scope, target: EraseTarget) -> Result<Receipt, CoreError> {
         crash_point!("erase.before");

@@ -29,6 +29,7 @@ use crate::mcp::{self, Operations};
 use crate::models::ModelDirectory;
 use crate::open_error::OpenError;
 use crate::rates::Rates;
+use crate::toolbox::{TenantToolbox, VaultSecrets};
 use crate::{api, health, layers, metrics, openai, well_known};
 
 /// After the drain, connections that still have not ended are cut after this long.
@@ -53,6 +54,7 @@ struct Inner {
     engine: Engine,
     limits: RunLimits,
     context: ContextService,
+    toolbox: Arc<TenantToolbox>,
     /// Where a key for secrets is configured.
     vault: Option<Vault>,
     auth: Auth,
@@ -103,16 +105,19 @@ impl App {
         let next_embedding = config.next_embedder.as_ref().map(|next| Embedding::build(next, "next_embedder")).transpose()?;
         let engine_config = engine_config(&config);
         let limits = engine_config.limits;
+        let store = backend.store();
+        let context = ContextService::new(store.clone(), store.clone(), clock.clone(), context_policy(&config));
+        let vault = config.secrets.keys()?.map(|keys| Vault::new(context.clone(), Arc::new(keys)));
+        let fetcher = config.tools.fetcher()?;
+        let toolbox = Arc::new(TenantToolbox::new(store.clone(), fetcher, VaultSecrets::new(vault.clone(), store.clone())));
         let engine = Engine::builder(backend.store().clone(), models.entries(), embedding.embedder(), clock.clone(), engine_config)
             .next_embedder(next_embedding.as_ref().and_then(Embedding::embedder))
+            .toolbox(toolbox.clone())
             .build()
             .expect("the memory tools register in an empty registry");
         engine.start();
         models.discover_in_background();
         let max_requests = config.server.max_requests;
-        let store = backend.store();
-        let context = ContextService::new(store.clone(), store.clone(), clock.clone(), context_policy(&config));
-        let vault = config.secrets.keys()?.map(|keys| Vault::new(context.clone(), Arc::new(keys)));
         let inner = Inner {
             auth,
             erasures,
@@ -133,6 +138,7 @@ impl App {
             embedding,
             next_embedding,
             engine,
+            toolbox,
             limits,
             context,
             vault,
@@ -300,6 +306,10 @@ impl App {
     }
 
     /// Where secrets are kept; an error where no key for them is configured.
+    pub(crate) fn toolbox(&self) -> &TenantToolbox {
+        &self.inner.toolbox
+    }
+
     pub(crate) fn vault(&self) -> Result<&Vault, ContextError> {
         self.inner.vault.as_ref().ok_or(ContextError::NoKey)
     }

@@ -62,6 +62,7 @@ mod models;
 mod open_error;
 mod openai;
 mod rates;
+mod toolbox;
 mod turns;
 mod well_known;
 

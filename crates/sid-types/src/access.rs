@@ -18,9 +18,9 @@ named! {
         ContextDecide = "context-decide",
         /// Read the value of a secret.
         SecretsReveal = "secrets-reveal",
-        /// Read who is there: users, teams, agents.
+        /// Read who is there: users, teams, agents, and the functions that agents were given.
         DirectoryRead = "directory-read",
-        /// Make and change users, teams and agents.
+        /// Make and change users, teams and agents, and give agents functions.
         DirectoryWrite = "directory-write",
         /// Make, rotate and revoke keys.
         KeysManage = "keys-manage",

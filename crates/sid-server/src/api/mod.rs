@@ -19,6 +19,7 @@ mod runs;
 mod search;
 mod teams;
 mod tenants;
+mod tools;
 mod users;
 pub(crate) mod wire;
 
@@ -43,6 +44,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(passages::router())
         .merge(search::router())
         .merge(context::router())
+        .merge(tools::router())
         .merge(models::router())
         .merge(backup::router())
         .merge(audit::router())

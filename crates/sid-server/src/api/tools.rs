@@ -171,7 +171,10 @@ async fn check_names(app: &App, scope: &sid_types::Scope, toolset: &str, made: &
     for other in app.store().toolsets(scope).await?.into_iter().filter(|t| t.name != toolset) {
         let Ok(theirs) = app.toolbox().make(&other.name, &other.spec) else { continue };
         if let Some(taken) = crate::toolbox::names(&theirs.tools).into_iter().find(|name| names.contains(name)) {
-            return Err(ApiError::bad_request(format!("toolset `{}` has a function `{taken}` already: choose another name, or a `prefix`", other.name)));
+            return Err(ApiError::bad_request(format!(
+                "toolset `{}` has a function `{taken}` already: choose another name, or a `prefix`",
+                other.name
+            )));
         }
     }
     Ok(())
@@ -179,7 +182,12 @@ async fn check_names(app: &App, scope: &sid_types::Scope, toolset: &str, made: &
 
 /// Takes a toolset away. Agents have its functions until their next run.
 #[utoipa::path(delete, path = "/tools/{toolset}", tag = "tools", params(("toolset" = String, Path, description = "Name"), ("If-Match" = Option<String>, Header, description = "The version that was read")), responses((status = 204, description = "Gone")))]
-async fn drop_toolset(State(app): State<App>, caller: Caller, Path(name): Path<String>, headers: HeaderMap) -> Result<StatusCode, ApiError> {
+async fn drop_toolset(
+    State(app): State<App>,
+    caller: Caller,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode, ApiError> {
     let scope = caller.scope()?;
     let expected = if_match(&headers)?;
     precondition(app.store().drop_toolset(&scope, &name, expected).await, expected)?;

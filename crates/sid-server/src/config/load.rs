@@ -110,9 +110,11 @@ fn set(config: &mut Config, key: &str, raw: Raw, place: &str, folder: Option<&Pa
             return Ok(());
         }
         return match (key, key.strip_prefix("models.")) {
-            ("server" | "store" | "vectors" | "models" | "embedder" | "engine" | "limits" | "context" | "secrets" | "mcp" | "log", _) => {
-                Ok(())
-            }
+            (
+                "server" | "store" | "vectors" | "models" | "embedder" | "engine" | "limits" | "context" | "secrets" | "tools" | "mcp"
+                | "log",
+                _,
+            ) => Ok(()),
             ("auth" | "auth.oidc" | "auth.trusted_proxy", _) => Ok(()),
             ("next_embedder", _) => {
                 config.next_embedder.get_or_insert_default();
@@ -148,6 +150,7 @@ fn set(config: &mut Config, key: &str, raw: Raw, place: &str, folder: Option<&Pa
         Some(("limits", field)) => config.limits.set(field, &raw),
         Some(("context", field)) => config.context.set(field, &raw),
         Some(("secrets", field)) => config.secrets.set(field, &raw),
+        Some(("tools", field)) => config.tools.set(field, &raw),
         Some(("mcp", field)) => config.mcp.set(field, &raw),
         Some(("log", field)) => config.log.set(field, &raw),
         Some(("auth", rest)) => match rest.split_once('.') {

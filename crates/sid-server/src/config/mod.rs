@@ -11,18 +11,20 @@ mod setting;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 pub use error::ConfigError;
 pub(crate) use identity::role;
 pub use load::Sources;
 pub use sections::{
     Context, Embedder, EmbedderKind, Engine, Issuer, Limits, Log, LogFormat, Mcp, Model, ModelApi, Secrets, Server, Store, StoreKind,
-    Tokenizer, ToolMode, Top, TrustedProxy, Vectors, VectorsKind,
+    Tokenizer, ToolMode, Tools, Top, TrustedProxy, Vectors, VectorsKind,
 };
 use setting::Section;
 pub use setting::{ConfigField, Secret};
 use sid_context::ContextError;
 use sid_context::secrets::LocalKeys;
+use sid_fetch::{Fetcher, Opening, Policy};
 
 /// All options, checked.
 #[derive(Debug, Clone, Default)]
@@ -49,6 +51,8 @@ pub struct Config {
     pub context: Context,
     /// Keys for secrets.
     pub secrets: Secrets,
+    /// Functions that tenants give their agents.
+    pub tools: Tools,
     /// The MCP endpoint.
     pub mcp: Mcp,
     /// Issuers of tokens by name (`[auth.oidc.NAME]`). Empty = keys only.
@@ -219,6 +223,7 @@ impl Config {
         put(Some("limits".into()), self.limits.show());
         put(Some("context".into()), self.context.show());
         put(Some("secrets".into()), self.secrets.show());
+        put(Some("tools".into()), self.tools.show());
         put(Some("mcp".into()), self.mcp.show());
         for (name, issuer) in &self.oidc {
             put(Some(format!("auth.oidc.{name}")), issuer.show());
@@ -236,6 +241,20 @@ impl Secrets {
     pub(crate) fn keys(&self) -> Result<Option<LocalKeys>, ConfigError> {
         let bad = |error: ContextError| ConfigError::BadValue { key: "secrets.keys".into(), problem: error.to_string(), place: None };
         self.keys.reveal().map(LocalKeys::parse).transpose().map_err(bad)
+    }
+}
+
+impl Tools {
+    /// What functions call out with.
+    pub(crate) fn fetcher(&self) -> Result<Fetcher, ConfigError> {
+        let bad = |key: &str, problem: String| ConfigError::BadValue { key: key.to_owned(), problem, place: None };
+        if self.timeout_ms == 0 {
+            return Err(bad("tools.timeout_ms", "must be at least 1".into()));
+        }
+        let open = self.open.iter().map(|text| text.trim().parse::<Opening>().map_err(|e| bad("tools.open", e.to_string())));
+        let timeout = Duration::from_millis(self.timeout_ms);
+        let policy = Policy { open: open.collect::<Result<_, _>>()?, https_only: self.https_only, timeout, ..Policy::default() };
+        Fetcher::new(policy).map_err(|e| bad("tools", e.to_string()))
     }
 }
 
@@ -281,6 +300,7 @@ pub fn reference() -> Vec<ConfigField> {
     all.extend(Limits::describe("limits"));
     all.extend(Context::describe("context"));
     all.extend(Secrets::describe("secrets"));
+    all.extend(Tools::describe("tools"));
     all.extend(Mcp::describe("mcp"));
     all.extend(Issuer::describe("auth.oidc.NAME"));
     all.extend(TrustedProxy::describe("auth.trusted_proxy"));

@@ -315,6 +315,18 @@ section! {
 }
 
 section! {
+    /// Functions that tenants give their agents, and what they may call.
+    Tools {
+        /// Hosts inside the network that they may call, beside the whole of the internet: names (`*.example.com`: all below it), addresses or networks, each with `:PORT` (`:*` for any) if it is not 80 or 443. Metadata services stay closed.
+        open: Vec<String> = Vec::new();
+        /// Whether only https is called.
+        https_only: bool = false;
+        /// Most milliseconds of one call, redirects and all.
+        timeout_ms: u64 = 10_000;
+    }
+}
+
+section! {
     /// The MCP endpoint, `/mcp`.
     Mcp {
         /// Whether it is served.

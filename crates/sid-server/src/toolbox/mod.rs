@@ -80,7 +80,8 @@ impl TenantToolbox {
             }
         }
         given.defaults = names.into_iter().collect();
-        (given.registry.names().next().is_some()).then(|| Arc::new(given))
+        let is_empty = given.registry.names().next().is_none();
+        (!is_empty).then(|| Arc::new(given))
     }
 }
 

@@ -126,9 +126,16 @@ impl Operation {
 }
 
 /// Headers that OpenAPI leaves to other parts of a document, or to whoever sends.
-const NOT_PARAMETERS: &[&str] = &["accept", "content-type", "authorization", "host", "content-length", "idempotency-key", "accept-encoding"];
+const NOT_PARAMETERS: &[&str] =
+    &["accept", "content-type", "authorization", "host", "content-length", "idempotency-key", "accept-encoding"];
 
-fn parameters(document: &Value, resolver: &mut Resolver<'_>, path: &str, item: &Value, described: &Value) -> Result<Vec<Parameter>, String> {
+fn parameters(
+    document: &Value,
+    resolver: &mut Resolver<'_>,
+    path: &str,
+    item: &Value,
+    described: &Value,
+) -> Result<Vec<Parameter>, String> {
     let mut all: Vec<Parameter> = Vec::new();
     let of = |value: &Value| value.get("parameters").and_then(Value::as_array).cloned().unwrap_or_default();
     for written in of(item).into_iter().chain(of(described)) {
@@ -150,7 +157,7 @@ fn parameters(document: &Value, resolver: &mut Resolver<'_>, path: &str, item: &
         let schema = content.map_or(written.get("schema"), |c| c.get("schema")).unwrap_or(&Value::Bool(true));
         let mut schema = resolver.schema(schema);
         if let (Some(text), Some(schema)) = (written.get("description").and_then(Value::as_str), schema.as_object_mut()) {
-            schema.entry("description").or_insert_with(|| text.chars().take(LONGEST_DESCRIPTION).collect());
+            schema.entry("description").or_insert_with(|| text.chars().take(LONGEST_DESCRIPTION).collect::<String>().into());
         }
         let explode = written.get("explode").and_then(Value::as_bool);
         let style = match (content.is_some(), place, written.get("style").and_then(Value::as_str)) {

@@ -1,0 +1,193 @@
+"""Functions that a tenant gives its agents: put over REST, called by the agent against a real service of somebody else's, here a small bakery."""
+import base64, json, threading
+from http.server import BaseHTTPRequestHandler
+from urllib.parse import parse_qs, urlsplit
+
+from harness.api import user_key
+from harness.case import Case
+from harness.fake_model import FakeModel, Http
+
+SECRET = "key-4711-of-the-bakery"
+ORDER = {"type": "object", "properties": {"bread": {"type": "string"}, "slices": {"type": "integer"}}, "required": ["bread"]}
+OPENAPI = {
+    "openapi": "3.0.3", "info": {"title": "Bakery", "version": "1"}, "servers": [{"url": "https://elsewhere.invalid"}],
+    "paths": {
+        "/breads/{name}": {"get": {"operationId": "getBread", "summary": "What a bread costs.", "parameters": [
+            {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}},
+            {"name": "currency", "in": "query", "schema": {"type": "string"}}], "responses": {"200": {"description": "ok"}}}},
+        "/orders": {"post": {"operationId": "makeOrder", "summary": "Orders bread.", "requestBody": {"required": True, "content": {
+            "application/json": {"schema": {"$ref": "#/components/schemas/Order"}}}}, "responses": {"201": {"description": "ok"}}}}},
+    "components": {"schemas": {"Order": ORDER}}}
+
+
+class Bakery:
+    """Remembers what it was asked."""
+
+    def __init__(self):
+        self.asked = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_):
+                pass
+
+            def serve(self):
+                body = self.rfile.read(int(self.headers.get("content-length", 0)))
+                outer.asked.append((self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, json.loads(body) if body else None))
+                status, answer = outer.answer(self.command, self.path)
+                data = json.dumps(answer).encode()
+                self.send_response(status)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            do_GET = do_POST = serve
+
+        self.answer = lambda method, path: (200, {"ok": True, "number": 17})
+        self.http = Http(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}"
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.http.shutdown()
+        self.http.server_close()
+
+
+class Tools(Case):
+    config = {"tools": {"open": ["127.0.0.0/8:*"]}, "secrets": {"keys": "one:" + base64.b64encode(bytes(32)).decode()}}
+
+    def setUp(self):
+        super().setUp()
+        self.bakery = Bakery()
+        self.addCleanup(self.bakery.__exit__)
+        self.inside = self.tenant(users=("ann",))
+
+    def put(self, name, source, **more):
+        return self.inside.put(f"/tools/{name}", {"source": source, **more})
+
+    def http(self, **more):
+        return {"kind": "http", "description": "Orders bread.", "parameters": ORDER, "url": f"{self.bakery.url}/orders", **more}
+
+    def ask(self, tool, arguments, agent="helper"):
+        """The agent calls the function once; -> what the model was told of it."""
+        script = [{"tool": tool, "arguments": arguments}, "Done."]
+        self.model.answer = lambda request: script.pop(0) if script else "Understood."
+        said = self.inside.post(f"/conversations/{self.talk(self.inside, agent=agent)}/messages", {"text": "Please order bread."})
+        self.assertEqual(said["run"]["status"], "completed", said)
+        return next(m["content"] for m in reversed(self.model.requests[-1]["messages"]) if m["role"] == "tool")
+
+    def offered(self):
+        return [t["function"]["name"] for t in self.model.requests[-1].get("tools", [])]
+
+    def test_an_agent_calls_a_function_that_is_an_http_request(self):
+        made = self.put("order_bread", self.http())
+        self.assertEqual([(f["name"], f["effect"]) for f in made["functions"]], [("order_bread", "once")])
+        told = self.ask("order_bread", {"bread": "rye", "slices": "4"})
+        self.assertIn("17", told)
+        (method, path, headers, body), = self.bakery.asked
+        self.assertEqual((method, path, body), ("POST", "/orders", {"bread": "rye", "slices": 4}), "with what the schema says: a number")
+        self.assertRegex(headers["idempotency-key"], r"^[0-9a-f-]{36}$")
+        self.assertIn("order_bread", self.offered())
+        # What does not fit goes back to the model and nowhere else.
+        self.assertIn("bread", self.ask("order_bread", {"slices": 4}))
+        self.assertEqual(len(self.bakery.asked), 1)
+        self.bakery.answer = lambda method, path: (409, {"error": "sold out"})
+        self.assertIn("sold out", self.ask("order_bread", {"bread": "rye"}))
+
+    def test_an_agent_calls_the_operations_of_an_openapi_document(self):
+        made = self.put("bakery", {"kind": "openapi", "document": OPENAPI, "base_url": self.bakery.url + "/v2"})
+        self.assertEqual({f["name"]: f["effect"] for f in made["functions"]}, {"getBread": "read", "makeOrder": "once"})
+        self.ask("getBread", {"name": "rye & more", "currency": "€"})
+        self.ask("makeOrder", {"body": {"bread": "rye"}} if "body" in made["functions"][1]["parameters"]["properties"] else {"bread": "rye"})
+        (get, where, _, _), (post, orders, _, body) = self.bakery.asked
+        split = urlsplit(where)
+        self.assertEqual((get, split.path, parse_qs(split.query)), ("GET", "/v2/breads/rye%20%26%20more", {"currency": ["€"]}))
+        self.assertEqual((post, orders, body), ("POST", "/v2/orders", {"bread": "rye"}))
+
+    def test_a_secret_is_sent_and_seen_by_nobody_else(self):
+        self.put("order_bread", self.http(secret_headers={"authorization": {"secret": "bakery", "prefix": "Bearer "}}))
+        self.assertIn("bakery", self.ask("order_bread", {"bread": "rye"}), "the model learns which secret is missing")
+        self.assertEqual(self.bakery.asked, [])
+        self.inside.put("/context/secrets/bakery?owner_type=tenant", {"value": SECRET})
+        self.bakery.answer = lambda method, path: (200, {"echo": self.bakery.asked[-1][2]["authorization"]})
+        told = self.ask("order_bread", {"bread": "rye"})
+        self.assertEqual(self.bakery.asked[-1][2]["authorization"], "Bearer " + SECRET)
+        self.assertNotIn(SECRET, told, "a service that says it again does not tell the model")
+        self.assertNotIn(SECRET, json.dumps(self.model.requests) + self.server.text() + json.dumps(self.inside.get("/tools/order_bread")))
+        used = self.inside.get("/audit", operation="use_secret")["items"]
+        self.assertEqual([e["resource"] for e in used], ["bakery"])
+        # The user's own secret of that name comes first.
+        ann = self.api.acting(key=user_key(self.api, self.inside.tenant, "ann"))
+        ann.tenant = None
+        ann.put("/context/secrets/bakery", {"value": SECRET + "-anns"})
+        self.ask("order_bread", {"bread": "rye"})
+        self.assertEqual(self.bakery.asked[-1][2]["authorization"], f"Bearer {SECRET}-anns")
+
+    def test_who_has_which_function(self):
+        self.put("order_bread", self.http())
+        self.put("hidden", self.http(), default=False)
+        self.inside.post("/agents", {"name": "cook", "tools": ["hidden"]})
+        self.inside.post(f"/conversations/{self.talk(self.inside, agent='cook')}/messages", {"text": "Hi"})
+        self.assertEqual(self.offered(), ["hidden"])
+        self.inside.post(f"/conversations/{self.talk(self.inside)}/messages", {"text": "Hi"})
+        self.assertIn("order_bread", self.offered())
+        self.assertNotIn("hidden", self.offered())
+        self.api.post("/tenants", {"name": "others-of-" + self.inside.tenant[-20:]})
+        other = self.api.acting(tenant="others-of-" + self.inside.tenant[-20:])
+        self.assertEqual(other.get("/tools")["items"], [])
+        self.refused(404, other.get, "/tools/hidden")
+        ann = self.api.acting(key=user_key(self.api, self.inside.tenant, "ann"))
+        ann.tenant = None
+        self.refused(403, ann.get, "/tools")
+        self.refused(403, ann.put, "/tools/mine", {"source": self.http()})
+        self.inside.delete("/tools/order_bread")
+        self.inside.post(f"/conversations/{self.talk(self.inside)}/messages", {"text": "Hi"})
+        self.assertNotIn("order_bread", self.offered())
+        self.refused(404, self.inside.delete, "/tools/order_bread")
+
+    def test_changes_go_by_version(self):
+        made = self.put("order_bread", self.http())
+        self.assertEqual(made["version"], 1)
+        changed = self.put("order_bread", self.http(description="Orders."))
+        self.assertEqual((changed["version"], changed["functions"][0]["description"]), (2, "Orders."))
+        self.assertEqual(self.inside.get("/tools/order_bread")["source"]["description"], "Orders.")
+        status, _, _ = self.inside.raw("PUT", "/tools/order_bread", {"source": self.http()}, {"if-match": '"1"'})
+        self.assertEqual(status, 412)
+        status, _, _ = self.inside.raw("DELETE", "/tools/order_bread", None, {"if-match": '"1"'})
+        self.assertEqual(status, 412)
+
+    def test_bad_sources_say_what_to_do(self):
+        bad = lambda source, word: self.assertIn(word, self.refused((400, 422), self.put, "bad", source).text)
+        bad({"kind": "http", "description": "x"}, "url")
+        bad(self.http(color="red"), "color")
+        bad(self.http(url="ftp://example.com/"), "http")
+        bad(self.http(url="http://user:pw@example.com/"), "url")
+        bad(self.http(url="http://169.254.169.254/latest"), "url")
+        bad(self.http(url="http://10.0.0.1/"), "url")
+        bad(self.http(parameters={"type": "array"}), "object")
+        bad({"kind": "openapi", "document": {"swagger": "2.0"}, "base_url": self.bakery.url}, "OpenAPI")
+        bad({"kind": "openapi", "document": {**OPENAPI, "paths": {}}, "base_url": self.bakery.url}, "function")
+        bad({"kind": "soap"}, "soap")
+        self.refused((400, 422), self.inside.put, "/tools/a%20b", {"source": self.http()})
+        self.put("order_bread", self.http())
+        self.assertIn("already", self.refused(400, self.put, "conversation_search", self.http()).text)
+        document = {**OPENAPI, "paths": {"/orders": {"post": {**OPENAPI["paths"]["/orders"]["post"], "operationId": "order_bread"}}}}
+        self.assertIn("prefix", self.refused(400, self.put, "bad", {"kind": "openapi", "document": document, "base_url": self.bakery.url}).text)
+        self.put("good", {"kind": "openapi", "document": document, "base_url": self.bakery.url, "prefix": "b_"})
+
+
+class Closed(Case):
+    """The network is closed unless an operator opens it."""
+
+    def test_nothing_inside_is_called(self):
+        with Bakery() as bakery:
+            inside = self.tenant()
+            source = {"kind": "http", "description": "x", "url": bakery.url}
+            self.assertIn("ask an operator to open it", self.refused(400, inside.put, "/tools/x", {"source": source}).text)
+            self.assertEqual(bakery.asked, [])
