@@ -1,8 +1,9 @@
 """Functions that a tenant gives its agents: put over REST, called by the agent against a real service of somebody else's, here a small bakery."""
-import base64, json, threading
+import base64, json, pathlib, shutil, subprocess, tempfile, threading
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, urlsplit
 
+from harness import paths
 from harness.api import user_key
 from harness.case import Case
 from harness.fake_model import FakeModel, Http
@@ -161,6 +162,27 @@ class Tools(Case):
         self.assertEqual(status, 412)
         status, _, _ = self.inside.raw("DELETE", "/tools/order_bread", None, {"if-match": '"1"'})
         self.assertEqual(status, 412)
+
+    def test_the_command_line_adds_shows_and_removes(self):
+        self.inside.put("/context/secrets/bakery?owner_type=tenant", {"value": SECRET})
+        folder = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, folder)
+        (folder / "corner bakery.yaml").write_text("openapi: 3.1.0\nservers: [{url: '%s'}]\npaths:\n  /breads:\n    get: {operationId: breads, summary: All breads.}\n" % self.bakery.url)
+        said = self.sid("add", str(folder / "corner bakery.yaml"), "--prefix", "bakery_", "--secret-header", "X-Key={bakery}")
+        self.assertIn("bakery_breads", said)
+        self.assertIn("corner_bakery", self.sid("list"))
+        self.assertIn("All breads.", self.sid("show", "corner_bakery"))
+        self.ask("bakery_breads", {})
+        self.assertEqual([(a[0], a[1], a[2]["x-key"]) for a in self.bakery.asked], [("GET", "/breads", SECRET)])
+        self.sid("remove", "corner_bakery")
+        self.assertIn("sid tools add", self.sid("list"))
+        self.assertIn("not YAML", self.sid("add", __file__, status=2))
+
+    def sid(self, *words, status=0):
+        command = [str(paths.binary("sid")), "tools", *words, "--server", self.server.url, "--key", self.inside.key, f"--tenant={self.inside.tenant}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+        self.assertEqual(done.returncode, status, done.stdout + done.stderr)
+        return done.stdout + done.stderr
 
     def test_bad_sources_say_what_to_do(self):
         bad = lambda source, word: self.assertIn(word, self.refused((400, 422), self.put, "bad", source).text)

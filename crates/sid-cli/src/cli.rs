@@ -102,6 +102,9 @@ pub enum Command {
     /// Teams and their members
     #[command(subcommand)]
     Team(commands::team::Team),
+    /// Functions that agents were given: list, add, show, remove
+    #[command(subcommand)]
+    Tools(commands::tools::Tools),
     /// Conversations: list, show, delete
     #[command(subcommand)]
     Conversation(commands::conversation::Conversation),

@@ -17,6 +17,14 @@ macro_rules! answers {
 answers! {
     /// A tenant or a team.
     Named { id: String, name: String, created_at: String, }
+    /// A function that agents were given.
+    Function { name: String, description: String, effect: String, }
+    /// What is no function, and why.
+    LeftOut { name: String, why: String, }
+    /// Functions that agents were given together.
+    Toolset {
+        name: String, default: bool, version: u64, updated_at: String, functions: Vec<Function>, left_out: Vec<LeftOut>, problem: Option<String>,
+    }
     /// A person.
     User { id: String, handle: String, display_name: String, timezone: Option<String>, created_at: String, }
     /// A block that each pair starts with.

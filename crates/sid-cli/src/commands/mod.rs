@@ -19,6 +19,7 @@ pub mod reindex;
 pub mod run;
 pub mod team;
 pub mod tenant;
+pub mod tools;
 pub mod user;
 
 use crate::cli::Command;
@@ -53,6 +54,7 @@ pub async fn run(command: Command, session: &Session) -> Result<(), CliError> {
         Command::Agent(args) => agent::run(args, session).await,
         Command::User(args) => user::run(args, session).await,
         Command::Team(args) => team::run(args, session).await,
+        Command::Tools(args) => tools::run(args, session).await,
         Command::Conversation(args) => conversation::run(args, session).await,
         Command::Key(args) => key::run(args, session).await,
         Command::Tenant(args) => tenant::run(args, session).await,
