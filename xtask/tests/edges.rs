@@ -99,7 +99,9 @@ fn tools_stand_alone() {
 #[test]
 fn tools_over_http_bring_one_client() {
     let with_http = tree("sid-tools", &["http"]);
-    assert!(with_http.contains("sid-fetch") && !with_http.contains("axum") && !with_http.contains("sqlx") && !with_http.contains("sid-llm"));
+    assert!(
+        with_http.contains("sid-fetch") && !with_http.contains("axum") && !with_http.contains("sqlx") && !with_http.contains("sid-llm")
+    );
 }
 
 #[test]
@@ -131,7 +133,9 @@ fn the_core_does_no_sql_and_no_http() {
 
 #[test]
 fn only_the_server_and_what_stands_on_it_know_axum() {
-    for package in ["sid-types", "sid-store", "sid-store-sqlite", "sid-store-pg", "sid-fetch", "sid-llm", "sid-tools", "sid-memory", "sid-core"] {
+    for package in
+        ["sid-types", "sid-store", "sid-store-sqlite", "sid-store-pg", "sid-fetch", "sid-llm", "sid-tools", "sid-memory", "sid-core"]
+    {
         absent(package, &["axum", "utoipa"]);
     }
     assert!(tree("sid-server", &[]).contains("axum"), "the check itself must be able to see axum");

@@ -32,9 +32,9 @@ const METADATA_V4: &[Ipv4Addr] = &[
     Ipv4Addr::new(168, 63, 129, 16),   // Azure's wire server: public by its number, inside by its place
 ];
 const METADATA_V6: &[Ipv6Addr] = &[
-    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), // AWS
-    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23),  // AWS EKS pod identity
-    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),  // Google
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),      // AWS
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23),       // AWS EKS pod identity
+    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),       // Google
     Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe), // Oracle
 ];
 
@@ -76,12 +76,12 @@ const INSIDE_V4: &[Ipv4Net] = &[
 const PUBLIC_V6: Ipv6Net = v6(0x2000, 0, 0, 3);
 /// What is set apart in there.
 const INSIDE_V6: &[Ipv6Net] = &[
-    v6(0x2001, 0, 0, 23),          // protocol assignments: Teredo, benchmarks, ORCHID, and what may come
-    v6(0x2001, 0xdb8, 0, 32),      // documentation
-    v6(0x2002, 0, 0, 16),          // 6to4
-    v6(0x2620, 0x4f, 0x8000, 48),  // AS112
-    v6(0x3fff, 0, 0, 20),          // documentation
-    v6(0x3ffe, 0, 0, 16),          // the 6bone, gone
+    v6(0x2001, 0, 0, 23),         // protocol assignments: Teredo, benchmarks, ORCHID, and what may come
+    v6(0x2001, 0xdb8, 0, 32),     // documentation
+    v6(0x2002, 0, 0, 16),         // 6to4
+    v6(0x2620, 0x4f, 0x8000, 48), // AS112
+    v6(0x3fff, 0, 0, 20),         // documentation
+    v6(0x3ffe, 0, 0, 16),         // the 6bone, gone
 ];
 /// RFC 6052: IPv4 behind a translator, as DNS64 makes them on networks without IPv4.
 const NAT64: Ipv6Net = v6(0x64, 0xff9b, 0, 96);
@@ -135,7 +135,11 @@ fn reach_v6(address: Ipv6Addr) -> Reach {
         return Reach::Metadata;
     }
     let is_isatap = matches!(address.segments(), [.., 0 | 0x200, 0x5efe, _, _]);
-    if PUBLIC_V6.contains(&address) && !is_isatap && !INSIDE_V6.iter().any(|net| net.contains(&address)) { Reach::Public } else { Reach::Inside }
+    if PUBLIC_V6.contains(&address) && !is_isatap && !INSIDE_V6.iter().any(|net| net.contains(&address)) {
+        Reach::Public
+    } else {
+        Reach::Inside
+    }
 }
 
 /// IPv4 addresses that an old wrapping carries; Teredo carries two.
@@ -173,7 +177,10 @@ mod tests {
 
     #[test]
     fn hosts_of_the_internet_are_public() {
-        check(Reach::Public, &["1.1.1.1", "93.184.215.14", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "126.255.255.255"]);
+        check(
+            Reach::Public,
+            &["1.1.1.1", "93.184.215.14", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "126.255.255.255"],
+        );
         check(Reach::Public, &["128.0.0.0", "169.253.255.255", "169.255.0.0", "172.15.255.255", "172.32.0.0", "192.167.255.255"]);
         check(Reach::Public, &["192.169.0.0", "198.17.255.255", "198.20.0.0", "223.255.255.255", "192.0.1.1", "2606:4700:4700::1111"]);
         check(Reach::Public, &["2a00:1450:4001:82a::200e", "2001:4860:4860::8888", "::ffff:1.1.1.1", "64:ff9b::1.1.1.1", "2001:200::1"]);
@@ -205,19 +212,31 @@ mod tests {
         check(Reach::Inside, &["127.0.0.1", "127.255.255.255", "10.0.0.1", "192.168.1.1", "172.31.255.255", "169.254.1.1", "100.64.0.1"]);
         check(Reach::Inside, &["::1", "fe80::1", "fec0::1", "fc00::1", "fdff::1", "::ffff:127.0.0.1", "::ffff:7f00:1", "::127.0.0.1"]);
         check(Reach::Inside, &["64:ff9b::127.0.0.1", "64:ff9b::a00:1", "64:ff9b:1::1.1.1.1", "2002:7f00:1::", "2002:101:101::1"]);
-        check(Reach::Inside, &["2001:0:4136:e378:8000:63bf:3fff:fdd2", "::ffff:0:7f00:1", "2606:4700::5efe:10.0.0.1", "100::1", "5f00::1", "4000::1"]);
+        check(
+            Reach::Inside,
+            &["2001:0:4136:e378:8000:63bf:3fff:fdd2", "::ffff:0:7f00:1", "2606:4700::5efe:10.0.0.1", "100::1", "5f00::1", "4000::1"],
+        );
     }
 
     #[test]
     fn metadata_is_known_in_every_form() {
-        check(Reach::Metadata, &["169.254.169.254", "::ffff:169.254.169.254", "::ffff:a9fe:a9fe", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::1"]);
-        check(Reach::Metadata, &["::a9fe:a9fe", "::ffff:0:a9fe:a9fe", "64:ff9b:1::a9fe:a9fe", "fd00:ec2::254", "fd20:ce::254", "168.63.129.16"]);
+        check(
+            Reach::Metadata,
+            &["169.254.169.254", "::ffff:169.254.169.254", "::ffff:a9fe:a9fe", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::1"],
+        );
+        check(
+            Reach::Metadata,
+            &["::a9fe:a9fe", "::ffff:0:a9fe:a9fe", "64:ff9b:1::a9fe:a9fe", "fd00:ec2::254", "fd20:ce::254", "168.63.129.16"],
+        );
         // Teredo: the client's address is stored inverted.
         check(Reach::Metadata, &["2001:0:a9fe:a9fe::1", "2001:0:101:101:0:0:5601:5601", "100.100.100.200", "fe80::5efe:a9fe:a9fe"]);
     }
 
     #[test]
     fn what_is_no_host_is_nothing() {
-        check(Reach::Nothing, &["0.0.0.0", "0.1.2.3", "::", "::ffff:0.0.0.0", "224.0.0.1", "239.1.1.1", "240.0.0.1", "255.255.255.255", "ff02::1"]);
+        check(
+            Reach::Nothing,
+            &["0.0.0.0", "0.1.2.3", "::", "::ffff:0.0.0.0", "224.0.0.1", "239.1.1.1", "240.0.0.1", "255.255.255.255", "ff02::1"],
+        );
     }
 }

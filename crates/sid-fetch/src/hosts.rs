@@ -7,7 +7,9 @@ use ipnet::IpNet;
 
 /// A pattern that is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no host: expected a name such as `api.example.com`, `*.example.com`, an address or a network, each with `:port` or `:*` if need be")]
+#[error(
+    "`{0}` is no host: expected a name such as `api.example.com`, `*.example.com`, an address or a network, each with `:port` or `:*` if need be"
+)]
 pub struct BadPattern(String);
 
 /// The hosts that one pattern means: `api.example.com`, `*.example.com` (all below it, not itself), or an address.
@@ -177,10 +179,17 @@ mod tests {
         assert!(admits("localhost:11434", Some("localhost"), "127.0.0.1") && !admits("localhost:11434", Some("other"), "127.0.0.1"));
         let opens = |opening: &str, url: &str| {
             let url = url::Url::parse(url).expect(url);
-            opening.parse::<Opening>().expect(opening).opens_port(&url.host().expect("a host"), url.port_or_known_default().expect("a port"))
+            opening
+                .parse::<Opening>()
+                .expect(opening)
+                .opens_port(&url.host().expect("a host"), url.port_or_known_default().expect("a port"))
         };
         assert!(opens("localhost:11434", "http://localhost:11434") && !opens("localhost:11434", "http://localhost:22"));
-        assert!(opens("127.0.0.1:*", "http://127.0.0.1:5") && opens("127.0.0.0/8:9", "http://127.9.9.9:9") && opens("[::1]:9", "http://[::1]:9"));
+        assert!(
+            opens("127.0.0.1:*", "http://127.0.0.1:5")
+                && opens("127.0.0.0/8:9", "http://127.9.9.9:9")
+                && opens("[::1]:9", "http://[::1]:9")
+        );
         assert!(!opens("10.0.0.0/8", "http://10.0.0.1:9") && !opens("10.0.0.0/8:9", "http://name.example:9"));
         for wrong in ["", ":80", "host:port", "host:70000", "10.0.0.0/40", "[::1", "a b:1"] {
             assert!(wrong.parse::<Opening>().is_err(), "{wrong}");

@@ -46,7 +46,8 @@ impl Server {
                     }
                     keep.lock().push(String::from_utf8_lossy(&request).into_owned());
                     let path = head.split(' ').nth(1).unwrap_or_default();
-                    let answer = answers.iter().find(|(p, _)| *p == path).map(|(_, a)| a.clone()).unwrap_or_else(|| page("text/plain", b"?"));
+                    let answer =
+                        answers.iter().find(|(p, _)| *p == path).map(|(_, a)| a.clone()).unwrap_or_else(|| page("text/plain", b"?"));
                     let _ = stream.write_all(&answer).await;
                     if answer.ends_with(b"...") {
                         // It has more to say, and never says it.
@@ -97,7 +98,10 @@ async fn send(request: Request) -> Result<Response, FetchError> {
 
 #[tokio::test]
 async fn bodies_are_read_up_to_the_limit_and_no_further() {
-    let endless = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".iter().copied().chain(b"1000\r\n".iter().copied().chain([b'x'; 0x1000]).chain(*b"\r\n").cycle().take(40_000));
+    let endless = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+        .iter()
+        .copied()
+        .chain(b"1000\r\n".iter().copied().chain([b'x'; 0x1000]).chain(*b"\r\n").cycle().take(40_000));
     let server = Server::start(vec![
         ("/fits", page("text/plain; charset=utf-8", &[b'x'; 10_000])),
         ("/declared", page("text/plain", &[b'x'; 10_001])),
@@ -199,7 +203,9 @@ async fn redirects_keep_or_drop_the_body_as_their_status_says() {
 #[tokio::test]
 async fn a_request_goes_to_the_hosts_that_it_declares_and_to_no_others() {
     let server = Server::start(vec![("/away", redirect(302, "http://localhost:1/"))]).await;
-    let fetcher = Fetcher::new(Policy { open: vec!["127.0.0.1:*".parse().expect("valid"), "localhost:1".parse().expect("valid")], ..policy() }).expect("a client");
+    let fetcher =
+        Fetcher::new(Policy { open: vec!["127.0.0.1:*".parse().expect("valid"), "localhost:1".parse().expect("valid")], ..policy() })
+            .expect("a client");
     let declared = || vec!["127.0.0.1".parse().expect("a host")];
     fetcher.send(Request::get(server.url("/")).only(declared())).await.expect("declared");
     let error = fetcher.send(Request::get(server.url("/away")).only(declared())).await.expect_err("led away");

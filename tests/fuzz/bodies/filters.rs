@@ -45,7 +45,8 @@ pub(crate) fn check(data: &[u8]) {
         return;
     }
     // A query has no spaces, controls or bare UTF-8: what a client's library would do to them.
-    let query: String = rest.iter().map(|b| if b.is_ascii_graphic() && *b != b'#' { char::from(*b).to_string() } else { format!("%{b:02X}") }).collect();
+    let query: String =
+        rest.iter().map(|b| if b.is_ascii_graphic() && *b != b'#' { char::from(*b).to_string() } else { format!("%{b:02X}") }).collect();
     let path = LISTS[choice % LISTS.len()];
     let (status, body) = house.send(Method::GET, &format!("{path}?{query}"), Vec::new());
     assert_fine(status, &body, rest);
@@ -58,7 +59,8 @@ pub(crate) fn check(data: &[u8]) {
     assert!(items.len() <= limit.unwrap_or(1_000), "{} items", items.len());
     // The cursor of an answer is one that the server takes.
     if let Some(next) = answer.get("next").and_then(Value::as_str) {
-        let rest: Vec<&str> = query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("after=") && !pair.starts_with("from=")).collect();
+        let rest: Vec<&str> =
+            query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("after=") && !pair.starts_with("from=")).collect();
         let is_plain = next.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b));
         let next = if is_plain { next.to_owned() } else { next.bytes().map(|b| format!("%{b:02X}")).collect() };
         let more = format!("{path}?{}", rest.into_iter().map(str::to_owned).chain([format!("after={next}")]).collect::<Vec<_>>().join("&"));

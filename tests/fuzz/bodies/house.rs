@@ -36,8 +36,13 @@ impl House {
             house.tenant = house.make("tenants", json!({"name": name}))["id"].as_str().expect("an id").to_owned();
             house.make("users", json!({"handle": "ann", "display_name": mark}));
             house.make("agents", json!({"name": "helper", "instructions": mark}));
-            house.conversation = house.make("conversations", json!({"agent": "@helper", "user": "@ann", "key": mark}))["id"].as_str().expect("an id").to_owned();
-            let messages: Vec<Value> = (0..5).map(|i| json!({"role": "user", "text": format!("{mark} {i}"), "at": format!("2026-05-0{}T12:00:00Z", i + 1)})).collect();
+            house.conversation = house.make("conversations", json!({"agent": "@helper", "user": "@ann", "key": mark}))["id"]
+                .as_str()
+                .expect("an id")
+                .to_owned();
+            let messages: Vec<Value> = (0..5)
+                .map(|i| json!({"role": "user", "text": format!("{mark} {i}"), "at": format!("2026-05-0{}T12:00:00Z", i + 1)}))
+                .collect();
             house.make(&format!("conversations/{}/import", house.conversation), json!({"messages": messages}));
             for i in 0..3 {
                 house.make("passages", json!({"owner": {"type": "user", "user": "@ann"}, "text": format!("{mark} passage {i}")}));

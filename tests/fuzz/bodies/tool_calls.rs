@@ -68,7 +68,8 @@ pub(crate) fn check(data: &[u8]) {
         assert_eq!((&again.0, again.1.trim()), (&reply, shown.trim()), "cut every {every} characters");
     }
     // The same bytes as chunks of both wire forms: whatever they say, there is an answer.
-    let chunks: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ").unwrap_or(line)).ok()).collect();
+    let chunks: Vec<Value> =
+        text.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ").unwrap_or(line)).ok()).collect();
     if !chunks.is_empty() {
         let mut openai = Assembler::new(request().into(), AssemblerOptions::default());
         let mut ollama = Assembler::new(request().into(), AssemblerOptions::default());

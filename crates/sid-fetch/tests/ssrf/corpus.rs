@@ -172,4 +172,3 @@ impl Resolve for LyingResolver {
         Ok(addresses.iter().map(|a| a.parse().expect("an address")).collect())
     }
 }
-

@@ -73,10 +73,7 @@ impl Oidc {
             Ok(Issuer {
                 algorithms: settings.algorithms.iter().map(algorithm).collect::<Result<_, _>>()?,
                 roles: settings.roles().map_err(|problem| bad("roles", problem))?,
-                jwks: Arc::new(
-                    Jwks::new(settings.url(), settings.jwks_url.as_deref())
-                        .map_err(|e| bad("issuer", e.to_string()))?,
-                ),
+                jwks: Arc::new(Jwks::new(settings.url(), settings.jwks_url.as_deref()).map_err(|e| bad("issuer", e.to_string()))?),
                 settings: settings.clone(),
             })
         };

@@ -38,7 +38,17 @@ fn codes_of(rooms: &[&str]) -> BTreeSet<String> {
 
 #[test]
 fn codes_and_pages_are_the_same_set() {
-    let codes = codes_of(&["sid-store", "sid-store-sqlite", "sid-fetch", "sid-llm", "sid-tools", "sid-memory", "sid-context", "sid-core", "sid-server"]);
+    let codes = codes_of(&[
+        "sid-store",
+        "sid-store-sqlite",
+        "sid-fetch",
+        "sid-llm",
+        "sid-tools",
+        "sid-memory",
+        "sid-context",
+        "sid-core",
+        "sid-server",
+    ]);
     assert!(codes.len() > 40 && codes.contains("SID-STORE-CONFLICT") && codes.contains("SID-API-FORBIDDEN"), "{codes:?}");
     let pages: BTreeSet<String> = std::fs::read_dir(root().join("docs/errors"))
         .expect("docs/errors")

@@ -23,7 +23,10 @@ pub(super) fn of_response(response: &Response, revealed: &[(String, Secret)], bu
     let advice = match status.as_u16() {
         300..=399 => "It points elsewhere without a place to go; nothing was done.".to_owned(),
         400 | 422 => "Correct the arguments and call it again.".to_owned(),
-        401 | 403 | 407 => "The service does not accept these credentials, or this is not allowed; other arguments will not help. Tell the user.".to_owned(),
+        401 | 403 | 407 => {
+            "The service does not accept these credentials, or this is not allowed; other arguments will not help. Tell the user."
+                .to_owned()
+        }
         404 | 410 => "There is no such thing: check names and ids.".to_owned(),
         409 | 412 => "It clashes with what is there: read the present state first.".to_owned(),
         413 => "Send less.".to_owned(),
@@ -74,4 +77,3 @@ pub(super) fn cut(text: &str, budget: Tokens) -> String {
     }
     format!("{}{note}", &text[..end])
 }
-

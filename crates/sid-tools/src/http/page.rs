@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
-use sid_fetch::{Fetcher, FetchError, Request};
+use sid_fetch::{FetchError, Fetcher, Request};
 use sid_types::ToolSpec;
 
 use super::outcome;

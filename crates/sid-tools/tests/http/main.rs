@@ -86,7 +86,9 @@ async fn no_tool_gets_inside() {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_guard_off_the_tools_reach_the_canary() {
     let ground = Ground::lay().await;
-    for (_, url) in ground.urls().into_iter().filter(|(class, url)| *class == Class::Canary && url.starts_with("http://127.") && !url.contains("/302/")) {
+    for (_, url) in
+        ground.urls().into_iter().filter(|(class, url)| *class == Class::Canary && url.starts_with("http://127.") && !url.contains("/302/"))
+    {
         let before = ground.seen();
         let (made, succeeded) = everywhere(&ground, ground.open(), &url).await;
         assert_eq!((made, ground.seen() - before), (3, 3), "{url}");
@@ -236,7 +238,11 @@ async fn operations_of_a_document_go_through_the_registry() {
     assert_eq!(said.text, "{\"heard\":\"GET /api/pets/7?fields=name HTTP/1.1\"}", "coerced, and in its place");
     assert!(!service.last().contains("idempotency-key"), "reading needs none");
     let said = registry.dispatch("renamePet", arguments(json!({"id": 7, "body": {"name": "Rex"}})), &context).await;
-    assert!(!said.is_error && service.last().contains("idempotency-key") && service.last().ends_with("{\"name\":\"Rex\"}"), "{}", service.last());
+    assert!(
+        !said.is_error && service.last().contains("idempotency-key") && service.last().ends_with("{\"name\":\"Rex\"}"),
+        "{}",
+        service.last()
+    );
     let said = registry.dispatch("renamePet", arguments(json!({"id": 7, "body": {}})), &context).await;
     assert!(said.is_error && said.text.contains("name"), "{}", said.text);
 }

@@ -126,9 +126,16 @@ impl Operation {
 }
 
 /// Headers that OpenAPI leaves to other parts of a document, or to whoever sends.
-const NOT_PARAMETERS: &[&str] = &["accept", "content-type", "authorization", "host", "content-length", "idempotency-key", "accept-encoding"];
+const NOT_PARAMETERS: &[&str] =
+    &["accept", "content-type", "authorization", "host", "content-length", "idempotency-key", "accept-encoding"];
 
-fn parameters(document: &Value, resolver: &mut Resolver<'_>, path: &str, item: &Value, described: &Value) -> Result<Vec<Parameter>, String> {
+fn parameters(
+    document: &Value,
+    resolver: &mut Resolver<'_>,
+    path: &str,
+    item: &Value,
+    described: &Value,
+) -> Result<Vec<Parameter>, String> {
     let mut all: Vec<Parameter> = Vec::new();
     let of = |value: &Value| value.get("parameters").and_then(Value::as_array).cloned().unwrap_or_default();
     for written in of(item).into_iter().chain(of(described)) {

@@ -9,8 +9,27 @@ const MOST: usize = 1_500;
 
 /// Keywords whose value is kept as it is.
 const PLAIN: &[&str] = &[
-    "type", "enum", "const", "default", "title", "description", "format", "pattern", "minimum", "maximum", "multipleOf", "minLength", "maxLength",
-    "minItems", "maxItems", "uniqueItems", "minProperties", "maxProperties", "minContains", "maxContains", "examples",
+    "type",
+    "enum",
+    "const",
+    "default",
+    "title",
+    "description",
+    "format",
+    "pattern",
+    "minimum",
+    "maximum",
+    "multipleOf",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "uniqueItems",
+    "minProperties",
+    "maxProperties",
+    "minContains",
+    "maxContains",
+    "examples",
 ];
 const ONE: &[&str] = &["items", "additionalProperties", "not", "contains", "propertyNames", "if", "then", "else"];
 const SEVERAL: &[&str] = &["allOf", "anyOf", "oneOf", "prefixItems"];
@@ -103,7 +122,8 @@ impl<'a> Resolver<'a> {
             }
         }
         let is_kept = |name: &&Value| name.as_str().is_some_and(|name| kept.contains_key(name) || !properties.contains_key(name));
-        let required: Vec<Value> = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter(is_kept).cloned().collect();
+        let required: Vec<Value> =
+            schema.get("required").and_then(Value::as_array).into_iter().flatten().filter(is_kept).cloned().collect();
         out.insert("properties".into(), kept.into());
         if !required.is_empty() {
             out.insert("required".into(), required.into());

@@ -172,7 +172,8 @@ fn what_cannot_be_a_tool_is_left_out_and_says_why() {
 
 #[test]
 fn a_chosen_few_get_their_prefix() {
-    let paths = json!({"/a": {"get": {"operationId": "a", "summary": "Reads.", "description": "All of it."}, "post": {"operationId": "b"}}});
+    let paths =
+        json!({"/a": {"get": {"operationId": "a", "summary": "Reads.", "description": "All of it."}, "post": {"operationId": "b"}}});
     let options = OpenApiOptions { only: Some(vec!["a".into()]), prefix: "shop_".into() };
     let read = read_with(&document(paths), &options);
     let spec = read.tools[0].spec();
@@ -182,7 +183,8 @@ fn a_chosen_few_get_their_prefix() {
 #[test]
 fn other_documents_and_bases_are_refused() {
     let connection = Connection::new(Fetcher::new(Policy::default()).expect("a client"));
-    let read = |document: Value, base: &str| OpenApiTools::read(&document, base, &connection, &OpenApiOptions::default()).map(|r| r.tools.len());
+    let read =
+        |document: Value, base: &str| OpenApiTools::read(&document, base, &connection, &OpenApiOptions::default()).map(|r| r.tools.len());
     assert!(matches!(read(json!({"swagger": "2.0", "paths": {}}), "https://x.example"), Err(OpenApiError::NotOpenApi(_))));
     assert!(matches!(read(json!({"openapi": "3.1.0"}), "https://x.example"), Err(OpenApiError::NotOpenApi(_))));
     assert!(matches!(read(json!({"openapi": "3.1.0", "paths": {}}), "http://127.0.0.1/"), Err(OpenApiError::Base(_))));
