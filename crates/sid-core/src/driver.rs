@@ -458,8 +458,8 @@ async fn call_tools(
     let mut outcomes = Vec::with_capacity(calls.len());
     let stays_inside = |call: &ToCall| inner.tools.effect(&call.planned.call.name) == Some(EffectClass::Memory);
     for group in calls.chunk_by(|a, b| !stays_inside(a) && !stays_inside(b)) {
-        let together = futures::stream::iter(group.iter().map(|call| tool_call::call(&inner.tools, call, &context)));
-        let together: Vec<ToolOutcome> = together.buffered(tool_call::AT_ONCE).collect().await;
+        let together: Vec<_> = group.iter().map(|call| tool_call::call(&inner.tools, call, &context)).collect();
+        let together: Vec<ToolOutcome> = futures::stream::iter(together).buffered(tool_call::AT_ONCE).collect().await;
         for outcome in together {
             for (block, op, version) in &outcome.block_edits {
                 if let Some(b) = context.blocks.iter_mut().find(|b| b.id == *block) {

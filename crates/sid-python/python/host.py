@@ -15,13 +15,17 @@ def serve(channel, read):
 
     send({"ready": True})
     job = json.loads(read(int.from_bytes(read(4), "big")))
+    # Given back when memory has run out: saying so needs some.
+    reserve = bytearray(4 << 20)
     try:
         answer = _do(job)
         text = json.dumps(answer, allow_nan=False)
         if len(text) > job["result_limit"]:
             answer = _problem("result", "the result has %d bytes of JSON; at most %d are taken" % (len(text), job["result_limit"]))
     except BaseException as error:
+        del reserve
         answer = _raised(error, job)
+        error = None
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

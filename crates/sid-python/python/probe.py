@@ -13,7 +13,6 @@ def probe(sources):
         json.dumps(
             {
                 "version": ".".join(map(str, sys.version_info[:3])),
-                "tag": sys.implementation.cache_tag or sys.implementation.name,
                 "executable": os.path.realpath(sys.executable),
                 "stdlib": sorted({os.path.realpath(sysconfig.get_path(p)) for p in ("stdlib", "platstdlib")}),
                 "libpython": os.path.realpath(variables["LIBDIR"]) if variables.get("Py_ENABLE_SHARED") and variables.get("LIBDIR") else None,

@@ -32,12 +32,12 @@ impl Cgroups {
 
 /// Writes what the folder's version has a file for; at least one limit must take.
 fn bound(folder: &Path, limits: &Limits) -> io::Result<()> {
-    let memory = limits.memory_bytes.to_string();
+    let (memory, tasks) = (limits.memory_bytes.to_string(), limits.tasks.to_string());
     let wanted = [
         ("memory.max", memory.as_str()),
         ("memory.swap.max", "0"),
         ("memory.limit_in_bytes", memory.as_str()),
-        ("pids.max", &limits.tasks.to_string()),
+        ("pids.max", tasks.as_str()),
     ];
     let mut taken = 0;
     for (file, value) in wanted {

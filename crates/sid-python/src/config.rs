@@ -1,6 +1,7 @@
 //! Options.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::Cgroups;
 
 /// Where Python is, and where its environments and working folders go. One for a server.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PythonConfig {
     /// The interpreter, 3.9 or newer; a name is looked up in `PATH`.
     pub python: PathBuf,
@@ -50,6 +51,14 @@ impl PythonConfig {
             environment_bytes: 1 << 30,
             pip_environment: BTreeMap::new(),
         }
+    }
+}
+
+/// Without pip's environment: addresses of package indexes carry passwords.
+impl fmt::Debug for PythonConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("PythonConfig");
+        shown.field("python", &self.python).field("launcher", &self.launcher).field("folder", &self.folder).finish_non_exhaustive()
     }
 }
 

@@ -34,9 +34,8 @@ impl Requirements {
             if !line.starts_with(|c: char| c.is_ascii_alphanumeric()) {
                 return problem("options are not taken; write a package like `attrs==25.1.0`");
             }
-            let mut words = line.split_whitespace();
-            let package = words.by_ref().take_while(|w| !w.starts_with("--")).collect::<Vec<_>>().join(" ");
-            if package.contains('@') || package.contains("://") || package.starts_with('.') || package.contains('/') {
+            let package: Vec<&str> = line.split_whitespace().take_while(|w| !w.starts_with("--")).collect();
+            if package.iter().any(|word| word.contains(['@', '/'])) {
                 return problem("addresses and folders are not taken; write a package of the index like `attrs==25.1.0`");
             }
             if line.split_whitespace().any(|w| w.starts_with('-') && !w.starts_with("--hash=sha256:")) {

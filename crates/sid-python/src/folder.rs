@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,6 +24,9 @@ impl Folders {
     /// Makes a home below `parent`, and removes the homes of servers that are gone.
     pub(crate) fn open(parent: &Path) -> io::Result<Self> {
         fs::create_dir_all(parent)?;
+        // One at a time: a home that is just being made has no lock yet.
+        let sweeping = File::create(parent.join("sweeping"))?;
+        sweeping.lock()?;
         sweep(parent)?;
         let home = parent.join(uuid::Uuid::now_v7().simple().to_string());
         let lock = File::create(lock_of(&home))?;
@@ -121,7 +124,11 @@ impl Used {
         if depth > MOST_DEPTH {
             return false;
         }
-        let Ok(entries) = fs::read_dir(folder) else { return true };
+        let entries = match fs::read_dir(folder) {
+            Ok(entries) => entries,
+            // Whoever hides a folder from its owner has something to hide; one that is gone has nothing.
+            Err(e) => return matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+        };
         for entry in entries.flatten() {
             self.files += 1;
             // Of the link itself, not of what it points to.
@@ -141,7 +148,8 @@ impl Used {
 /// Removes a folder however deep it is. The way of the standard library goes down as deep as the folders do, and a hostile function makes
 /// them deeper than the stack: so folders in folders are moved up first.
 fn remove(folder: &Path) {
-    let mut moved = 0_u64;
+    // Names that nobody could have given before.
+    let (prefix, mut moved) = (uuid::Uuid::new_v4().simple(), 0_u64);
     let mut flatten = || -> io::Result<()> {
         loop {
             let mut is_empty = true;
@@ -152,11 +160,13 @@ fn remove(folder: &Path) {
                     continue;
                 }
                 is_empty = false;
+                // It may have been made without rights for anybody.
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o700))?;
                 for inner in fs::read_dir(&path)? {
                     let inner = inner?;
                     if inner.file_type()?.is_dir() {
                         moved += 1;
-                        fs::rename(inner.path(), folder.join(format!("~{moved}")))?;
+                        fs::rename(inner.path(), folder.join(format!("{prefix}-{moved}")))?;
                     } else {
                         fs::remove_file(inner.path())?;
                     }
@@ -209,7 +219,8 @@ mod tests {
         let second = Folders::open(parent.path()).expect("opens");
         assert!(folder.path().exists());
         drop((folder, living, second));
-        assert_eq!(fs::read_dir(parent.path()).expect("read").count(), 0);
+        let left: Vec<_> = fs::read_dir(parent.path()).expect("read").flatten().map(|e| e.file_name()).collect();
+        assert_eq!(left, ["sweeping"]);
     }
 
     #[test]

@@ -45,7 +45,6 @@ const PROGRAMS: [&str; 4] = ["/bin", "/usr/bin", "/lib", "/usr/lib"];
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Interpreter {
     pub(crate) version: String,
-    pub(crate) tag: String,
     pub(crate) executable: PathBuf,
     stdlib: Vec<PathBuf>,
     libpython: Option<PathBuf>,

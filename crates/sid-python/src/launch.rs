@@ -18,10 +18,8 @@ use crate::plan::{FAILED, MARK, Plan};
 /// Call it first in `main`, before any thread, file or log: its process runs other people's code.
 ///
 /// ```
-/// fn main() {
-///     sid_python::launch_if_asked();
-///     // The program's own work.
-/// }
+/// sid_python::launch_if_asked();
+/// // What `main` is there for.
 /// ```
 pub fn launch_if_asked() {
     let mut arguments = std::env::args_os().skip(1);

@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
-#![cfg(unix)]
+#![cfg(target_os = "linux")]
 
 mod config;
 mod error;
@@ -29,4 +29,4 @@ pub use launch::launch_if_asked;
 pub use module::{Function, Inspected, Module, Problem};
 pub use python::{Call, Python};
 pub use tool::PythonTool;
-pub use words::Failure;
+pub use words::{Failure, Frame, Raised};

@@ -1,6 +1,7 @@
 //! The entry point: an interpreter, its sandbox, and the calls in it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -42,7 +43,7 @@ struct Inner {
 }
 
 /// One call.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Call {
     /// What the module calls the function ([`Function::function`](crate::Function::function)).
     pub function: String,
@@ -54,6 +55,16 @@ pub struct Call {
     pub timeout: Option<Duration>,
 }
 
+/// Without the values of secrets.
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { function, arguments, secrets, timeout } = self;
+        let names: Vec<&String> = secrets.keys().collect();
+        let mut shown = f.debug_struct("Call");
+        shown.field("function", function).field("arguments", arguments).field("secrets", &names).field("timeout", timeout).finish()
+    }
+}
+
 impl Python {
     /// Asks the interpreter where it lives, and tries the sandbox out.
     ///
@@ -62,7 +73,7 @@ impl Python {
         let interpreter = Interpreter::probe(&config.python).await?;
         let host = interpreter.host()?;
         let calls = config.folder.join("calls");
-        let folders = tokio::task::spawn_blocking(move || Folders::open(&calls)).await.map_err(|e| std::io::Error::other(e)).and_then(|f| f);
+        let folders = tokio::task::spawn_blocking(move || Folders::open(&calls)).await.map_err(std::io::Error::other).and_then(|f| f);
         let folders = folders.map_err(PythonError::io("the folder of calls cannot be made"))?;
         let keeper = Keeper::start().map_err(PythonError::io("no thread can be started"))?;
         let free = Arc::new(Semaphore::new(config.most_at_once.max(1)));

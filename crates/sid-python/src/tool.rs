@@ -11,7 +11,7 @@ use sid_types::ToolSpec;
 use crate::{Call, Function, Module, Python};
 
 /// One function of a module. Its arguments are checked by the registry before a process is started.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PythonTool {
     python: Python,
     module: Arc<Module>,

@@ -1,11 +1,8 @@
 //! Locks the calling process in, for good.
 
-#[cfg(target_os = "linux")]
 mod capabilities;
-#[cfg(target_os = "linux")]
 mod files;
 mod resources;
-#[cfg(target_os = "linux")]
 mod syscalls;
 
 use std::fmt;
@@ -50,32 +47,20 @@ impl fmt::Display for Enforced {
 ///
 /// Errors: in words, when a part fails and the plan does not allow to go on without.
 pub(crate) fn confine(plan: &Plan) -> Result<Enforced, String> {
-    let mut enforced = Enforced::default();
-    enforced.groups = enter_groups(plan)?;
+    let mut enforced = Enforced { groups: enter_groups(plan)?, ..Enforced::default() };
     resources::be_polite();
-    #[cfg(target_os = "linux")]
-    {
-        // Made ready while memory and system calls are still free.
-        let filters = syscalls::filters(plan.grants);
-        let ruleset = files::restrict(plan);
-        match ruleset {
-            Ok(files::Restricted { abi, signals }) => {
-                (enforced.files, enforced.landlock, enforced.signals) = (true, abi, signals);
-            }
-            Err(problem) => enforced.missing.push(format!("files: {problem}")),
-        }
-        // After Landlock, which opens the folders as whoever the server is.
-        note(&mut enforced.missing, "rights", &mut enforced.capabilities, capabilities::drop_all());
-        note(&mut enforced.missing, "limits", &mut enforced.limits, resources::limit(&plan.limits));
-        stop_at_the_first(plan, &enforced)?;
-        // Last: it forbids what the steps before needed.
-        note(&mut enforced.missing, "system calls", &mut enforced.system_calls, filters.and_then(|f| f.apply()));
+    // Made ready while memory and system calls are still free.
+    let filters = syscalls::filters(plan.grants);
+    match files::restrict(plan) {
+        Ok(files::Restricted { abi, signals }) => (enforced.files, enforced.landlock, enforced.signals) = (true, abi, signals),
+        Err(problem) => enforced.missing.push(format!("files: {problem}")),
     }
-    #[cfg(not(target_os = "linux"))]
-    {
-        note(&mut enforced.missing, "limits", &mut enforced.limits, resources::limit(&plan.limits));
-        enforced.missing.push("files, system calls: only Linux has what is needed".into());
-    }
+    // After Landlock, which opens the folders as whoever the server is.
+    note(&mut enforced.missing, "rights", &mut enforced.capabilities, capabilities::drop_all());
+    note(&mut enforced.missing, "limits", &mut enforced.limits, resources::limit(&plan.limits));
+    stop_at_the_first(plan, &enforced)?;
+    // Last: it forbids what the steps before needed.
+    note(&mut enforced.missing, "system calls", &mut enforced.system_calls, filters.and_then(|f| f.apply()));
     stop_at_the_first(plan, &enforced)?;
     Ok(enforced)
 }

@@ -1,6 +1,6 @@
 //! Limits that the kernel keeps for each process.
 
-use rustix::process::{Resource, Rlimit, nice, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 
 use crate::Limits;
 
@@ -22,15 +22,16 @@ pub(super) fn limit(limits: &Limits) -> Result<(), String> {
         (Resource::Fsize, limits.file_bytes),
         (Resource::Nofile, limits.open_files),
         (Resource::Memlock, 0),
-        #[cfg(target_os = "linux")]
         (Resource::Msgqueue, 0),
         (Resource::Nproc, USER_TASKS),
         // Last: what comes after must fit into it.
         (Resource::As, limits.memory_bytes),
     ];
     for (resource, most) in wanted {
+        // What is less already stays so: nobody but root may raise it.
+        let most = getrlimit(resource).maximum.map_or(most, |now| now.min(most));
         // The first second over the soft limit ends it with a signal that says why, the next one anyhow.
-        let hard = if resource == Resource::Cpu { most + 1 } else { most };
+        let hard = if resource == Resource::Cpu { most.saturating_add(1) } else { most };
         setrlimit(resource, Rlimit { current: Some(most), maximum: Some(hard) }).map_err(|e| format!("{resource:?}: {e}"))?;
     }
     Ok(())
