@@ -163,7 +163,7 @@ def _key(key, hint, place):
 def result(value, place="the result", depth=0):
     """`value` as JSON can carry it; raises `Unsendable`."""
     if depth > 64:
-        raise Unsendable("%s is nested deeper than 64 levels, or contains itself" % place)
+        raise Unsendable("%s... is nested deeper than 64 levels, or contains itself" % place[:60])
     if value is None or isinstance(value, (bool, str)) and not isinstance(value, enum.Enum):
         # A half of a surrogate pair is no Unicode, and no JSON either.
         return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else value

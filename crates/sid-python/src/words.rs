@@ -86,10 +86,8 @@ impl std::fmt::Display for Failure {
 
 impl std::fmt::Display for Raised {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.kind)?;
-        if !self.message.is_empty() {
-            write!(f, ": {}", self.message)?;
-        }
+        let colon = if self.kind.is_empty() || self.message.is_empty() { "" } else { ": " };
+        write!(f, "{}{colon}{}", self.kind, self.message)?;
         for Frame { line, function, code } in &self.trace {
             write!(f, "\n  line {line}, in {function}: {code}")?;
         }

@@ -233,7 +233,7 @@ async fn results_that_cannot_be_sent_are_told() {
         ("return object()", "the result is of the type `object`, which cannot be sent"),
         ("return {'a': [1, f]}", "the result.a[1] is of the type `function`"),
         ("return float('nan')", "the result is nan, which JSON does not have"),
-        ("x = []\nx.append(x)\nreturn x", "nested deeper than 64 levels"),
+        ("x = []\nx.append(x)\nreturn x", "is nested deeper than 64 levels"),
         ("return (n for n in range(3))", "`generator`"),
         ("return {(1, 2): 3}", "a key of the type `tuple`"),
         ("return 'x' * (2 << 20)", "the result has 2097"),
