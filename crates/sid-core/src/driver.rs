@@ -18,7 +18,7 @@ use crate::budget::{self, Budget};
 use crate::engine::Inner;
 use crate::machine::{Next, RunMachine, StepFacts, ToCall};
 use crate::prepare::{Prepared, TurnPreparation};
-use crate::{CoreError, Engine, compaction, metrics};
+use crate::{CoreError, Engine, compaction, metrics, tool_call};
 
 /// Most times that a commit is tried again while the store cannot be reached.
 const COMMIT_TRIES: u32 = 5;
@@ -425,7 +425,8 @@ impl Deltas {
     }
 }
 
-/// Calls the tools in order; each sees the blocks as the one before left them.
+/// Calls the tools. Those that touch Sid's own memory are called in order, and each sees the blocks as the one before left them; what stands
+/// between two of them is called at the same time.
 async fn call_tools(
     inner: &Arc<Inner>,
     lease: &Lease,
@@ -455,35 +456,19 @@ async fn call_tools(
         result_budget: turn.tool_result_budget(calls.len()),
     };
     let mut outcomes = Vec::with_capacity(calls.len());
-    for call in calls {
-        let name = &call.planned.call.name;
-        context.token = call.planned.token;
-        let is_idempotent = !matches!(tools.effect(name), Some(EffectClass::External { idempotent: false }));
-        let outcome = if let Some(known) = call.known {
-            known
-        } else if call.outcome_unknown && !is_idempotent {
-            ToolOutcome::error(
-                "Outcome unknown: the call was under way when the server stopped. It may or may not have happened; do not repeat it unasked.",
-            )
-        } else if let Some(bad) = &call.bad_arguments {
-            ToolOutcome::error(format!("The arguments of `{name}` could not be read: {}. Call it again with a JSON object.", bad.problem))
-        } else {
-            let span = info_span!("sid.tool.call", tool = %name);
-            crash_point!("tool.before");
-            let outcome = tools.dispatch(name, call.planned.call.arguments.clone(), &context).instrument(span).await;
-            crash_point!("tool.after");
-            outcome
-        };
-        for (block, op, version) in &outcome.block_edits {
-            if let Some(b) = context.blocks.iter_mut().find(|b| b.id == *block) {
-                b.value = op.apply(&b.value).unwrap_or_else(|| b.value.clone());
-                b.version = version + 1;
+    let stays_inside = |call: &ToCall| tools.effect(&call.planned.call.name) == Some(EffectClass::Memory);
+    for group in calls.chunk_by(|a, b| !stays_inside(a) && !stays_inside(b)) {
+        let together: Vec<_> = group.iter().map(|call| tool_call::call(tools, call, &context)).collect();
+        let together: Vec<ToolOutcome> = futures::stream::iter(together).buffered(tool_call::AT_ONCE).collect().await;
+        for outcome in together {
+            for (block, op, version) in &outcome.block_edits {
+                if let Some(b) = context.blocks.iter_mut().find(|b| b.id == *block) {
+                    b.value = op.apply(&b.value).unwrap_or_else(|| b.value.clone());
+                    b.version = version + 1;
+                }
             }
+            outcomes.push(outcome);
         }
-        // A name that the model made up must not become a label.
-        let known = if tools.effect(name).is_some() { name.as_str() } else { "unknown" };
-        metrics::tool_called(known, outcome.is_error);
-        outcomes.push(outcome);
     }
     Ok(outcomes)
 }

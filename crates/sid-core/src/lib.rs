@@ -21,6 +21,7 @@ mod prompt;
 mod recall;
 mod search;
 mod tail;
+mod tool_call;
 mod toolbox;
 
 pub use active::RunEnd;

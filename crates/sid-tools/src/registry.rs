@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use sid_types::ToolSpec;
 
-use crate::{EffectClass, Tool, ToolContext, ToolOutcome};
+use crate::{Declaration, EffectClass, Tool, ToolContext, ToolOutcome};
 
 /// A tool that cannot be registered.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +31,7 @@ pub enum RegistryError {
 struct Entry {
     tool: Arc<dyn Tool>,
     spec: ToolSpec,
+    declaration: Declaration,
     validator: jsonschema::Validator,
 }
 
@@ -63,7 +64,8 @@ impl Registry {
         }
         let validator = jsonschema::validator_for(&spec.parameters)
             .map_err(|e| RegistryError::BadSchema { name: spec.name.clone(), problem: e.to_string() })?;
-        self.entries.insert(spec.name.clone(), Arc::new(Entry { tool, spec, validator }));
+        let declaration = tool.declaration();
+        self.entries.insert(spec.name.clone(), Arc::new(Entry { tool, spec, declaration, validator }));
         Ok(())
     }
 
@@ -89,7 +91,13 @@ impl Registry {
     /// What the named tool touches; `None` = there is no such tool.
     #[must_use]
     pub fn effect(&self, name: &str) -> Option<EffectClass> {
-        self.entries.get(name).map(|e| e.tool.effect())
+        self.declaration(name).map(|d| d.effect)
+    }
+
+    /// What the named tool declares; `None` = there is no such tool. Its time-out is for whoever calls [`Registry::dispatch`] to enforce.
+    #[must_use]
+    pub fn declaration(&self, name: &str) -> Option<&Declaration> {
+        self.entries.get(name).map(|e| &e.declaration)
     }
 
     /// Checks, coerces and calls. An unknown name or bad arguments are outcomes that tell the model what to do.

@@ -5,6 +5,8 @@ use serde_json::{Map, Value};
 use sid_types::{Block, ConversationId, MessageId, NewPassage, RunId, Scope, Seq, Timestamp, Tokens, ToolSpec};
 use uuid::Uuid;
 
+use crate::Declaration;
+
 /// What a tool touches; decides how the journal treats its calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EffectClass {
@@ -97,9 +99,14 @@ pub trait Tool: Send + Sync {
     /// How it is described to models.
     fn spec(&self) -> ToolSpec;
 
-    /// What it touches.
+    /// What it touches. A tool with its own [`Tool::declaration`] says it there.
     fn effect(&self) -> EffectClass {
         EffectClass::External { idempotent: false }
+    }
+
+    /// What it declares beside its schema: effect, time-out, secrets, hosts. This is what callers go by.
+    fn declaration(&self) -> Declaration {
+        Declaration::new(self.effect())
     }
 
     /// Does it. `arguments` fit the schema of [`Tool::spec`]. Never panics for what a model wrote; a failure is an outcome.

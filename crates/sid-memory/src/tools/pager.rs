@@ -1,5 +1,6 @@
 //! Pages of results that always fit.
 
+pub(super) use sid_tools::most_tokens as count;
 use sid_types::{MessageId, Tokens};
 
 use crate::text::cut_to;
@@ -22,13 +23,6 @@ pub(super) struct Page {
     pub(super) text: String,
     /// The messages that it quotes.
     pub(super) quotes: Vec<MessageId>,
-}
-
-/// On the safe side: a tool does not know the model's tokenizer, and the result must fit with any.
-pub(super) fn count(text: &str) -> Tokens {
-    let wide = text.chars().filter(|c| !c.is_ascii()).count();
-    let tokens = (text.len() * 11).div_ceil(40).max(text.len().div_ceil(4) + wide / 2);
-    Tokens(u32::try_from(tokens).unwrap_or(u32::MAX))
 }
 
 /// Most rows on a page: more than a small model reads.

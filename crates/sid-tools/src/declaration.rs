@@ -1,0 +1,36 @@
+//! What every kind of tool declares, be it Rust, Python, HTTP or MCP.
+
+use std::time::Duration;
+
+use crate::EffectClass;
+
+/// What a tool says of itself beside its name, description and schema.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use sid_tools::{Declaration, EffectClass};
+/// let lookup = Declaration { timeout: Duration::from_secs(5), hosts: vec!["api.example.org".into()], ..Declaration::new(EffectClass::Read) };
+/// assert!(lookup.secrets.is_empty());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Declaration {
+    /// What it touches, and whether it may be repeated.
+    pub effect: EffectClass,
+    /// Longest that one call may take. Whoever calls the tool drops the call after that.
+    pub timeout: Duration,
+    /// Names of the secrets that it is given. Names only: values are nowhere but in the call.
+    pub secrets: Vec<String>,
+    /// Hosts that it talks to, `host` or `host:port`. Empty = none.
+    pub hosts: Vec<String>,
+}
+
+impl Declaration {
+    /// The time-out of a tool that names none.
+    pub const TIMEOUT: Duration = Duration::from_secs(60);
+
+    /// No secrets, no hosts, [`Declaration::TIMEOUT`].
+    #[must_use]
+    pub fn new(effect: EffectClass) -> Self {
+        Self { effect, timeout: Self::TIMEOUT, secrets: Vec::new(), hosts: Vec::new() }
+    }
+}
