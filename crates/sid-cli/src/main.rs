@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    sid_server::launch_if_asked();
     sid_cli::main()
 }

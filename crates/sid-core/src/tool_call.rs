@@ -50,7 +50,10 @@ async fn contained(tools: &Registry, call: &ToCall, context: &ToolContext) -> To
         Ok(Ok(outcome)) => outcome,
         Ok(Err(_)) => {
             error!(tool = %name, "a tool panicked");
-            ToolOutcome::error(format!("`{name}` is broken: a fault of the tool, not of the arguments. {}", what_now(declared.map(|d| d.effect))))
+            ToolOutcome::error(format!(
+                "`{name}` is broken: a fault of the tool, not of the arguments. {}",
+                what_now(declared.map(|d| d.effect))
+            ))
         }
         Err(_) => {
             warn!(tool = %name, seconds = most.as_secs_f64(), "a tool took too long");

@@ -54,7 +54,13 @@ impl Requirements {
     fn key(&self, interpreter: &Interpreter, config: &PythonConfig) -> String {
         let mut lines = self.0.clone();
         lines.sort();
-        let text = format!("{}\n{}\n{}\n{}", interpreter.version, interpreter.executable.display(), config.allow_source_packages, lines.join("\n"));
+        let text = format!(
+            "{}\n{}\n{}\n{}",
+            interpreter.version,
+            interpreter.executable.display(),
+            config.allow_source_packages,
+            lines.join("\n")
+        );
         hex::encode(&Sha256::digest(text.as_bytes())[..16])
     }
 }
@@ -125,7 +131,17 @@ async fn build(
     let list = building.join("requirements.txt");
     fs::write(&list, requirements.0.join("\n")).map_err(PythonError::io("the requirements cannot be written"))?;
     let mut command = Command::new(building.join("bin/python"));
-    command.args(["-I", "-m", "pip", "install", "--no-input", "--no-cache-dir", "--disable-pip-version-check", "--no-compile", "--progress-bar=off"]);
+    command.args([
+        "-I",
+        "-m",
+        "pip",
+        "install",
+        "--no-input",
+        "--no-cache-dir",
+        "--disable-pip-version-check",
+        "--no-compile",
+        "--progress-bar=off",
+    ]);
     if !config.allow_source_packages {
         command.arg("--only-binary=:all:");
     }
@@ -186,7 +202,8 @@ mod tests {
 
     #[test]
     fn packages_are_taken() {
-        let text = "# tools\nattrs==25.1.0\n\nidna>=3,<4 ; python_version >= '3.9'  # names\nrich[jupyter]~=13.0 \\\n  --hash=sha256:00aa\n";
+        let text =
+            "# tools\nattrs==25.1.0\n\nidna>=3,<4 ; python_version >= '3.9'  # names\nrich[jupyter]~=13.0 \\\n  --hash=sha256:00aa\n";
         let read = Requirements::parse(text).expect("taken");
         assert_eq!(read.0, ["attrs==25.1.0", "idna>=3,<4 ; python_version >= '3.9'", "rich[jupyter]~=13.0    --hash=sha256:00aa"]);
         assert!(Requirements::parse(" \n# nothing\n").expect("taken").is_empty());

@@ -82,7 +82,9 @@ async fn wrong_arguments_are_told_with_their_place() {
 #[tokio::test]
 async fn an_exception_is_told_in_the_modules_own_lines() {
     let house = House::open().await;
-    let module = module("import json\ndef inner(text):\n    return json.loads(text)\n\ndef f(text: str):\n    'F.'\n    print('looking at', text)\n    return inner(text)\n");
+    let module = module(
+        "import json\ndef inner(text):\n    return json.loads(text)\n\ndef f(text: str):\n    'F.'\n    print('looking at', text)\n    return inner(text)\n",
+    );
     let told = words(house.contained(&module, "f", json!({"text": "{"})).await);
     let expected = "JSONDecodeError: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)\n  line 8, in f: return inner(text)\n  line 3, in inner: return json.loads(text)\nIt printed, at the end:\nlooking at {";
     assert_eq!(told, expected);

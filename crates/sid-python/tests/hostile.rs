@@ -180,7 +180,11 @@ async fn there_is_no_network_without_a_grant() {
 
 #[tokio::test]
 async fn a_flood_of_output_is_stopped() {
-    for body in ["while True: print('x' * 1000000)", "for _ in range(1024): os.write(2, b'x' * (1 << 20))", "os.system = None\nwhile True: sys.stderr.write('y' * 65536)"] {
+    for body in [
+        "while True: print('x' * 1000000)",
+        "for _ in range(1024): os.write(2, b'x' * (1 << 20))",
+        "os.system = None\nwhile True: sys.stderr.write('y' * 65536)",
+    ] {
         let told = words(f(body).await);
         assert!(told.starts_with("The function was stopped: it printed more than 16 MiB."), "{body}: {}", &told[..200.min(told.len())]);
         assert!(told.len() < 4_000, "the flood is not passed on");
@@ -345,7 +349,8 @@ async fn open_files_of_the_server_stay_behind() {
     let file = std::fs::File::open(&path).expect("opens");
     // As a C library would leave it.
     rustix::io::fcntl_setfd(file.as_fd(), rustix::io::FdFlags::empty()).expect("set");
-    let body = "found = []\nfor n in range(3, 200):\n    try: found.append(os.pread(n, 100, 0).decode())\n    except OSError: pass\nreturn found";
+    let body =
+        "found = []\nfor n in range(3, 200):\n    try: found.append(os.pread(n, 100, 0).decode())\n    except OSError: pass\nreturn found";
     assert_eq!(house.contained(&brief(body), "f", none()).await.expect("it looks"), json!([]));
 }
 

@@ -259,7 +259,10 @@ async fn a_module_that_cannot_be_loaded_says_where() {
     for (source, words) in [
         ("def f(:\n", "line 1, in <module>: def f(:"),
         ("x = 1\nimport nothing_like_this\n", "ModuleNotFoundError: No module named 'nothing_like_this'\n  line 2, in <module>"),
-        ("def g():\n    return 1 / 0\ng()\n", "ZeroDivisionError: division by zero\n  line 3, in <module>: g()\n  line 2, in g: return 1 / 0"),
+        (
+            "def g():\n    return 1 / 0\ng()\n",
+            "ZeroDivisionError: division by zero\n  line 3, in <module>: g()\n  line 2, in g: return 1 / 0",
+        ),
         ("import sys\nsys.exit(3)\n", "SystemExit: 3"),
         ("import os\nos._exit(3)\n", "ended its own process with exit code 3"),
     ] {

@@ -29,7 +29,7 @@ use crate::mcp::{self, Operations};
 use crate::models::ModelDirectory;
 use crate::open_error::OpenError;
 use crate::rates::Rates;
-use crate::toolbox::{TenantToolbox, VaultSecrets};
+use crate::toolbox::TenantToolbox;
 use crate::{api, health, layers, metrics, openai, well_known};
 
 /// After the drain, connections that still have not ended are cut after this long.
@@ -109,7 +109,7 @@ impl App {
         let context = ContextService::new(store.clone(), store.clone(), clock.clone(), context_policy(&config));
         let vault = config.secrets.keys()?.map(|keys| Vault::new(context.clone(), Arc::new(keys)));
         let fetcher = config.tools.fetcher()?;
-        let toolbox = Arc::new(TenantToolbox::new(store.clone(), fetcher, VaultSecrets::new(vault.clone(), store.clone())));
+        let toolbox = Arc::new(TenantToolbox::new(store.clone(), fetcher, vault.clone(), &config));
         let engine = Engine::builder(backend.store().clone(), models.entries(), embedding.embedder(), clock.clone(), engine_config)
             .next_embedder(next_embedding.as_ref().and_then(Embedding::embedder))
             .toolbox(toolbox.clone())

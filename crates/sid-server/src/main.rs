@@ -102,6 +102,7 @@ fn fail(error: &OpenError) -> ExitCode {
 }
 
 fn main() -> ExitCode {
+    sid_server::launch_if_asked();
     #[cfg(feature = "failpoints")]
     sid_store::crash::arm(&std::env::var("FAILPOINTS").unwrap_or_default());
     let arguments = Arguments::parse();

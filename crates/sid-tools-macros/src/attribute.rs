@@ -61,7 +61,8 @@ impl Options {
     }
 }
 
-const KNOWN: &str = "options of a tool: `read`, `external`, `idempotent`, `timeout_ms = 5_000`, `name = \"..\"`, `secrets = [\"..\"]`, `hosts = [\"..\"]`";
+const KNOWN: &str =
+    "options of a tool: `read`, `external`, `idempotent`, `timeout_ms = 5_000`, `name = \"..\"`, `secrets = [\"..\"]`, `hosts = [\"..\"]`";
 
 fn number(meta: &ParseNestedMeta<'_>) -> Result<u64> {
     match meta.value()?.parse::<Lit>()? {

@@ -59,11 +59,17 @@ impl Declared {
             return Err(syn::Error::new_spanned(signature.fn_token, "a tool is an async function: write `async fn`"));
         }
         if !signature.generics.params.is_empty() {
-            return Err(syn::Error::new_spanned(&signature.generics, "a tool has no generic parameters: its schema must be known; name the types"));
+            return Err(syn::Error::new_spanned(
+                &signature.generics,
+                "a tool has no generic parameters: its schema must be known; name the types",
+            ));
         }
         let description = docs(attributes);
         if description.is_empty() {
-            return Err(syn::Error::new_spanned(&signature.ident, "say what the tool does in a doc comment (`/// ..`): the model chooses by it"));
+            return Err(syn::Error::new_spanned(
+                &signature.ident,
+                "say what the tool does in a doc comment (`/// ..`): the model chooses by it",
+            ));
         }
         let mut parameters = Vec::new();
         for input in &mut signature.inputs {
@@ -232,16 +238,84 @@ mod tests {
 
     #[test]
     fn what_cannot_be_a_tool_is_refused_with_what_to_do() {
-        refused(quote!(), quote!(#[doc = "x"] fn f() {}), "write `async fn`");
-        refused(quote!(), quote!(async fn f() {}), "doc comment");
-        refused(quote!(), quote!(struct F;), "#[toolbox]");
-        refused(quote!(), quote!(#[doc = "x"] async fn f(a: &str) {}), "`String` for `&str`");
-        refused(quote!(), quote!(#[doc = "x"] async fn f((a, b): (u8, u8)) {}), "give the argument a name");
-        refused(quote!(), quote!(#[doc = "x"] async fn f<T>(a: T) {}), "no generic parameters");
-        refused(quote!(reads), quote!(#[doc = "x"] async fn f() {}), "`read`, `external`");
-        refused(quote!(read, idempotent), quote!(#[doc = "x"] async fn f() {}), "`read` alone");
-        refused(quote!(timeout_ms = 0), quote!(#[doc = "x"] async fn f() {}), "above 0");
-        refused(quote!(name = "a b"), quote!(#[doc = "x"] async fn f() {}), "1 to 64 characters");
+        refused(
+            quote!(),
+            quote!(
+                #[doc = "x"]
+                fn f() {}
+            ),
+            "write `async fn`",
+        );
+        refused(
+            quote!(),
+            quote!(
+                async fn f() {}
+            ),
+            "doc comment",
+        );
+        refused(
+            quote!(),
+            quote!(
+                struct F;
+            ),
+            "#[toolbox]",
+        );
+        refused(
+            quote!(),
+            quote!(
+                #[doc = "x"]
+                async fn f(a: &str) {}
+            ),
+            "`String` for `&str`",
+        );
+        refused(
+            quote!(),
+            quote!(
+                #[doc = "x"]
+                async fn f((a, b): (u8, u8)) {}
+            ),
+            "give the argument a name",
+        );
+        refused(
+            quote!(),
+            quote!(
+                #[doc = "x"]
+                async fn f<T>(a: T) {}
+            ),
+            "no generic parameters",
+        );
+        refused(
+            quote!(reads),
+            quote!(
+                #[doc = "x"]
+                async fn f() {}
+            ),
+            "`read`, `external`",
+        );
+        refused(
+            quote!(read, idempotent),
+            quote!(
+                #[doc = "x"]
+                async fn f() {}
+            ),
+            "`read` alone",
+        );
+        refused(
+            quote!(timeout_ms = 0),
+            quote!(
+                #[doc = "x"]
+                async fn f() {}
+            ),
+            "above 0",
+        );
+        refused(
+            quote!(name = "a b"),
+            quote!(
+                #[doc = "x"]
+                async fn f() {}
+            ),
+            "1 to 64 characters",
+        );
     }
 
     #[test]

@@ -81,7 +81,21 @@ mod tests {
         refused(quote!(impl A { async fn f(&self) {} }), "carries `#[tool]`");
         refused(quote!(impl A { #[tool] #[doc = "x"] async fn f(&mut self) {} }), "behind a lock");
         refused(quote!(impl A { #[tool] #[doc = "x"] async fn f() {} }), "takes `&self`");
-        refused(quote!(impl<T> A<T> { #[tool] #[doc = "x"] async fn f(&self) {} }), "for one type");
-        refused(quote!(struct A;), "`impl` block");
+        refused(
+            quote!(
+                impl<T> A<T> {
+                    #[tool]
+                    #[doc = "x"]
+                    async fn f(&self) {}
+                }
+            ),
+            "for one type",
+        );
+        refused(
+            quote!(
+                struct A;
+            ),
+            "`impl` block",
+        );
     }
 }

@@ -41,7 +41,10 @@ pub fn schema<T: JsonSchema>() -> Value {
 fn tidy(schema: &mut Schema) {
     schema.remove("title");
     // `int64`, `uint32`, `double`: words that no model needs, and some engines refuse.
-    if schema.get("format").and_then(Value::as_str).is_some_and(|f| f.starts_with("int") || f.starts_with("uint") || f == "float" || f == "double")
+    if schema
+        .get("format")
+        .and_then(Value::as_str)
+        .is_some_and(|f| f.starts_with("int") || f.starts_with("uint") || f == "float" || f == "double")
     {
         schema.remove("format");
     }

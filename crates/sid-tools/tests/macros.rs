@@ -82,7 +82,11 @@ struct Counter(AtomicU64);
 impl Counter {
     /// Counts up.
     #[tool]
-    async fn count_up(&self, /** By how much. */ by: u64) -> u64 {
+    async fn count_up(
+        &self,
+        /** By how much. */
+        by: u64,
+    ) -> u64 {
         self.0.fetch_add(by, Ordering::SeqCst) + by
     }
 

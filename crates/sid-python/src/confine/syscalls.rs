@@ -61,7 +61,12 @@ fn allowed(grants: Grants) -> Result<Rules, String> {
     let number = |n: i32| u64::from(n.unsigned_abs());
     only(libc::SYS_socketpair, 0, SeccompCmpOp::Eq, &[number(libc::AF_UNIX)])?;
     only(libc::SYS_prctl, 0, SeccompCmpOp::Eq, &[number(libc::PR_SET_NAME), number(libc::PR_GET_NAME), SET_VMA])?;
-    only(libc::SYS_ioctl, 1, SeccompCmpOp::Eq, &[libc::TCGETS, libc::TIOCGWINSZ, libc::FIONREAD, libc::FIONBIO, libc::FIOCLEX, libc::FIONCLEX])?;
+    only(
+        libc::SYS_ioctl,
+        1,
+        SeccompCmpOp::Eq,
+        &[libc::TCGETS, libc::TIOCGWINSZ, libc::FIONREAD, libc::FIONBIO, libc::FIOCLEX, libc::FIONCLEX],
+    )?;
     // Limits may be asked, not changed: whoever was root would be free to raise them.
     only(libc::SYS_prlimit64, 2, SeccompCmpOp::Eq, &[0])?;
     if grants.network {
@@ -303,15 +308,8 @@ const EXTENDED_ATTRIBUTES: &[c_long] = &[
     libc::SYS_fremovexattr,
 ];
 
-const NETWORK: &[c_long] = &[
-    libc::SYS_connect,
-    libc::SYS_bind,
-    libc::SYS_listen,
-    libc::SYS_accept,
-    libc::SYS_accept4,
-    libc::SYS_sendmmsg,
-    libc::SYS_recvmmsg,
-];
+const NETWORK: &[c_long] =
+    &[libc::SYS_connect, libc::SYS_bind, libc::SYS_listen, libc::SYS_accept, libc::SYS_accept4, libc::SYS_sendmmsg, libc::SYS_recvmmsg];
 
 /// No `setsid` and no `setpgid`: the whole group is killed together.
 const PROCESSES: &[c_long] = &[

@@ -65,7 +65,8 @@ impl House {
     /// Processes that work in one of the working folders, or did so before it was removed.
     pub fn processes(&self) -> Vec<String> {
         let calls = self.folder.path().join("calls");
-        let processes = std::fs::read_dir("/proc").expect("read").flatten().filter(|e| e.file_name().to_string_lossy().parse::<u32>().is_ok());
+        let processes =
+            std::fs::read_dir("/proc").expect("read").flatten().filter(|e| e.file_name().to_string_lossy().parse::<u32>().is_ok());
         let cwd = |e: &std::fs::DirEntry| std::fs::read_link(e.path().join("cwd")).ok();
         processes.filter(|e| cwd(e).is_some_and(|c| c.starts_with(&calls))).map(|e| e.path().display().to_string()).collect()
     }

@@ -37,7 +37,7 @@ pub(crate) struct FunctionJson {
 impl From<&dyn Tool> for FunctionJson {
     fn from(tool: &dyn Tool) -> Self {
         let spec = tool.spec();
-        let effect = match tool.effect() {
+        let effect = match tool.declaration().effect {
             EffectClass::Read | EffectClass::Memory => Effect::Read,
             EffectClass::External { idempotent: true } => Effect::Idempotent,
             EffectClass::External { idempotent: false } => Effect::Once,
@@ -120,18 +120,19 @@ const fn yes() -> bool {
 #[utoipa::path(get, path = "/tools", tag = "tools", responses((status = 200, description = "All toolsets, without their sources", body = List<ToolsetJson>)))]
 async fn list_toolsets(State(app): State<App>, caller: Caller) -> Result<axum::Json<List<ToolsetJson>>, ApiError> {
     let toolsets = app.store().toolsets(&caller.scope()?).await?;
-    let told = |t: Toolset| {
-        let made = app.toolbox().make(&t.name, &t.spec);
-        ToolsetJson::of(t, made, false)
-    };
-    Ok(axum::Json(List::whole(toolsets.into_iter().map(told).collect::<Vec<_>>())))
+    let mut told = Vec::with_capacity(toolsets.len());
+    for toolset in toolsets {
+        let made = app.toolbox().make(&toolset.name, &toolset.spec).await;
+        told.push(ToolsetJson::of(toolset, made, false));
+    }
+    Ok(axum::Json(List::whole(told)))
 }
 
 /// One toolset.
 #[utoipa::path(get, path = "/tools/{toolset}", tag = "tools", params(("toolset" = String, Path, description = "Name")), responses((status = 200, description = "The toolset; its version is the `ETag`", body = ToolsetJson)))]
 async fn get_toolset(State(app): State<App>, caller: Caller, Path(name): Path<String>) -> Result<Response, ApiError> {
     let toolset = app.store().toolset(&caller.scope()?, &name).await?;
-    let made = app.toolbox().make(&toolset.name, &toolset.spec);
+    let made = app.toolbox().make(&toolset.name, &toolset.spec).await;
     Ok(ToolsetJson::of(toolset, made, true).answer(StatusCode::OK))
 }
 
@@ -148,9 +149,11 @@ async fn put_toolset(
     let scope = caller.scope()?;
     let expected = if_match(&headers)?;
     let PutToolset { source, default } = body.value;
+    sid_store::check_toolset(&name, &source.clone().into_spec(default))?;
+    let (source, left_out) = app.toolbox().described(&name, source).await.map_err(ApiError::bad_request)?;
     let spec = source.into_spec(default);
-    sid_store::check_toolset(&name, &spec)?;
-    let made = app.toolbox().make(&name, &spec).map_err(ApiError::bad_request)?;
+    let mut made = app.toolbox().make(&name, &spec).await.map_err(ApiError::bad_request)?;
+    made.left_out.extend(left_out);
     if made.tools.is_empty() {
         let why: Vec<String> = made.left_out.iter().map(|(name, why)| format!("{name}: {why}")).collect();
         return Err(ApiError::bad_request(format!("`source` has no function. {}", why.join("; "))));
@@ -169,7 +172,7 @@ async fn check_names(app: &App, scope: &sid_types::Scope, toolset: &str, made: &
         return Err(ApiError::bad_request(format!("every agent has a function `{own}` already: choose another name, or a `prefix`")));
     }
     for other in app.store().toolsets(scope).await?.into_iter().filter(|t| t.name != toolset) {
-        let Ok(theirs) = app.toolbox().make(&other.name, &other.spec) else { continue };
+        let Ok(theirs) = app.toolbox().make(&other.name, &other.spec).await else { continue };
         if let Some(taken) = crate::toolbox::names(&theirs.tools).into_iter().find(|name| names.contains(name)) {
             return Err(ApiError::bad_request(format!(
                 "toolset `{}` has a function `{taken}` already: choose another name, or a `prefix`",

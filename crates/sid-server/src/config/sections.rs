@@ -321,8 +321,18 @@ section! {
         open: Vec<String> = Vec::new();
         /// Whether only https is called.
         https_only: bool = false;
-        /// Most milliseconds of one call, redirects and all.
+        /// Most milliseconds of one HTTP request, redirects and all.
         timeout_ms: u64 = 10_000;
+        /// Whether tenants may give their agents functions in Python, which run on this server, each call in a process that the kernel locks in. Not set: only with the embedded store.
+        python: Option<bool> = None;
+        /// The interpreter, 3.9 or newer.
+        python_path: PathBuf = PathBuf::from("python3");
+        /// Whether such functions may be granted the network: all of it, as this machine sees it.
+        python_network: bool = false;
+        /// Where their packages and working folders go. Not set: `functions` in the data folder, or below the system's temporary folder.
+        python_folder: Option<PathBuf> = None;
+        /// Run them where the system lacks a part of the sandbox, too.
+        python_unconfined: bool = false;
     }
 }
 

@@ -8,6 +8,7 @@ use sid_tools::http::{Connection, HttpTool, OpenApiOptions, OpenApiTools};
 use sid_tools::{Registry, Tool};
 use sid_types::ToolsetSpec;
 
+use super::python::Functions;
 use super::source::{HttpSource, OpenApiSource, SecretHeader, Source};
 
 /// What a toolset came to.
@@ -18,8 +19,9 @@ pub(crate) struct Made {
     pub(crate) left_out: Vec<(String, String)>,
 }
 
-pub(super) fn make(name: &str, spec: &ToolsetSpec, connection: &Connection) -> Result<Made, String> {
+pub(super) async fn make(name: &str, spec: &ToolsetSpec, connection: &Connection, functions: &Functions) -> Result<Made, String> {
     let (tools, mut left_out) = match Source::of(spec)? {
+        Source::Python(source) => (functions.tools(name, source).await?, Vec::new()),
         Source::Http(source) => (vec![http(name, source, connection)?], Vec::new()),
         Source::OpenApi(source) => open_api(source, connection)?,
     };

@@ -1,6 +1,7 @@
 //! Functions that tenants gave their agents: made from the toolsets that the store keeps, and remembered.
 
 mod make;
+mod python;
 mod secrets;
 pub(crate) mod source;
 
@@ -10,16 +11,22 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use sid_context::secrets::Vault;
 use sid_core::{GivenTools, Toolbox};
 use sid_fetch::Fetcher;
 use sid_store::{Store, StoreError};
 use sid_tools::Tool;
+use sid_tools::http::Connection;
 use sid_types::{Scope, TenantId, Toolset, ToolsetSpec};
 use tokio::time::Instant;
 use tracing::warn;
 
 pub(crate) use make::Made;
-pub(crate) use secrets::VaultSecrets;
+use python::Functions;
+use secrets::VaultSecrets;
+use source::Source;
+
+use crate::config::Config;
 
 /// For so long nobody looks whether a tenant's toolsets have changed elsewhere.
 const FRESH: Duration = Duration::from_secs(2);
@@ -37,19 +44,34 @@ struct Known {
 /// All tenants' functions.
 pub(crate) struct TenantToolbox {
     store: Arc<dyn Store>,
-    connection: sid_tools::http::Connection,
+    connection: Connection,
+    functions: Functions,
     known: Mutex<HashMap<TenantId, Known>>,
 }
 
 impl TenantToolbox {
-    pub(crate) fn new(store: Arc<dyn Store>, fetcher: Fetcher, secrets: VaultSecrets) -> Self {
-        let connection = sid_tools::http::Connection::new(fetcher).secrets(Arc::new(secrets));
-        Self { store, connection, known: Mutex::default() }
+    pub(crate) fn new(store: Arc<dyn Store>, fetcher: Fetcher, vault: Option<Vault>, config: &Config) -> Self {
+        let secrets = Arc::new(VaultSecrets::new(vault, store.clone()));
+        let connection = Connection::new(fetcher).secrets(secrets.clone());
+        Self { store, connection, functions: Functions::new(config, secrets), known: Mutex::default() }
     }
 
-    /// The functions of a toolset. Errors: what is wrong with it as a whole, for who made it.
-    pub(crate) fn make(&self, name: &str, spec: &ToolsetSpec) -> Result<Made, String> {
-        make::make(name, spec, &self.connection)
+    /// What is put, as it is kept: a module is looked into. Answers with what cannot be a function, and why.
+    ///
+    /// Errors: what is wrong with it as a whole, for who made it.
+    pub(crate) async fn described(&self, name: &str, source: Source) -> Result<(Source, Vec<(String, String)>), String> {
+        match source {
+            Source::Python(source) => {
+                let (source, left_out) = self.functions.described(name, source).await?;
+                Ok((Source::Python(source), left_out))
+            }
+            source => Ok((source, Vec::new())),
+        }
+    }
+
+    /// The functions of a toolset. Errors: as for [`Self::described`].
+    pub(crate) async fn make(&self, name: &str, spec: &ToolsetSpec) -> Result<Made, String> {
+        make::make(name, spec, &self.connection, &self.functions).await
     }
 
     /// The next run looks at the tenant's toolsets anew.
@@ -57,11 +79,11 @@ impl TenantToolbox {
         self.known.lock().remove(&tenant);
     }
 
-    fn put_together(&self, toolsets: &[Toolset]) -> Option<Arc<GivenTools>> {
+    async fn put_together(&self, toolsets: &[Toolset]) -> Option<Arc<GivenTools>> {
         let mut given = GivenTools::default();
         let mut names = BTreeSet::new();
         for toolset in toolsets {
-            let made = match self.make(&toolset.name, &toolset.spec) {
+            let made = match self.make(&toolset.name, &toolset.spec).await {
                 Ok(made) => made,
                 Err(problem) => {
                     warn!(toolset = %toolset.name, problem, "a toolset cannot be used");
@@ -96,7 +118,10 @@ impl Toolbox for TenantToolbox {
         let toolsets = self.store.toolsets(scope).await?;
         let made_from: Vec<(String, u64)> = toolsets.iter().map(|t| (t.name.clone(), t.version)).collect();
         let same = self.known.lock().get(&tenant).filter(|k| k.made_from == made_from).map(|k| k.given.clone());
-        let given = same.unwrap_or_else(|| self.put_together(&toolsets));
+        let given = match same {
+            Some(given) => given,
+            None => self.put_together(&toolsets).await,
+        };
         let mut known = self.known.lock();
         if known.len() >= MOST {
             known.retain(|_, k| k.looked_at.elapsed() < FRESH);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sid_context::secrets::Vault;
+use sid_context::secrets::{SecretValue, Vault};
 use sid_store::{AuditEntry, Store};
 use sid_tools::ToolContext;
 use sid_tools::http::{Secret, Secrets};
@@ -46,17 +46,24 @@ impl VaultSecrets {
     }
 }
 
-#[async_trait]
-impl Secrets for VaultSecrets {
-    async fn reveal(&self, context: &ToolContext, name: &str) -> Option<Secret> {
+impl VaultSecrets {
+    /// The value of this name for whoever the call is made.
+    pub(super) async fn value(&self, context: &ToolContext, name: &str) -> Option<SecretValue> {
         let vault = self.vault.as_ref()?;
         let owners = context.scope.user().map(|user| Owner::User { user }).into_iter().chain([Owner::Tenant]);
         for owner in owners {
             if let Ok(value) = vault.reveal(&context.scope, owner, name).await {
                 self.note(context, name, owner).await;
-                return Some(Secret::new(value.reveal()));
+                return Some(value);
             }
         }
         None
+    }
+}
+
+#[async_trait]
+impl Secrets for VaultSecrets {
+    async fn reveal(&self, context: &ToolContext, name: &str) -> Option<Secret> {
+        self.value(context, name).await.map(|value| Secret::new(value.reveal()))
     }
 }

@@ -12,6 +12,8 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub(crate) enum Source {
+    /// Functions of a Python module; each call has a process of its own that the kernel locks in.
+    Python(PythonSource),
     /// One function: its arguments are sent as JSON by POST to a URL, with the call's token as `Idempotency-Key`; what comes back is the result.
     Http(HttpSource),
     /// The operations of an OpenAPI document, version 3.0 or 3.1.
@@ -109,10 +111,33 @@ pub(crate) struct OpenApiSource {
     pub(crate) timeout_ms: Option<u64>,
 }
 
+/// Functions of a Python module.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PythonSource {
+    /// The module's text. Its public functions with type hints are the functions, described by their docstrings.
+    pub(crate) module: String,
+    /// The text of a `requirements.txt`: packages of the index, which the server installs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) requirements: Option<String>,
+    /// Whether its calls may use the network, if the server grants that at all (`tools.python_network`).
+    #[serde(default)]
+    pub(crate) network: bool,
+    /// What one call may use: `timeout_ms`, `memory_bytes`, `cpu_seconds` and others, see docs/functions.md.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub(crate) limits: Map<String, Value>,
+    /// What the server found in it when it was put.
+    #[serde(default)]
+    #[schema(value_type = Vec<Object>, read_only)]
+    pub(crate) functions: Vec<sid_python::Function>,
+}
+
 impl Source {
     /// As the store keeps it.
     pub(crate) fn into_spec(self, is_default: bool) -> ToolsetSpec {
         let kind = match &self {
+            Self::Python(_) => ToolsetKind::Python,
             Self::Http(_) => ToolsetKind::Http,
             Self::OpenApi(_) => ToolsetKind::OpenApi,
         };
