@@ -176,7 +176,8 @@ class Tools(Case):
         self.assertEqual([(a[0], a[1], a[2]["x-key"]) for a in self.bakery.asked], [("GET", "/breads", SECRET)])
         self.sid("remove", "corner_bakery")
         self.assertIn("sid tools add", self.sid("list"))
-        self.assertIn("not YAML", self.sid("add", __file__, status=2))
+        (folder / "odd.yaml").write_text("a: [")
+        self.assertIn("not YAML", self.sid("add", str(folder / "odd.yaml"), status=2))
 
     def sid(self, *words, status=0):
         command = [str(paths.binary("sid")), "tools", *words, "--server", self.server.url, "--key", self.inside.key, f"--tenant={self.inside.tenant}"]
@@ -213,3 +214,120 @@ class Closed(Case):
             source = {"kind": "http", "description": "x", "url": bakery.url}
             self.assertIn("ask an operator to open it", self.refused(400, inside.put, "/tools/x", {"source": source}).text)
             self.assertEqual(bakery.asked, [])
+
+
+MODULE = """
+import datetime, os
+
+def sandwich(bread: str, slices: int = 2, toppings: list[str] | None = None) -> dict:
+    \"\"\"Makes a sandwich.
+
+    Args:
+        bread: Which bread.
+        slices: How many slices.
+        toppings: What goes between them.
+    \"\"\"
+    return {"made": f"{slices} x {bread}", "with": toppings or [], "home": sorted(os.environ), "seen": os.path.exists("/etc/shadow")}
+
+async def broken(reason: str) -> str:
+    \"\"\"Breaks.\"\"\"
+    raise ValueError(f"no {reason} today")
+
+def nameless(x):
+    return x
+"""
+
+
+class Python(Case):
+    """The path of the README: a file with a function, `sid tools add`, a talk."""
+
+    config = {"secrets": {"keys": "one:" + base64.b64encode(bytes(32)).decode()}, "tools": {"python": True}}
+    sid, ask = Tools.sid, Tools.ask
+
+    def setUp(self):
+        super().setUp()
+        self.inside = self.tenant(users=("ann",))
+        self.folder = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+
+    def add(self, text, *flags, status=0):
+        (self.folder / "my_tools.py").write_text(text)
+        return self.sid("add", str(self.folder / "my_tools.py"), *flags, status=status)
+
+    def test_an_agent_calls_a_function_of_a_file(self):
+        said = self.add(MODULE)
+        self.assertIn("sandwich", said)
+        self.assertIn("nameless", said, "what cannot be described is said")
+        functions = {f["name"]: f for f in self.inside.get("/tools/my_tools")["functions"]}
+        self.assertEqual(set(functions), {"sandwich", "broken"})
+        self.assertEqual(functions["sandwich"]["parameters"]["properties"]["slices"]["type"], "integer")
+        self.assertEqual(functions["sandwich"]["parameters"]["properties"]["bread"]["description"], "Which bread.")
+        told = json.loads(self.ask("sandwich", {"bread": "rye", "slices": "3", "toppings": ["pickles"]}))
+        self.assertEqual((told["made"], told["with"]), ("3 x rye", ["pickles"]))
+        self.assertFalse([n for n in told["home"] if n.startswith("SID")], "nothing of the server's environment")
+        self.assertIn("no bread today", self.ask("broken", {"reason": "bread"}))
+        # Another file in its place is what the next run has.
+        self.add("def sandwich() -> str:\n    \"\"\"Sold out.\"\"\"\n    return 'none left'\n")
+        self.assertEqual(self.ask("sandwich", {}), "none left")
+
+    def test_a_function_gets_the_secrets_that_it_names(self):
+        self.add("import sid\n\n@sid.tool(secrets=['bakery'])\ndef key_length() -> int:\n    \"\"\"How long the key is.\"\"\"\n    return len(sid.secret('bakery'))\n")
+        self.assertIn("bakery", self.ask("key_length", {}))
+        self.inside.put("/context/secrets/bakery?owner_type=tenant", {"value": SECRET})
+        self.assertEqual(self.ask("key_length", {}), str(len(SECRET)))
+        self.assertNotIn(SECRET, json.dumps(self.model.requests) + self.server.text())
+
+    def test_hostile_functions_harm_nobody(self):
+        self.add("""
+def forever() -> str:
+    \"\"\"Never ends.\"\"\"
+    while True: pass
+
+def eats() -> str:
+    \"\"\"Takes all memory.\"\"\"
+    return str(len(bytearray(10 << 30)))
+
+def spies() -> str:
+    \"\"\"Reads what is the server's.\"\"\"
+    import os
+    return open(f"/proc/{os.getppid()}/environ").read()
+
+def calls() -> str:
+    \"\"\"Calls out.\"\"\"
+    import socket
+    return str(socket.create_connection(("127.0.0.1", %d), timeout=2))
+
+def forks() -> str:
+    \"\"\"Forks.\"\"\"
+    import os
+    while True: os.fork()
+
+def shouts() -> str:
+    \"\"\"Prints a gigabyte.\"\"\"
+    for _ in range(1 << 20): print("x" * 1024)
+    return "done"
+""" % self.server.port)
+        path = "/tools/my_tools"
+        source = self.inside.get(path)["source"]
+        self.inside.put(path, {"source": {**source, "limits": {"timeout_ms": 3000, "cpu_seconds": 2}}})
+        for name in ("forever", "eats", "spies", "calls", "forks", "shouts"):
+            told = self.ask(name, {})
+            self.assertNotIn("done", told, name)
+            self.assertGreater(len(told), 20, name)
+            self.assertNotIn("SID_", told, name)
+        self.assertEqual(self.inside.get("/tools/my_tools")["version"], 2, "the server is there, and well")
+
+    def test_what_is_wrong_with_a_module_is_said(self):
+        self.assertIn("line 2", self.add("x = 1\ndef f(:\n", status=1).lower())
+        self.assertIn("function", self.add("x = 1\n", status=1))
+        self.assertIn("tools.python_network", self.add(MODULE, "--network", status=1))
+        self.assertIn("limits", self.refused(400, self.inside.put, "/tools/x", {"source": {"kind": "python", "module": MODULE, "limits": {"hours": 1}}}).text)
+
+
+class NoPython(Case):
+    config = {"tools": {"python": False}}
+
+    def test_it_can_be_switched_off(self):
+        inside = self.tenant()
+        refused = self.refused(400, inside.put, "/tools/x", {"source": {"kind": "python", "module": MODULE}})
+        self.assertIn("tools.python = true", refused.text)

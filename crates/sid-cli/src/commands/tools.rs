@@ -17,7 +17,7 @@ use crate::wire;
 pub enum Tools {
     /// All toolsets, by name
     List,
-    /// Give agents the functions of a file: an OpenAPI document, or a toolset's source as the API takes it, in JSON or YAML
+    /// Give agents the functions of a file: a Python module, an OpenAPI document, or a toolset's source as the API takes it (JSON or YAML)
     Add(Add),
     /// One toolset with its functions
     Show {
@@ -54,6 +54,12 @@ pub struct Add {
     /// A header whose value is a secret of the context service, such as `Authorization=Bearer {bakery}`; may be repeated
     #[arg(long, value_name = "NAME=TEXT{SECRET}", value_parser = pair)]
     secret_header: Vec<(String, String)>,
+    /// Packages that a Python module needs: a `requirements.txt`
+    #[arg(long, value_name = "FILE")]
+    requirements: Option<PathBuf>,
+    /// Let a Python module use the network, if the server grants that
+    #[arg(long)]
+    network: bool,
     /// Only for agents that name the functions among their tools
     #[arg(long)]
     by_name: bool,
@@ -120,17 +126,22 @@ fn name_of(file: &Path) -> Result<String, CliError> {
 
 /// The source that the file and the flags make.
 fn source(add: Add) -> Result<Value, CliError> {
-    let Add { file, base_url, only, prefix, header, secret_header, .. } = add;
+    let Add { file, base_url, only, prefix, header, secret_header, requirements, network, .. } = add;
     let usage = |problem: String| CliError::Usage(format!("{}: {problem}", file.display()));
-    let text = std::fs::read_to_string(&file).map_err(|e| usage(e.to_string()))?;
+    let read = |file: &Path| std::fs::read_to_string(file).map_err(|e| CliError::Usage(format!("{}: {e}", file.display())));
+    let text = read(&file)?;
+    if file.extension().is_some_and(|e| e == "py") {
+        let requirements = requirements.as_deref().map(read).transpose()?;
+        return Ok(json!({"kind": "python", "module": text, "requirements": requirements, "network": network}));
+    }
     // JSON is YAML, but for its numbers and its errors.
     let is_json = text.trim_start().starts_with('{');
-    let read: Value = if is_json {
+    let document: Value = if is_json {
         serde_json::from_str(&text).map_err(|e| usage(format!("this is not JSON: {e}")))?
     } else {
         serde_yaml_ng::from_str(&text).map_err(|e| usage(format!("this is not YAML: {e}")))?
     };
-    let mut source = match read {
+    let mut source = match document {
         Value::Object(document) if document.contains_key("openapi") => {
             let base_url = match base_url.or_else(|| first_server(&document)) {
                 Some(url) => url,
@@ -145,7 +156,7 @@ fn source(add: Add) -> Result<Value, CliError> {
             source
         }
         Value::Object(source) if source.contains_key("kind") => source,
-        _ => return Err(usage("expected an OpenAPI document, or a toolset's source with its `kind`".into())),
+        _ => return Err(usage("expected a Python module (.py), an OpenAPI document, or a toolset's source with its `kind`".into())),
     };
     if !header.is_empty() {
         source.insert("headers".into(), header.into_iter().map(|(name, value)| (name, Value::from(value))).collect::<Map<_, _>>().into());
@@ -201,6 +212,13 @@ mod tests {
     fn a_source_is_taken_as_it_is() {
         let made = add("x.json", r#"{"kind": "http", "url": "https://x.example"}"#, &["--header", "X-Shop=1"]).expect("made");
         assert_eq!(made, json!({"kind": "http", "url": "https://x.example", "headers": {"X-Shop": "1"}}));
+    }
+
+    #[test]
+    fn a_module_is_sent_whole() {
+        let made = add("my_tools.py", "def f() -> int:\n    return 1\n", &["--network"]).expect("made");
+        let expected = json!({"kind": "python", "module": "def f() -> int:\n    return 1\n", "requirements": null, "network": true});
+        assert_eq!(made, expected);
     }
 
     #[test]
