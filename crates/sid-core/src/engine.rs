@@ -16,7 +16,7 @@ use crate::budget::KnownLimits;
 use crate::compaction::PreparedSummaries;
 use crate::duty::Duties;
 use crate::embedders::Embedders;
-use crate::toolbox::Toolbox;
+use crate::provider::ToolProvider;
 use crate::{
     ContextOf, CoreError, EngineConfig, Models, PromptView, SearchRequest, SearchResponse, background, context, driver, embedders, search,
 };
@@ -80,7 +80,7 @@ pub(crate) struct Inner {
     pub(crate) models: Models,
     pub(crate) embedder: Option<Arc<Embedders>>,
     pub(crate) tools: Arc<Registry>,
-    pub(crate) toolbox: Option<Arc<dyn Toolbox>>,
+    pub(crate) provider: Option<Arc<dyn ToolProvider>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) config: EngineConfig,
     pub(crate) active: ActiveRuns,
@@ -115,14 +115,14 @@ pub struct EngineBuilder {
     clock: Arc<dyn Clock>,
     config: EngineConfig,
     tools: Registry,
-    toolbox: Option<Arc<dyn Toolbox>>,
+    provider: Option<Arc<dyn ToolProvider>>,
 }
 
 impl EngineBuilder {
     /// Where tenants' own functions are found; without one they have none.
     #[must_use]
-    pub fn toolbox(mut self, toolbox: Arc<dyn Toolbox>) -> Self {
-        self.toolbox = Some(toolbox);
+    pub fn tool_provider(mut self, provider: Arc<dyn ToolProvider>) -> Self {
+        self.provider = Some(provider);
         self
     }
 
@@ -155,7 +155,7 @@ impl EngineBuilder {
                 models: self.models,
                 embedder,
                 tools: Arc::new(self.tools),
-                toolbox: self.toolbox,
+                provider: self.provider,
                 clock: self.clock,
                 config: self.config,
                 active: ActiveRuns::default(),
@@ -194,7 +194,7 @@ impl Engine {
         clock: Arc<dyn Clock>,
         config: EngineConfig,
     ) -> EngineBuilder {
-        EngineBuilder { store, models, embedder, next_embedder: None, clock, config, tools: Registry::new(), toolbox: None }
+        EngineBuilder { store, models, embedder, next_embedder: None, clock, config, tools: Registry::new(), provider: None }
     }
 
     /// Starts the poller and the background workers on the current tokio runtime. Call once.

@@ -16,9 +16,9 @@ use crate::compaction::Ahead;
 use crate::engine::Inner;
 use crate::machine::{RunMachine, StepFacts};
 use crate::prompt::{PrefixParts, assemble, render_prefix};
+use crate::provider::TurnTools;
 use crate::recall::Reminder;
 use crate::tail::{Tail, clock_line};
-use crate::toolbox::TurnTools;
 use crate::{CoreError, ModelEntry, diary, recall};
 
 /// Most times that a run shrinks its window because the engine says that it is smaller than was thought.

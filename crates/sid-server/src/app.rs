@@ -29,7 +29,7 @@ use crate::mcp::{self, Operations};
 use crate::models::ModelDirectory;
 use crate::open_error::OpenError;
 use crate::rates::Rates;
-use crate::toolbox::TenantToolbox;
+use crate::toolbox::TenantTools;
 use crate::{api, health, layers, metrics, openai, well_known};
 
 /// After the drain, connections that still have not ended are cut after this long.
@@ -54,7 +54,7 @@ struct Inner {
     engine: Engine,
     limits: RunLimits,
     context: ContextService,
-    toolbox: Arc<TenantToolbox>,
+    toolbox: Arc<TenantTools>,
     /// Where a key for secrets is configured.
     vault: Option<Vault>,
     auth: Auth,
@@ -109,10 +109,10 @@ impl App {
         let context = ContextService::new(store.clone(), store.clone(), clock.clone(), context_policy(&config));
         let vault = config.secrets.keys()?.map(|keys| Vault::new(context.clone(), Arc::new(keys)));
         let fetcher = config.tools.fetcher()?;
-        let toolbox = Arc::new(TenantToolbox::new(store.clone(), fetcher, vault.clone(), &config));
+        let toolbox = Arc::new(TenantTools::new(store.clone(), fetcher, vault.clone(), &config));
         let engine = Engine::builder(backend.store().clone(), models.entries(), embedding.embedder(), clock.clone(), engine_config)
             .next_embedder(next_embedding.as_ref().and_then(Embedding::embedder))
-            .toolbox(toolbox.clone())
+            .tool_provider(toolbox.clone())
             .build()
             .expect("the memory tools register in an empty registry");
         engine.start();
@@ -306,7 +306,7 @@ impl App {
     }
 
     /// Where secrets are kept; an error where no key for them is configured.
-    pub(crate) fn toolbox(&self) -> &TenantToolbox {
+    pub(crate) fn toolbox(&self) -> &TenantTools {
         &self.inner.toolbox
     }
 

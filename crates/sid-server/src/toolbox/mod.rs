@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use sid_context::secrets::Vault;
-use sid_core::{GivenTools, Toolbox};
+use sid_core::{GivenTools, ToolProvider};
 use sid_fetch::Fetcher;
 use sid_store::{Store, StoreError};
 use sid_tools::Tool;
@@ -42,14 +42,14 @@ struct Known {
 }
 
 /// All tenants' functions.
-pub(crate) struct TenantToolbox {
+pub(crate) struct TenantTools {
     store: Arc<dyn Store>,
     connection: Connection,
     functions: Functions,
     known: Mutex<HashMap<TenantId, Known>>,
 }
 
-impl TenantToolbox {
+impl TenantTools {
     pub(crate) fn new(store: Arc<dyn Store>, fetcher: Fetcher, vault: Option<Vault>, config: &Config) -> Self {
         let secrets = Arc::new(VaultSecrets::new(vault, store.clone()));
         let connection = Connection::new(fetcher).secrets(secrets.clone());
@@ -108,7 +108,7 @@ impl TenantToolbox {
 }
 
 #[async_trait]
-impl Toolbox for TenantToolbox {
+impl ToolProvider for TenantTools {
     async fn given(&self, scope: &Scope) -> Result<Option<Arc<GivenTools>>, StoreError> {
         let tenant = scope.tenant();
         if let Some(known) = self.known.lock().get(&tenant).filter(|k| k.looked_at.elapsed() < FRESH) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
-use sid_core::{EngineConfig, GivenTools, Toolbox};
+use sid_core::{EngineConfig, GivenTools, ToolProvider};
 use sid_store::{Directory as _, StoreError};
 use sid_tools::{Tool, ToolContext, ToolOutcome};
 use sid_types::{Body, Scope, StopReason, SystemClock, ToolSpec};
@@ -41,7 +41,7 @@ impl Given {
 }
 
 #[async_trait]
-impl Toolbox for Given {
+impl ToolProvider for Given {
     async fn given(&self, _: &Scope) -> Result<Option<Arc<GivenTools>>, StoreError> {
         Ok(self.0.lock().clone())
     }
@@ -50,7 +50,7 @@ impl Toolbox for Given {
 async fn house(script: Vec<Say>) -> (House, Arc<Given>) {
     let given = Arc::new(Given::default());
     let toolbox = given.clone();
-    let build = |_: &Arc<_>, builder: sid_core::EngineBuilder| builder.toolbox(toolbox);
+    let build = |_: &Arc<_>, builder: sid_core::EngineBuilder| builder.tool_provider(toolbox);
     (House::open_built(Scripted::new(8_000, script), EngineConfig::default(), Arc::new(SystemClock), build).await, given)
 }
 

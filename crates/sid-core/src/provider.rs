@@ -20,7 +20,7 @@ pub struct GivenTools {
 
 /// Where an engine finds what tenants gave their agents.
 #[async_trait]
-pub trait Toolbox: Send + Sync {
+pub trait ToolProvider: Send + Sync {
     /// What the scope's tenant gave; `None` for nothing. Asked once a run, so what costs is to be remembered. A function that cannot be made
     /// is left out: a run goes on without it.
     async fn given(&self, scope: &Scope) -> Result<Option<Arc<GivenTools>>, StoreError>;
@@ -36,8 +36,8 @@ pub(crate) struct TurnTools {
 impl TurnTools {
     /// `named`: the tools that the agent names; all of the engine's own, and the tenant's defaults, if it names none.
     pub(crate) async fn of(inner: &Inner, scope: &Scope, named: Option<&[String]>) -> Result<Self, StoreError> {
-        let given = match &inner.toolbox {
-            Some(toolbox) => toolbox.given(scope).await?,
+        let given = match &inner.provider {
+            Some(provider) => provider.given(scope).await?,
             None => None,
         };
         let Some(given) = given else { return Ok(Self { registry: inner.tools.clone(), specs: inner.tools.specs(named) }) };
