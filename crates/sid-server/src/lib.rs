@@ -67,4 +67,5 @@ mod well_known;
 
 pub use app::{App, access_markdown, create_operator_key, migrate, openapi_json};
 pub use error::ApiCode;
+pub use mcp::McpServer;
 pub use open_error::OpenError;
