@@ -8,9 +8,9 @@ use rmcp::ErrorData;
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams, CompleteResult, ContentBlock, GetPromptRequestParams,
-    GetPromptResponse, GetPromptResult, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
-    ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, ServerCapabilities, ServerConfig, SetLevelRequestParams, SubscribeRequestParams,
-    UnsubscribeRequestParams,
+    GetPromptResponse, GetPromptResult, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
+    PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, ServerCapabilities, ServerConfig,
+    SetLevelRequestParams, SubscribeRequestParams, UnsubscribeRequestParams,
 };
 use rmcp::service::{RequestContext, RoleServer};
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
@@ -95,9 +95,8 @@ fn is_fixture(name: &str) -> bool {
 fn filled(messages: &Value, arguments: &Map<String, Value>) -> Value {
     match messages {
         Value::String(words) => {
-            let put = |words: String, (name, value): (&String, &Value)| {
-                words.replace(&format!("{{{name}}}"), value.as_str().unwrap_or_default())
-            };
+            let put =
+                |words: String, (name, value): (&String, &Value)| words.replace(&format!("{{{name}}}"), value.as_str().unwrap_or_default());
             Value::String(arguments.iter().fold(words.clone(), put))
         }
         Value::Array(items) => items.iter().map(|item| filled(item, arguments)).collect(),

@@ -56,7 +56,11 @@ async fn serve() -> Result<(), Box<dyn std::error::Error>> {
             return tower::util::Either::Left(StreamableHttpService::new(move || Ok(fixtures.clone()), sessions, settings));
         }
         let fixtures = Fixtures::new(sid, None);
-        tower::util::Either::Right(StreamableHttpService::new(move || Ok(fixtures.clone()), Arc::new(NeverSessionManager::default()), settings))
+        tower::util::Either::Right(StreamableHttpService::new(
+            move || Ok(fixtures.clone()),
+            Arc::new(NeverSessionManager::default()),
+            settings,
+        ))
     });
     let routes = routes.layer(axum::middleware::from_fn_with_state(door, door::pass));
     println!("a server with fixtures listens on http://{}", listener.local_addr()?);

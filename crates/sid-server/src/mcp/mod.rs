@@ -53,14 +53,11 @@ fn settings(app: &App) -> StreamableHttpServerConfig {
         hosts.push(listen.ip().to_string());
     }
     hosts.extend(named(&mcp.hosts));
-    let mut origins = named(&mcp.origins);
-    if origins.is_empty() {
-        // An empty list would let every page in. No page has this origin.
-        origins.push("http://no-page.invalid:1".into());
-    }
     StreamableHttpServerConfig::default()
         .with_allowed_hosts(hosts)
-        .with_allowed_origins(origins)
+        .with_allowed_origins(named(&mcp.origins))
+        // An empty list would else let every page in.
+        .enforce_origin_validation()
         .with_legacy_session_mode(false)
         .with_json_response(true)
         .with_max_request_body_bytes(app.config().server.body_limit_bytes)
