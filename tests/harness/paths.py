@@ -33,7 +33,7 @@ def cargo(*arguments):
 def build():
     """As xtask does it (test.rs, build_server), so that neither builds the other's dependencies anew."""
     cargo("build", "--release", "--locked", "--workspace", "--bins", "--example", "model_server", "--example", "turn_bench", "--example", "postgres_server",
-          "--example", "torture", "--example", "simulate",
+          "--example", "torture", "--example", "simulate", "--example", "mcp_fixtures",
           "--features", "sid-store-pg/postgres-tests,sid-store-qdrant/qdrant-tests,sid-testkit/rig")
 
 
@@ -60,7 +60,7 @@ def parts(*keys):
     """What `cargo xtask setup` fetched, by key; runs it for what is missing. Keys: see xtask/src/setup/pins.rs."""
     groups = {"onnxruntime": "embed", "minilm": "embed", "xllamacpp": "llm", "smollm2": "llm", "clients": "clients", "bench": "bench", "postgres": "postgres",
               "pgbouncer": "pgbouncer", "faketime": "faketime", "hadolint": "deploy", "helm": "deploy", "haproxy": "deploy",
-              "identity": "identity"}
+              "identity": "identity", "node": "node", "npm": "node"}
 
     def read():
         try:

@@ -52,8 +52,9 @@ class Server:
         s.api.post("/tenants", {"name": "t1"})
     """
 
-    def __init__(self, config=None, folder=None, port=None, store=None, prefix=(), env=None, ready_s=60, database=None):
-        """`store`: `sqlite`, `in-process`, or `postgres` with a database of its own unless one is given; `SID_TEST_STORE` where none is named."""
+    def __init__(self, config=None, folder=None, port=None, store=None, prefix=(), env=None, ready_s=60, database=None, program=None, arguments=()):
+        """`store`: `sqlite`, `in-process`, or `postgres` with a database of its own unless one is given; `SID_TEST_STORE` where none is named.
+        `program`: another one that is started as sid-server is."""
         store = store or ("postgres" if database else os.environ.get("SID_TEST_STORE") or "sqlite")
         self.own_folder = folder is None
         self.folder = pathlib.Path(folder or tempfile.mkdtemp(prefix="sid-test-"))
@@ -67,6 +68,7 @@ class Server:
                               "store": {"kind": store, "path": str(self.data)},
                               "embedder": {"kind": "lexical"}}, config)
         self.prefix, self.env, self.ready_s = list(prefix), env or {}, ready_s
+        self.program, self.arguments = program or paths.binary("sid-server"), arguments
         self.process, self.key, self.reaped = None, None, True
         self.database, self.own_database = database, None
         if store == "postgres":
@@ -97,7 +99,7 @@ class Server:
             self.migrate()
         self.file.write_text(toml(self.config))
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([*self.prefix, str(paths.binary("sid-server")), "--config", str(self.file)], stdin=subprocess.DEVNULL,
+            self.process = subprocess.Popen([*self.prefix, str(self.program), "--config", str(self.file), *self.arguments], stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log, cwd=self.folder, env={**environment(), **self.env})
         reaper.watch(self.process.pid)
         self.reaped = False

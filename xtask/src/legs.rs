@@ -99,10 +99,10 @@ pub(crate) const LEGS: &[Leg] = &[
     },
     Leg {
         name: "real clients",
-        about: "the official `openai` and `mcp` packages against the front door, /mcp and `sid mcp`",
-        needs: &[Group::Clients],
+        about: "the official `openai` and `mcp` packages, MCP's inspector and its conformance suite against the front door, /mcp and `sid mcp`",
+        needs: &[Group::Clients, Group::Node],
         missing: nothing_missing,
-        run: |parts| folder("tests/clients", &[parts["clients"].clone()]),
+        run: clients,
     },
     Leg {
         name: "identity",
@@ -276,6 +276,11 @@ fn embedding(parts: &Parts) -> Result<proc::Teed> {
     let vectors = proc::tee(tests(&[MINILM], None).env("ORT_DYLIB_PATH", library).env("SID_EMBED_DIR", folder))?;
     let mut server = python::unittest("tests/embedding", &[]);
     Ok(vectors.and(proc::tee(server.env("ORT_DYLIB_PATH", library).env("SID_EMBED_DIR", folder))?))
+}
+
+fn clients(parts: &Parts) -> Result<proc::Teed> {
+    let mut tests = python::unittest("tests/clients", &[parts["clients"].clone()]);
+    proc::tee(tests.env("SID_NODE", setup::node(&parts["node"])).env("SID_NODE_MODULES", parts["npm"].join("node_modules")))
 }
 
 fn deploy(parts: &Parts) -> Result<proc::Teed> {

@@ -72,6 +72,8 @@ pub(crate) fn build_server() -> Result<()> {
         "torture",
         "--example",
         "simulate",
+        "--example",
+        "mcp_fixtures",
         "--features",
         FEATURES,
     ]))

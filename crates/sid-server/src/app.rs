@@ -1,12 +1,16 @@
 //! The server as a value: opened, driven, shut down.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
+use axum::response::IntoResponse;
 use axum::serve::ListenerExt as _;
+use rmcp::transport::StreamableHttpServerConfig;
 use sid_context::secrets::Vault;
 use sid_context::{ContextError, ContextService, Policy};
 use sid_core::{Engine, EngineConfig};
@@ -15,6 +19,7 @@ use sid_types::{Clock, KeyId, RunLimits, Scope, SystemClock, TenantId, Timestamp
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tower::Service;
 
 use crate::access::{self, Gate};
 use crate::audit::Audit;
@@ -25,7 +30,7 @@ use crate::embedding::Embedding;
 use crate::erasures::Erasures;
 use crate::error::{ApiCode, ApiError};
 use crate::health::Probes;
-use crate::mcp::{self, Operations};
+use crate::mcp::{self, McpServer, Operations};
 use crate::models::ModelDirectory;
 use crate::open_error::OpenError;
 use crate::rates::Rates;
@@ -160,7 +165,19 @@ impl App {
 
     /// All routes, behind authentication: for [`axum::serve()`], or to be driven in process without a port.
     pub fn router(&self) -> Router {
-        self.routes(mcp::router(self))
+        if self.config().mcp.enabled { self.router_with_mcp(mcp::endpoint) } else { self.inner_router() }
+    }
+
+    /// The same, with `/mcp` as `endpoint` makes it of Sid's own MCP server and its settings: for programs that put tools of their own
+    /// around it. Nobody reaches it without a key.
+    pub fn router_with_mcp<E>(&self, endpoint: impl FnOnce(McpServer, StreamableHttpServerConfig) -> E) -> Router
+    where
+        E: Service<Request, Error = Infallible> + Clone + Send + Sync + 'static,
+        E::Response: IntoResponse + 'static,
+        E::Future: Send + 'static,
+    {
+        let (server, settings) = mcp::server(self);
+        self.routes(Router::new().route_service(mcp::PATH, endpoint(server, settings)))
     }
 
     /// The same without MCP: what MCP's calls go through. It holds the server, so the server must not hold it.

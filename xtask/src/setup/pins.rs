@@ -11,6 +11,8 @@ pub(crate) enum Group {
     Llm,
     /// Client packages that are tried against the server.
     Clients,
+    /// Node, with MCP's inspector and conformance suite.
+    Node,
     /// What the measuring stick needs.
     Bench,
     /// Postgres 16 and 18 with pgvector: what the Postgres store is tested on.
@@ -30,10 +32,11 @@ pub(crate) enum Group {
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Embed,
         Self::Llm,
         Self::Clients,
+        Self::Node,
         Self::Bench,
         Self::Postgres,
         Self::Qdrant,
@@ -49,6 +52,7 @@ impl Group {
             Self::Embed => "embed",
             Self::Llm => "llm",
             Self::Clients => "clients",
+            Self::Node => "node",
             Self::Bench => "bench",
             Self::Postgres => "postgres",
             Self::Qdrant => "qdrant",
@@ -334,6 +338,7 @@ pub(crate) const DEBS: &[Deb] = &[
 /// Python packages that are installed as pip does it, from a pinned list of names and versions.
 pub(crate) const REQUIREMENTS: &[(Group, &str, &str, &str)] = &[
     (Group::Clients, "clients", "client packages", "tests/clients/requirements.txt"),
+    (Group::Node, "node", "Node", "tests/clients/node/requirements.txt"),
     (Group::Bench, "bench", "numpy for the measuring stick", "tests/memory/requirements.txt"),
     // With the SHA-256 of each wheel in the list: pip refuses any other.
     (Group::Qdrant, "qdrant", "the Qdrant engine", "tests/qdrant/requirements.txt"),
@@ -341,6 +346,9 @@ pub(crate) const REQUIREMENTS: &[(Group, &str, &str, &str)] = &[
     (Group::Schema, "schema", "schemathesis", "tests/schema/requirements.txt"),
     (Group::Deploy, "deploy", "the schemas of Compose and Kubernetes", "tests/deploy/requirements.txt"),
 ];
+
+/// A folder with npm's `package.json` and `package-lock.json`: the lock has the integrity hash of every package. It needs [`Group::Node`].
+pub(crate) const NPM: (Group, &str, &str, &str) = (Group::Node, "npm", "MCP's inspector and conformance suite", "tests/clients/node");
 
 /// The small files of MiniLM that the repository carries; the server reads them beside `model.onnx`.
 pub(crate) const TOKENIZER: &str = "crates/sid-llm/assets/minilm";

@@ -21,9 +21,9 @@ const INSTRUCTIONS: &str = "Persistent memory for the user whom you serve. Read 
 changes and deletions of notes, memories and preferences wait for the user's consent. Look things up with `find` (what assistants keep) and \
 `recall` (what was said in conversations). Leave work for other assistants with `handoffs`.";
 
-/// The MCP server. Who calls, and which tools it wants, stand with each request.
+/// Sid's MCP server. Who calls, and which tools it wants, stand with each request: the guard of [`App`]'s router has put them there.
 #[derive(Clone)]
-pub(super) struct McpServer {
+pub struct McpServer {
     pub(super) app: App,
     /// What calls go through.
     pub(super) router: Router,

@@ -6,6 +6,8 @@
 //!
 //! Identity comes from headers alone: no tool has an argument for it, and no URL. Requests are stateless; clients of older revisions of the
 //! protocol, which begin with `initialize`, are served likewise.
+//!
+//! `examples/mcp_fixtures` puts tools of its own around [`McpServer`], behind the same guard: the public conformance suite asks for them.
 
 mod call;
 mod groups;
@@ -16,25 +18,27 @@ mod tools;
 
 use std::sync::Arc;
 
-use axum::Router;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 
 pub(crate) use call::Inherited;
+pub use handler::McpServer;
 pub(crate) use manifest::home;
 pub(crate) use operations::Operations;
 
 use crate::App;
 
-/// The route, if it is switched on.
-pub(crate) fn router(app: &App) -> Router<App> {
-    if !app.config().mcp.enabled {
-        return Router::new();
-    }
-    let server = handler::McpServer { app: app.clone(), router: app.inner_router() };
-    let factory = move || Ok(server.clone());
-    let service = StreamableHttpService::new(factory, Arc::new(NeverSessionManager::default()), settings(app));
-    Router::new().route_service("/mcp", service)
+/// Where MCP is served.
+pub(crate) const PATH: &str = "/mcp";
+
+/// Sid's own server and the settings of its endpoint.
+pub(crate) fn server(app: &App) -> (McpServer, StreamableHttpServerConfig) {
+    (McpServer { app: app.clone(), router: app.inner_router() }, settings(app))
+}
+
+/// The endpoint: every request by itself.
+pub(crate) fn endpoint(server: McpServer, settings: StreamableHttpServerConfig) -> StreamableHttpService<McpServer, NeverSessionManager> {
+    StreamableHttpService::new(move || Ok(server.clone()), Arc::new(NeverSessionManager::default()), settings)
 }
 
 /// Which hosts and origins are let in: the server's own, and those that are configured. A page in a browser sends its origin; with a name
@@ -49,14 +53,11 @@ fn settings(app: &App) -> StreamableHttpServerConfig {
         hosts.push(listen.ip().to_string());
     }
     hosts.extend(named(&mcp.hosts));
-    let mut origins = named(&mcp.origins);
-    if origins.is_empty() {
-        // An empty list would let every page in. No page has this origin.
-        origins.push("http://no-page.invalid:1".into());
-    }
     StreamableHttpServerConfig::default()
         .with_allowed_hosts(hosts)
-        .with_allowed_origins(origins)
+        .with_allowed_origins(named(&mcp.origins))
+        // An empty list would else let every page in.
+        .enforce_origin_validation()
         .with_legacy_session_mode(false)
         .with_json_response(true)
         .with_max_request_body_bytes(app.config().server.body_limit_bytes)
