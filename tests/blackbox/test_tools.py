@@ -158,6 +158,8 @@ class Tools(Case):
         changed = self.put("order_bread", self.http(description="Orders."))
         self.assertEqual((changed["version"], changed["functions"][0]["description"]), (2, "Orders."))
         self.assertEqual(self.inside.get("/tools/order_bread")["source"]["description"], "Orders.")
+        exported = [json.loads(line) for line in self.inside.raw("GET", "/export")[2].splitlines()]
+        self.assertEqual([(x["name"], x["source"]["kind"]) for x in exported if x["kind"] == "toolset"], [("order_bread", "http")])
         status, _, _ = self.inside.raw("PUT", "/tools/order_bread", {"source": self.http()}, {"if-match": '"1"'})
         self.assertEqual(status, 412)
         status, _, _ = self.inside.raw("DELETE", "/tools/order_bread", None, {"if-match": '"1"'})

@@ -33,6 +33,7 @@ use crate::App;
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::Query;
+use crate::toolbox::source::Source;
 
 const PAGE: usize = 500;
 /// Lines that wait for a slow reader at most.
@@ -60,6 +61,12 @@ enum Line {
         members: Vec<String>,
     },
     Agent(Box<AgentJson>),
+    /// Functions that agents were given; secrets stand in it by name only.
+    Toolset {
+        name: String,
+        default: bool,
+        source: Option<Source>,
+    },
     Conversation(ConversationJson),
     Message(Box<MessageJson>),
     Block(BlockJson),
@@ -83,7 +90,7 @@ enum Line {
     },
 }
 
-/// All that is held about a tenant or one user: users, teams, agents, conversations, messages, blocks, passages, items, names of secrets, diary.
+/// All that is held about a tenant or one user: users, teams, agents, toolsets, conversations, messages, blocks, passages, items, names of secrets, diary.
 ///
 /// NDJSON, one `{"kind": …}` a line; the last line is `{"kind": "end", "lines": n}`, or `{"kind": "error", …}` if it broke off.
 #[utoipa::path(get, path = "/export", operation_id = "export_data", tag = "operations", params(ExportQuery), responses((status = 200, description = "NDJSON", content_type = "application/x-ndjson")))]
@@ -164,6 +171,10 @@ async fn write_all(app: &App, scope: &Scope, only: Option<UserId>, out: &mut Out
     if only.is_none() {
         for agent in &agents {
             out.put(&Line::Agent(Box::new(agent.clone().into()))).await?;
+        }
+        for toolset in app.store().toolsets(scope).await? {
+            out.put(&Line::Toolset { source: Source::of(&toolset.spec).ok(), default: toolset.spec.is_default, name: toolset.name })
+                .await?;
         }
     }
     let met = conversations(app, scope, only, out).await?;
