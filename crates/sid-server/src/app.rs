@@ -290,6 +290,8 @@ impl App {
     /// Forgets, and sees to it that an older copy of the store does not remember. The caller has been found to be allowed to.
     pub(crate) async fn erase(&self, scope: &Scope, target: EraseTarget) -> Result<Receipt, ApiError> {
         self.inner.erasures.note(scope.tenant(), target, self.now()).await?;
+        // What still waits to be written may name what is erased.
+        self.audit().flush().await;
         Ok(self.engine().erase(scope, target).await?)
     }
 
