@@ -41,6 +41,7 @@ pub fn main() -> ExitCode {
 async fn call(cli: cli::Cli) -> ExitCode {
     let agent = match &cli.command {
         cli::Command::Mcp(args) => args.agent.clone(),
+        cli::Command::Context(args) => args.agent.as_deref().map(|agent| session::named("agent", agent)),
         _ => None,
     };
     let session = Session::new(cli.global, commands::acts_as_user(&cli.command)).as_agent(agent);
