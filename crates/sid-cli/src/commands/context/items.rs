@@ -232,7 +232,9 @@ pub(super) async fn run(command: Items, session: &Session) -> Result<(), CliErro
         Items::Edit { id, title, if_version, parts } => {
             let edit = parts.json(title)?;
             if edit.as_object().is_some_and(serde_json::Map::is_empty) {
-                return Err(CliError::Usage("there is nothing to change: say --title, --body, --tags, --state, --position or --parent".into()));
+                return Err(CliError::Usage(
+                    "there is nothing to change: say --title, --body, --tags, --state, --position or --parent".into(),
+                ));
             }
             let request = Request::patch(&["context", "items", &id]).json(edit).header_if("if-match", tag_of(if_version).as_deref());
             session.ask(request, "the item", |done| became(&done, "changed")).await
@@ -277,7 +279,11 @@ async fn shares(session: &Session, id: &str) -> Result<(), CliError> {
 
 /// For calls whose answer is empty.
 pub(super) fn done(session: &Session, what: &str, id: &str) -> Result<(), CliError> {
-    if session.out.json { session.out.value(&json!({"done": what.trim_end_matches(':'), "id": id})) } else { session.out.line(&format!("{what} {id}")) }
+    if session.out.json {
+        session.out.value(&json!({"done": what.trim_end_matches(':'), "id": id}))
+    } else {
+        session.out.line(&format!("{what} {id}"))
+    }
 }
 
 pub(super) fn render(item: &wire::Item, session: &Session) -> String {

@@ -18,7 +18,6 @@ use crate::wire;
 ///
 /// --user says whose it is (a user's key is for its own user), --agent as which assistant it is read and written.
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
 pub struct Context {
     /// Act as this assistant of the user
     #[arg(long, global = true, value_name = "AGENT", env = "SID_AGENT")]
@@ -64,6 +63,7 @@ pub enum Kind {
 
 pub(crate) async fn run(args: Context, session: &Session) -> Result<(), CliError> {
     match args.what {
+        Some(_) if args.budget.is_some() => Err(CliError::Usage("--budget is about the overview".into())),
         None => overview(session, args.budget).await,
         Some(What::Items(command)) => items::run(command, session).await,
         Some(What::Handoff(command)) => handoffs::run(command, session).await,
