@@ -46,7 +46,7 @@ class Erasure(Case):
                             "bob": key({"type": "user", "user": ids["bob"]}, "bob")}
 
     def talks(self, ann, house, ids):
-        """Conversations in which the model uses its memory; answers how many of what there are."""
+        """Conversations in which the model uses its memory, and so many words that they are summarised."""
         c = self.hers
         calls = iter([{"tool": "core_memory_append", "arguments": {"label": "human", "content": c("block")}},
                       {"tool": "archival_memory_insert", "arguments": {"content": c("archived")}}, c("answer"),
@@ -72,7 +72,6 @@ class Erasure(Case):
             self.assertLess(time.time(), deadline, "neither summary nor diary")
             time.sleep(0.1)
         self.assertTrue(c.seen(summary().encode()) and c.seen(json.dumps(pages()).encode()))
-        return first, second, third
 
     def keeps(self, ann, house, ids):
         """Everything that is kept beside conversations."""
@@ -107,7 +106,6 @@ class Erasure(Case):
         # Refused, and by others: the audit log names what was asked for.
         self.refused(403, self.callers["bob"].patch, f"/users/@{c('ann')}", {"display_name": "x"})
         self.refused((403, 404), self.callers["bob"].delete, f"/context/secrets/{c('secret')}?owner_type=user&user=@{c('ann')}")
-        return made
 
     def test_nothing_of_a_person_is_left(self):
         c = self.hers
@@ -116,8 +114,8 @@ class Erasure(Case):
         talk = bob.post("/conversations", {"agent": "@helper", "key": "k"})["id"]
         bob.post(f"/conversations/{talk}/messages", {"text": self.his("pickles")})
         kept = bob.post("/context/items", {"kind": "note", "title": self.his("note")})
-        conversations = self.talks(ann, house, ids)
-        made = self.keeps(ann, house, ids)
+        self.talks(ann, house, ids)
+        self.keeps(ann, house, ids)
         ids |= {"conversation": talk, "run": bob.get(f"/conversations/{talk}/runs")["items"][0]["id"], "item": kept["id"],
                 "block": bob.get("/blocks", owner_type="pair", user="@bob", agent="@helper")["items"][0]["id"], "passage": "psg_" + "0" * 26}
         # The search finds her before, where she is.
@@ -127,12 +125,20 @@ class Erasure(Case):
         export = ann.raw("GET", "/export")[2]
         lines = [json.loads(line) for line in export.splitlines()]
         count = lambda kind: sum(line["kind"] == kind for line in lines)
+        # What search finds of items is a passage, too; the secret has a key.
+        searchable = sum(line["item"]["kind"] not in ("proposal", "session") for line in lines if line["kind"] == "item")
+        made = {"conversations": count("conversation"), "messages": count("message"), "items": count("item") + count("secret") + 1,
+                "passages": count("passage") + searchable, "runs": sum(len(ann.get(f"/conversations/{c['id']}/runs")["items"]) for c in ann.all("/conversations")),
+                "block_versions": sum(len(ann.get(f"/blocks/{line['id']}/history")["items"]) for line in lines if line["kind"] == "block")}
 
         self.heard.clear()
         log_before = self.server.log.stat().st_size
         receipt = self.operator.acting(tenant="everything").delete(f"/users/@{c('ann')}")
         self.heard.clear()
-        print(receipt, {kind: count(kind) for kind in {line["kind"] for line in lines}})
+        self.assertEqual({kind: receipt[kind] for kind in made} | {"pending": receipt["pending"]}, made | {"pending": 0})
+        # The background was still writing pages and vectors.
+        self.assertGreaterEqual(receipt["diary_entries"], count("diary"))
+        self.assertGreaterEqual(receipt["vectors"], count("message") // 2)
         self.nothing_left(self.server, ids, log_before)
         for old in (ann, ann.acting(agent="@editor")):
             self.refused(401, old.get, "/context")

@@ -130,7 +130,7 @@ class Secrets(Case):
             for path in ("/context/secrets/mail", "/context/secrets/bad%20name", "/context/secrets/mail/reveal", "/context/secrets"):
                 for method in ("PUT", "POST", "PATCH") if path.endswith("mail") else ("PUT",):
                     status, _, data = ann.raw(method, path, body, {"content-type": content_type})
-                    if not 400 <= status < 500: print('ODD', status, body[:100])
+                    self.assertTrue(400 <= status < 500, (status, body[:100], data))
             for api in (callers["reader"], callers["nobody"]):
                 self.assertIn(api.raw("PUT", "/context/secrets/mail", body, {"content-type": content_type})[0], (401, 403))
         for arguments in ({"name": "mail", "value": int(self.number())}, {"name": "mail", "value": [self.value()]}, {"name": "mail", "value": self.value("mcp")},
@@ -179,14 +179,13 @@ class Secrets(Case):
         for canary in (self.value, self.number):
             self.assert_nowhere(canary, self.server)
         # The same walk finds what may be seen, where it should be.
-        self.assertTrue(any(said.seen(data) for what, _, data in self.heard if what.startswith("GET /context/secrets")))
+        self.assertTrue(any(said.seen(data) for what, _, data in self.heard if what.startswith("GET /api/v1/context/secrets")))
         for path in ("/export", "/audit"):
-            self.assertTrue(any(said.seen(data) for what, _, data in self.heard if what.startswith("GET " + path)), path)
+            self.assertTrue(any(said.seen(data) for what, _, data in self.heard if what.startswith("GET /api/v1" + path)), path)
         for place, data in (("a backup", backup(self.server)), ("the store", b"".join(data for _, data in held(self.server)))):
             self.assertTrue(said.seen(data), place)
-        # A server that has ended has written what it held back.
         log = self.server.log.read_bytes()
-        self.assertGreater(log.count(b'"level":"TRACE"'), 1_000, "the log was kept at trace")
+        self.assertGreater(log.count(b'"level":"TRACE"'), 10, "the log was kept at trace")
 
     def test_the_walk_sees_a_leak_wherever_it_is(self):
         leak = {place: Canary() for place in ("note", "message", "log", "encoded", "tag")}

@@ -27,7 +27,7 @@ use crate::visibility::Viewer;
 use crate::writer::{After, Aftermath, Grouping, Last, Tx, WeakWriter, Writer};
 
 /// The database's file in the data folder.
-const FILE: &str = "sid.db";
+pub(crate) const FILE: &str = "sid.db";
 /// How long opening waits for a process that is just ending.
 const LOCK_PATIENCE: Duration = Duration::from_millis(1_000);
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sid_store::StoreError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
+use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::backend::{FILE, SqliteStore};
 use crate::codec::Columns;
@@ -34,7 +34,7 @@ async fn clean_with(conn: &mut SqliteConnection, anew: bool) -> Result<(), Store
     let size = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()";
     let size = sqlx::query(size).fetch_one(&mut *conn).await.map_err(Fault::Sql)?.int(0)?;
     if anew && size <= MOST_BYTES {
-        conn.execute("VACUUM").await.map_err(Fault::Sql)?;
+        sqlx::query("VACUUM").execute(&mut *conn).await.map_err(Fault::Sql)?;
     }
     for _ in 0..TRIES {
         let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *conn).await.map_err(Fault::Sql)?;
