@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::{Kind, became, row, table};
+use super::{Kind, became, row, table, wish};
 use crate::client::Request;
 use crate::commands::block::text_or_stdin;
 use crate::error::CliError;
@@ -306,9 +306,8 @@ pub(super) fn render(item: &wire::Item, session: &Session) -> String {
         lines.push(("result", printable(handoff.result.as_deref().unwrap_or_default())));
     }
     if let Some(proposal) = &item.proposal {
-        let wish = proposal.edit.as_ref().map_or_else(|| "delete it".into(), Value::to_string);
         lines.push(("about", format!("{} (version {})", proposal.item, proposal.version)));
-        lines.push(("wish", printable(&wish)));
+        lines.push(("wish", wish(proposal)));
     }
     lines.retain(|(_, value)| !value.is_empty());
     let body = printable(item.body.as_deref().unwrap_or_default());

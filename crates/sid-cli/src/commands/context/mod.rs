@@ -6,6 +6,7 @@ mod proposals;
 mod secrets;
 
 use clap::{Args, Subcommand, ValueEnum};
+use serde_json::Value;
 
 use crate::client::Request;
 use crate::error::CliError;
@@ -85,7 +86,7 @@ fn render(seen: &wire::Overview, session: &Session) -> String {
     for item in &seen.items {
         if item.kind != kind {
             kind = &item.kind;
-            text.push_str(&format!("\n{}\n", paint.bold(&format!("{kind}s"))));
+            text.push_str(&format!("\n{}\n", paint.bold(kind)));
         }
         let marks = [item.state.as_str(), if item.is_shared { "shared" } else { "" }, if item.is_cut { "cut" } else { "" }];
         let marks = marks.into_iter().filter(|m| !m.is_empty()).collect::<Vec<_>>().join(", ");
@@ -96,7 +97,7 @@ fn render(seen: &wire::Overview, session: &Session) -> String {
         }
     }
     if seen.open_proposals > 0 {
-        text.push_str(&format!("\n{} proposals wait for a decision: sid context proposals list\n", seen.open_proposals));
+        text.push_str(&format!("\nproposals that wait for a decision: {} (sid context proposals list)\n", seen.open_proposals));
     }
     let more = if seen.more.is_empty() { String::new() } else { format!("; there are more of: {}", seen.more.join(", ")) };
     text.push_str(&format!("\n{}\n", paint.dim(&format!("{} of {} tokens{more}", seen.tokens, seen.budget_tokens))));
@@ -110,6 +111,13 @@ fn table() -> Table {
 
 fn row(item: wire::Item) -> Vec<String> {
     vec![item.kind, item.id, item.version.to_string(), moment(&item.updated_at), item.state, item.tags.join(", "), item.title]
+}
+
+/// What an assistant wants of an item, for people.
+fn wish(proposal: &wire::Proposed) -> String {
+    let Some(Value::Object(edit)) = &proposal.edit else { return "delete it".into() };
+    let field = |(name, value): (&String, &Value)| format!("{name}: {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+    printable(&edit.iter().map(field).collect::<Vec<_>>().join("; "))
 }
 
 /// What became of a wish, in a line.

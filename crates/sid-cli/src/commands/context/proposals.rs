@@ -1,14 +1,13 @@
 //! Changes that wait for the user's consent.
 
 use clap::Subcommand;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::became;
 use super::items::done;
+use super::{became, wish};
 use crate::client::Request;
 use crate::error::CliError;
 use crate::output::table::Table;
-use crate::output::text::moment;
 use crate::session::{Paging, Session};
 use crate::wire;
 
@@ -33,11 +32,11 @@ pub(super) async fn run(command: Proposals, session: &Session) -> Result<(), Cli
     match command {
         Proposals::List(paging) => {
             let request = Request::get(&["context", "items"]).query("kind", "proposal").query("state", "open");
-            let table = Table::new().name("id").name("made").name("by").name("about").text("wish");
+            let table = Table::new().name("id").name("about").text("wish");
             let row = |item: wire::Item| {
                 let proposal = item.proposal.unwrap_or_default();
-                let wish = proposal.edit.as_ref().map_or_else(|| "delete it".into(), Value::to_string);
-                vec![item.id, moment(&item.created_at), item.written_by.unwrap_or_default(), proposal.item, wish]
+                let wish = wish(&proposal);
+                vec![item.id, proposal.item, wish]
             };
             session.list(request, &paging, table, row, "no proposal waits").await
         }
