@@ -5,10 +5,10 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::{Home, now, open_at};
-use sid_store::{ArchivalStore, Directory, EraseTarget, Eraser};
+use common::{Home, now, open_at, turn};
+use sid_store::{ArchivalStore, Directory, EraseTarget, Eraser, NewConversation};
 use sid_store_sqlite::SqliteStore;
-use sid_types::{NewPassage, Owner, PassageId, Provenance, User, UserId};
+use sid_types::{ConversationId, NewPassage, Owner, PassageId, Provenance, User, UserId};
 
 /// How often a word stands in the folder's files.
 fn count(folder: &Path, word: &str) -> usize {
@@ -35,6 +35,17 @@ async fn fill(store: &SqliteStore, home: &Home, bob: UserId) {
     }
 }
 
+/// Conversations of both in turn, each with a key of its own: rows that grow, and words in indexes.
+async fn talk(store: &SqliteStore, home: &Home, bob: UserId) {
+    for i in 0..300 {
+        let (user, word) = if i % 2 == 0 { (home.user, "rutabaga") } else { (bob, "cucumber") };
+        let new = NewConversation { agent: home.agent, user: Some(user), key: Some(format!("{word}-{:x}", i * 7_919 % 1_000)) };
+        let conversation = store.open_conversation(&home.scope, ConversationId::new(), new).await.expect("a conversation").0;
+        let said = Home { scope: home.scope, agent: home.agent, user, conversation };
+        turn(store, &said, &format!("{word} {}", "y".repeat(i * 37 % 2_000)), &format!("{word}!")).await.expect("a turn");
+    }
+}
+
 #[tokio::test]
 async fn no_byte_of_an_erased_person_stays_in_the_files() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -43,6 +54,7 @@ async fn no_byte_of_an_erased_person_stays_in_the_files() {
     let bob = User { id: UserId::new(), handle: "bob".into(), display_name: "Bob".into(), timezone: None, created_at: now() };
     let bob = store.create_user(&home.scope, bob).await.expect("a user").id;
     fill(&store, &home, bob).await;
+    talk(&store, &home, bob).await;
     assert!(count(folder.path(), "rutabaga") > 400);
     let receipt = store.erase(&home.scope, EraseTarget::User(home.user)).await.expect("erased");
     assert_eq!(receipt.passages, 400);
