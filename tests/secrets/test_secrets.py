@@ -58,6 +58,15 @@ class Secrets(Case):
         self.heard.remove(self.heard[-1])
         self.revealed += 1
 
+    def refusal(self, api, method, path, body, content_type):
+        try:
+            status, _, data = api.raw(method, path, body, {"content-type": content_type})
+            return status, data
+        except ConnectionError:
+            # Refused by its length and closed before it was sent: the answer may be lost on the way, as with every server.
+            self.assertGreater(len(body), BODY_LIMIT)
+            return 413, b""
+
     def odd_bodies(self):
         """Bodies that are refused, each with the value in it: (body, content type)."""
         v, n, json_type = self.value("odd"), self.number(), "application/json"
@@ -129,10 +138,10 @@ class Secrets(Case):
         for body, content_type in self.odd_bodies():
             for path in ("/context/secrets/mail", "/context/secrets/bad%20name", "/context/secrets/mail/reveal", "/context/secrets"):
                 for method in ("PUT", "POST", "PATCH") if path.endswith("mail") else ("PUT",):
-                    status, _, data = ann.raw(method, path, body, {"content-type": content_type})
+                    status, data = self.refusal(ann, method, path, body, content_type)
                     self.assertTrue(400 <= status < 500, (status, body[:100], data))
             for api in (callers["reader"], callers["nobody"]):
-                self.assertIn(api.raw("PUT", "/context/secrets/mail", body, {"content-type": content_type})[0], (401, 403))
+                self.assertIn(self.refusal(api, "PUT", "/context/secrets/mail", body, content_type)[0], (401, 403, 413))
         for arguments in ({"name": "mail", "value": int(self.number())}, {"name": "mail", "value": [self.value()]}, {"name": "mail", "value": self.value("mcp")},
                           {"name": "mail", "value": "x", self.value("argument"): 1}, {"name": ["mail"], "value": self.value()}, {"value": self.value()},
                           {"name": "mail", "value": self.value("mcp") * 4_000}, self.value("not-an-object"), [self.value()], int(self.number())):
