@@ -21,6 +21,14 @@ class Database:
         run = [str(paths.example("postgres_server")), "sql", self.name, statement]
         return subprocess.run(run, check=True, stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout.strip()
 
+    def copy(self):
+        """A database with all that is in this one now, under other URLs; nobody may be connected to this one. It goes with the cluster."""
+        name = f"{self.name}_copy"
+        run = [str(paths.example("postgres_server")), "sql", "postgres", f"CREATE DATABASE {name} TEMPLATE {self.name}"]
+        subprocess.run(run, check=True, stdin=subprocess.DEVNULL, capture_output=True)
+        other = lambda url: url.replace(self.name, name)
+        return name, other(self.url), other(self.admin_url)
+
     def drop(self):
         self.process.stdin.close()
         self.process.wait()

@@ -91,6 +91,13 @@ pub(crate) const LEGS: &[Leg] = &[
         },
     },
     Leg {
+        name: "secrets and erasure",
+        about: "canaries in secrets, and in all that is held of a person, searched for everywhere; ciphertexts moved; keys rotated under load; both stores",
+        needs: &[Group::Postgres],
+        missing: || (!cfg!(unix)).then(|| "the throw-away server needs Unix sockets".into()),
+        run: secrets_and_erasure,
+    },
+    Leg {
         name: "schema",
         about: "more than 10,000 requests that schemathesis makes from the OpenAPI document: no 5xx, answers as documented, none without a key",
         needs: &[Group::Schema],
@@ -282,6 +289,19 @@ fn embedding(parts: &Parts) -> Result<proc::Teed> {
 fn clients(parts: &Parts) -> Result<proc::Teed> {
     let mut tests = python::unittest("tests/clients", &[parts["clients"].clone()]);
     proc::tee(tests.env("SID_NODE", setup::node(&parts["node"])).env("SID_NODE_MODULES", parts["npm"].join("node_modules")))
+}
+
+/// Both suites on both stores. The server that panics when it is told to is the one that the torture `crash` ends.
+fn secrets_and_erasure(_: &Parts) -> Result<proc::Teed> {
+    let panicking = crate::torture::crash::server()?;
+    let mut all = proc::Teed { success: true, text: String::new() };
+    for store in ["sqlite", "postgres"] {
+        for suite in ["tests/secrets", "tests/erasure"] {
+            let mut tests = python::unittest(suite, &[]);
+            all = all.and(proc::tee(tests.env("SID_TEST_STORE", store).env("SID_CRASH_SERVER", &panicking))?);
+        }
+    }
+    Ok(all)
 }
 
 fn deploy(parts: &Parts) -> Result<proc::Teed> {

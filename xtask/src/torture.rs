@@ -1,7 +1,7 @@
 //! `cargo xtask torture`: builds the release server and starts `sid-testkit`'s example `torture` with it; the
 //! simulation needs no server.
 
-mod crash;
+pub(crate) mod crash;
 mod simulate;
 
 use std::process::{Command, ExitCode};

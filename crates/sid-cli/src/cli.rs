@@ -120,8 +120,10 @@ pub enum Command {
     /// Recall, archival memory and the diary
     #[command(subcommand)]
     Memory(commands::memory::Memory),
-    /// The exact prompt of the last or the next turn
+    /// What a user's assistants keep: the overview, items, hand-offs, secrets, proposals
     Context(commands::context::Context),
+    /// The exact prompt of the last or the next turn
+    Prompt(commands::prompt::Prompt),
     /// Runs: list, show, cancel
     #[command(subcommand)]
     Run(commands::run::Run),

@@ -11,6 +11,10 @@ pub mod wire;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::error::CliError;
 use crate::session::Session;
@@ -37,6 +41,7 @@ pub fn main() -> ExitCode {
 async fn call(cli: cli::Cli) -> ExitCode {
     let agent = match &cli.command {
         cli::Command::Mcp(args) => args.agent.clone(),
+        cli::Command::Context(args) => args.agent.as_deref().map(|agent| session::named("agent", agent)),
         _ => None,
     };
     let session = Session::new(cli.global, commands::acts_as_user(&cli.command)).as_agent(agent);
@@ -62,5 +67,7 @@ fn start_log(verbose: u8) {
         _ => "debug,sqlx=warn,hyper=info,h2=info,rustyline=info",
     };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| level.into());
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let log = log.with_filter(filter.and(filter_fn(sid_server::may_be_logged)));
+    let _ = tracing_subscriber::registry().with(log).try_init();
 }

@@ -90,12 +90,40 @@ answers! {
     Generation { id: String, is_active: bool, is_wanted: bool, is_configured: bool, indexed: u64, pending: u64, }
     /// What was found.
     Found { hits: Vec<Hit>, searched: u64, index: Index, }
+    /// An item of the context service.
+    Item {
+        id: String, kind: String, owner: Owner, parent: Option<String>, title: String, body: Option<String>, tags: Vec<String>, state: String,
+        recipient: Option<String>, handoff: Option<HandoffState>, proposal: Option<Proposed>, level: String, version: u64,
+        written_by: Option<String>, created_at: String, updated_at: String,
+    }
+    /// What only hand-offs have.
+    HandoffState { from: Option<String>, claimed_by: Option<String>, claimed_until: Option<String>, result: Option<String>, }
+    /// What only proposals have; without an edit the item is to be deleted.
+    Proposed { item: String, version: u64, edit: Option<Value>, }
+    /// What became of a wish.
+    Outcome { outcome: String, item: Option<Item>, }
+    /// A tree as one text.
+    Document { markdown: String, }
+    /// A found item.
+    FoundItem { excerpt: String, score: f64, item: Item, }
+    /// Found items, best first.
+    FoundItems { hits: Vec<FoundItem>, }
+    /// One sharing.
+    Share { user: Option<String>, team: Option<String>, level: String, created_at: String, }
+    /// The present moment, as the user lives it.
+    Moment { words: String, }
+    /// A line of the overview.
+    Head { id: String, kind: String, title: String, state: String, body: Option<String>, is_cut: bool, is_shared: bool, }
+    /// What an assistant reads when it starts.
+    Overview { time: Moment, items: Vec<Head>, open_proposals: u64, more: Vec<String>, tokens: u64, budget_tokens: u64, }
+    /// What may be known of a secret.
+    Secret { id: String, name: String, description: String, version: u64, updated_at: String, }
     /// A part of a prompt.
     Segment { name: String, tokens: u64, cap: Option<u64>, text: String, }
     /// A recalled memory.
     Recalled { id: String, score: f64, why: Vec<Why>, text: String, }
     /// A prompt, part by part.
-    Context {
+    Prompt {
         run: Option<String>, model: String, window_tokens: u64, prompt_tokens: u64, reserved_tokens: u64, segments: Vec<Segment>,
         recalled: Vec<Recalled>, messages: Vec<Value>, tools: Vec<Value>,
     }
@@ -108,4 +136,11 @@ impl Owner {
         let parts = [&self.team, &self.agent, &self.user].into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(" + ");
         if parts.is_empty() { self.r#type.clone() } else { format!("{} {parts}", self.r#type) }
     }
+}
+
+/// A secret's value, for the one who has asked for it.
+#[derive(Deserialize)]
+pub struct Revealed {
+    /// What was kept.
+    pub value: String,
 }

@@ -27,7 +27,7 @@ pub enum ContextError {
     #[error("the item was changed or deleted since this was proposed: read it, and decide anew")]
     Stale,
     /// There is no key that values are sealed with.
-    #[error("this server has no key for secrets: set `secrets.key_file` or `secrets.keys`")]
+    #[error("this server has no key for secrets: set `secrets.keys_file` or `secrets.keys`")]
     NoKey,
     /// A sealed value does not open: it was moved, changed, or its key is gone.
     #[error("a sealed value cannot be opened: {0}")]

@@ -223,18 +223,22 @@ impl App {
             let _ = stream.set_nodelay(true);
         });
         let service = self.router().into_make_service_with_connect_info::<SocketAddr>();
-        let serving = axum::serve(listener, service).with_graceful_shutdown(drained).into_future();
+        // Connections take no more requests before the store is closed, not after.
+        let serving = axum::serve(listener, service).with_graceful_shutdown(self.closing().clone().cancelled_owned()).into_future();
         let cut = async {
             self.closing().cancelled().await;
             tokio::time::sleep(LAST_BYTES).await;
         };
-        let served = tokio::select! {
-            served = serving => served,
-            () = cut => {
-                tracing::warn!("connections were cut: they did not end in time");
-                Ok(())
+        let ended = async {
+            tokio::select! {
+                served = serving => served,
+                () = cut => {
+                    tracing::warn!("connections were cut: they did not end in time");
+                    Ok(())
+                }
             }
         };
+        let (served, ()) = tokio::join!(ended, drained);
         // Of the requests that ended last.
         self.flush_audit().await;
         served
@@ -313,6 +317,8 @@ impl App {
     /// Forgets, and sees to it that an older copy of the store does not remember. The caller has been found to be allowed to.
     pub(crate) async fn erase(&self, scope: &Scope, target: EraseTarget) -> Result<Receipt, ApiError> {
         self.inner.erasures.note(scope.tenant(), target, self.now()).await?;
+        // What still waits to be written may name what is erased.
+        self.audit().flush().await;
         Ok(self.engine().erase(scope, target).await?)
     }
 

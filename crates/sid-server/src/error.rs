@@ -322,7 +322,7 @@ impl From<ContextError> for ApiError {
             E::NoKey => Self::of(501, code, "This server keeps no secrets", detail),
             E::Sealed(_) => {
                 tracing::error!(code, "{detail}");
-                Self::of(500, code, "A secret does not open", detail)
+                Self::of(409, code, "A secret does not open", detail)
             }
             _ => Self::of(500, code, "A fault of the context service", detail),
         }

@@ -24,6 +24,22 @@ impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
     }
 }
 
+/// A JSON body that holds a secret: what does not fit is not repeated in the refusal.
+pub(crate) struct Confidential<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequest<App> for Confidential<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        let raw = read_body(request, app.config().server.body_limit_bytes).await?;
+        check_object(&raw)?;
+        serde_json::from_slice(&raw).map(Self).map_err(|e| {
+            let detail = format!("the body does not fit at line {} column {}; it may hold a secret and is not shown", e.line(), e.column());
+            ApiError::new(code_of(&e), detail)
+        })
+    }
+}
+
 pub(crate) async fn read_body(request: Request, limit: usize) -> Result<Bytes, ApiError> {
     let too_large = || ApiError::new(ApiCode::BodyTooLarge, format!("the body is larger than {limit} bytes (server.body_limit_bytes)"));
     let declared = request.headers().get("content-length").and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
@@ -45,14 +61,27 @@ pub(crate) fn parse_json<T: DeserializeOwned>(raw: &[u8]) -> Result<T, ApiError>
         ));
     }
     let raw = if raw.iter().all(u8::is_ascii_whitespace) { b"{}" } else { raw };
-    serde_json::from_slice(raw).map_err(|e| {
-        let text = e.to_string();
-        match e.classify() {
-            serde_json::error::Category::Data if text.starts_with("unknown field") => ApiError::new(ApiCode::UnknownField, text),
-            serde_json::error::Category::Data => ApiError::bad_request(text),
-            _ => ApiError::new(ApiCode::BadJson, format!("the body is not valid JSON: {text}")),
-        }
+    check_object(raw)?;
+    serde_json::from_slice(raw).map_err(|e| match code_of(&e) {
+        ApiCode::BadJson => ApiError::new(ApiCode::BadJson, format!("the body is not valid JSON: {e}")),
+        code => ApiError::new(code, e.to_string()),
     })
+}
+
+/// Refuses lists: serde would take one for an object with its fields in order.
+fn check_object(raw: &[u8]) -> Result<(), ApiError> {
+    match raw.trim_ascii_start().first() {
+        Some(b'[') => Err(ApiError::bad_request("the body must be a JSON object, not a list")),
+        _ => Ok(()),
+    }
+}
+
+fn code_of(error: &serde_json::Error) -> ApiCode {
+    match error.classify() {
+        serde_json::error::Category::Data if error.to_string().starts_with("unknown field") => ApiCode::UnknownField,
+        serde_json::error::Category::Data => ApiCode::BadRequest,
+        _ => ApiCode::BadJson,
+    }
 }
 
 /// The query string.

@@ -56,6 +56,7 @@ mod extract;
 mod health;
 mod idempotency;
 mod layers;
+mod log;
 mod mcp;
 mod metrics;
 mod models;
@@ -68,6 +69,7 @@ mod well_known;
 
 pub use app::{App, access_markdown, create_operator_key, migrate, openapi_json};
 pub use error::ApiCode;
+pub use log::may_be_logged;
 pub use mcp::McpServer;
 pub use open_error::OpenError;
 /// Becomes a function's process if this program was started for that. Programs that embed the server call it first in `main`.

@@ -9,6 +9,10 @@ use clap::{Parser, Subcommand};
 use sid_server::config::{Config, LogFormat, Sources, reference_markdown};
 use sid_server::{App, OpenError};
 use tokio::net::TcpListener;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Perpetual agents with paged memory, as a server.
 #[derive(Parser)]
@@ -155,10 +159,11 @@ fn main() -> ExitCode {
 
 fn start_log(config: &Config) {
     let filter = tracing_subscriber::EnvFilter::try_new(&config.log.filter).unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let filter = filter.and(filter_fn(sid_server::may_be_logged));
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     match config.log.format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
+        LogFormat::Text => tracing_subscriber::registry().with(log.with_filter(filter)).init(),
+        LogFormat::Json => tracing_subscriber::registry().with(log.json().with_filter(filter)).init(),
     }
 }
 

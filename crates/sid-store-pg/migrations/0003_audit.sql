@@ -23,7 +23,7 @@ ALTER TABLE sid.audit FORCE ROW LEVEL SECURITY;
 CREATE POLICY of_tenant ON sid.audit FOR SELECT TO sid_app USING (tenant = sid.tenant());
 GRANT SELECT ON sid.audit TO sid_app;
 CREATE POLICY of_engine ON sid.audit TO sid_engine USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, DELETE ON sid.audit TO sid_engine;
+GRANT SELECT, INSERT, UPDATE, DELETE ON sid.audit TO sid_engine;
 
 -- Adds entries, in this order, of tenants that are there.
 CREATE FUNCTION sid.record_audit(p_tenants uuid[], p_ats timestamptz[], p_keys uuid[], p_users uuid[], p_agents uuid[], p_operations text[],
@@ -34,6 +34,19 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     FROM unnest(p_tenants, p_ats, p_keys, p_users, p_agents, p_operations, p_subjects, p_resources, p_statuses, p_requests) WITH ORDINALITY
         AS x(tenant, at, key, user_id, agent_id, operation, subject, resource, status, request, n)
     WHERE EXISTS (SELECT FROM sid.tenants t WHERE t.id = x.tenant) ORDER BY x.n
+$$;
+
+-- Takes names out of the log that were an erased person's: the handle, and what the person has called things. Who did what with whose memory
+-- stays, by ids.
+CREATE FUNCTION sid.forget_names(p_user uuid) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    UPDATE sid.audit a SET resource = NULL
+    WHERE a.tenant = nullif(current_setting('sid.tenant', true), '')::uuid AND (a.user_id = p_user OR a.subject = p_user)
+        AND NOT (length(a.resource) = position('_' IN a.resource) + 26 AND split_part(a.resource, '_', 1)
+            IN ('agent', 'blk', 'conv', 'item', 'key', 'psg', 'run', 'team', 'user'));
+    UPDATE sid.audit a SET resource = NULL FROM sid.users u
+    WHERE u.tenant = nullif(current_setting('sid.tenant', true), '')::uuid AND u.id = p_user AND a.tenant = u.tenant
+        AND position('/@' || u.handle || '/' IN '/' || a.resource || '/') > 0
 $$;
 
 -- Drops some of what is older than it is kept; answers whether there is more.

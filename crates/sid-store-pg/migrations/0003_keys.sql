@@ -67,7 +67,7 @@ BEGIN
         'sid.put_key(uuid, text, text, text, uuid, uuid, uuid, text, text, timestamptz, timestamptz, timestamptz)',
         'sid.known_keys(text, uuid)', 'sid.end_key(uuid, timestamptz, timestamptz)', 'sid.forget_agent_keys(uuid)',
         'sid.record_audit(uuid[], timestamptz[], uuid[], uuid[], uuid[], text[], uuid[], text[], int[], text[])',
-        'sid.forget_audit(text, bigint)', 'sid.overdue(text, bigint)'
+        'sid.forget_audit(text, bigint)', 'sid.overdue(text, bigint)', 'sid.forget_names(uuid)'
     ]::regprocedure[] LOOP
         EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f);
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO sid_app', f);

@@ -27,7 +27,7 @@ use crate::visibility::Viewer;
 use crate::writer::{After, Aftermath, Grouping, Last, Tx, WeakWriter, Writer};
 
 /// The database's file in the data folder.
-const FILE: &str = "sid.db";
+pub(crate) const FILE: &str = "sid.db";
 /// How long opening waits for a process that is just ending.
 const LOCK_PATIENCE: Duration = Duration::from_millis(1_000);
 
@@ -103,7 +103,8 @@ impl SqliteStore {
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(synchronous)
-            .pragma("secure_delete", "fast")
+            // What is deleted is overwritten: `fast` leaves it in pages that become free as a whole.
+            .pragma("secure_delete", "on")
             .pragma("journal_size_limit", "67108864")
             .pragma("cache_size", format!("-{}", config.cache_kib))
             .thread_name(|_| "sid-sqlite-writer".to_owned());

@@ -186,7 +186,7 @@ impl PlannedCall {
     }
 }
 
-/// One model call with its tool calls and its commit: what `sid run` and `sid context` show.
+/// One model call with its tool calls and its commit: what `sid run` and `sid prompt` show.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// Its id.

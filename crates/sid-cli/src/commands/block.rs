@@ -271,7 +271,8 @@ async fn undo(session: &Session, block: wire::Block, to: Option<u64>, yes: bool)
     session.ask(request, "the block", |after| what_changed(session, &block, &after)).await
 }
 
-fn text_or_stdin(text: String) -> Result<String, CliError> {
+/// The text; `-` stands for what comes from standard input.
+pub(crate) fn text_or_stdin(text: String) -> Result<String, CliError> {
     if text != "-" {
         return Ok(text);
     }

@@ -15,6 +15,7 @@ pub mod key;
 pub mod mcp;
 pub mod memory;
 pub mod owner;
+pub mod prompt;
 pub mod reindex;
 pub mod run;
 pub mod team;
@@ -38,7 +39,7 @@ pub fn acts_as_user(command: &Command) -> bool {
             | Command::Conversation(_)
             | Command::Block(_)
             | Command::Memory(_)
-            | Command::Context(_)
+            | Command::Prompt(_)
             | Command::Run(_)
             | Command::Export(_)
             | Command::Import(_)
@@ -60,7 +61,8 @@ pub async fn run(command: Command, session: &Session) -> Result<(), CliError> {
         Command::Tenant(args) => tenant::run(args, session).await,
         Command::Block(args) => block::run(args, session).await,
         Command::Memory(args) => memory::run(args, session).await,
-        Command::Context(args) => context::run(args, session).await,
+        Command::Context(args) => Box::pin(context::run(args, session)).await,
+        Command::Prompt(args) => prompt::run(args, session).await,
         Command::Run(args) => run::run(args, session).await,
         Command::Events(args) => events::run(args, session).await,
         Command::Doctor(args) => doctor::run(args, session).await,

@@ -29,7 +29,7 @@ async fn the_first_message_makes_user_agent_and_conversation() {
 #[tokio::test(flavor = "multi_thread")]
 async fn piped_input_is_one_message_a_line_and_commands_work() {
     let world = World::start().await;
-    let input = "My pickles are in the cellar.\n\nwhere are they?\n/search pickles\n/blocks\n/context what now\n/recalled\n/help\n/dance\n";
+    let input = "My pickles are in the cellar.\n\nwhere are they?\n/search pickles\n/blocks\n/prompt what now\n/recalled\n/help\n/dance\n";
     let said = world.sid_reads(&["chat"], input).await;
     assert_eq!(said.code, 2, "an unknown command ends a script: {}", said.err);
     assert!(said.err.contains("there is no /dance"), "{}", said.err);

@@ -48,7 +48,7 @@ async fn what_is_said_is_there_at_the_next_call() {
     assert_eq!(turn["reply"], "Understood.");
     let found = alone.sid(&["memory", "search", "pickles", "--agent", "sid", "--user", "ada", "--json"]).await.json();
     assert_eq!(found["hits"][0]["text"], "The pickles are in the cellar.", "{found}");
-    let context = alone.sid(&["context", "--agent", "sid", "--user", "ada", "--last"]).await.ok();
+    let context = alone.sid(&["prompt", "--agent", "sid", "--user", "ada", "--last"]).await.ok();
     assert!(context.contains("last prompt of scripted"), "{context}");
     // The same key opens a server on the folder; another one of any kind can be made here.
     let key = alone.sid(&["key", "create", "mine", "--role", "operator", "--json"]).await.json();

@@ -3,6 +3,7 @@
 
 mod chat;
 mod connection;
+mod context;
 mod directory;
 mod embedded;
 mod memory;

@@ -90,29 +90,29 @@ async fn the_context_of_the_last_and_of_the_next_turn_is_shown() {
     let world = World::start().await;
     world.says("The pickles are in the cellar.").await;
     let of = ["--agent", "sid", "--user", "ada"];
-    let last = world.sid(&[&["context", "--last"], &of[..]].concat()).await.ok();
+    let last = world.sid(&[&["prompt", "--last"], &of[..]].concat()).await.ok();
     assert!(last.starts_with("last prompt of scripted · window 8,192 tokens · prompt "), "{last}");
     let bar = last.lines().nth(1).unwrap();
     assert!(bar.starts_with('▕') && bar.ends_with('▏') && bar.chars().count() == 120, "{bar}");
     for segment in ["instructions", "tools", "blocks", "queue", "stimulus"] {
         assert!(last.lines().any(|l| l.contains(segment)), "{segment}: {last}");
     }
-    let next = world.sid(&[&["context", "--next", "where are the pickles?", "--full"], &of[..]].concat()).await.ok();
+    let next = world.sid(&[&["prompt", "--next", "where are the pickles?", "--full"], &of[..]].concat()).await.ok();
     assert!(next.contains("── stimulus · ") && next.contains("where are the pickles?"), "{next}");
-    let raw = world.sid(&[&["context", "--next", "and now?", "--raw"], &of[..]].concat()).await.json();
+    let raw = world.sid(&[&["prompt", "--next", "and now?", "--raw"], &of[..]].concat()).await.json();
     assert_eq!(raw["messages"][0]["role"], "system");
     assert!(raw["tools"].as_array().is_some_and(|t| !t.is_empty()));
-    let json = world.sid(&[&["context", "--json"], &of[..]].concat()).await.json();
+    let json = world.sid(&[&["prompt", "--json"], &of[..]].concat()).await.json();
     assert!(json["segments"].as_array().is_some());
     // Without a name it is the latest conversation.
     let other = world.sid(&["chat", "-m", "hello", "--conversation", "other", "--json"]).await.json();
-    let said = world.sid(&["context"]).await;
+    let said = world.sid(&["prompt"]).await;
     assert!(said.err.contains(other["conversation"].as_str().unwrap()) && said.err.contains("of sid with ada"), "{}", said.err);
     assert!(said.ok().starts_with("last prompt"));
-    assert!(world.sid(&["context", "ada"]).await.fails(2).contains("conv_"));
+    assert!(world.sid(&["prompt", "ada"]).await.fails(2).contains("conv_"));
     assert!(
         world
-            .sid(&["context", "--agent", "sid", "--conversation", "third", "--user", "ada"])
+            .sid(&["prompt", "--agent", "sid", "--conversation", "third", "--user", "ada"])
             .await
             .fails(1)
             .contains("[SID-CLI-NO-CONVERSATION]")

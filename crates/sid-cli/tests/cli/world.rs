@@ -104,6 +104,7 @@ impl World {
             ("models.default.base_url".to_owned(), format!("{}/v1", model.base_url())),
             ("models.default.model".to_owned(), "scripted".to_owned()),
             ("models.default.max_tries".to_owned(), "1".to_owned()),
+            ("secrets.keys".to_owned(), format!("one:{}=", "A".repeat(43))),
         ];
         let app = App::open(Config::load(Sources { flags, ..Sources::default() }).unwrap()).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

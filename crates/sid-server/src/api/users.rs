@@ -148,6 +148,8 @@ async fn erase_user(State(app): State<App>, caller: Caller, Path(id): Path<Strin
     caller.about(Some(id));
     // The log of erasures is to name nothing that the caller may not erase.
     app.store().user(&scope, id).await?;
+    // While there is a handle that the log can forget with her.
+    app.audit_now(&caller, "erase_user", Some(id), &id.to_string()).await?;
     let receipt = app.erase(&scope, EraseTarget::User(id)).await?;
     app.auth().forget();
     Ok(axum::Json(receipt.into()))

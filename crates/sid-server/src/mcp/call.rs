@@ -75,8 +75,14 @@ fn request(operation: &Operation, mut arguments: Map<String, Value>) -> Result<R
         }
     }
     if let Some(name) = arguments.keys().next() {
-        let known: Vec<&str> = operation.arguments.iter().map(|a| a.name.as_str()).collect();
-        return Err(format!("there is no argument `{name}` here; there are: {}", known.join(", ")));
+        let known = operation.arguments.iter().map(|a| a.name.as_str()).collect::<Vec<_>>().join(", ");
+        // Where a secret is expected, anything may be one.
+        let is_confidential = operation.arguments.iter().any(|a| a.schema["format"] == "password");
+        return Err(if is_confidential {
+            format!("there is an argument that is not known here; there are: {known}")
+        } else {
+            format!("there is no argument `{name}` here; there are: {known}")
+        });
     }
     if !query.is_empty() {
         path = format!("{path}?{}", query.join("&"));

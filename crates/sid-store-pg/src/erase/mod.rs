@@ -113,6 +113,8 @@ impl Work<'_> {
         let whose = "SELECT part FROM sid.partitions WHERE tenant = $1 AND kind = 2 AND a = $2
                      UNION ALL SELECT part FROM sid.partitions WHERE tenant = $1 AND kind = 4 AND b = $2";
         self.erase_owners(tx, whose, user.uuid()).await?;
+        // While the handle is known.
+        tx.query("SELECT sid.forget_names($1)").bind(user.uuid()).execute(tx.conn()).await?;
         for sql in [
             "DELETE FROM sid.team_members WHERE tenant = $1 AND user_id = $2",
             "DELETE FROM sid.item_shares WHERE tenant = $1 AND with_kind = 0 AND with_id = $2",

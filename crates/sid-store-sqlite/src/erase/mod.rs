@@ -1,6 +1,7 @@
 //! `Eraser`: forgetting, with all that derives from what is forgotten. One transaction each.
 
 mod blocks;
+mod files;
 mod pages;
 mod traces;
 
@@ -23,7 +24,12 @@ use crate::writer::{After, Tx};
 impl Eraser for SqliteStore {
     async fn erase(&self, scope: &Scope, target: EraseTarget) -> Result<Receipt, StoreError> {
         let viewer = self.viewer(scope).await?;
-        self.write(move |tx| erase(tx, viewer, target).boxed()).await
+        let receipt = self.write(move |tx| erase(tx, viewer, target).boxed()).await?;
+        // It is forgotten, whatever becomes of this: no query finds what is left in unused parts of the files.
+        if let Err(error) = files::clean(self, !matches!(target, EraseTarget::Conversation(_))).await {
+            tracing::warn!(%error, "bytes of what was erased may stay in unused parts of the store's files until a later erasure or stop");
+        }
+        Ok(receipt)
     }
 }
 
@@ -68,6 +74,7 @@ async fn erase_user(tx: &mut Tx, viewer: &Viewer, user: UserId, receipt: &mut Re
                  UNION ALL SELECT part, kind, a, b FROM partitions INDEXED BY partitions_by_user WHERE tenant = ?1 AND kind = 4 AND b = ?2";
     erase_owners(tx, viewer, whose, user.blob(), receipt).await?;
     receipt.items += erase_items(tx, viewer.tenant, "SELECT id FROM items WHERE tenant = ?1 AND of_user = ?2", user.blob()).await?;
+    forget_names(tx, viewer.tenant, user).await?;
     let mut principal = vec![b'u'];
     principal.extend(user.blob());
     sqlx::query(
@@ -81,6 +88,23 @@ async fn erase_user(tx: &mut Tx, viewer: &Viewer, user: UserId, receipt: &mut Re
     .bind(user.blob())
     .bind(principal)
     .bind(viewer.tenant_id().blob())
+    .execute(&mut tx.conn)
+    .await?;
+    Ok(())
+}
+
+/// Takes names out of the audit log that were the person's: the handle, and what the person has called things. Who did what with whose
+/// memory stays, by ids.
+async fn forget_names(tx: &mut Tx, tenant: i64, user: UserId) -> Result<()> {
+    sqlx::query(
+        "UPDATE audit SET resource = NULL WHERE tenant = ?1 AND (user = ?2 OR subject = ?2)
+            AND NOT (length(resource) = instr(resource, '_') + 26 AND substr(resource, 1, instr(resource, '_') - 1)
+                IN ('agent', 'blk', 'conv', 'item', 'key', 'psg', 'run', 'team', 'user'));
+         UPDATE audit SET resource = NULL WHERE tenant = ?1
+            AND instr('/' || resource || '/', '/@' || (SELECT handle FROM users WHERE tenant = ?1 AND id = ?2) || '/') > 0",
+    )
+    .bind(tenant)
+    .bind(user.blob())
     .execute(&mut tx.conn)
     .await?;
     Ok(())

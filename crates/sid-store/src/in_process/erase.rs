@@ -69,7 +69,21 @@ impl Room {
         self.shares.retain(|(_, with), _| *with != Sharee::User { user });
         self.met.retain(|(_, met)| *met != user);
         self.idempotency.retain(|(principal, _), _| *principal != Principal::User { user });
+        self.forget_names(user);
         self.users.remove(&user);
+    }
+
+    /// Takes names out of the audit log that were the person's: the handle, and what the person has called things. Who did what with whose
+    /// memory stays, by ids.
+    fn forget_names(&mut self, user: UserId) {
+        const KINDS: [&str; 9] = ["agent", "blk", "conv", "item", "key", "psg", "run", "team", "user"];
+        let is_id = |text: &str| text.split_once('_').is_some_and(|(kind, rest)| KINDS.contains(&kind) && rest.len() == 26);
+        let handle = self.users.get(&user).map(|known| format!("@{}", known.handle));
+        for entry in &mut self.audit {
+            let is_hers = entry.user == Some(user) || entry.subject == Some(user);
+            let names_her = |text: &String| text.split('/').any(|part| Some(part) == handle.as_deref());
+            entry.resource = entry.resource.take().filter(|text| (is_id(text) || !is_hers) && !names_her(text));
+        }
     }
 
     fn erase_agent(&mut self, agent: AgentId, receipt: &mut Receipt) {

@@ -524,9 +524,14 @@ pub async fn the_audit_log_outlives_people(w: World) {
         status: 200,
         request: None,
     };
-    w.store.record(vec![entry.clone()]).await.expect("recorded");
+    // What she has called a secret, and her handle in what somebody else asked for; a name of his own stays.
+    let secret = AuditEntry { resource: Some("rutabaga-shop".into()), ..entry.clone() };
+    let theirs = AuditEntry { user: Some(o.bob.id), subject: None, ..entry.clone() };
+    let refused = AuditEntry { resource: Some(format!("@{}", o.ann.handle)), ..theirs.clone() };
+    let his = AuditEntry { resource: Some("mail".into()), ..theirs };
+    w.store.record(vec![entry.clone(), secret.clone(), refused.clone(), his.clone()]).await.expect("recorded");
     w.erase(EraseTarget::User(o.ann.id)).await;
-    let about = AuditFilter { about: Some(o.ann.id), ..AuditFilter::default() };
-    let log = w.store.audit(&o.scope, &about, PageRequest { after: None, limit: 9 }).await.expect("read");
-    assert_eq!(log.items, [entry]);
+    let log = w.store.audit(&o.scope, &AuditFilter::default(), PageRequest { after: None, limit: 9 }).await.expect("read");
+    let nameless = |entry| AuditEntry { resource: None, ..entry };
+    assert_eq!(log.items, [his, nameless(refused), nameless(secret), entry]);
 }

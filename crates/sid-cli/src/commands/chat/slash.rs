@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{Talk, opening};
 use crate::client::{Request, read};
 use crate::commands::owner::Owner;
-use crate::commands::{block, context, memory};
+use crate::commands::{block, memory, prompt};
 use crate::error::CliError;
 use crate::wire;
 
@@ -14,7 +14,7 @@ use crate::wire;
 pub(super) enum Command {
     Recalled,
     /// The next prompt if this were said; without words the last one.
-    Context(Option<String>),
+    Prompt(Option<String>),
     Search(String),
     Blocks,
     Undo(String),
@@ -27,7 +27,7 @@ pub(super) enum Command {
 
 const HELP: &str = "\
 /recalled         what was recalled for the last turn, and why
-/context [words]  the last prompt, or the next one if you said these words
+/prompt [words]   the last prompt, or the next one if you said these words
 /search words     search all that this agent remembers of you
 /blocks           core memory: what the agent always sees
 /undo label       take back the last change of a block
@@ -43,7 +43,7 @@ pub(super) fn parse(line: &str) -> Option<Command> {
     let words = words.trim().to_owned();
     Some(match name {
         "recalled" => Command::Recalled,
-        "context" => Command::Context((!words.is_empty()).then_some(words)),
+        "prompt" => Command::Prompt((!words.is_empty()).then_some(words)),
         "search" => Command::Search(words),
         "blocks" => Command::Blocks,
         "undo" => Command::Undo(words),
@@ -65,10 +65,10 @@ pub(super) async fn run(command: Command, talk: &mut Talk<'_>) -> Result<(), Cli
             if session.out.json {
                 return session.out.value(&answer["recalled"]);
             }
-            let last: wire::Context = read(answer, "the prompt")?;
-            session.out.text(context::recalled(&last.recalled, &session.out).trim_start())
+            let last: wire::Prompt = read(answer, "the prompt")?;
+            session.out.text(prompt::recalled(&last.recalled, &session.out).trim_start())
         }
-        Command::Context(next) => context::show(session, &conversation.id, next.as_deref(), false).await,
+        Command::Prompt(next) => prompt::show(session, &conversation.id, next.as_deref(), false).await,
         Command::Search(words) if words.is_empty() => Err(CliError::Usage("/search what? such as /search pickles in the cellar".into())),
         Command::Search(words) => {
             let mut body = json!({"query": words, "agent": conversation.agent});
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn commands_and_messages_are_told_apart() {
         assert_eq!(parse("/search the pickles "), Some(Command::Search("the pickles".into())));
-        assert_eq!(parse("/context"), Some(Command::Context(None)));
+        assert_eq!(parse("/prompt"), Some(Command::Prompt(None)));
         assert_eq!(parse("/q"), Some(Command::Quit));
         assert_eq!(parse("/dance"), Some(Command::Unknown("dance".into())));
         assert_eq!(parse("//not a command"), None);

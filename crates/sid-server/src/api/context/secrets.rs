@@ -17,7 +17,7 @@ use super::user_of;
 use crate::App;
 use crate::auth::Caller;
 use crate::error::ApiError;
-use crate::extract::{Json, Path, Query};
+use crate::extract::{Confidential, Path, Query};
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -113,9 +113,8 @@ async fn put_secret(
     Path(name): Path<String>,
     Query(owner): Query<SecretOwner>,
     headers: HeaderMap,
-    body: Json<PutSecret>,
+    Confidential(PutSecret { value, description }): Confidential<PutSecret>,
 ) -> Result<Response, ApiError> {
-    let PutSecret { value, description } = body.value;
     let value = SecretValue::new(value);
     check_text("description", &description, 2_000)?;
     let (scope, expected) = (caller.scope()?, if_match(&headers)?);
@@ -172,7 +171,7 @@ struct RewrappedJson {
     rewrapped: u64,
 }
 
-/// Seals all of a tenant's data keys with the current key of `secrets.key_file`, while reads and writes go on.
+/// Seals all of a tenant's data keys with the current key of `secrets.keys`, while reads and writes go on.
 #[utoipa::path(post, path = "/secrets/rewrap", tag = "operations", responses((status = 200, description = "Done", body = RewrappedJson)))]
 async fn rewrap_secrets(State(app): State<App>, caller: Caller) -> Result<axum::Json<RewrappedJson>, ApiError> {
     caller.operator()?;

@@ -1,4 +1,4 @@
-//! `sid context`: the exact prompt, part by part.
+//! `sid prompt`: the exact prompt, part by part.
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use crate::wire;
 
 /// The exact prompt of the last turn, or of the next one if the user now said something.
 #[derive(Debug, Args)]
-pub struct Context {
+pub struct Prompt {
     /// The conversation's id [default: the latest, of --agent and --user if they are named]
     id: Option<String>,
     /// The agent
@@ -35,12 +35,12 @@ pub struct Context {
     raw: bool,
 }
 
-pub(crate) async fn run(args: Context, session: &Session) -> Result<(), CliError> {
+pub(crate) async fn run(args: Prompt, session: &Session) -> Result<(), CliError> {
     let conversation = find(session, args.id.as_deref(), args.agent.as_deref(), args.conversation.as_deref()).await?;
     show(session, &conversation.id, args.next.as_deref(), args.raw).await
 }
 
-/// Prints a prompt; also `/context` in a chat. `next` = what the user would say; `None` = the last prompt.
+/// Prints a prompt; also `/prompt` in a chat. `next` = what the user would say; `None` = the last prompt.
 pub(crate) async fn show(session: &Session, conversation: &str, next: Option<&str>, raw: bool) -> Result<(), CliError> {
     let which = if next.is_some() { "next" } else { "last" };
     let request = Request::get(&["conversations", conversation, "context"]).query("which", which).query_if("text", next);
@@ -58,7 +58,7 @@ pub(crate) async fn show(session: &Session, conversation: &str, next: Option<&st
 
 /// Bars, a table of the segments, and what was recalled.
 #[must_use]
-pub fn render(context: &wire::Context, which: &str, out: &Output) -> String {
+pub fn render(context: &wire::Prompt, which: &str, out: &Output) -> String {
     let paint = out.paint;
     let window = context.window_tokens.max(1);
     let percent = |n: u64| format!("{:.1} %", n as f64 * 100.0 / window as f64);
@@ -147,13 +147,13 @@ mod tests {
     #[test]
     fn the_bar_is_scaled_to_the_window() {
         let segment = |name: &str, tokens, cap| wire::Segment { name: name.into(), tokens, cap, text: "t".into() };
-        let context = wire::Context {
+        let context = wire::Prompt {
             model: "tiny".into(),
             window_tokens: 1_000,
             prompt_tokens: 500,
             reserved_tokens: 250,
             segments: vec![segment("instructions", 250, Some(300)), segment("queue", 250, None), segment("reserve", 250, None)],
-            ..wire::Context::default()
+            ..wire::Prompt::default()
         };
         let out =
             Output { json: false, paint: Paint::plain(), error_paint: Paint::plain(), full: false, columns: Some(42), is_terminal: false };
