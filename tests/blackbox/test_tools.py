@@ -1,12 +1,11 @@
 """Functions that a tenant gives its agents: put over REST, called by the agent against a real service of somebody else's, here a small bakery."""
-import base64, json, pathlib, shutil, subprocess, tempfile, threading
-from http.server import BaseHTTPRequestHandler
+import base64, json, pathlib, shutil, subprocess, tempfile
 from urllib.parse import parse_qs, urlsplit
 
 from harness import paths
 from harness.api import user_key
 from harness.case import Case
-from harness.fake_model import FakeModel, Http
+from harness.service import Service
 
 SECRET = "key-4711-of-the-bakery"
 ORDER = {"type": "object", "properties": {"bread": {"type": "string"}, "slices": {"type": "integer"}}, "required": ["bread"]}
@@ -21,51 +20,12 @@ OPENAPI = {
     "components": {"schemas": {"Order": ORDER}}}
 
 
-class Bakery:
-    """Remembers what it was asked."""
-
-    def __init__(self):
-        self.asked = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_):
-                pass
-
-            def serve(self):
-                body = self.rfile.read(int(self.headers.get("content-length", 0)))
-                outer.asked.append((self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, json.loads(body) if body else None))
-                status, answer = outer.answer(self.command, self.path)
-                data = json.dumps(answer).encode()
-                self.send_response(status)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            do_GET = do_POST = serve
-
-        self.answer = lambda method, path: (200, {"ok": True, "number": 17})
-        self.http = Http(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.http.shutdown()
-        self.http.server_close()
-
-
 class Tools(Case):
     config = {"tools": {"open": ["127.0.0.0/8:*"]}, "secrets": {"keys": "one:" + base64.b64encode(bytes(32)).decode()}}
 
     def setUp(self):
         super().setUp()
-        self.bakery = Bakery()
+        self.bakery = Service()
         self.addCleanup(self.bakery.__exit__)
         self.inside = self.tenant(users=("ann",))
 
@@ -211,7 +171,7 @@ class Closed(Case):
     """The network is closed unless an operator opens it."""
 
     def test_nothing_inside_is_called(self):
-        with Bakery() as bakery:
+        with Service() as bakery:
             inside = self.tenant()
             source = {"kind": "http", "description": "x", "url": bakery.url}
             self.assertIn("ask an operator to open it", self.refused(400, inside.put, "/tools/x", {"source": source}).text)

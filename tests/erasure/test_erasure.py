@@ -62,6 +62,7 @@ class Erasure(Case):
         # More than the window: what is paged out is summarised.
         for i in range(12):
             ann.post(f"/conversations/{first}/messages", {"text": c(f"long{i} ") + "and then there was more to tell " * 60})
+        house.put("/tools/ring", {"source": {"kind": "http", "description": "Rings.", "url": "https://bell.invalid/ring"}, "default": False})
         third = house.post("/conversations", {"agent": "@editor", "user": ids["ann"], "key": c("talk3")})["id"]
         house.post(f"/conversations/{third}/messages", {"text": c("third")})
         ann.raw("POST", "/v1/chat/completions", {"model": "helper", "messages": [{"role": "user", "content": c("front door")}]})
@@ -156,7 +157,7 @@ class Erasure(Case):
         self.heard.clear()
         callers = {name: api for name, api in self.callers.items() if name != "ann"}
         _, unanswered = read_everything(self, callers, {"user": ids["bob"], "team": ids["team"], "agent": ids["agent"], "tenant": ids["tenant"], "name": "mail", "conv": ids["conversation"],
-                                        "run": ids["run"], "item": ids["item"], "blk": ids["block"], "psg": ids["passage"], "model": "helper"})
+                                        "run": ids["run"], "item": ids["item"], "blk": ids["block"], "psg": ids["passage"], "model": "helper", "toolset": "ring"})
         self.assertEqual(unanswered, {"get_passage"}, "what is refused shows nothing")
         for api in callers.values():
             for query in ("pickles", "old", "note passage archived answer body"):

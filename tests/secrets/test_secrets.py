@@ -9,13 +9,14 @@ from harness.api import make_tenant
 from harness.canary import Canary, Listening, backup, held, prompts, read_everything
 from harness.case import Case, cannot_run
 from harness.server import Server
+from harness.service import Service
 
 KEYS = "one:" + base64.b64encode(random.randbytes(32)).decode()
 MOST_BYTES, BODY_LIMIT = 32_768, 65_536
 
 # Operations that are called here with a secret at hand; those that read are all called, by everybody.
 TOUCHING = {"put_secret", "delete_secret", "reveal_secret", "rewrap_secrets", "search_items", "search_memory", "send_message", "openai_chat_completions",
-            "begin_session", "make_item", "change_item", "delete_item", "share_item", "make_handoff", "backup_store", "set_tenant_limits"}
+            "begin_session", "make_item", "change_item", "delete_item", "share_item", "make_handoff", "backup_store", "set_tenant_limits", "put_toolset", "drop_toolset"}
 # Nothing of a secret is in reach of these.
 ELSEWHERE = set("""create_tenant create_key rotate_key revoke_key create_user update_user erase_user create_team add_team_member remove_team_member
     create_agent update_agent erase_agent open_conversation erase_conversation import_messages cancel_run create_block edit_block undo_block link_block
@@ -24,7 +25,7 @@ ELSEWHERE = set("""create_tenant create_key rotate_key revoke_key create_user up
 
 
 class Secrets(Case):
-    config = {"secrets": {"keys": KEYS}, "server": {"body_limit_bytes": BODY_LIMIT, "log_requests": True}, "log": {"format": "json", "filter": "trace"}}
+    config = {"secrets": {"keys": KEYS}, "server": {"body_limit_bytes": BODY_LIMIT, "log_requests": True}, "log": {"format": "json", "filter": "trace"}, "tools": {"open": ["127.0.0.0/8:*"]}}
 
     def setUp(self):
         super().setUp()
@@ -108,7 +109,7 @@ class Secrets(Case):
         ann, house, assistant = callers["ann"], callers["house"], callers["assistant"]
         note = ann.post("/context/items", {"kind": "note", "title": "How to reach the mailbox", "body": "With {{secret:mail}}."})
         talk = ann.post("/conversations", {"agent": "@helper", "key": "k"})["id"]
-        ids |= {"user": ids["ann"], "name": "mail", "model": "helper", "psg": "psg_" + "0" * 26, "item": note["id"], "conv": talk, "run": ann.post(f"/conversations/{talk}/messages", {"text": "log in with {{secret:mail}}"})["run"]["id"],
+        ids |= {"user": ids["ann"], "name": "mail", "model": "helper", "toolset": "ring", "psg": "psg_" + "0" * 26, "item": note["id"], "conv": talk, "run": ann.post(f"/conversations/{talk}/messages", {"text": "log in with {{secret:mail}}"})["run"]["id"],
                 "blk": ann.get("/blocks", owner_type="pair", user="@ann", agent="@helper")["items"][0]["id"]}
 
         # Each kind of owner; values with every kind of character in them.
@@ -167,6 +168,18 @@ class Secrets(Case):
             self.cut_off(ann, head("PUT", "cut", len(body)) + body)
             self.cut_off(ann, head("PUT", "cut", len(body)) + body + head("POST", "mail/reveal", 0))
             self.cut_off(ann, b"PUT /api/v1/context/secrets/cut HTTP/1.1\r\ntransfer-encoding: chunked\r\nauthorization: Bearer " + ann.key.encode() + b"\r\n\r\n40\r\n" + body)
+
+        # Sent by a function: to its service, which says it again.
+        with Service() as service:
+            value = self.value("sent")
+            self.put(house, "ring", value, query="?owner_type=tenant")
+            service.answer = lambda method, path: (200, {"you said": service.asked[-1][2]["x-key"]})
+            source = {"kind": "http", "description": "Rings.", "url": service.url, "secret_headers": {"x-key": {"secret": "ring", "prefix": "k "}}}
+            house.put("/tools/ring", {"source": source})
+            self.model.answer = lambda request: {"tool": "ring", "arguments": {}} if request["messages"][-1]["role"] == "user" else "It rang."
+            ann.post(f"/conversations/{talk}/messages", {"text": "Ring, please."})
+            self.assertEqual([asked[2]["x-key"] for asked in service.asked], ["k " + value])
+            self.assertIn(self.over_mcp(house, "drop_toolset", {"toolset": "nothing"})[0], (200,))
 
         # Talked about: what a model is shown.
         self.model.answer = lambda request: {"tool": "memory_search", "arguments": {"query": "mail"}} if request["messages"][-1]["role"] == "user" else "done {{secret:mail}}"

@@ -177,41 +177,60 @@ async fn serve(config: Config) -> Result<(), OpenError> {
     // The port first: a second server on the same port must not touch the data folder.
     let listener = TcpListener::bind(wanted).await.map_err(|source| OpenError::Listen { address: wanted, source })?;
     let address = listener.local_addr().unwrap_or(wanted);
+    let signals = StopSignals::new().map_err(|source| OpenError::Listen { address, source })?;
     let app = App::open(config).await?;
     if let Some(key) = app.first_key() {
         print(&format!("first operator key (shown once): {key}\n"));
     }
     print(&format!("sid-server listens on http://{address}\n"));
     tracing::info!(%address, ready_ms = started.elapsed().as_millis() as u64, "ready");
-    app.serve(listener, stop_signal()).await.map_err(|source| OpenError::Listen { address, source })
+    app.serve(listener, stop_signal(signals)).await.map_err(|source| OpenError::Listen { address, source })
 }
 
-/// Ready at the first SIGTERM or Ctrl-C; a second one ends the process at once.
-async fn stop_signal() {
-    one_signal().await;
-    tokio::spawn(async {
-        one_signal().await;
-        std::process::exit(130);
-    });
+/// SIGTERM and Ctrl-C, heard from the moment on when this is made: not a moment after the server has said that it is ready.
+#[cfg(unix)]
+struct StopSignals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
 }
 
-async fn one_signal() {
-    let interrupt = async {
+#[cfg(unix)]
+impl StopSignals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// Ctrl-C.
+#[cfg(not(unix))]
+struct StopSignals;
+
+#[cfg(not(unix))]
+impl StopSignals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
-    };
-    #[cfg(unix)]
-    let terminate = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => drop(signal.recv().await),
-            Err(_) => std::future::pending::<()>().await,
-        }
-    };
-    #[cfg(not(unix))]
-    let terminate = std::future::pending::<()>();
-    tokio::select! {
-        () = interrupt => {}
-        () = terminate => {}
     }
+}
+
+/// Ready at the first signal; a second one ends the process at once.
+async fn stop_signal(mut signals: StopSignals) {
+    signals.next().await;
+    tokio::spawn(async move {
+        signals.next().await;
+        std::process::exit(130);
+    });
 }
