@@ -149,7 +149,7 @@ impl Used {
 /// them deeper than the stack: so folders in folders are moved up first.
 fn remove(folder: &Path) {
     // Names that nobody could have given before.
-    let (prefix, mut moved) = (uuid::Uuid::new_v4().simple(), 0_u64);
+    let (prefix, mut moved) = (uuid::Uuid::now_v7().simple(), 0_u64);
     let mut flatten = || -> io::Result<()> {
         loop {
             let mut is_empty = true;
