@@ -73,6 +73,8 @@ async fn memory_that_is_no_address_space_is_not_to_be_had() {
 #[tokio::test]
 async fn no_processes_are_started() {
     for body in [
+        // One before the bomb: where nothing is in its way, this is told, and the bomb does not go off.
+        "os.fork()",
         "while True: os.fork()",
         "__import__('subprocess').run(['/bin/sh', '-c', 'true'])",
         "os.system('true') == 0 or os.posix_spawn('/bin/sh', ['sh'], {})",
@@ -352,6 +354,53 @@ async fn open_files_of_the_server_stay_behind() {
     let body =
         "found = []\nfor n in range(3, 200):\n    try: found.append(os.pread(n, 100, 0).decode())\n    except OSError: pass\nreturn found";
     assert_eq!(house.contained(&brief(body), "f", none()).await.expect("it looks"), json!([]));
+}
+
+/// As in a server: many threads, a large environment with keys in it, open sockets and files that nobody marked to be closed. The test
+/// starts itself again to have such an environment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn sixteen_calls_at_once_inherit_nothing_from_a_busy_server() {
+    const NAME: &str = "sixteen_calls_at_once_inherit_nothing_from_a_busy_server";
+    const CANARY: &str = "SID_TEST_CANARY_0";
+    if std::env::var_os(CANARY).is_none() {
+        let server = Command::new(std::env::current_exe().expect("this test"))
+            .args(["--exact", NAME, "--nocapture"])
+            .envs((0..300).map(|n| (format!("SID_TEST_CANARY_{n}"), format!("hunter2-{}", "x".repeat(200)))))
+            .output()
+            .expect("it starts");
+        let said = String::from_utf8_lossy(&server.stdout);
+        assert!(server.status.success() && said.contains("16 calls saw nothing"), "{said}{}", String::from_utf8_lossy(&server.stderr));
+        return;
+    }
+    let house = Arc::new(House::open_with(|c| c.most_at_once = 16).await);
+    let path = house.folder.path().join("sid.sqlite");
+    std::fs::write(&path, "hunter2").expect("written");
+    let files: Vec<_> = (0..40).map(|_| std::fs::File::options().read(true).write(true).open(&path).expect("opens")).collect();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let client = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
+    let descriptors = files.iter().map(|f| f.as_fd()).chain([listener.as_fd(), client.as_fd()]);
+    for descriptor in descriptors {
+        rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::empty()).expect("set");
+    }
+    // Everything that is open beside the three of every process, and everything of the environment.
+    let mut looking = brief(
+        "import stat\nfound = []\nfor n in range(3, 4096):\n    try: found.append(stat.S_ISSOCK(os.fstat(n).st_mode))\n    except OSError: pass\ntime.sleep(0.2)\nreturn [found, sorted(os.environ), 'hunter2' in str(os.environ)]",
+    );
+    looking.limits.timeout_ms = 60_000;
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let (house, looking) = (house.clone(), looking.clone());
+        calls.spawn(async move { house.call(&looking, "f", none()).await.expect("it looks") });
+    }
+    // The channel alone is open: a socket of a pair. Python itself may add `LC_CTYPE`.
+    let known = ["HOME", "LANG", "LC_CTYPE", "MALLOC_ARENA_MAX", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PATH", "TMPDIR", "TZ"];
+    for seen in calls.join_all().await {
+        assert_eq!((&seen[0], &seen[2]), (&json!([true]), &json!(false)));
+        let names = seen[1].as_array().expect("a list");
+        assert!(names.iter().all(|name| known.contains(&name.as_str().unwrap_or_default())), "{names:?}");
+    }
+    house.assert_nothing_left();
+    println!("16 calls saw nothing");
 }
 
 #[tokio::test]
