@@ -472,7 +472,7 @@ async fn neighbours_do_not_notice() {
 async fn a_function_ends_with_its_server() {
     if let Some(folder) = std::env::var_os("SID_TEST_SERVER_TO_BE_KILLED") {
         let python = sid_python::Python::open(support::config(folder.as_ref())).await.expect("a sandbox");
-        let mut endless = endless("print('under way')\nwhile True: time.sleep(1)");
+        let mut endless = endless("open('begun', 'w').close()\nwhile True: time.sleep(1)");
         endless.limits.timeout_ms = 600_000;
         let _ = python.call(&endless, call("f", none())).await;
         unreachable!("it is killed before");
@@ -484,7 +484,8 @@ async fn a_function_ends_with_its_server() {
         .stdout(Stdio::null())
         .spawn()
         .expect("it starts");
-    until(|| !house.processes().is_empty()).await;
+    // Before that, it would end by itself: nobody tells it what to do.
+    until(|| house.folders().iter().any(|folder| folder.join("begun").exists())).await;
     server.kill().expect("killed");
     server.wait().expect("reaped");
     until(|| house.processes().is_empty()).await;
