@@ -407,7 +407,7 @@ async fn sixteen_calls_at_once_inherit_nothing_from_a_busy_server() {
             .output()
             .expect("it starts");
         let said = String::from_utf8_lossy(&server.stdout);
-        assert!(server.status.success() && said.contains("16 calls saw nothing"), "{said}{}", String::from_utf8_lossy(&server.stderr));
+        assert!(server.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&server.stderr));
         return;
     }
     let house = Arc::new(House::open_with(|c| c.most_at_once = 16).await);
@@ -438,7 +438,6 @@ async fn sixteen_calls_at_once_inherit_nothing_from_a_busy_server() {
         assert!(names.iter().all(|name| known.contains(&name.as_str().unwrap_or_default())), "{names:?}");
     }
     house.assert_nothing_left();
-    println!("16 calls saw nothing");
 }
 
 #[tokio::test]

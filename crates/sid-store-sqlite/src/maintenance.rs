@@ -59,7 +59,7 @@ impl Maintenance for SqliteStore {
             let query = query.bind(row.int(0)?).bind(nanos(since)).bind(most as i64);
             let scope = engine_scope(row.id(1)?, Owner::Tenant);
             for row in query.fetch_all(&mut *conn).await.map_err(Fault::Sql)? {
-                found.push((row.int(1)?, Overdue { scope: scope.clone(), conversation: row.id(0)?, since }));
+                found.push((row.int(1)?, Overdue { scope, conversation: row.id(0)?, since }));
             }
         }
         found.sort_by_key(|(at, o)| (*at, o.conversation));

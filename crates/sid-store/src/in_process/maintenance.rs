@@ -40,7 +40,7 @@ impl Maintenance for InProcess {
             let Some(since) = room.limits.kept_since(now) else { continue };
             let scope = room.engine_scope(Owner::Tenant);
             let idle = room.threads.values().filter(|t| t.is_idle_since(since));
-            found.extend(idle.map(|t| (t.said_last(), Overdue { scope: scope.clone(), conversation: t.conversation.id, since })));
+            found.extend(idle.map(|t| (t.said_last(), Overdue { scope, conversation: t.conversation.id, since })));
         }
         found.sort_by_key(|(at, o)| (*at, o.conversation));
         Ok(found.into_iter().take(most).map(|(_, overdue)| overdue).collect())

@@ -75,7 +75,7 @@ pub async fn silent_conversations_are_overdue_when_their_tenant_says_so(w: World
     w.wait(10 * DAY);
     assert_eq!(overdue().await.len(), 1, "a run under way is no silence");
     let idle = |talk: &Conversation, since| EraseTarget::Idle { conversation: talk.id, since };
-    let (scope, since) = (found[0].scope.clone(), found[0].since);
+    let (scope, since) = (found[0].scope, found[0].since);
     assert_error!(w.store.erase(&scope, idle(&spoken, w.now())).await, StoreError::NotFound { .. });
     w.answer(&lease, "yes").await;
     w.wait(10 * DAY);
