@@ -42,7 +42,7 @@ impl fmt::Display for Enforced {
         let groups = if self.groups { "yes" } else { "no (none configured)" };
         write!(f, "limits: {}; files: {} (Landlock {}); ", word(self.limits), word(self.files), self.landlock)?;
         write!(f, "system calls: {}; rights dropped: {}; ", word(self.system_calls), word(self.capabilities))?;
-        let user = if self.own_user { "yes" } else { "no (for a server that is root)" };
+        let user = if self.own_user { "yes" } else { "no (only where the server has the rights of root)" };
         write!(f, "signals: {}; a user for each call: {user}; control groups: {groups}", word(self.signals))
     }
 }
