@@ -105,6 +105,15 @@ fn tools_over_http_bring_one_client() {
 }
 
 #[test]
+fn python_functions_are_taken_alone() {
+    absent("sid-python", &["axum", "reqwest", "hyper", "sqlx", "fastembed", "pyo3", "aws-lc-sys", "openssl-sys", "native-tls"]);
+    ours("sid-python", &["sid-types", "sid-tools"]);
+    // Whoever writes no tools compiles no macros.
+    ours("sid-tools-macros", &[]);
+    absent("sid-tools", &["sid-tools-macros"]);
+}
+
+#[test]
 fn the_guarded_client_is_taken_alone() {
     absent("sid-fetch", &["sqlx", "axum", "fastembed", "aws-lc-sys", "openssl-sys", "native-tls"]);
     ours("sid-fetch", &[]);

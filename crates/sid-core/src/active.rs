@@ -218,6 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[allow(clippy::disallowed_methods, reason = "tests are one of the two places that may make scopes")]
     fn one_lease_is_worked_on_once() {
         let active = ActiveRuns::default();
         let principal = Principal::Turn { agent: AgentId::new(), user: None };

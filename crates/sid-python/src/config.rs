@@ -80,7 +80,7 @@ pub struct Limits {
     pub folder_files: u64,
     /// Open files and sockets. Default: 64.
     pub open_files: u64,
-    /// Threads and processes; enforced with a control group only. Default: 64.
+    /// Threads and processes; enforced with a control group, and where the server runs as root. Default: 64.
     pub tasks: u64,
     /// Bytes of JSON of a result. Default: 1 MiB.
     pub result_bytes: usize,

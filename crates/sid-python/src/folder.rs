@@ -31,13 +31,14 @@ impl Folders {
         let home = parent.join(uuid::Uuid::now_v7().simple().to_string());
         let lock = File::create(lock_of(&home))?;
         lock.lock()?;
-        private(&home)?;
+        // Users of single calls pass through it to their own folder, and see nothing else.
+        fs::DirBuilder::new().mode(0o711).create(&home)?;
         Ok(Self { home, made: AtomicU64::new(0), _lock: lock })
     }
 
     pub(crate) fn make(&self) -> io::Result<Folder> {
         let path = self.home.join(self.made.fetch_add(1, Ordering::Relaxed).to_string());
-        private(&path)?;
+        fs::DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Folder { path })
     }
 }
@@ -47,10 +48,6 @@ impl Drop for Folders {
         remove(&self.home);
         let _ = fs::remove_file(lock_of(&self.home));
     }
-}
-
-fn private(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().mode(0o700).create(path)
 }
 
 fn lock_of(home: &Path) -> PathBuf {
@@ -149,7 +146,7 @@ impl Used {
 /// them deeper than the stack: so folders in folders are moved up first.
 fn remove(folder: &Path) {
     // Names that nobody could have given before.
-    let (prefix, mut moved) = (uuid::Uuid::new_v4().simple(), 0_u64);
+    let (prefix, mut moved) = (uuid::Uuid::now_v7().simple(), 0_u64);
     let mut flatten = || -> io::Result<()> {
         loop {
             let mut is_empty = true;

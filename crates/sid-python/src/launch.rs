@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, exit};
 
-use rustix::process::{Signal, getppid, set_parent_process_death_signal, setsid};
+use rustix::process::setsid;
 
 use crate::confine::{self, Enforced};
 use crate::plan::{FAILED, MARK, Plan};
@@ -39,13 +39,6 @@ pub fn launch_if_asked() {
 fn launch(plan: &Plan) -> String {
     // Whatever the server's libraries left open stays behind.
     close_fds::set_fds_cloexec(3, &[]);
-    if let Err(e) = set_parent_process_death_signal(Some(Signal::KILL)) {
-        return format!("it cannot be made to end with its parent: {e}");
-    }
-    // The parent may have died before it was asked for.
-    if getppid().map(|p| p.as_raw_nonzero().get().unsigned_abs()) != Some(plan.parent) {
-        return "its parent is gone".into();
-    }
     if let Err(e) = setsid() {
         return format!("no session of its own: {e}");
     }

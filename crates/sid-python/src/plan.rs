@@ -19,6 +19,8 @@ pub(crate) struct Plan {
     pub(crate) program: Option<(PathBuf, Vec<String>)>,
     /// The process that must still be the parent.
     pub(crate) parent: u32,
+    /// The user, and group, that a root server's call becomes.
+    pub(crate) user: u32,
     /// What may be read, files or folders.
     pub(crate) read: Vec<PathBuf>,
     /// What may be executed besides the program: its loader.

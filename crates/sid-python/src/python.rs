@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -15,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::confine::Enforced;
 use crate::environment::{self, Requirements};
-use crate::folder::Folders;
+use crate::folder::{Folder, Folders};
 use crate::interpreter::Interpreter;
 use crate::keeper::Keeper;
 use crate::plan::{MARK, Plan};
@@ -24,6 +26,11 @@ use crate::{Failure, Grants, Inspected, Limits, Module, PythonConfig, PythonErro
 
 /// Longest that loading and describing a module may take.
 const INSPECT: Duration = Duration::from_secs(20);
+
+/// Where the server is root, calls become these users by turns: numbers that systems keep for users without an account.
+const USERS: Range<u32> = 61_184..65_520;
+/// How many calls of this process have had a user.
+static TURNS: AtomicU32 = AtomicU32::new(0);
 
 /// Runs Python functions. Cheap to clone; one for a server.
 #[derive(Debug, Clone)]
@@ -193,21 +200,23 @@ impl Inner {
         let folder = self.folders.make().map_err(PythonError::io("a working folder cannot be made"))?;
         let name = folder.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
         let groups = self.config.cgroups.make(&format!("sid-{}-{name}", std::process::id()), &limits)?;
-        let mut plan = self.plan(limits, grants);
+        let mut plan = self.plan(limits, grants, &folder);
         plan.program = Some((self.interpreter.executable.clone(), Interpreter::arguments()));
         plan.read.extend(packages);
-        plan.folder = folder.path().to_owned();
         plan.cgroups = groups.folders().to_vec();
         Ok(Job { launcher: self.config.launcher.clone(), plan, host: self.host.clone(), task, deadline, folder, groups })
     }
 
-    fn plan(&self, limits: Limits, grants: Grants) -> Plan {
+    fn plan(&self, limits: Limits, grants: Grants, folder: &Folder) -> Plan {
+        // Servers of one machine begin at different places.
+        let turn = std::process::id().wrapping_mul(101).wrapping_add(TURNS.fetch_add(1, Ordering::Relaxed));
         Plan {
             program: None,
             parent: std::process::id(),
+            user: USERS.start + turn % (USERS.end - USERS.start),
             read: self.interpreter.reads(grants.network),
             execute: self.interpreter.executes(grants.processes),
-            folder: PathBuf::new(),
+            folder: folder.path().to_owned(),
             cgroups: Vec::new(),
             limits,
             grants,
@@ -219,8 +228,7 @@ impl Inner {
     async fn try_out(&self) -> Result<Enforced, PythonError> {
         let folder = self.folders.make().map_err(PythonError::io("a working folder cannot be made"))?;
         let groups = self.config.cgroups.make(&format!("sid-{}-try", std::process::id()), &Limits::default())?;
-        let mut plan = self.plan(Limits::default(), Grants::default());
-        plan.folder = folder.path().to_owned();
+        let mut plan = self.plan(Limits::default(), Grants::default(), &folder);
         plan.cgroups = groups.folders().to_vec();
         let mut command = Command::new(&self.config.launcher);
         command.arg(MARK).arg(serde_json::to_string(&plan).unwrap_or_default()).env_clear();

@@ -158,11 +158,12 @@ async fn until(so: impl Fn() -> bool) {
 #[tokio::test]
 async fn a_caller_who_goes_away_takes_the_process_along() {
     let house = House::open().await;
-    let mut patient = module("import time\ndef f():\n    'F.'\n    time.sleep(300)\n");
+    let mut patient = module("import time\ndef f():\n    'F.'\n    open('begun', 'w').close()\n    time.sleep(300)\n");
     patient.limits.timeout_ms = 300_000;
     let python = house.python.clone();
     let running = tokio::spawn(async move { python.call(&patient, call("f", none())).await });
-    until(|| !house.processes().is_empty()).await;
+    // Before that, it would end by itself: nobody tells it what to do.
+    until(|| house.folders().iter().any(|folder| folder.join("begun").exists())).await;
     running.abort();
     until(|| house.processes().is_empty() && house.folders().is_empty()).await;
 }

@@ -7,6 +7,7 @@ mod syscalls;
 
 use std::fmt;
 
+use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Plan;
@@ -23,8 +24,10 @@ pub struct Enforced {
     pub landlock: u32,
     /// No network without a grant, no new processes without a grant, no calls that look into or change other processes (seccomp).
     pub system_calls: bool,
-    /// No rights of root, even where the server runs as root.
+    /// No rights of root, even where the server runs as root; one to read is left where Python is in a place for root alone.
     pub capabilities: bool,
+    /// Each call is a user of its own, whose threads are counted. Only where the server runs as root.
+    pub own_user: bool,
     /// No signals to processes outside (Landlock 6; without it the system calls alone are in the way).
     pub signals: bool,
     /// Memory and threads of a call as a whole (control groups).
@@ -39,7 +42,8 @@ impl fmt::Display for Enforced {
         let groups = if self.groups { "yes" } else { "no (none configured)" };
         write!(f, "limits: {}; files: {} (Landlock {}); ", word(self.limits), word(self.files), self.landlock)?;
         write!(f, "system calls: {}; rights dropped: {}; ", word(self.system_calls), word(self.capabilities))?;
-        write!(f, "signals: {}; control groups: {groups}", word(self.signals))
+        let user = if self.own_user { "yes" } else { "no (only where the server has the rights of root)" };
+        write!(f, "signals: {}; a user for each call: {user}; control groups: {groups}", word(self.signals))
     }
 }
 
@@ -56,13 +60,23 @@ pub(crate) fn confine(plan: &Plan) -> Result<Enforced, String> {
         Err(problem) => enforced.missing.push(format!("files: {problem}")),
     }
     // After Landlock, which opens the folders as whoever the server is.
-    note(&mut enforced.missing, "rights", &mut enforced.capabilities, capabilities::drop_all());
-    note(&mut enforced.missing, "limits", &mut enforced.limits, resources::limit(&plan.limits));
+    let rights = capabilities::drop_all(plan).map(|own_user| enforced.own_user = own_user);
+    note(&mut enforced.missing, "rights", &mut enforced.capabilities, rights);
+    // After the change of user, which would undo it.
+    end_with_parent(plan)?;
+    note(&mut enforced.missing, "limits", &mut enforced.limits, resources::limit(&plan.limits, enforced.own_user));
     stop_at_the_first(plan, &enforced)?;
     // Last: it forbids what the steps before needed.
     note(&mut enforced.missing, "system calls", &mut enforced.system_calls, filters.and_then(|f| f.apply()));
     stop_at_the_first(plan, &enforced)?;
     Ok(enforced)
+}
+
+fn end_with_parent(plan: &Plan) -> Result<(), String> {
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(|e| format!("it cannot be made to end with its parent: {e}"))?;
+    // The parent may have died before it was asked for.
+    let parent = getppid().map(|p| p.as_raw_nonzero().get().unsigned_abs());
+    if parent == Some(plan.parent) { Ok(()) } else { Err("its parent is gone".into()) }
 }
 
 fn note(missing: &mut Vec<String>, what: &str, flag: &mut bool, result: Result<(), String>) {

@@ -5,7 +5,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 use crate::Limits;
 
 /// Most processes and threads of the server's user while a function starts one more. It keeps a bomb of threads from using up the numbers of
-/// processes; root is not bound by it.
+/// processes. Root is not bound by it: there, a call is a user of its own, with a number of its own.
 const USER_TASKS: u64 = 4_096;
 
 /// Other processes come first, and are the last to be killed when memory runs out.
@@ -15,7 +15,7 @@ pub(super) fn be_polite() {
 }
 
 /// Sets soft and hard limits alike.
-pub(super) fn limit(limits: &Limits) -> Result<(), String> {
+pub(super) fn limit(limits: &Limits, own_user: bool) -> Result<(), String> {
     let wanted = [
         (Resource::Core, 0),
         (Resource::Cpu, limits.cpu_seconds),
@@ -23,7 +23,7 @@ pub(super) fn limit(limits: &Limits) -> Result<(), String> {
         (Resource::Nofile, limits.open_files),
         (Resource::Memlock, 0),
         (Resource::Msgqueue, 0),
-        (Resource::Nproc, USER_TASKS),
+        (Resource::Nproc, if own_user { limits.tasks } else { USER_TASKS }),
         // Last: what comes after must fit into it.
         (Resource::As, limits.memory_bytes),
     ];
