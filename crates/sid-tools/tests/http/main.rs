@@ -251,9 +251,9 @@ async fn operations_of_a_document_go_through_the_registry() {
 async fn pages_are_read_as_text() {
     let page = "<html><head><title>T</title><style>p {}</style><script>steal()</script></head><body><h1>Pickles</h1><p>Are <a href='https://x.example/'>good</a>.</p></body></html>";
     let service = Service::start(move |request| match request {
-        r if r.contains("/html") => (200, "text/html; charset=utf-8", page.to_owned()),
-        r if r.contains("/deep") => (200, "text/html", "<div>".repeat(100_000) + "bottom"),
-        r if r.contains("/image") => (200, "image/png", "png".into()),
+        r if r.starts_with("GET /html ") => (200, "text/html; charset=utf-8", page.to_owned()),
+        r if r.starts_with("GET /deep ") => (200, "text/html", "<div>".repeat(100_000) + "bottom"),
+        r if r.starts_with("GET /image ") => (200, "image/png", "png".into()),
         _ => (404, "text/html", "no".into()),
     })
     .await;
