@@ -152,7 +152,8 @@ pub(crate) const LEGS: &[Leg] = &[
 pub(crate) const PROFILE: &str = "release";
 
 /// What is switched on for tests and tortures, everywhere alike: another choice of features would compile half of the workspace anew.
-pub(crate) const FEATURES: &str = "sid-store-pg/postgres-tests,sid-store-qdrant/qdrant-tests,sid-testkit/rig";
+pub(crate) const FEATURES: &str =
+    "sid-store-pg/postgres-tests,sid-store-qdrant/qdrant-tests,sid-testkit/rig,sid-tools/http,sid-tools/macros";
 
 /// The test binaries of the store contract; every store's is called so.
 const CONFORMANCE: &str = "conformance*";
