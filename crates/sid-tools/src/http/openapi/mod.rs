@@ -17,7 +17,7 @@ use sid_types::ToolSpec;
 use self::operation::Operation;
 use super::Connection;
 use super::webhook::declare;
-use crate::{Declaration, EffectClass, Tool, ToolContext, ToolOutcome};
+use crate::{Declaration, Tool, ToolContext, ToolOutcome};
 
 /// Most operations of one document; who offers a model more tools than this should choose.
 const MOST_OPERATIONS: usize = 500;
