@@ -3,6 +3,7 @@ use sid_fetch::{Fetcher, Policy};
 
 use super::operation::Operation;
 use super::*;
+use crate::EffectClass;
 
 fn read_with(document: &Value, options: &OpenApiOptions) -> OpenApiTools {
     let connection = Connection::new(Fetcher::new(Policy::default()).expect("a client")).secret_header("authorization", "Bearer ", "KEY");
