@@ -56,11 +56,8 @@ impl SseParser {
     ///
     /// Errors: [`EventTooLarge`]; the parser is of no more use then.
     pub fn feed(&mut self, mut bytes: &[u8], events: &mut Vec<SseEvent>) -> Result<(), EventTooLarge> {
-        if self.after_cr && bytes.first() == Some(&b'\n') {
-            bytes = &bytes[1..];
-        }
-        if !bytes.is_empty() {
-            self.after_cr = false;
+        if !bytes.is_empty() && std::mem::take(&mut self.after_cr) {
+            bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);
         }
         while let Some(end) = bytes.iter().position(|b| matches!(b, b'\n' | b'\r')) {
             self.line.extend_from_slice(&bytes[..end]);
@@ -160,6 +157,7 @@ mod tests {
         assert_eq!(parse(&[b"data: a\n\ndata: b\r\n\r\ndata: c\r\rdata:d\n\n"]), ["a", "b", "c", "d"]);
         assert_eq!(parse(&[b"data: a\r", b"\n\r", b"\ndata: b\r", b"\r"]), ["a", "b"]);
         assert_eq!(parse(&[b"data: a\r", b"\ndata: b\r", b"\n\r", b"\n"]), ["a\nb"], "one line end, however it is cut");
+        assert_eq!(parse(&[b"data: a\r", b"\n", b"\ndata: b"]), ["a", "b"], "the line feed after CR LF is a line end of its own");
         assert_eq!(parse(&[b"\xef\xbb\xbfdata: a\n\n"]), ["a"]);
     }
 

@@ -20,7 +20,7 @@ pub struct Declaration {
     pub timeout: Duration,
     /// Names of the secrets that it is given. Names only: values are nowhere but in the call.
     pub secrets: Vec<String>,
-    /// Hosts that it talks to, `host` or `host:port`. Empty = none.
+    /// Hosts that it talks to, `host` or `host:port`; `*` = any that the client's policy lets through. Empty = none.
     pub hosts: Vec<String>,
 }
 

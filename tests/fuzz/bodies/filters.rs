@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 use axum::http::Method;
 use house::{House, OTHERS_CANARY};
 use serde_json::Value;
+use sid_fetch::Url;
 
 /// Lists and searches that take filters. `CONVERSATION`: that of the house.
 const LISTS: &[&str] = &[
@@ -53,20 +54,25 @@ pub(crate) fn check(data: &[u8]) {
     if status != 200 {
         return;
     }
+    if path.ends_with("/export") {
+        for line in body.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+            serde_json::from_slice::<Value>(line).expect("a line of JSON");
+        }
+        return;
+    }
     let answer: Value = serde_json::from_slice(&body).expect("JSON");
     let Some(items) = answer.get("items").and_then(Value::as_array) else { return };
-    let limit = query.split('&').find_map(|pair| pair.strip_prefix("limit=")).and_then(|n| n.parse::<usize>().ok());
+    let mut url = Url::parse(&format!("http://house{path}?{query}")).expect("a URL");
+    let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+    let limit = pairs.iter().filter(|(name, _)| name == "limit").filter_map(|(_, n)| n.parse::<usize>().ok()).max();
     assert!(items.len() <= limit.unwrap_or(1_000), "{} items", items.len());
     // The cursor of an answer is one that the server takes.
-    if let Some(next) = answer.get("next").and_then(Value::as_str) {
-        let rest: Vec<&str> =
-            query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("after=") && !pair.starts_with("from=")).collect();
-        let is_plain = next.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b));
-        let next = if is_plain { next.to_owned() } else { next.bytes().map(|b| format!("%{b:02X}")).collect() };
-        let more = format!("{path}?{}", rest.into_iter().map(str::to_owned).chain([format!("after={next}")]).collect::<Vec<_>>().join("&"));
-        if path.ends_with("/diary") {
-            return;
-        }
+    if let Some(next) = answer.get("next").and_then(Value::as_str)
+        && !path.ends_with("/diary")
+    {
+        let rest = pairs.iter().filter(|(name, _)| name != "after" && name != "from");
+        url.query_pairs_mut().clear().extend_pairs(rest).append_pair("after", next);
+        let more = format!("{path}?{}", url.query().unwrap_or_default());
         let (status, body) = house.send(Method::GET, &more, Vec::new());
         assert_eq!(status, 200, "{more}: {}", String::from_utf8_lossy(&body));
     }

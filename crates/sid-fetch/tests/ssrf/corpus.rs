@@ -58,6 +58,10 @@ impl Ground {
 
     /// One port that is free on all of them.
     async fn canaries() -> (Vec<TcpListener>, u16) {
+        for host in CANARIES {
+            let listener = TcpListener::bind((host, 0)).await;
+            assert!(listener.is_ok(), "no canary can listen on {host}: this test needs the loopback of IPv4 and of IPv6 ({listener:?})");
+        }
         for _ in 0..100 {
             let first = TcpListener::bind((CANARIES[0], 0)).await.expect("a port");
             let port = first.local_addr().expect("an address").port();

@@ -8,7 +8,7 @@ use sid_fetch::{Fetcher, HostPattern, Request};
 use zeroize::Zeroizing;
 
 use super::outcome;
-use crate::{EffectClass, ToolContext, ToolOutcome};
+use crate::{Declaration, EffectClass, ToolContext, ToolOutcome};
 
 /// A secret's value, while a call is made. It does not show itself.
 pub struct Secret(Zeroizing<String>);
@@ -66,19 +66,6 @@ impl std::fmt::Debug for Connection {
     }
 }
 
-/// What a tool says about its calls, beside its spec.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Declared {
-    /// What it touches, and whether a repetition is harmless.
-    pub effect: EffectClass,
-    /// The hosts that it calls.
-    pub hosts: Vec<String>,
-    /// Names of the secrets that it uses.
-    pub secrets: Vec<String>,
-    /// How long a call may take.
-    pub timeout: Duration,
-}
-
 impl Connection {
     /// Without headers and secrets.
     #[must_use]
@@ -114,13 +101,13 @@ impl Connection {
         self
     }
 
-    pub(super) fn declared(&self, effect: EffectClass, hosts: &[HostPattern]) -> Declared {
+    pub(super) fn declaration(&self, effect: EffectClass, hosts: &[HostPattern]) -> Declaration {
         let secrets = self.headers.iter().filter_map(|(_, value)| match value {
             Value::Secret { name, .. } => Some(name.clone()),
             Value::Plain(_) => None,
         });
         let most = self.fetcher.policy().timeout;
-        Declared {
+        Declaration {
             effect,
             hosts: hosts.iter().map(ToString::to_string).collect(),
             secrets: secrets.collect(),

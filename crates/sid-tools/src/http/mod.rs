@@ -31,12 +31,13 @@
 //! ```
 
 mod connection;
+mod html;
 mod openapi;
 mod outcome;
 mod page;
 mod webhook;
 
-pub use connection::{Connection, Declared, NoSecrets, Secret, Secrets};
+pub use connection::{Connection, NoSecrets, Secret, Secrets};
 pub use openapi::{OpenApiError, OpenApiOptions, OpenApiTool, OpenApiTools};
 pub use page::ReadPage;
 pub use webhook::HttpTool;

@@ -5,11 +5,9 @@ use serde_json::{Map, Value, json};
 use sid_fetch::{FetchError, Fetcher, Request};
 use sid_types::ToolSpec;
 
+use super::html::{Unreadable, text_of};
 use super::outcome;
-use crate::{EffectClass, Tool, ToolContext, ToolOutcome};
-
-/// Characters of a line. Wide, so that lines are as the page has them.
-const WIDTH: usize = 400;
+use crate::{Declaration, EffectClass, Tool, ToolContext, ToolOutcome};
 
 /// Reads a page of the web: HTML as text with its links, other text as it is. Calls any public host, with no credentials.
 #[derive(Debug, Clone)]
@@ -33,10 +31,13 @@ impl ReadPage {
         let kind = response.media_type();
         if matches!(kind.as_str(), "text/html" | "application/xhtml+xml") {
             // Parsing a large page takes a while, in which others shall go on.
-            let text = tokio::task::spawn_blocking(move || html2text::config::plain().string_from_read(&response.body[..], WIDTH)).await;
+            let text = tokio::task::spawn_blocking(move || text_of(&response.body)).await;
             return Ok(match text {
-                Ok(Ok(text)) => Ok(text.trim().to_owned()),
-                _ => Err(ToolOutcome::error(format!("The page at {url} cannot be read as HTML."))),
+                Ok(Ok(text)) => Ok(text),
+                Ok(Err(Unreadable::TooDeep)) => {
+                    Err(ToolOutcome::error(format!("The page at {url} nests its elements too deeply to be read.")))
+                }
+                Ok(Err(Unreadable::Broken)) | Err(_) => Err(ToolOutcome::error(format!("The page at {url} cannot be read as HTML."))),
             });
         }
         if kind.is_empty() || kind.starts_with("text/") || kind.ends_with("json") || kind.ends_with("xml") {
@@ -60,8 +61,9 @@ impl Tool for ReadPage {
         }
     }
 
-    fn effect(&self) -> EffectClass {
-        EffectClass::Read
+    fn declaration(&self) -> Declaration {
+        // Any public host: the fetcher's policy says which, not a list.
+        Declaration { timeout: self.fetcher.policy().timeout, hosts: vec!["*".into()], ..Declaration::new(EffectClass::Read) }
     }
 
     async fn call(&self, context: &ToolContext, arguments: Map<String, Value>) -> ToolOutcome {

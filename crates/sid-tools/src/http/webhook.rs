@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 use sid_fetch::{FetchError, HostPattern, Request};
 use sid_types::ToolSpec;
 
-use super::{Connection, Declared};
-use crate::{EffectClass, Tool, ToolContext, ToolOutcome};
+use super::Connection;
+use crate::{Declaration, EffectClass, Tool, ToolContext, ToolOutcome};
 
 /// Sends its arguments as JSON to one URL, by POST, with the call's token as `Idempotency-Key`; what comes back is the result.
 #[derive(Debug, Clone)]
@@ -40,12 +40,6 @@ impl HttpTool {
         self.effect = effect;
         self
     }
-
-    /// What it touches, whom it calls, and what it needs for that.
-    #[must_use]
-    pub fn declared(&self) -> Declared {
-        self.connection.declared(self.effect, &self.hosts)
-    }
 }
 
 /// A URL that the policy lets through, and its host as the only one.
@@ -63,8 +57,8 @@ impl Tool for HttpTool {
         self.spec.clone()
     }
 
-    fn effect(&self) -> EffectClass {
-        self.effect
+    fn declaration(&self) -> Declaration {
+        self.connection.declaration(self.effect, &self.hosts)
     }
 
     async fn call(&self, context: &ToolContext, arguments: Map<String, Value>) -> ToolOutcome {

@@ -118,7 +118,7 @@ async fn a_webhook_gets_the_arguments_the_token_and_the_secret() {
     }
     assert!(heard.contains(&format!("idempotency-key: {}\r\n", context.token)), "{heard}");
     assert!(heard.ends_with("{\"text\":\"hi\"}"), "{heard}");
-    let declared = tool.declared();
+    let declared = tool.declaration();
     assert_eq!((declared.hosts, declared.secrets), (vec!["127.0.0.1".to_owned()], vec!["KEY".to_owned()]));
     assert_eq!((declared.effect, declared.timeout), (EffectClass::External { idempotent: false }, Duration::from_secs(10)));
 }
@@ -227,7 +227,7 @@ async fn operations_of_a_document_go_through_the_registry() {
     let read = OpenApiTools::read(&document, &service.url("/api"), &connect(), &OpenApiOptions::default()).expect("a document");
     let mut registry = Registry::new();
     for tool in read.tools {
-        assert_eq!(tool.declared().hosts, ["127.0.0.1"]);
+        assert_eq!(tool.declaration().hosts, ["127.0.0.1"]);
         registry.register(tool).expect("a good schema");
     }
     assert_eq!(registry.effect("getPet"), Some(EffectClass::Read));
@@ -251,9 +251,9 @@ async fn operations_of_a_document_go_through_the_registry() {
 async fn pages_are_read_as_text() {
     let page = "<html><head><title>T</title><style>p {}</style><script>steal()</script></head><body><h1>Pickles</h1><p>Are <a href='https://x.example/'>good</a>.</p></body></html>";
     let service = Service::start(move |request| match request {
-        r if r.contains("/html") => (200, "text/html; charset=utf-8", page.to_owned()),
-        r if r.contains("/deep") => (200, "text/html", "<div>".repeat(100_000) + "bottom"),
-        r if r.contains("/image") => (200, "image/png", "png".into()),
+        r if r.starts_with("GET /html ") => (200, "text/html; charset=utf-8", page.to_owned()),
+        r if r.starts_with("GET /deep ") => (200, "text/html", "<div>".repeat(100_000) + "bottom"),
+        r if r.starts_with("GET /image ") => (200, "image/png", "png".into()),
         _ => (404, "text/html", "no".into()),
     })
     .await;
@@ -262,7 +262,7 @@ async fn pages_are_read_as_text() {
     let read = async |path: &str| tool.call(&context(), arguments(json!({"url": service.url(path)}))).await;
     let text = read("/html").await.text;
     assert!(text.contains("Pickles") && text.contains("https://x.example/") && !text.contains("steal") && !text.contains("p {}"), "{text}");
-    assert!(read("/deep").await.text.len() < 10_000, "a page that nests without end ends all the same");
+    assert!(read("/deep").await.text.contains("too deeply"), "a page that nests without end ends all the same");
     assert!(read("/image").await.text.contains("is image/png, not text"));
     assert!(read("/gone").await.text.contains("answers 404"));
 }

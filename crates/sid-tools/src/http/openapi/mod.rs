@@ -15,9 +15,9 @@ use sid_fetch::{FetchError, HostPattern, Url};
 use sid_types::ToolSpec;
 
 use self::operation::Operation;
+use super::Connection;
 use super::webhook::declare;
-use super::{Connection, Declared};
-use crate::{EffectClass, Tool, ToolContext, ToolOutcome};
+use crate::{Declaration, Tool, ToolContext, ToolOutcome};
 
 /// Most operations of one document; who offers a model more tools than this should choose.
 const MOST_OPERATIONS: usize = 500;
@@ -137,22 +137,14 @@ impl std::fmt::Debug for OpenApiTool {
     }
 }
 
-impl OpenApiTool {
-    /// What it touches, whom it calls, and what it needs for that.
-    #[must_use]
-    pub fn declared(&self) -> Declared {
-        self.connection.declared(self.operation.effect, &self.hosts)
-    }
-}
-
 #[async_trait]
 impl Tool for OpenApiTool {
     fn spec(&self) -> ToolSpec {
         self.spec.clone()
     }
 
-    fn effect(&self) -> EffectClass {
-        self.operation.effect
+    fn declaration(&self) -> Declaration {
+        self.connection.declaration(self.operation.effect, &self.hosts)
     }
 
     async fn call(&self, context: &ToolContext, arguments: Map<String, Value>) -> ToolOutcome {

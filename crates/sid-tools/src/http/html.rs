@@ -1,0 +1,98 @@
+//! HTML as text, within bounds.
+//!
+//! Parsing and laying out a page take the square of its depth: a megabyte of `<div>` would keep a thread busy for an hour.
+
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use html2text::{Handle, config};
+
+/// Characters of a line. Wide, so that lines are as the page has them.
+const WIDTH: usize = 400;
+/// Elements in each other. Pages have tens; browsers stop at 512.
+const DEEPEST: usize = 128;
+/// Bytes of a page that are read: laid out, each line carries the indents of all that it stands in.
+const MOST_BYTES: usize = 1_000_000;
+/// For parsing alone. A page of [`MOST_BYTES`] takes a fraction of it.
+const PARSING: Duration = Duration::from_secs(2);
+
+/// A page that cannot be read as text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    /// More than [`DEEPEST`] elements in each other, or so many that parsing had to be stopped.
+    TooDeep,
+    /// Cannot be laid out.
+    Broken,
+}
+
+/// Gives bytes until the time is up.
+struct Hurried<'a> {
+    bytes: &'a [u8],
+    until: Instant,
+}
+
+impl Read for Hurried<'_> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        if Instant::now() > self.until {
+            return Err(std::io::Error::other("parsing takes too long"));
+        }
+        self.bytes.read(into)
+    }
+}
+
+/// A page's text with its links, of its first [`MOST_BYTES`].
+///
+/// Errors: [`Unreadable`].
+pub(super) fn text_of(page: &[u8]) -> Result<String, Unreadable> {
+    let page = &page[..page.len().min(MOST_BYTES)];
+    let layout = config::plain().allow_width_overflow();
+    let dom = layout.parse_html(Hurried { bytes: page, until: Instant::now() + PARSING }).map_err(|_| Unreadable::TooDeep)?;
+    if is_deeper(&dom.document, DEEPEST) {
+        return Err(Unreadable::TooDeep);
+    }
+    let tree = layout.dom_to_render_tree(&dom).map_err(|_| Unreadable::Broken)?;
+    let text = layout.render_to_string(tree, WIDTH).map_err(|_| Unreadable::Broken)?;
+    Ok(text.trim().to_owned())
+}
+
+fn is_deeper(document: &Handle, most: usize) -> bool {
+    let mut open = vec![(document.clone(), 0)];
+    while let Some((node, depth)) = open.pop() {
+        if depth > most {
+            return true;
+        }
+        open.extend(node.children.borrow().iter().map(|child| (child.clone(), depth + 1)));
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_that_nest_without_end_are_refused() {
+        for tag in ["<div>", "<ul><li>", "<b><i><div>", "<blockquote>", "<dl><dt>", "<a href=x><div>", "<div><table></div></table>"] {
+            for count in [200, 1_000] {
+                let page = tag.repeat(count) + "bottom";
+                assert_eq!(text_of(page.as_bytes()), Err(Unreadable::TooDeep), "{count} of {tag}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_that_takes_too_long_to_parse_is_refused() {
+        let late = Hurried { bytes: b"<p>text", until: Instant::now().checked_sub(Duration::from_secs(1)).expect("a past") };
+        assert!(config::plain().parse_html(late).is_err());
+    }
+
+    #[test]
+    fn pages_as_deep_as_pages_are_can_be_read() {
+        for tag in ["<div>", "<ul><li>", "<blockquote>", "<b><i>", "<table><tr><td>"] {
+            let page = tag.repeat(25) + "bottom";
+            assert!(text_of(page.as_bytes()).expect("a page").contains("bottom"), "{tag}");
+        }
+        let long = "<p>A paragraph without an end, and a list:<ul><li>one<li>two</ul>".repeat(2_000);
+        assert!(text_of(long.as_bytes()).expect("a page").contains("* two"));
+    }
+}
