@@ -50,6 +50,8 @@ pub struct Assembler {
     scanner: Scanner,
     /// The content as it came.
     content: String,
+    /// What was passed on of it as words and is not void.
+    shown: String,
     reasoning: String,
     slots: Slots,
     finish: Option<String>,
@@ -68,6 +70,7 @@ impl Assembler {
             options,
             scanner: Scanner::new(),
             content: String::new(),
+            shown: String::new(),
             reasoning: String::new(),
             slots: Slots::default(),
             finish: None,
@@ -153,11 +156,15 @@ impl Assembler {
     fn pass_on(&mut self, pieces: Vec<Piece>) {
         for piece in pieces {
             match piece {
-                Piece::Text(text) => self.events.push(ChatEvent::TextDelta(text)),
+                Piece::Text(text) => {
+                    self.shown.push_str(&text);
+                    self.events.push(ChatEvent::TextDelta(text));
+                }
                 Piece::Reasoning(text) => self.events.push(ChatEvent::ReasoningDelta(text)),
                 Piece::TextWasReasoning => {
                     // Those who have shown it as text are told to begin anew.
                     let was_shown = self.content.split("</think>").next().unwrap_or_default().to_owned();
+                    self.shown.clear();
                     self.events.push(ChatEvent::Restart);
                     self.events.push(ChatEvent::ReasoningDelta(was_shown));
                 }
@@ -193,6 +200,13 @@ impl Assembler {
         let text = if calls.is_empty() { text.trim_start_matches(['\n', ' ']).to_owned() } else { text.trim().to_owned() };
         let finish = finish_of(self.finish.as_deref(), !calls.is_empty(), !text.trim().is_empty());
         let mut events = self.events;
+        if self.shown.trim() != text.trim() {
+            // A piece meant something else once the rest was there: what was shown is void.
+            events.push(ChatEvent::Restart);
+            let again = [ChatEvent::ReasoningDelta(reasoning.clone()), ChatEvent::TextDelta(text.clone())];
+            events
+                .extend(again.into_iter().filter(|e| !matches!(e, ChatEvent::ReasoningDelta(t) | ChatEvent::TextDelta(t) if t.is_empty())));
+        }
         events.push(ChatEvent::Done(Box::new(ChatReply { text, reasoning, calls, finish, usage: self.usage, rung })));
         events
     }
