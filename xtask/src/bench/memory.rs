@@ -33,7 +33,7 @@ pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
     }
     let parts = setup::ensure(&groups(&store)?)?;
     test::build_server()?;
-    let stick = stick()?;
+    let stick = stick("sqlite")?;
     let shim = Shim::start(&store)?;
     let mut figures = Vec::new();
     if wants("scenarios") {
@@ -52,7 +52,7 @@ pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
 
 /// The scenarios at the full window and LoCoMo, as a leg of `cargo xtask test`: what takes minutes. The rest is for `bench memory`.
 pub(crate) fn leg(packages: &Path) -> Result<proc::Teed> {
-    let stick = stick()?;
+    let stick = stick("sqlite")?;
     let shim = Shim::start("sqlite")?;
     let played = scenarios(&stick, &shim, "1", None, false)?;
     let mut figures = played.figures;
@@ -79,18 +79,27 @@ fn groups(store: &str) -> Result<Vec<Group>> {
 pub(crate) fn other_stores(packages: &Path) -> Result<proc::Teed> {
     const QUESTIONS: u64 = 120;
     const POINTS: f64 = 0.02;
-    let stick = stick()?;
-    let first = |shim: &Shim| retrieval(&stick, shim, packages, &LOCOMO, Some(QUESTIONS)).map(|figures| figures[0].value);
-    let wanted = first(&Shim::start("sqlite")?)?;
-    let (mut figures, mut text) = (Vec::new(), String::new());
-    for store in ["postgres", "qdrant"] {
-        let shim = Shim::start(store)?;
+    let first = |stick: &Path, shim: &Shim| retrieval(stick, shim, packages, &LOCOMO, Some(QUESTIONS)).map(|figures| figures[0].value);
+    let wanted = first(&stick("sqlite")?, &Shim::start("sqlite")?)?;
+    let on = |store: &str| -> Result<(Vec<Figure>, String)> {
+        let (stick, shim) = (stick(store)?, Shim::start(store)?);
         proc::heading(&format!("scenarios on {store}"));
         let played = scenarios(&stick, &shim, "1", None, false)?;
-        figures.extend(played.figures.into_iter().map(|f| Figure { name: format!("{store}: {}", f.name), ..f }));
+        let mut figures: Vec<Figure> = played.figures.into_iter().map(|f| Figure { name: format!("{store}: {}", f.name), ..f }).collect();
         let name = format!("{store}: LoCoMo R@10, {QUESTIONS} questions (SQLite {wanted:.3})");
-        figures.push(Figure { name, value: first(&shim)?, goal: wanted - POINTS, at_most: false });
-        text.push_str(&format!("test result: {} passed; {} failed; 0 ignored\n", played.passed, played.of - played.passed));
+        figures.push(Figure { name, value: first(&stick, &shim)?, goal: wanted - POINTS, at_most: false });
+        Ok((figures, format!("test result: {} passed; {} failed; 0 ignored\n", played.passed, played.of - played.passed)))
+    };
+    // At the same time: neither keeps two cores busy.
+    let both = std::thread::scope(|scope| {
+        let running = ["postgres", "qdrant"].map(|store| scope.spawn(move || on(store)));
+        running.map(|thread| thread.join().unwrap_or_else(|_| bail!("a store's run panicked")))
+    });
+    let (mut figures, mut text) = (Vec::new(), String::new());
+    for result in both {
+        let (found, told) = result?;
+        figures.extend(found);
+        text.push_str(&told);
     }
     Ok(proc::Teed { success: print(&figures), text })
 }
@@ -106,11 +115,11 @@ struct Dataset {
 const LOCOMO: Dataset = Dataset { name: "locomo", title: "LoCoMo", recall_at_10: 0.82, recall_at_1000_tokens: 0.87 };
 const BEAM: Dataset = Dataset { name: "beam100K", title: "BEAM 100K", recall_at_10: 0.65, recall_at_1000_tokens: 0.52 };
 
-/// A copy of the stick: its runners write results beside themselves, and the original is not ours.
-fn stick() -> Result<PathBuf> {
+/// A copy of the stick, for one run at a time: its runners write results beside themselves, and the original is not ours.
+fn stick(run: &str) -> Result<PathBuf> {
     let from =
         dirs::shared_bench().context("the measuring stick is not there: expected ../shared/bench beside the checkout, or SID_BENCH_DIR")?;
-    let to = dirs::target().join("bench-memory");
+    let to = dirs::target().join("bench-memory").join(run);
     copy(&from, &to)?;
     Ok(to)
 }
