@@ -21,7 +21,8 @@ class Schema(Case):
             capture_output=True, text=True, timeout=600, cwd=self.server.folder)
         found = re.search(r"(\d+) generated", done.stdout)
         self.assertTrue(found, done.stdout[-4000:] + done.stderr[-2000:])
-        said = done.stdout[done.stdout.find("= FAILURES ="):][:8000]
+        begins = [at for at in map(done.stdout.find, ("= ERRORS =", "= FAILURES =")) if at >= 0]
+        said = done.stdout[min(begins, default=-8000):][:8000]
         self.assertEqual(done.returncode, 0, said)
         self.requests[self.id()] = int(found.group(1))
         print(f"{self.id().split('.')[-1]}: {found.group(1)} requests")

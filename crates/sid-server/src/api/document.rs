@@ -4,7 +4,8 @@ use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
-    ComponentsBuilder, ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder,
+    Components, ComponentsBuilder, ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder,
+    Schema,
 };
 use utoipa::{PartialSchema as _, ToSchema as _};
 
@@ -46,6 +47,7 @@ pub(crate) fn blank() -> OpenApi {
             tag("passages", "Archival memory."),
             tag("search", "Finding memories, the diary, the index."),
             tag("context", "What assistants keep for their user beside conversations: notes, memories, projects, hand-offs, secrets."),
+            tag("tools", "Functions that a tenant gives its agents."),
             tag("models", "Configured models."),
             tag("audit", "Who read or wrote whose memory."),
             tag("operations", "Backup, export, embedding generations."),
@@ -54,8 +56,32 @@ pub(crate) fn blank() -> OpenApi {
         .build()
 }
 
+/// A variant of a tagged enum is its struct *and* its tag. Each part is checked for itself, so a struct that forbids whatever it does not know
+/// would forbid the tag. The server goes on refusing unknown fields.
+fn open_variants(components: &mut Components) {
+    let mut names = Vec::new();
+    for schema in components.schemas.values() {
+        let RefOr::T(Schema::OneOf(variants)) = schema else { continue };
+        for variant in &variants.items {
+            let RefOr::T(Schema::AllOf(parts)) = variant else { continue };
+            names.extend(parts.items.iter().filter_map(|part| match part {
+                RefOr::Ref(to) => to.ref_location.rsplit('/').next().map(str::to_owned),
+                RefOr::T(_) => None,
+            }));
+        }
+    }
+    for name in names {
+        if let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut(&name) {
+            object.additional_properties = None;
+        }
+    }
+}
+
 /// Adds to each operation the error answers that it can give.
 pub(crate) fn finish(mut document: OpenApi) -> OpenApi {
+    if let Some(components) = &mut document.components {
+        open_variants(components);
+    }
     for (path, item) in &mut document.paths.paths {
         let is_openai = path.starts_with("/v1");
         let has_names = path.contains('{');
