@@ -74,7 +74,7 @@ fn groups(store: &str) -> Result<Vec<Group>> {
     Ok(groups)
 }
 
-/// The scenarios on the other stores, and the first questions of LoCoMo on all: what the others find may differ from what SQLite finds by two
+/// The scenarios on the other stores, and the first questions of each of LoCoMo's conversations on all: what the others find may differ from what SQLite finds by two
 /// points of R@10. `bench memory --store` asks all questions.
 pub(crate) fn other_stores(packages: &Path) -> Result<proc::Teed> {
     const QUESTIONS: u64 = 120;
@@ -86,7 +86,7 @@ pub(crate) fn other_stores(packages: &Path) -> Result<proc::Teed> {
         proc::heading(&format!("scenarios on {store}"));
         let played = scenarios(&stick, &shim, "1", None, false)?;
         let mut figures: Vec<Figure> = played.figures.into_iter().map(|f| Figure { name: format!("{store}: {}", f.name), ..f }).collect();
-        let name = format!("{store}: LoCoMo R@10, {QUESTIONS} questions (SQLite {wanted:.3})");
+        let name = format!("{store}: LoCoMo R@10, {QUESTIONS} questions each (SQLite {wanted:.3})");
         figures.push(Figure { name, value: first(&stick, &shim)?, goal: wanted - POINTS, at_most: false });
         Ok((figures, format!("test result: {} passed; {} failed; 0 ignored\n", played.passed, played.of - played.passed)))
     };
