@@ -30,6 +30,12 @@ fn no_stick() -> Option<String> {
     dirs::shared_bench().is_none().then(|| "the measuring stick (../shared/bench, or SID_BENCH_DIR) is not there".into())
 }
 
+/// CI has an hour, and what takes long is left out there, unless it is asked for.
+fn too_long_for_ci() -> Option<String> {
+    (dirs::is_ci() && std::env::var_os("SID_BENCH_STORES").is_none())
+        .then(|| "it takes up to ten minutes: not in CI, unless SID_BENCH_STORES is set".into())
+}
+
 /// All legs. Those of cargo come first: what they build is what the others start.
 pub(crate) const LEGS: &[Leg] = &[
     Leg { name: "unit", about: "unit, property and snapshot tests of all crates", needs: &[], missing: nothing_missing, run: unit },
@@ -150,7 +156,7 @@ pub(crate) const LEGS: &[Leg] = &[
         name: "memory on other stores",
         about: "the scenarios on Postgres and on Postgres with Qdrant, and LoCoMo's first questions against SQLite's",
         needs: &[Group::Embed, Group::Bench, Group::Postgres, Group::Qdrant],
-        missing: no_stick,
+        missing: || no_stick().or_else(too_long_for_ci),
         run: |parts| bench::memory::other_stores(&parts["bench"]),
     },
 ];
