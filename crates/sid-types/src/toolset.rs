@@ -14,8 +14,6 @@ named! {
         Http = "http",
         /// The operations of an OpenAPI document, as HTTP requests.
         OpenApi = "openapi",
-        /// The tools of an MCP server.
-        Mcp = "mcp",
     }
 }
 
