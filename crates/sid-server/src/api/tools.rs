@@ -167,13 +167,13 @@ async fn put_toolset(
 
 /// A function's name is the tenant's once: a model calls it by that.
 async fn check_names(app: &App, scope: &sid_types::Scope, toolset: &str, made: &Made) -> Result<(), ApiError> {
-    let names = crate::toolbox::names(&made.tools);
+    let names = made.names();
     if let Some(own) = names.iter().find(|name| app.engine().has_tool(name)) {
         return Err(ApiError::bad_request(format!("every agent has a function `{own}` already: choose another name, or a `prefix`")));
     }
     for other in app.store().toolsets(scope).await?.into_iter().filter(|t| t.name != toolset) {
         let Ok(theirs) = app.toolbox().make(&other.name, &other.spec).await else { continue };
-        if let Some(taken) = crate::toolbox::names(&theirs.tools).into_iter().find(|name| names.contains(name)) {
+        if let Some(taken) = theirs.names().into_iter().find(|name| names.contains(name)) {
             return Err(ApiError::bad_request(format!(
                 "toolset `{}` has a function `{taken}` already: choose another name, or a `prefix`",
                 other.name

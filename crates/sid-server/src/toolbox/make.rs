@@ -19,6 +19,13 @@ pub(crate) struct Made {
     pub(crate) left_out: Vec<(String, String)>,
 }
 
+impl Made {
+    /// What models call the functions.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.tools.iter().map(|tool| tool.spec().name).collect()
+    }
+}
+
 pub(super) async fn make(name: &str, spec: &ToolsetSpec, connection: &Connection, functions: &Functions) -> Result<Made, String> {
     let (tools, mut left_out) = match Source::of(spec)? {
         Source::Python(source) => (functions.tools(name, source).await?, Vec::new()),

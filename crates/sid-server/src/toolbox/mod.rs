@@ -15,9 +15,8 @@ use sid_context::secrets::Vault;
 use sid_core::{GivenTools, ToolProvider};
 use sid_fetch::Fetcher;
 use sid_store::{Store, StoreError};
-use sid_tools::Tool;
 use sid_tools::http::Connection;
-use sid_types::{Scope, TenantId, Toolset, ToolsetSpec};
+use sid_types::{Scope, TenantId, Timestamp, Toolset, ToolsetSpec};
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -36,8 +35,8 @@ const MOST: usize = 10_000;
 /// What is known of one tenant.
 struct Known {
     looked_at: Instant,
-    /// Names and versions that `given` was made from.
-    made_from: Vec<(String, u64)>,
+    /// Names, versions and times that `given` was made from: a toolset that was dropped and made anew counts from 1 again.
+    made_from: Vec<(String, u64, Timestamp)>,
     given: Option<Arc<GivenTools>>,
 }
 
@@ -116,7 +115,7 @@ impl ToolProvider for TenantTools {
         }
         let looked_at = Instant::now();
         let toolsets = self.store.toolsets(scope).await?;
-        let made_from: Vec<(String, u64)> = toolsets.iter().map(|t| (t.name.clone(), t.version)).collect();
+        let made_from: Vec<_> = toolsets.iter().map(|t| (t.name.clone(), t.version, t.updated_at)).collect();
         let same = self.known.lock().get(&tenant).filter(|k| k.made_from == made_from).map(|k| k.given.clone());
         let given = match same {
             Some(given) => given,
@@ -129,9 +128,4 @@ impl ToolProvider for TenantTools {
         known.insert(tenant, Known { looked_at, made_from, given: given.clone() });
         Ok(given)
     }
-}
-
-/// A tool's name and what it is in words, for lists and errors.
-pub(crate) fn names(tools: &[Arc<dyn Tool>]) -> Vec<String> {
-    tools.iter().map(|tool| tool.spec().name).collect()
 }
