@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 use sid_core::EngineConfig;
 use sid_tools::{Declaration, EffectClass, Tool, ToolContext, ToolOutcome};
-use sid_types::{Body, StopReason, SystemClock, ToolSpec};
+use sid_types::{StopReason, SystemClock, ToolSpec};
 use support::{House, Say, Scripted};
 use tokio::sync::Barrier;
 
@@ -59,12 +59,7 @@ async fn results(guests: Vec<Guest>, names: &[&'static str]) -> Vec<String> {
     let house = House::open_as(model, config, Arc::new(SystemClock), tools).await;
     let run = house.say("Go.").await;
     assert_eq!(run.stop_reason, Some(StopReason::EndTurn), "{:?}", run.error);
-    let messages = house.messages().await;
-    let result = |m: &sid_types::Message| match &m.body {
-        Body::Tool { name, text, .. } => Some(format!("{name}: {text}")),
-        _ => None,
-    };
-    messages.iter().filter_map(result).collect()
+    house.results().await
 }
 
 #[tokio::test]

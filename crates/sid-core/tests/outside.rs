@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use sid_core::EngineConfig;
 use sid_store::{BlockStore as _, BlockWrite, InProcess};
 use sid_tools::{EffectClass, Tool, ToolContext, ToolOutcome};
-use sid_types::{BlockOp, Body, Clock, Provenance, RunStatus, StopReason, SystemClock, Timestamp, ToolSpec};
+use sid_types::{BlockOp, Clock, Provenance, RunStatus, StopReason, SystemClock, Timestamp, ToolSpec};
 use support::{House, Say, Scripted};
 
 /// A tool during whose calls somebody else edits the block that this turn edits, too.
@@ -50,16 +50,6 @@ async fn house(effect: EffectClass) -> (House, Arc<AtomicU32>) {
     (House::open_as(model, config, Arc::new(SystemClock), meddler).await, calls.clone())
 }
 
-/// Results of the last run, as `name: text`.
-async fn results(house: &House) -> Vec<String> {
-    let messages = house.messages().await;
-    let result = |m: &sid_types::Message| match &m.body {
-        Body::Tool { name, text, .. } => Some(format!("{name}: {text}")),
-        _ => None,
-    };
-    messages.iter().filter_map(result).collect()
-}
-
 /// A block conflict calls the memory tools again, never what has happened outside.
 #[tokio::test]
 async fn a_conflict_repeats_no_call_outside() {
@@ -67,7 +57,7 @@ async fn a_conflict_repeats_no_call_outside() {
     let run = house.say("Ring, and remember it.").await;
     assert_eq!(run.stop_reason, Some(StopReason::EndTurn), "{:?}", run.error);
     assert_eq!(calls.load(Ordering::SeqCst), 1, "the bell rang once");
-    let results = results(&house).await;
+    let results = house.results().await;
     assert_eq!(results.len(), 2);
     assert_eq!(results[1], "ring: It rang.");
     let blocks = house.store.blocks(&house.tenant, sid_types::Owner::Pair { agent: house.agent.id, user: house.user.id }).await;
@@ -82,7 +72,7 @@ async fn a_run_that_never_gets_its_commit_leaves_no_call_open() {
     let run = house.say("Ring, and remember it.").await;
     assert_eq!((run.status, run.stop_reason), (RunStatus::Failed, Some(StopReason::Internal)));
     assert!(calls.load(Ordering::SeqCst) > 1, "a tool that only reads is called again");
-    let results = results(&house).await;
+    let results = house.results().await;
     assert_eq!(results.len(), 2, "{results:?}");
     assert!(results.iter().all(|r| r.contains("Not done: write conflict")), "{results:?}");
     let told = sid_store::EventLog::events(&*house.store, &house.scope, run.id, 0, 100).await.expect("events");

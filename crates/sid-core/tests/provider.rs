@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use sid_core::{EngineConfig, GivenTools, ToolProvider};
 use sid_store::{Directory as _, StoreError};
 use sid_tools::{Tool, ToolContext, ToolOutcome};
-use sid_types::{Body, Scope, StopReason, SystemClock, ToolSpec};
+use sid_types::{Scope, StopReason, SystemClock, ToolSpec};
 use support::{House, Say, Scripted};
 
 struct Named(&'static str);
@@ -58,14 +58,6 @@ fn offered(house: &House) -> Vec<String> {
     house.model.last().tools.into_iter().map(|t| t.name).collect()
 }
 
-async fn results(house: &House) -> Vec<String> {
-    let text = |m: sid_types::Message| match m.body {
-        Body::Tool { text, .. } => Some(text),
-        _ => None,
-    };
-    house.messages().await.into_iter().filter_map(text).collect()
-}
-
 #[tokio::test]
 async fn an_agent_calls_what_its_tenant_gave_it() {
     let (house, given) = house(vec![Say::Text("hello"), Say::Call("weather", json!({}))]).await;
@@ -75,7 +67,7 @@ async fn an_agent_calls_what_its_tenant_gave_it() {
     given.set(&["weather", "extra"], &["weather"]);
     let run = house.say("What is the weather?").await;
     assert_eq!(run.stop_reason, Some(StopReason::EndTurn), "{:?}", run.error);
-    assert_eq!(results(&house).await, ["given weather"]);
+    assert_eq!(house.results().await, ["weather: given weather"]);
     let names = offered(&house);
     assert!(names.contains(&"weather".to_owned()) && names.contains(&"conversation_search".to_owned()), "{names:?}");
     assert!(!names.contains(&"extra".to_owned()), "it is not given to everybody");
@@ -97,7 +89,7 @@ async fn a_name_of_the_engine_stays_the_engines() {
     let (house, given) = house(vec![Say::Call("conversation_search", json!({"query": "pickles"}))]).await;
     given.set(&["conversation_search"], &["conversation_search"]);
     house.say("Search.").await;
-    let results = results(&house).await;
+    let results = house.results().await;
     assert!(!results[0].contains("given"), "{results:?}");
     assert_eq!(offered(&house).iter().filter(|n| *n == "conversation_search").count(), 1);
 }

@@ -209,6 +209,15 @@ impl House {
         self.engine.submit(&self.scope, submit).await.expect("accepted").run
     }
 
+    /// Results of all calls so far, as `name: text`.
+    pub async fn results(&self) -> Vec<String> {
+        let result = |m: &Message| match &m.body {
+            Body::Tool { name, text, .. } => Some(format!("{name}: {text}")),
+            _ => None,
+        };
+        self.messages().await.iter().filter_map(result).collect()
+    }
+
     pub async fn messages(&self) -> Vec<Message> {
         self.store.page(&self.scope, self.conversation.id, None, Order::Ascending, 100_000).await.expect("a page")
     }
