@@ -71,6 +71,23 @@ class Replicas(Case):
             list(theirs.events(f"/runs/{run}/events", last_event_id=1))
         self.assertEqual(caught.exception.status, 404)
 
+    def test_functions_that_changed_elsewhere_are_noticed(self):
+        def described(description):
+            """Puts a toolset on the first server; -> what the second one's next run is told of it, when what it remembers is old."""
+            source = {"kind": "http", "description": description, "url": "https://bell.invalid/ring"}
+            put = self.inside.put("/tools/ring", {"source": source})
+            time.sleep(2.2)
+            self.on(self.second).post(f"/conversations/{self.conversation}/messages", {"text": "Hi"})
+            tools = {t["function"]["name"]: t["function"]["description"] for t in self.model.requests[-1]["tools"]}
+            return put["version"], tools["ring"]
+
+        self.assertEqual(described("first"), (1, "first"))
+        self.assertEqual(described("second"), (2, "second"))
+        # Dropped and made anew, as often as it was put before: the version alone tells nothing.
+        self.inside.delete("/tools/ring")
+        self.inside.put("/tools/ring", {"source": {"kind": "http", "description": "third", "url": "https://bell.invalid/ring"}})
+        self.assertEqual(described("fourth"), (2, "fourth"))
+
     def test_cancelled_on_the_other_server(self):
         self.model.pause_s = 1.0
         run = self.send()
