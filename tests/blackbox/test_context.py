@@ -135,6 +135,14 @@ class Context(Case):
         self.assertIsNone(bobs.post("/context/sessions")["time"]["last_contact"])
         self.assertIn(second["time"]["weekday"], second["time"]["words"])
 
+    def test_a_secret_that_many_put_at_once_is_the_last_ones(self):
+        ann, *_ = self.people()
+        for turn in range(5):
+            with concurrent.futures.ThreadPoolExecutor(8) as pool:
+                put = lambda n: ann.put(f"/context/secrets/key-{turn}", {"value": f"value-{n}"})
+                versions = sorted(kept["version"] for kept in pool.map(put, range(8)))
+            self.assertEqual(versions, list(range(1, 9)))
+
     def test_secrets_are_sealed_and_shown_to_who_may(self):
         ann, bob, editor, phone, bobs = self.people()
         kept = ann.put("/context/secrets/mail", {"value": "hunter2-canary", "description": "the mailbox"})

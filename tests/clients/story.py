@@ -15,6 +15,8 @@ class Story(Case):
         inside = make_tenant(self.api, tenant, ["ann"], ["editor", "phone"])
         inside.post("/teams", {"name": "crew"})
         inside.put("/teams/@crew/members/@ann", {})
+        inside.put("/tools/ring", {"source": {"kind": "http", "description": "Rings.", "url": "https://bell.invalid/ring"}})
+        inside.patch("/agents/@editor", {"approvals": {"ring": "always"}})
         return user_key(self.api, tenant, "ann")
 
     async def good(self, client, tool, **arguments):
@@ -67,6 +69,12 @@ class Story(Case):
         talk = await good(client, "chat", action="open", agent="@editor", key="mcp")
         said = await good(client, "chat", action="send", id=talk["id"], text="hello")
         self.assertEqual(said["reply"], "Understood.")
+        script = [{"tool": "ring", "arguments": {}}, "It waits for a yes."]
+        self.model.answer = lambda request: script.pop(0) if script else "Understood."
+        await good(client, "chat", action="send", id=talk["id"], text="ring")
+        (waiting,) = (await good(client, "approvals", action="list", status="pending"))["items"]
+        await good(client, "approvals", action="get", id=waiting["id"])
+        self.assertIn("SID-API-FORBIDDEN", await refused(client, "approvals", action="decide", id=waiting["id"], decision="approve"))
         await good(client, "chat", action="read", id=talk["id"])
         await good(client, "chat", action="list")
         await good(client, "chat", action="run", id=said["run"]["id"])

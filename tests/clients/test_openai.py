@@ -1,4 +1,6 @@
 """The official `openai` package against the front door. `cargo xtask setup clients` puts it on the module path."""
+import json
+
 import openai
 
 from harness.api import make_tenant, user_key
@@ -51,6 +53,88 @@ class OpenAiClient(Case):
     def test_a_streamed_answer_without_usage(self):
         chunks = list(self.ask(self.client("ann"), "count", stream=True))
         self.assertTrue(all(c.usage is None for c in chunks))
+
+    def loop(self, client, messages, functions, stream=False, **more):
+        """The function calling loop as OpenAI's guide has it; answers the last words and how often the model was asked."""
+        tools = [{"type": "function", "function": {"name": name, "description": f"Does {name}.", "parameters": {
+            "type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}}} for name in functions]
+        for turns in range(1, 9):
+            given = {"model": "helper", "messages": messages, "tools": tools, **more}
+            if stream:
+                calls, content, reason = {}, "", None
+                for chunk in client.chat.completions.create(**given, stream=True):
+                    delta, reason = chunk.choices[0].delta, chunk.choices[0].finish_reason or reason
+                    content += delta.content or ""
+                    for call in delta.tool_calls or []:
+                        told = calls.setdefault(call.index, {"id": call.id, "type": "function", "function": {"name": call.function.name, "arguments": ""}})
+                        told["function"]["arguments"] += call.function.arguments
+                said = {"role": "assistant", "content": content or None, **({"tool_calls": list(calls.values())} if calls else {})}
+            else:
+                choice = client.chat.completions.create(**given).choices[0]
+                said, reason = choice.message.model_dump(exclude_none=True), choice.finish_reason
+            messages.append(said)
+            self.assertEqual(reason, "tool_calls" if said.get("tool_calls") else "stop")
+            if reason == "stop":
+                return said["content"], turns
+            for call in said["tool_calls"]:
+                result = functions[call["function"]["name"]](**json.loads(call["function"]["arguments"]))
+                messages.append({"role": "tool", "tool_call_id": call["id"], "content": result})
+        self.fail("it never ends")
+
+    def adds_up(self, request):
+        """A model that asks for both functions at once, then for one, then says what it heard."""
+        results = [m["content"] for m in request["messages"] if m["role"] == "tool"]
+        if len(results) < 2:
+            return [{"tool": "double", "arguments": {"n": 2}}, {"tool": "square", "arguments": {"n": 3}}]
+        return {"tool": "double", "arguments": {"n": 5}} if len(results) == 2 else "I heard " + ", ".join(results)
+
+    def test_the_function_calling_loop_plain_and_streamed(self):
+        functions = {"double": lambda n: str(2 * n), "square": lambda n: str(n * n)}
+        self.model.answer = self.adds_up
+        for n, stream in enumerate((False, True)):
+            messages = [{"role": "user", "content": "Add it up."}]
+            answer, turns = self.loop(self.client("ann"), messages, functions, stream, metadata={"conversation": f"sums-{n}"})
+            self.assertEqual((answer, turns), ("I heard 4, 9, 10", 3))
+            # The conversation goes on; what was called is the agent's memory as well as the client's.
+            self.model.answer = lambda request: "Again: " + [m for m in request["messages"] if m["role"] == "tool"][-1]["content"]
+            messages.append({"role": "user", "content": "Again?"})
+            self.assertEqual(self.loop(self.client("ann"), messages, functions, stream, metadata={"conversation": f"sums-{n}"}), ("Again: 10", 1))
+            self.model.answer = self.adds_up
+
+    def test_calls_that_nobody_answers_are_passed_over(self):
+        self.model.answer = lambda request: {"tool": "double", "arguments": {"n": 2}}
+        messages = [{"role": "user", "content": "Double."}]
+        client, where = self.client("bob"), {"metadata": {"conversation": "passed"}}
+        tools = [{"type": "function", "function": {"name": "double"}}]
+        said = client.chat.completions.create(model="helper", messages=messages, tools=tools, **where).choices[0]
+        self.assertEqual((said.finish_reason, said.message.content), ("tool_calls", None))
+        self.model.answer = lambda request: "Fine."
+        messages += [said.message.model_dump(exclude_none=True), {"role": "user", "content": "Never mind."}]
+        self.assertEqual(client.chat.completions.create(model="helper", messages=messages, **where).choices[0].message.content, "Fine.")
+        self.assertIn("The client gave no answer.", [m["content"] for m in self.model.requests[-1]["messages"] if m["role"] == "tool"])
+        late = messages[:2] + [{"role": "tool", "tool_call_id": said.message.tool_calls[0].id, "content": "4"}]
+        with self.assertRaises(openai.ConflictError) as caught:
+            client.chat.completions.create(model="helper", messages=late, **where)
+        self.assertEqual(caught.exception.body["code"], "SID-CORE-CALL-OVER")
+
+    def test_a_chat_with_calls_that_began_elsewhere_goes_on(self):
+        messages = [{"role": "user", "content": "Double."}, {"role": "assistant", "content": None, "tool_calls": [
+            {"id": "call_elsewhere", "type": "function", "function": {"name": "double", "arguments": "{}"}}]}, {"role": "tool", "tool_call_id": "call_elsewhere", "content": "4"}]
+        client = self.client("bob")
+        with self.assertRaises(openai.UnprocessableEntityError) as caught:
+            client.chat.completions.create(model="helper", messages=messages, metadata={"conversation": "elsewhere"})
+        self.assertEqual(caught.exception.body["code"], "SID-CORE-UNKNOWN-CALL")
+        messages.append({"role": "user", "content": "And now?"})
+        self.assertTrue(client.chat.completions.create(model="helper", messages=messages, metadata={"conversation": "elsewhere"}).choices[0].message.content)
+
+    def test_a_tool_choice_that_agents_do_not_know_is_refused(self):
+        tools = [{"type": "function", "function": {"name": "double"}}]
+        self.model.answer = lambda request: ", ".join(t["function"]["name"] for t in request.get("tools", []))
+        self.assertNotIn("double", self.ask(self.client("ann"), "hello", tools=tools, tool_choice="none").choices[0].message.content)
+        self.assertIn("double", self.ask(self.client("ann"), "hello", tools=tools, tool_choice="auto").choices[0].message.content)
+        with self.assertRaises(openai.BadRequestError) as caught:
+            self.ask(self.client("ann"), "hello", tools=tools, tool_choice="required")
+        self.assertEqual(caught.exception.body["param"], "tool_choice")
 
     def test_a_bad_key(self):
         client = openai.OpenAI(base_url=f"{self.server.url}/v1", api_key="sid_" + "x" * 40, max_retries=0)

@@ -45,6 +45,21 @@ class Erasure(Case):
         return house, ids, {"operator": house, "house": key({"type": "tenant"}, "house"), "ann": key({"type": "user", "user": ids["ann"]}, c("key")),
                             "bob": key({"type": "user", "user": ids["bob"]}, "bob")}
 
+    def works(self, api, c):
+        """Works on a task until its budget is used up, and wants to make a call that waits for a yes; answers both ids."""
+        self.model.answer = lambda request: c("worked")
+        task = api.post("/tasks", {"agent": "@editor", "title": c("task"), "objective": c("objective"), "plan": [c("step")], "budget": {"max_steps": 1}})["id"]
+        deadline = time.time() + 60
+        while api.get(f"/tasks/{task}")["state"] != "failed":
+            self.assertLess(time.time(), deadline)
+            time.sleep(0.1)
+        talk = api.post("/conversations", {"agent": "@editor", "key": c("ring")})["id"]
+        script = [{"tool": "ring", "arguments": {"words": c("words")}}, c("waits")]
+        self.model.answer = lambda request: script.pop(0) if script else c("more")
+        api.post(f"/conversations/{talk}/messages", {"text": c("ring")})
+        (waiting,) = api.get(f"/approvals?status=pending&conversation={talk}")["items"]
+        return task, waiting["id"]
+
     def talks(self, ann, house, ids):
         """Conversations in which the model uses its memory, and so many words that they are summarised."""
         c = self.hers
@@ -62,7 +77,6 @@ class Erasure(Case):
         # More than the window: what is paged out is summarised.
         for i in range(12):
             ann.post(f"/conversations/{first}/messages", {"text": c(f"long{i} ") + "and then there was more to tell " * 60})
-        house.put("/tools/ring", {"source": {"kind": "http", "description": "Rings.", "url": "https://bell.invalid/ring"}, "default": False})
         third = house.post("/conversations", {"agent": "@editor", "user": ids["ann"], "key": c("talk3")})["id"]
         house.post(f"/conversations/{third}/messages", {"text": c("third")})
         ann.raw("POST", "/v1/chat/completions", {"model": "helper", "messages": [{"role": "user", "content": c("front door")}]})
@@ -96,6 +110,9 @@ class Erasure(Case):
         ann.put(f"/context/secrets/{c('secret')}", {"value": c("value"), "description": c("description")})
         ann.post(f"/context/secrets/{c('secret')}/reveal")
         self.heard.pop()
+        for where in ({"agent": "@helper"}, {"conversation": ann.post("/conversations", {"agent": "@helper", "key": "timers"})["id"]}):
+            timer = ann.post("/timers", {**where, "name": c("timer"), "stimulus": c("stimulus"), "when": {"type": "at", "at": "2099-01-01T00:00:00Z"}})
+            ann.patch(f"/timers/{timer['id']}", {"name": c("renamed")})
         for owner in ({"type": "user", "user": ids["ann"]}, {"type": "pair", "user": ids["ann"], "agent": "@helper"}):
             ann.post("/passages", {"owner": owner, "text": c("passage"), "tags": [c("tag")]})
             block = ann.post("/blocks", {"owner": owner, "label": c("label"), "description": c("about"), "value": c("one")})
@@ -112,12 +129,18 @@ class Erasure(Case):
         c = self.hers
         house, ids, self.callers = self.people("everything")
         ann, bob = self.callers["ann"], self.callers["bob"]
+        words = {"type": "object", "properties": {"words": {"type": "string"}}}
+        house.put("/tools/ring", {"source": {"kind": "http", "description": "Rings.", "parameters": words, "url": "https://bell.invalid/ring"}, "default": False})
+        house.patch("/agents/@editor", {"tasks": True, "tools": ["ring"], "approvals": {"ring": "always"}})
         talk = bob.post("/conversations", {"agent": "@helper", "key": "k"})["id"]
         bob.post(f"/conversations/{talk}/messages", {"text": self.his("pickles")})
+        task, approval = self.works(bob, self.his)
         kept = bob.post("/context/items", {"kind": "note", "title": self.his("note")})
+        timer = bob.post("/timers", {"conversation": talk, "name": self.his("timer"), "stimulus": "later", "when": {"type": "at", "at": "2099-01-01T00:00:00Z"}})
+        self.works(ann, c)
         self.talks(ann, house, ids)
         self.keeps(ann, house, ids)
-        ids |= {"conversation": talk, "run": bob.get(f"/conversations/{talk}/runs")["items"][0]["id"], "item": kept["id"],
+        ids |= {"conversation": talk, "run": bob.get(f"/conversations/{talk}/runs")["items"][0]["id"], "item": kept["id"], "timer": timer["id"], "task": task, "approval": approval,
                 "block": bob.get("/blocks", owner_type="pair", user="@bob", agent="@helper")["items"][0]["id"], "passage": "psg_" + "0" * 26}
         # The search finds her before, where she is.
         older = self.copy()
@@ -157,7 +180,7 @@ class Erasure(Case):
         self.heard.clear()
         callers = {name: api for name, api in self.callers.items() if name != "ann"}
         _, unanswered = read_everything(self, callers, {"user": ids["bob"], "team": ids["team"], "agent": ids["agent"], "tenant": ids["tenant"], "name": "mail", "conv": ids["conversation"],
-                                        "run": ids["run"], "item": ids["item"], "blk": ids["block"], "psg": ids["passage"], "model": "helper", "toolset": "ring"})
+                                        "run": ids["run"], "item": ids["item"], "tmr": ids["timer"], "task": ids["task"], "appr": ids["approval"], "blk": ids["block"], "psg": ids["passage"], "model": "helper", "toolset": "ring"})
         self.assertEqual(unanswered, {"get_passage"}, "what is refused shows nothing")
         for api in callers.values():
             for query in ("pickles", "old", "note passage archived answer body"):

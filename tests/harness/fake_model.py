@@ -1,7 +1,7 @@
 """An OpenAI-compatible chat endpoint inside the test: it remembers what it was asked and answers what it is told.
 
     with FakeModel() as model:
-        model.answer = lambda request: "text"        # or a dict: {"tool": name, "arguments": {...}}
+        model.answer = lambda request: "text"        # or a dict: {"tool": name, "arguments": {...}}, or a list of such
 """
 import json, sys, threading, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -75,9 +75,10 @@ class FakeModel:
             number = len(self.requests)
         said = self.answer(request)
         content, calls = said, None
-        if isinstance(said, dict):
-            content = None
-            calls = [{"id": f"call_{number}", "type": "function", "function": {"name": said["tool"], "arguments": json.dumps(said.get("arguments", {}))}}]
+        if isinstance(said, (dict, list)):
+            content, said = None, said if isinstance(said, list) else [said]
+            calls = [{"id": f"call_{number}" + (f"_{i}" if i else ""), "type": "function", "function": {"name": call["tool"], "arguments": json.dumps(call.get("arguments", {}))}}
+                     for i, call in enumerate(said)]
         finish = "tool_calls" if calls else "stop"
         prompt = sum(len(str(m.get("content") or "")) for m in request["messages"]) // 4 + 1
         done = max(1, len(content or json.dumps(calls)) // 4)
@@ -103,7 +104,8 @@ class FakeModel:
         try:
             event(chunk({"role": "assistant", "content": "" if calls is None else None}))
             if calls:
-                event(chunk({"tool_calls": [{"index": 0, **calls[0]}]}))
+                for i, call in enumerate(calls):
+                    event(chunk({"tool_calls": [{"index": i, **call}]}))
             else:
                 for i in range(0, len(content), self.piece):
                     event(chunk({"content": content[i:i + self.piece]}))

@@ -38,8 +38,8 @@ def build():
 
 
 def binary(name):
-    """A release binary: `SID_SERVER_BIN` (or `SID_BIN`), else the checkout's, which is built when it is missing."""
-    given = os.environ.get({"sid-server": "SID_SERVER_BIN", "sid": "SID_BIN"}.get(name, ""))
+    """A release binary: `SID_SERVER_BIN` (or `SID_BIN`, `SID_BAKERY_BIN`), else the checkout's, which is built when it is missing."""
+    given = os.environ.get({"sid-server": "SID_SERVER_BIN", "sid": "SID_BIN", "example-bakery": "SID_BAKERY_BIN"}.get(name, ""))
     if given:
         return pathlib.Path(given)
     path = target() / "release" / name
@@ -59,8 +59,8 @@ def example(name):
 def parts(*keys):
     """What `cargo xtask setup` fetched, by key; runs it for what is missing. Keys: see xtask/src/setup/pins.rs."""
     groups = {"onnxruntime": "embed", "minilm": "embed", "xllamacpp": "llm", "smollm2": "llm", "clients": "clients", "bench": "bench", "postgres": "postgres",
-              "pgbouncer": "pgbouncer", "faketime": "faketime", "hadolint": "deploy", "helm": "deploy", "haproxy": "deploy",
-              "identity": "identity", "node": "node", "npm": "node"}
+              "pgbouncer": "pgbouncer", "faketime": "faketime", "exim": "mail", "hadolint": "deploy", "helm": "deploy", "haproxy": "deploy",
+              "identity": "identity", "node": "node", "npm": "node", "fastapi": "examples", "django": "examples", "autogen": "examples"}
 
     def read():
         try:

@@ -18,7 +18,7 @@ class Play(Case):
         tenants = {}
         for t in range(TENANTS):
             users = [f"user{u}" for u in range(USERS)]
-            inside = make_tenant(cls.api, f"acme{t}", users, [{"name": f"helper{i}", "instructions": f"serve {canary(t)}"} for i in range(2)])
+            inside = make_tenant(cls.api, f"acme{t}", users, [{"name": f"helper{i}", "instructions": f"serve {canary(t)}", "tasks": True} for i in range(2)])
             tenants[t] = next(x["id"] for x in cls.api.all("/tenants") if x["name"] == f"acme{t}")
             cls.world.add("ten", t, None, tenants[t])
             for agent in inside.all("/agents"):
@@ -44,12 +44,16 @@ class Play(Case):
                 talk = inside.post("/conversations", {"agent": agents[0], "user": user, "key": "k0"})["id"]
                 said = inside.post(f"/conversations/{talk}/messages", {"text": f"I love pickles {canary(t, u)}"})
                 cls.world.add("conv", t, u, talk)
+                task = inside.post("/tasks", {"agent": agents[0], "user": user, "title": f"task {canary(t, u)}", "budget": {"max_steps": 1}, "report_to": talk})
+                cls.world.add("task", t, u, task["id"])
                 cls.world.add("run", t, u, said["run"]["id"])
                 ann = cls.callers[-3].api
                 item = ann.post("/context/items", {"kind": "project", "title": f"project {canary(t, u)}"})
                 cls.world.add("item", t, u, item["id"])
                 ann.put("/context/secrets/mail", {"value": f"secret {canary(t, u)}"})
                 cls.world.add("secret", t, u, "mail")
+                timer = inside.post("/timers", {"conversation": talk, "name": f"timer {canary(t, u)}", "stimulus": f"say {canary(t, u)}", "when": {"type": "at", "at": "2099-01-01T00:00:00Z"}})
+                cls.world.add("tmr", t, u, timer["id"])
                 left = ann.post("/context/handoffs", {"title": f"handoff {canary(t, u)}"})
                 cls.world.add("handoff", t, u, left["id"])
         document = cls.api.call("GET", "/openapi.json")

@@ -53,9 +53,9 @@ class Rules:
     FOREIGN_ONLY = {"erase_user", "erase_agent", "revoke_key", "update_user", "update_agent", "add_team_member", "remove_team_member",
                     "rotate_key", "set_tenant_limits", "unlink_block", "link_block"}
     # Whose id stands in a path: operations below a prefix.
-    PATHS = [("/agents/", "agent"), ("/users/", "user"), ("/teams/", "team"), ("/conversations/", "conv"), ("/runs/", "run"), ("/blocks/", "blk"),
+    PATHS = [("/agents/", "agent"), ("/users/", "user"), ("/teams/", "team"), ("/conversations/", "conv"), ("/approvals/", "appr"), ("/runs/", "run"), ("/blocks/", "blk"),
              ("/passages/", "psg"), ("/keys/", "key"), ("/tenants/", "ten"), ("/context/items/", "item"), ("/context/handoffs/", "handoff"),
-             ("/context/proposals/", "item"), ("/context/secrets/", "secret"), ("/models/", "model"), ("/tools/", "toolset"), ("/v1/models/", "agent")]
+             ("/context/proposals/", "item"), ("/context/secrets/", "secret"), ("/models/", "model"), ("/tools/", "toolset"), ("/tasks/", "task"), ("/timers/", "tmr"), ("/v1/models/", "agent")]
 
     def __init__(self, world, rng, caller):
         self.world, self.rng, self.caller = world, rng, caller
@@ -119,11 +119,11 @@ class Rules:
     def plain(self):
         return {}, None, {}
 
-    for _name in """list_agents get_agent list_teams get_team list_team_members list_users get_user get_conversation list_conversations
+    for _name in """list_agents get_agent list_teams get_team list_team_members list_users get_user get_conversation list_conversations get_approval
             list_runs get_run list_run_steps get_run_events cancel_run get_block get_block_history get_passage get_item get_document list_shares
             list_handoffs claim_handoff return_handoff withdraw_handoff approve_proposal reject_proposal get_time begin_session get_overview
             list_configured_models probe_model list_keys revoke_key get_index list_generations drop_old_generations backup_store list_tenants
-            get_tenant_limits list_toolsets get_toolset drop_toolset openai_list_models openai_get_model list_messages delete_passage delete_item erase_conversation erase_user erase_agent
+            get_tenant_limits list_toolsets get_toolset drop_toolset list_tasks get_task list_timers get_timer delete_timer openai_list_models openai_get_model list_messages delete_passage delete_item erase_conversation erase_user erase_agent
             export_data undo_block unlink_block remove_team_member rewrap_secrets list_user_teams get_protected_resource""".split():
         locals()[_name] = plain
 
@@ -140,6 +140,15 @@ class Rules:
 
     def read_diary(self):
         return {"agent": self.world.pick(self.rng, "agent", self.caller), "user": self.world.pick(self.rng, "user", self.caller)}, None, {}
+
+    def list_approvals(self):
+        return self.rng.choice([{}, {"status": "pending"}, {"conversation": self.world.pick(self.rng, "conv", self.caller)}]), None, {}
+
+    def undo_source(self):
+        return {}, {"source": {"channel": self.rng.choice(["web", "import", "agent"]), "name": "*"}}, {}
+
+    def decide_approval(self):
+        return {}, {"decision": self.rng.choice(["approve", "deny"]), "note": self.text()}, {}
 
     def list_audit(self):
         return {"about": self.world.pick(self.rng, "user", self.caller)}, None, {}
@@ -253,9 +262,38 @@ class Rules:
     def rotate_key(self):
         return {}, {}, {}
 
+    def create_timer(self):
+        body = {"agent": self.world.pick(self.rng, "agent", self.caller), "name": self.text(), "stimulus": self.text(),
+                "when": {"type": "at", "at": "2099-01-01T00:00:00Z"}}
+        if self.caller.user is None:
+            user = self.rng.randrange(USERS)
+            body.update(user=self.user_id(user), name=self.text(user), stimulus=self.text(user))
+        elif self.rng.random() < 0.3:
+            body["user"] = self.world.pick(self.rng, "user", self.caller)
+        return {}, body, {}
+
+    def change_timer(self):
+        return {}, {"paused": self.rng.random() < 0.5}, {"if-match": str(self.rng.randrange(1, 3))}
+
     def put_toolset(self):
         source = {"kind": "http", "description": f"rings at {canary(self.caller.tenant)}", "url": "https://bell.invalid/ring"}
         return {}, {"source": source, "default": False}, {}
+
+    def create_task(self):
+        user = self.some_user()
+        body = {"agent": self.agent_id(), "user": self.user_id(user), "title": self.text(user)[:200], "objective": self.text(user), "budget": {"max_steps": 2}}
+        if self.rng.random() < 0.5:
+            body["report_to"] = self.world.pick(self.rng, "conv", self.caller)
+        return {}, body, {}
+
+    def plan_task(self):
+        return {}, {"steps": [self.text()]}, {}
+
+    def answer_task(self):
+        return {}, {"answer": self.text()}, {}
+
+    def cancel_task(self):
+        return {}, {"reason": "no longer needed"}, {}
 
     def create_tenant(self):
         return {}, {"name": "mine"}, {}

@@ -77,6 +77,13 @@ pub(crate) const LEGS: &[Leg] = &[
         run: |_| Ok(folder("tests/blackbox", &[])?.and(folder("tests/embedded", &[])?)),
     },
     Leg {
+        name: "mail",
+        about: "e-mail that agents send, through Debian's Exim",
+        needs: &[Group::Mail],
+        missing: || (!cfg!(target_os = "linux")).then(|| "Exim comes from Debian's packages".into()),
+        run: |_| folder("tests/mail", &[]),
+    },
+    Leg {
         name: "black box on postgres",
         about: "the same on Postgres, and what several servers on one database must do",
         needs: &[Group::Postgres],
@@ -116,6 +123,13 @@ pub(crate) const LEGS: &[Leg] = &[
         needs: &[Group::Clients, Group::Node],
         missing: nothing_missing,
         run: clients,
+    },
+    Leg {
+        name: "example applications",
+        about: "the applications in examples/ over a real server: FastAPI and Django under one suite, an AutoGen team, Rust on a terminal",
+        needs: &[Group::Examples],
+        missing: nothing_missing,
+        run: |parts| folder("examples/suite", &[parts["fastapi"].clone()]),
     },
     Leg {
         name: "identity",

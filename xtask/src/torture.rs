@@ -27,7 +27,7 @@ Prints figures with their targets and ends in a table; a missed target is a fail
 
   simulate  replicas, store, models, clocks, network and clients in one thread from one seed: 500 seeds, 10,000
             with --full; with --seed N that one's whole trace
-  crash     its server is a debug build with the feature `failpoints`";
+  crash, external   their server is a debug build with the feature `failpoints`";
 
 /// What it needs from the set-up.
 pub(crate) const NEEDS: &[Group] = &[Group::Postgres, Group::PgBouncer, Group::FakeTime];
@@ -62,7 +62,7 @@ pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
     }
     let parts = if is_list { Parts::new() } else { setup::ensure(NEEDS)? };
     test::build_server()?;
-    if !is_list && (is_all || names.iter().any(|n| n == "crash")) {
+    if !is_list && (is_all || names.iter().any(|n| n == "crash" || n == "external")) {
         options.extend(["--crash-server".to_owned(), crash::server()?.display().to_string()]);
     }
     proc::run(program(&parts).args(options))?;

@@ -114,6 +114,23 @@ fn python_functions_are_taken_alone() {
 }
 
 #[test]
+fn mcp_servers_are_taken_alone() {
+    absent("sid-mcp", &["axum", "sqlx", "fastembed", "oauth2", "process-wrap", "aws-lc-sys", "openssl-sys", "native-tls"]);
+    ours("sid-mcp", &["sid-types", "sid-fetch", "sid-tools"]);
+}
+
+#[test]
+fn tools_of_an_assistant_bring_what_was_asked_for() {
+    absent(
+        "sid-assistant",
+        &["axum", "sqlx", "reqwest", "hyper", "lettre", "fend-core", "jiff-tzdb-platform", "aws-lc-sys", "openssl-sys", "native-tls"],
+    );
+    ours("sid-assistant", &["sid-types", "sid-tools"]);
+    let with_mail = tree("sid-assistant", &["mail"]);
+    assert!(with_mail.contains("lettre") && !with_mail.contains("native-tls") && !with_mail.contains("aws-lc-sys"));
+}
+
+#[test]
 fn the_guarded_client_is_taken_alone() {
     absent("sid-fetch", &["sqlx", "axum", "fastembed", "aws-lc-sys", "openssl-sys", "native-tls"]);
     ours("sid-fetch", &[]);

@@ -102,9 +102,21 @@ pub enum Command {
     /// Teams and their members
     #[command(subcommand)]
     Team(commands::team::Team),
+    /// Work that agents do over many runs: list, add, show, answer, cancel
+    #[command(subcommand)]
+    Task(commands::task::Task),
     /// Functions that agents were given: list, add, show, remove
     #[command(subcommand)]
     Tools(commands::tools::Tools),
+    /// Calls of agents that wait for a yes: list, show, approve, deny
+    #[command(subcommand)]
+    Approvals(commands::approvals::Approvals),
+    /// Text from outside: undo what a source wrote
+    #[command(subcommand)]
+    Sources(commands::sources::Sources),
+    /// What wakes agents by itself: list, set, show, pause, resume, remove
+    #[command(subcommand)]
+    Timers(commands::timers::Timers),
     /// Conversations: list, show, delete
     #[command(subcommand)]
     Conversation(commands::conversation::Conversation),

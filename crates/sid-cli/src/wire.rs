@@ -25,6 +25,11 @@ answers! {
     Toolset {
         name: String, default: bool, version: u64, updated_at: String, functions: Vec<Function>, left_out: Vec<LeftOut>, problem: Option<String>,
     }
+    /// What wakes an agent by itself.
+    Timer {
+        id: String, agent: String, user: Option<String>, conversation: Option<String>, name: String, stimulus: String, when: Value, late: String,
+        state: String, next_due: Option<String>, fired: u64, skipped: u64, last_run: Option<String>,
+    }
     /// A person.
     User { id: String, handle: String, display_name: String, timezone: Option<String>, created_at: String, }
     /// A block that each pair starts with.
@@ -32,7 +37,7 @@ answers! {
     /// An agent.
     Agent {
         id: String, name: String, instructions: String, model: String, context_window: Option<u64>, max_output: Option<u64>,
-        temperature: Option<f64>, blocks: Vec<Template>, tools: Option<Vec<String>>, teams: Vec<String>, metadata: serde_json::Map<String, Value>,
+        temperature: Option<f64>, blocks: Vec<Template>, tools: Option<Vec<String>>, tasks: bool, reaches: Vec<String>, tool_rules: Vec<Value>, teams: Vec<String>, metadata: serde_json::Map<String, Value>,
         created_at: String, updated_at: String,
     }
     /// A conversation.
@@ -40,11 +45,34 @@ answers! {
         id: String, agent: String, user: Option<String>, key: Option<String>, last_seq: u64, queue_start: u64, summary: String,
         created_at: String, last_at: Option<String>,
     }
+    /// A step of a task's plan.
+    PlanStep { text: String, state: String, note: String, }
+    /// How one check came out.
+    Check { check: String, how: String, }
+    /// What came of a task.
+    TaskResult { text: String, how: String, checks: Vec<Check>, }
+    /// What a task has used up.
+    TaskUsed { runs: u64, steps: u64, tokens: u64, cost_micros: u64, time_ms: u64, }
+    /// A task.
+    Task {
+        id: String, agent: String, user: Option<String>, title: String, objective: String, acceptance: String, checks: Vec<String>,
+        deadline: Option<String>, plan: Vec<PlanStep>, state: String, progress: String, result: Option<TaskResult>, failure: Option<String>,
+        question: Option<String>, wake_at: Option<String>, conversation: String, used: TaskUsed, created_at: String, updated_at: String,
+    }
     /// A message.
     Message {
         id: String, conversation: String, seq: u64, role: String, text: String, speaker: Option<String>, name: Option<String>,
         is_error: Option<bool>, tool_calls: Vec<crate::client::Call>, at: String, tokens: Option<u64>,
     }
+    /// A call that waits, or waited, for somebody's word.
+    Approval {
+        id: String, conversation: String, agent: String, run: String, tool: String, arguments: Value, reason: String, status: String,
+        asked_at: String, expires_at: String, decided_by: Option<String>, note: Option<String>, answered_by: Option<String>,
+    }
+    /// An edit that went with what was undone.
+    LeftOutEdit { block: String, version: u64, why: String, }
+    /// What was undone.
+    Undone { blocks: u64, passages: u64, left_out: Vec<LeftOutEdit>, }
     /// A run.
     Run {
         id: String, conversation: String, agent: String, status: String, stop_reason: Option<String>, error: Option<String>, steps: u64,

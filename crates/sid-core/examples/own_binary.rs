@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 use sid_core::{Engine, EngineConfig, ModelEntry, Models, Submit};
 use sid_llm::{ByteCounter, CalibratedCounter, EndpointGuard, ModelConfig, ModelExt as _, OpenAiConfig, RetryPolicy, Timeouts, discover};
-use sid_store::{Directory as _, NewConversation, OnBusy, Order, RecallStore as _};
+use sid_store::{Directory as _, NewConversation, Order, RecallStore as _};
 use sid_store_sqlite::{SqliteConfig, SqliteStore};
 use sid_tools::{EffectClass, Tool, ToolContext, ToolOutcome};
 use sid_types::{
@@ -82,7 +82,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         std::io::stdout().flush()?;
         let Some(line) = lines.next().transpose()?.filter(|l| !l.trim().is_empty()) else { break };
         let messages = vec![NewMessage::user(line, Timestamp::now())];
-        let submit = Submit { conversation: conversation.id, messages, idempotency: None, limits: None, on_busy: OnBusy::Queue };
+        let submit = Submit::new(conversation.id, messages);
         let run = engine.submit(&scope, submit).await?.run;
         let run = engine.wait(&scope, run.id, Duration::from_secs(120)).await?;
         let last = store.page(&scope, conversation.id, None, Order::Descending, 1).await?;

@@ -239,6 +239,14 @@ async fn write_pages(engine: &Engine, most: usize, gives_way: bool) -> usize {
     written
 }
 
+/// Lets questions expire that nobody answers. Any replica does: of two at once one finds that it is done.
+pub(crate) async fn expire(engine: Engine) {
+    while !engine.is_draining() {
+        sleep(&engine, engine.inner.config.expire).await;
+        while !engine.is_draining() && engine.expire_approvals().await {}
+    }
+}
+
 /// Lets the store drop what is old, piece by piece; one replica at a time.
 pub(crate) async fn maintain(engine: Engine) {
     let inner = &engine.inner;
@@ -292,7 +300,7 @@ async fn erase_overdue(engine: &Engine) -> bool {
 }
 
 /// Sleeps until a drain begins at most.
-async fn sleep(engine: &Engine, duration: Duration) {
+pub(crate) async fn sleep(engine: &Engine, duration: Duration) {
     nap(duration, || engine.is_draining()).await;
 }
 

@@ -121,7 +121,7 @@ pub(crate) fn prepare_ahead(engine: &Engine, ahead: Ahead) {
         let task = SummaryTask::queue(&ahead.old.text, &ahead.evicted, ahead.cap, &ahead.zone);
         crash_point!("summary.before");
         let (text, is_floor) = diary::summarize(inner, &ahead.model, &task).await;
-        let summary = RecursiveSummary { text, through: ahead.through, is_floor };
+        let summary = RecursiveSummary { text, through: ahead.through, is_floor, untrusted: Vec::new() };
         let prepared = (!is_floor).then_some(PreparedSummary { base: ahead.old.through, queue_start: ahead.queue_start, summary });
         inner.prepared.end(ahead.conversation, prepared);
         crash_point!("summary.after");

@@ -1,9 +1,10 @@
 //! Options of the engine.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sid_store::TenantLimits;
-use sid_types::{RunLimits, WorkerId};
+use sid_types::{RunLimits, Tokens, Usage, WorkerId};
 
 /// How the engine works. Every field has a default that suits one laptop and one server alike.
 #[derive(Debug, Clone)]
@@ -30,12 +31,31 @@ pub struct EngineConfig {
     pub embed_wait: Duration,
     /// Whether diary pages are written in the background. Default true.
     pub diary: bool,
+    /// Whether, with a day's page, facts are drawn from what was said and full blocks give lines to archival memory. Default true.
+    pub consolidate: bool,
     /// Diary pages and summaries are asked of a model only when no run has been under way here for so long. Default 5 s.
     pub idle: Duration,
     /// After so long without such a pause diary pages are written all the same, one at a time. Default 5 min.
     pub diary_patience: Duration,
+    /// Most runs of one tenant's tasks at once, in all processes; the others wait. 0 = tasks are not worked on. Default 8.
+    pub task_runs_per_tenant: usize,
+    /// What models cost, by their names; one that is missing costs nothing.
+    pub prices: BTreeMap<String, ModelPrice>,
+    /// Most tokens of tool specifications in a prompt; with more, an agent finds its tools by search. Never more than the window's share,
+    /// which is also the default.
+    pub most_tool_tokens: Option<Tokens>,
+    /// How long a question whether a call may be made waits for an answer. Default 24 h.
+    pub approval_ttl: Duration,
+    /// How often the store is asked for such questions whose time is over. Default 30 s.
+    pub expire: Duration,
     /// How often the store is asked to drop what is old. Default 1 h.
     pub maintain: Duration,
+    /// Most timers that are not done, of an agent with one user. Default 100.
+    pub timers_per_pair: u64,
+    /// The shortest time between two occurrences of a timer. Default 1 min.
+    pub shortest_timer: Duration,
+    /// What is due for longer is late; a timer's policy says what becomes of it. Default 1 min.
+    pub timer_patience: Duration,
 }
 
 impl Default for EngineConfig {
@@ -52,9 +72,37 @@ impl Default for EngineConfig {
             delta_flush: Duration::from_millis(50),
             embed_wait: Duration::from_secs(2),
             diary: true,
+            consolidate: true,
             idle: Duration::from_secs(5),
             diary_patience: Duration::from_secs(300),
+            task_runs_per_tenant: 8,
+            prices: BTreeMap::new(),
+            most_tool_tokens: None,
+            approval_ttl: Duration::from_secs(24 * 3_600),
+            expire: Duration::from_secs(30),
             maintain: Duration::from_secs(3_600),
+            timers_per_pair: 100,
+            shortest_timer: Duration::from_secs(60),
+            timer_patience: Duration::from_secs(60),
         }
+    }
+}
+
+/// What a model costs, in millionths of a currency per million tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ModelPrice {
+    /// Of the prompt.
+    pub prompt: u64,
+    /// Of the answer.
+    pub completion: u64,
+}
+
+impl ModelPrice {
+    /// What this much costs, in millionths, rounded up.
+    #[must_use]
+    pub fn of(self, usage: Usage) -> u64 {
+        let millionths =
+            u128::from(usage.prompt_tokens) * u128::from(self.prompt) + u128::from(usage.completion_tokens) * u128::from(self.completion);
+        u64::try_from(millionths.div_ceil(1_000_000)).unwrap_or(u64::MAX)
     }
 }

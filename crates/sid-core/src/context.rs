@@ -193,6 +193,7 @@ async fn state_of(inner: &Inner, scope: &Scope, conversation: Conversation, run:
             stop_reason: None,
             error: None,
             limits: RunLimits::default(),
+            client_tools: Vec::new(),
             steps: 0,
             usage: Usage::default(),
             commits: 0,

@@ -11,8 +11,9 @@ use sid_store::{DiaryQuery, DiaryWork, StoreError, crash_point};
 use sid_types::{DiaryEntry, DiaryLevel, Owner, Principal, Scope, SummaryId, Timestamp, Tokens};
 use tracing::debug;
 
-use crate::ModelEntry;
+use crate::consolidate::{self, Day};
 use crate::engine::Inner;
+use crate::{ModelEntry, collect};
 
 /// The diary as the prompt shows it: the pages before today, newest first, within `cap`.
 pub(crate) async fn segment(
@@ -42,14 +43,23 @@ pub(crate) async fn write_page(inner: &Arc<Inner>, work: &DiaryWork) -> Result<(
         Owner::Pair { agent, .. } | Owner::Agent { agent } => inner.store.agent(&work.scope, agent).await?,
         _ => return Ok(()),
     };
-    let timezone = match (work.owner.user(), work.scope.principal()) {
-        (Some(user), _) | (None, Principal::User { user }) => inner.store.user(&work.scope, user).await?.timezone,
+    let user = match (work.owner.user(), work.scope.principal()) {
+        (Some(user), _) | (None, Principal::User { user }) => Some(inner.store.user(&work.scope, user).await?),
         _ => None,
     };
-    let zone = render::zone(timezone.as_deref().unwrap_or("UTC"));
+    let zone = render::zone(user.as_ref().and_then(|u| u.timezone.as_deref()).unwrap_or("UTC"));
     let (task, messages) = match work.level {
         DiaryLevel::Day => {
             let messages = inner.store.day_messages(&work.scope, work.owner, work.start).await?;
+            // Before the page, which marks the day as done.
+            if inner.config.consolidate {
+                if let Some(model) = summarizer_of(inner, &agent.spec.model) {
+                    let day = Day { scope: &work.scope, owner: work.owner, user: user.as_ref(), zone: &zone, model };
+                    consolidate::draw_facts(inner, &day, &messages).await?;
+                    consolidate::tidy_written(inner, &day, work.start).await?;
+                }
+                collect::collect(inner, &work.scope, work.owner).await?;
+            }
             (Some(day_task(work.start, &messages, &zone)), message_ranges(&messages))
         }
         level => {
@@ -91,7 +101,12 @@ pub(crate) async fn summarize(inner: &Inner, model: &str, task: &SummaryTask) ->
 }
 
 async fn by_model(inner: &Inner, model: &str, task: &SummaryTask) -> Result<String, SummarizeError> {
-    let entry = inner.models.get(model).ok_or(SummarizeError::Empty)?;
-    let summarizer: &ModelEntry = entry.summarizer.as_deref().and_then(|name| inner.models.get(name)).unwrap_or(entry);
+    let summarizer = summarizer_of(inner, model).ok_or(SummarizeError::Empty)?;
     ModelSummarizer::new(summarizer.chat.clone(), summarizer.window(), summarizer.counter.clone()).summarize(task).await
+}
+
+/// The model that summarises for `model`; `None` when there is no such model.
+fn summarizer_of<'i>(inner: &'i Inner, model: &str) -> Option<&'i ModelEntry> {
+    let entry = inner.models.get(model)?;
+    Some(entry.summarizer.as_deref().and_then(|name| inner.models.get(name)).unwrap_or(entry))
 }

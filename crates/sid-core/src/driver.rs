@@ -118,7 +118,10 @@ async fn run_one(inner: &Arc<Inner>, lease: &Lease, stop: &CancellationToken) ->
         return fail_at_once(inner, lease, loaded, said_at, &error).await;
     };
     let mut turn = TurnPreparation::new(inner.clone(), lease.scope, model.clone(), &loaded).await?;
-    let mut machine = RunMachine::new(loaded, said_at, started, model.counter.clone());
+    let rules = turn.rules(&loaded.agent.spec.tool_rules);
+    let mut machine =
+        RunMachine::new(loaded, said_at, started, model.counter.clone()).with_rules(rules).with_client_tools(turn.take_client_tools());
+    machine.guard(turn.gate(machine.state().agent.spec.approvals.clone()));
     machine.event(EventBody::Started { epoch: lease.epoch });
     let mut next_lease = None;
     let mut ended = None;
@@ -157,6 +160,10 @@ async fn run_one(inner: &Arc<Inner>, lease: &Lease, stop: &CancellationToken) ->
                     let blocks = inner.store.load(lease).await?.blocks;
                     machine.refuse_calls(blocks, &format!("{what} is too large: {size} of {limit}. Shorten it or replace something."));
                 }
+                Err(StoreError::Forbidden { what, why }) => {
+                    let blocks = inner.store.load(lease).await?.blocks;
+                    machine.refuse_calls(blocks, &format!("Not done: this {what} may not be changed: {why}."));
+                }
                 // Trying again would end the same way: the run ends here instead of for ever anew.
                 Err(error @ (StoreError::Invalid(_) | StoreError::NotFound { .. } | StoreError::Exists { .. })) if !has_failed => {
                     has_failed = true;
@@ -168,6 +175,9 @@ async fn run_one(inner: &Arc<Inner>, lease: &Lease, stop: &CancellationToken) ->
         }
     };
     metrics::run_ended(reason, began.elapsed());
+    if turn.is_task() {
+        inner.tasks_changed.notify_one();
+    }
     let end = if inner.active.has_waiters(lease.run) { end_of(ended, &machine.state().queue) } else { None };
     Ok(Ended { end, next: next_lease, compact: turn.ahead(machine.into_state()).map(Box::new) })
 }
@@ -217,6 +227,8 @@ fn pass_crash_points(commit: &Commit, is_done: bool) {
         match (effect, is_done) {
             (Effect::Plan(_), false) => crash_point!("record.before"),
             (Effect::Plan(_), true) => crash_point!("record.after"),
+            (Effect::StartCall(_), false) => crash_point!("start.before"),
+            (Effect::StartCall(_), true) => crash_point!("start.after"),
             (Effect::FinishCall(_), false) => crash_point!("results.before"),
             (Effect::FinishCall(_), true) => crash_point!("results.after"),
             (Effect::PageOut(_), false) => crash_point!("page-out.before"),
@@ -287,7 +299,8 @@ async fn call_model(
         budget::unreserve(inner, lease).await;
     }
     match streamed {
-        Streamed::Reply(reply) => {
+        Streamed::Reply(mut reply) => {
+            turn.unwrap_calls(&mut reply);
             facts.usage = match reply.usage {
                 Some(usage) if usage.prompt_tokens > 0 => {
                     model.counter.learn(counted, sid_types::Tokens(u32::try_from(usage.prompt_tokens).unwrap_or(u32::MAX)));
@@ -436,7 +449,10 @@ async fn call_tools(
 ) -> Result<Vec<ToolOutcome>, CoreError> {
     let tools = turn.registry();
     let leaves_the_house = |call: &&ToCall| {
-        matches!(tools.effect(&call.planned.call.name), Some(EffectClass::External { .. })) && call.planned.state == CallState::Planned
+        matches!(tools.effect(&call.planned.call.name), Some(EffectClass::External { .. }))
+            && call.planned.state == CallState::Planned
+            && call.refused.is_none()
+            && call.asks.is_none()
     };
     let starting: Vec<uuid::Uuid> = calls.iter().filter(leaves_the_house).map(|c| c.planned.token).collect();
     if !starting.is_empty() {

@@ -18,6 +18,8 @@ pub(crate) enum Duty {
     Diary,
     /// Dropping what is old.
     Maintain,
+    /// Going on with tasks.
+    Tasks,
 }
 
 impl Duty {
@@ -26,6 +28,7 @@ impl Duty {
             Self::Embed => "embed",
             Self::Diary => "diary",
             Self::Maintain => "maintain",
+            Self::Tasks => "tasks",
         }
     }
 }

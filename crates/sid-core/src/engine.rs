@@ -6,34 +6,55 @@ use std::time::Duration;
 
 use serde::Serialize;
 use sid_llm::Embedder;
-use sid_store::{Accept, EraseTarget, GenerationId, IdempotencyKey, IndexStatus, Lease, OnBusy, Receipt, Store, crash_point};
+use sid_store::{Accept, EraseTarget, GenerationId, IdempotencyKey, IndexStatus, Lease, OnBusy, Receipt, Store, StoreError, crash_point};
 use sid_tools::{Registry, RegistryError, Tool};
-use sid_types::{Clock, ConversationId, NewMessage, Run, RunId, RunLimits, Scope};
+use sid_types::{Clock, ConversationId, NewMessage, Run, RunId, RunLimits, Scope, Seq, ToolSpec};
 use tokio_util::task::TaskTracker;
 
 use crate::active::{ActiveRuns, Room, RunEnd};
 use crate::budget::KnownLimits;
+use crate::client_tools::{self, ClientAnswer};
 use crate::compaction::PreparedSummaries;
 use crate::duty::Duties;
 use crate::embedders::Embedders;
 use crate::provider::ToolProvider;
+use crate::task::{self, TaskTools};
+use crate::timers::Keeper;
 use crate::{
     ContextOf, CoreError, EngineConfig, Models, PromptView, SearchRequest, SearchResponse, background, context, driver, embedders, search,
+    timers,
 };
+
+/// How often an answer is tried against what waits by then.
+const ANSWER_TRIES: u32 = 3;
+/// A place that no message has.
+const NOWHERE: Seq = Seq(u64::MAX);
 
 /// A stimulus: what a user says, or what else wakes an agent.
 #[derive(Debug, Clone)]
 pub struct Submit {
     /// Where.
     pub conversation: ConversationId,
-    /// What is said; at least one message.
+    /// What is said; at least one message, unless there are answers.
     pub messages: Vec<NewMessage>,
+    /// Answers to calls that wait for the caller: to all of them, or none. What is said comes after them.
+    pub answers: Vec<ClientAnswer>,
+    /// Tools that the caller carries out; `None` = those of the run whose calls are answered, if any are.
+    pub client_tools: Option<Vec<ToolSpec>>,
     /// The client's idempotency key.
     pub idempotency: Option<IdempotencyKey>,
     /// What the run may use up; the engine's defaults when `None`.
     pub limits: Option<RunLimits>,
     /// When the conversation is busy.
     pub on_busy: OnBusy,
+}
+
+impl Submit {
+    /// Messages with the engine's limits; it waits if the conversation is busy.
+    #[must_use]
+    pub const fn new(conversation: ConversationId, messages: Vec<NewMessage>) -> Self {
+        Self { conversation, messages, answers: Vec::new(), client_tools: None, idempotency: None, limits: None, on_busy: OnBusy::Queue }
+    }
 }
 
 /// An accepted stimulus.
@@ -80,6 +101,8 @@ pub(crate) struct Inner {
     pub(crate) models: Models,
     pub(crate) embedder: Option<Arc<Embedders>>,
     pub(crate) tools: Arc<Registry>,
+    /// Those that an agent has which names none.
+    pub(crate) offered: Vec<String>,
     pub(crate) provider: Option<Arc<dyn ToolProvider>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) config: EngineConfig,
@@ -89,6 +112,10 @@ pub(crate) struct Inner {
     pub(crate) duties: Duties,
     /// Wakes the embedding worker when there is something new.
     pub(crate) new_memory: tokio::sync::Notify,
+    /// Wakes who looks after tasks.
+    pub(crate) tasks_changed: Arc<tokio::sync::Notify>,
+    pub(crate) task_tools: TaskTools,
+    pub(crate) timers: Keeper,
     tasks: TaskTracker,
     draining: AtomicBool,
 }
@@ -149,12 +176,19 @@ impl EngineBuilder {
         let embedder = current.map(|current| Arc::new(Embedders::new(current, next)));
         let searched = embedder.clone().map(|e| e as Arc<dyn Embedder>);
         sid_memory::tools::register_memory_tools(&mut self.tools, self.store.clone(), searched)?;
+        let tasks_changed = Arc::new(tokio::sync::Notify::new());
+        let task_tools = TaskTools::new(self.store.clone(), tasks_changed.clone())?;
+        // Before those that an agent has only if it names them: their descriptions cost tokens in every prompt.
+        let offered = self.tools.names().map(str::to_owned).collect();
+        let timers = Keeper::new(self.store.clone(), self.clock.clone(), &self.config);
+        timers::register(&mut self.tools, &timers)?;
         Ok(Engine {
             inner: Arc::new(Inner {
                 store: self.store,
                 models: self.models,
                 embedder,
                 tools: Arc::new(self.tools),
+                offered,
                 provider: self.provider,
                 clock: self.clock,
                 config: self.config,
@@ -163,6 +197,9 @@ impl EngineBuilder {
                 limits: KnownLimits::default(),
                 duties: Duties::default(),
                 new_memory: tokio::sync::Notify::new(),
+                tasks_changed,
+                task_tools,
+                timers,
                 tasks: TaskTracker::new(),
                 draining: AtomicBool::new(false),
             }),
@@ -202,6 +239,9 @@ impl Engine {
         self.inner.tasks.spawn(background::poll(self.clone()));
         self.inner.tasks.spawn(background::renew(self.clone()));
         self.inner.tasks.spawn(background::maintain(self.clone()));
+        self.inner.tasks.spawn(background::expire(self.clone()));
+        self.inner.tasks.spawn(task::look_after(self.clone()));
+        self.inner.tasks.spawn(timers::poll(self.clone()));
         if self.inner.embedder.is_some() {
             self.inner.tasks.spawn(background::watch_generation(self.clone()));
             self.inner.tasks.spawn(background::embed(self.clone()));
@@ -228,6 +268,39 @@ impl Engine {
         if self.is_draining() {
             return Err(CoreError::Draining);
         }
+        client_tools::check(&self.inner, scope, submit.conversation, submit.client_tools.as_deref().unwrap_or_default()).await?;
+        if submit.answers.is_empty() {
+            return self.accept(scope, submit, None).await;
+        }
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let said = match client_tools::answer(&self.inner, scope, submit.conversation, &submit.answers, self.inner.clock.now()).await {
+                Ok(said) => said,
+                // A repetition of the request that answered is answered alike: its key is looked at before its place.
+                Err(refused) if submit.idempotency.is_some() => {
+                    return match self.accept(scope, submit.clone(), Some(NOWHERE)).await {
+                        Err(CoreError::Store(StoreError::Conflict { .. } | StoreError::Invalid(_))) => Err(refused),
+                        other => other,
+                    };
+                }
+                Err(refused) => return Err(refused),
+            };
+            let mut answered = submit.clone();
+            answered.messages = said.messages.into_iter().chain(answered.messages).collect();
+            answered.client_tools = submit.client_tools.clone().or(Some(said.tools));
+            match self.accept(scope, answered, Some(said.after)).await {
+                // Somebody else was first: perhaps with the same answer, perhaps with something else to say.
+                Err(CoreError::Store(StoreError::Conflict { .. })) if tries < ANSWER_TRIES => {}
+                Err(CoreError::Store(StoreError::Conflict { .. })) => {
+                    return Err(CoreError::CallOver { call: submit.answers[0].call_id.clone() });
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn accept(&self, scope: &Scope, submit: Submit, only_after: Option<Seq>) -> Result<Submitted, CoreError> {
         let config = &self.inner.config;
         // Held until the run has entered the table, so that many that arrive at once do not all see the same free place.
         let place = self.inner.active.place(scope.tenant(), self.inner.room());
@@ -243,6 +316,8 @@ impl Engine {
                     messages: submit.messages,
                     idempotency: submit.idempotency,
                     limits: submit.limits.unwrap_or(config.limits),
+                    client_tools: submit.client_tools.unwrap_or_default(),
+                    only_after,
                     on_busy: submit.on_busy,
                     queue_depth: config.queue_depth,
                     claim_for: place.as_ref().map(|_| (config.worker, config.lease_ttl)),
@@ -401,7 +476,19 @@ impl Engine {
     /// Forgets a conversation, a user or an agent with all that derives from it; answers what was erased.
     pub async fn erase(&self, scope: &Scope, target: EraseTarget) -> Result<Receipt, CoreError> {
         crash_point!("erase.before");
-        let receipt = self.inner.store.erase(scope, target).await?;
+        // First where its tasks were worked on, which tells of what was said in it: after a crash in between it is there to be erased again.
+        // An idle one is let alone: those go idle by themselves.
+        let mut receipt = Receipt::default();
+        if let EraseTarget::Conversation(id) = target {
+            for work in task::work_for(&*self.inner.store, scope, id).await? {
+                match self.inner.store.erase(scope, EraseTarget::Conversation(work)).await {
+                    Ok(erased) => receipt += erased,
+                    Err(StoreError::NotFound { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        receipt += self.inner.store.erase(scope, target).await?;
         crash_point!("erase.after");
         match target {
             EraseTarget::Conversation(id) | EraseTarget::Idle { conversation: id, .. } => self.inner.prepared.forget(id),
@@ -430,6 +517,7 @@ impl Engine {
         crash_point!("drain.begin");
         self.inner.draining.store(true, Ordering::Relaxed);
         self.inner.new_memory.notify_waiters();
+        self.inner.timers.changed.notify_one();
         self.inner.tasks.close();
         if tokio::time::timeout(limit, self.inner.tasks.wait()).await.is_err() {
             for lease in self.inner.active.leases() {

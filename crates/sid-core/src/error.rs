@@ -24,6 +24,27 @@ pub enum CoreError {
     /// The message does not fit a request of this kind.
     #[error("{0}")]
     Invalid(String),
+    /// A tool of the caller's request cannot be offered.
+    #[error("{0}")]
+    ClientTool(String),
+    /// An answer names a call that this conversation's model never made.
+    #[error("no call `{call}` waits in this conversation")]
+    UnknownCall {
+        /// The call's id.
+        call: String,
+    },
+    /// An answer comes too late.
+    #[error("call `{call}` waits no longer: it was answered, or something else was said")]
+    CallOver {
+        /// The call's id.
+        call: String,
+    },
+    /// Answers leave calls open.
+    #[error("all calls that wait are answered in one request; these have no answer: {}", calls.join(", "))]
+    CallsOpen {
+        /// Their ids.
+        calls: Vec<String>,
+    },
     /// The tenant's tokens are used up.
     #[error(
         "the tenant's tokens of this {period} are used up or reserved ({used} of {limit}); a new {period} begins at 00:00 UTC (SID-CORE-BUDGET)"
@@ -56,6 +77,10 @@ impl CoreError {
             Self::Llm(e) => e.code(),
             Self::UnknownModel { .. } => "SID-CORE-UNKNOWN-MODEL",
             Self::Invalid(_) => "SID-CORE-INVALID",
+            Self::ClientTool(_) => "SID-CORE-CLIENT-TOOL",
+            Self::UnknownCall { .. } => "SID-CORE-UNKNOWN-CALL",
+            Self::CallOver { .. } => "SID-CORE-CALL-OVER",
+            Self::CallsOpen { .. } => "SID-CORE-CALLS-OPEN",
             Self::Budget { .. } => "SID-CORE-BUDGET",
             Self::Draining => "SID-CORE-DRAINING",
             Self::Overloaded { .. } => "SID-CORE-OVERLOADED",

@@ -1,10 +1,14 @@
 #![doc = include_str!("../README.md")]
 
 mod active;
+mod approval;
 mod background;
 mod budget;
+mod client_tools;
+mod collect;
 mod compaction;
 mod config;
+mod consolidate;
 mod context;
 mod diary;
 mod driver;
@@ -20,12 +24,20 @@ mod prepare;
 mod prompt;
 mod provider;
 mod recall;
+mod rules;
 mod search;
 mod tail;
+mod taint;
+mod task;
+mod timers;
 mod tool_call;
+mod tool_search;
+mod undo;
 
 pub use active::RunEnd;
-pub use config::EngineConfig;
+pub use approval::Gate;
+pub use client_tools::{ClientAnswer, ClientTools};
+pub use config::{EngineConfig, ModelPrice};
 pub use context::{ContextOf, PromptView, SegmentView};
 pub use engine::{Engine, EngineBuilder, GenerationReport, IndexReport, Submit, Submitted};
 pub use error::CoreError;
@@ -34,5 +46,9 @@ pub use memo::MemoCounter;
 pub use models::{ModelEntry, Models};
 pub use prompt::{PrefixParts, assemble, render_prefix};
 pub use provider::{GivenTools, ToolProvider};
+pub use rules::Rules;
 pub use search::{SearchHit, SearchRequest, SearchResponse};
 pub use tail::{Tail, clock_line};
+pub use task::NewTask;
+pub use timers::{AUTONOMOUS_KEY, Calendar, MOST_LATE, NewTimer, Plan, TimerChange, plan};
+pub use undo::{LeftOut, UndoReceipt};

@@ -7,13 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use sid_llm::{BadArguments, ChatReply, LlmError, TokenCounter};
+use sid_llm::{BadArguments, ChatReply, LlmError, ReplyCall, TokenCounter};
 use sid_store::{BlockEdit, Commit, Committed, Effect, Loaded, PageOut, StoreError};
 use sid_tools::ToolOutcome;
 use sid_types::{
-    Block, Body, CallState, EventBody, Message, NewMessage, PlannedCall, Provenance, RecursiveSummary, RunId, Seq, Step, StepId,
-    StopReason, Timestamp, ToolCall, Usage,
+    ApprovedCall, Block, Body, CallState, EventBody, Message, NewApproval, NewMessage, PlannedCall, Provenance, RecursiveSummary, RunId,
+    Seq, Source, Step, StepId, StopReason, Timestamp, ToolCall, Usage,
 };
+
+use crate::approval::{self, Gate};
+use crate::client_tools::{self, ClientTools};
+use crate::rules::{self, Rules};
+use crate::taint;
 
 /// What the driver is to do.
 #[derive(Debug)]
@@ -35,8 +40,12 @@ pub struct ToCall {
     pub planned: PlannedCall,
     /// What is wrong with its arguments, where they could not be read.
     pub bad_arguments: Option<BadArguments>,
+    /// The rule of the agent that it is against, in words for the model.
+    pub refused: Option<String>,
     /// It was begun before a crash and must not be repeated.
     pub outcome_unknown: bool,
+    /// Somebody is to be asked first: it is answered without being made.
+    pub asks: Option<Box<NewApproval>>,
     /// It has left the house and come back, but its result could not be written yet: this is it, and it is not called again.
     pub known: Option<ToolOutcome>,
 }
@@ -87,6 +96,12 @@ pub struct RunMachine {
     repeats: u32,
     cancelled: bool,
     time_is_up: bool,
+    client_tools: ClientTools,
+    rules: Rules,
+    reminders: u32,
+    gate: Option<Gate>,
+    /// What was recalled from outside: in the prompt, but in no message.
+    recalled_from: Vec<Source>,
 }
 
 impl RunMachine {
@@ -97,10 +112,17 @@ impl RunMachine {
         let to_call: Vec<ToCall> = state
             .open_calls
             .iter()
-            .map(|p| ToCall { planned: p.clone(), bad_arguments: None, outcome_unknown: p.state == CallState::Started, known: None })
+            .map(|p| ToCall {
+                planned: p.clone(),
+                bad_arguments: None,
+                refused: None,
+                outcome_unknown: p.state == CallState::Started,
+                asks: None,
+                known: None,
+            })
             .collect();
         let phase = if to_call.is_empty() { Phase::Model } else { Phase::Tools };
-        Self {
+        let mut machine = Self {
             state,
             now: said_at,
             started,
@@ -115,7 +137,79 @@ impl RunMachine {
             repeats: 0,
             cancelled,
             time_is_up: false,
+            client_tools: ClientTools::default(),
+            rules: Rules::default(),
+            reminders: 0,
+            gate: None,
+            recalled_from: Vec::new(),
+        };
+        machine.begin_approved();
+        machine
+    }
+
+    /// Has calls that need somebody's word answered without being made.
+    pub fn guard(&mut self, gate: Gate) {
+        let (approved, sources) = (self.approved_call().cloned(), self.tainted_by());
+        approval::guard(&gate, &mut self.to_call, approved.as_ref(), &sources);
+        self.gate = Some(gate);
+    }
+
+    /// The call that somebody approved, and that this run was accepted to make.
+    fn approved_call(&self) -> Option<&ApprovedCall> {
+        let run = self.state.run.id;
+        self.state.queue.iter().find(|m| m.run == Some(run)).and_then(|m| m.approved.as_deref())
+    }
+
+    /// A run that somebody's approval has woken begins with the call, not with the model.
+    fn begin_approved(&mut self) {
+        let is_first = self.state.run.commits == 0 && !self.cancelled;
+        let Some(planned) = self.approved_call().filter(|_| is_first).map(approval::planned) else { return };
+        let call = planned.call.clone();
+        let body = Body::Assistant { text: String::new(), reasoning: None, tool_calls: vec![call.clone()] };
+        self.append(vec![self.new_message(body)]);
+        self.event(EventBody::ToolCall { call });
+        self.effects.push(Effect::Plan(vec![planned.clone()]));
+        self.to_call = vec![ToCall { planned, bad_arguments: None, refused: None, outcome_unknown: false, asks: None, known: None }];
+        self.commit_then(Phase::Tools);
+    }
+
+    /// Sources of what this run has read that is not to be trusted; none = it is under nobody's influence.
+    #[must_use]
+    pub fn tainted_by(&self) -> Vec<Source> {
+        let mut sources = taint::of(&self.state);
+        Source::add(&mut sources, &self.recalled_from);
+        sources
+    }
+
+    /// With rules for its agent's tools.
+    #[must_use]
+    pub fn with_rules(mut self, rules: Rules) -> Self {
+        self.rules = rules;
+        // Calls that were open at a crash are judged as they were then.
+        let queue = &self.state.queue;
+        let last = queue.iter().rposition(|m| !m.body.tool_calls().is_empty()).filter(|_| !self.to_call.is_empty());
+        if let Some(last) = last {
+            let mut progress = self.rules.progress(self.since_stimulus().take_while(|m| m.seq < queue[last].seq));
+            let verdicts: Vec<_> =
+                queue[last].body.tool_calls().iter().map(|call| (call.id.clone(), self.rules.call(&mut progress, &call.name))).collect();
+            for call in &mut self.to_call {
+                call.refused = verdicts.iter().find(|(id, _)| *id == call.planned.call.id).and_then(|(_, refused)| refused.clone());
+            }
         }
+        self
+    }
+
+    /// What was said since the stimulus.
+    fn since_stimulus(&self) -> impl Iterator<Item = &Message> {
+        let from = self.stimulus().last().map(|m| m.seq);
+        self.state.queue.iter().filter(move |m| from.is_none_or(|from| m.seq > from))
+    }
+
+    /// With tools that the caller carries out.
+    #[must_use]
+    pub fn with_client_tools(mut self, tools: ClientTools) -> Self {
+        self.client_tools = tools;
+        self
     }
 
     /// The state as this run has left it so far.
@@ -136,11 +230,10 @@ impl RunMachine {
         self.state.run.steps + 1
     }
 
-    /// The first message of this run's stimulus in the queue.
+    /// What this run reacts to, as far as it is in the queue.
     #[must_use]
-    pub fn stimulus_start(&self) -> Seq {
-        let run = self.state.run.id;
-        self.state.queue.iter().find(|m| m.run == Some(run)).map_or(self.state.conversation.last_seq.next(), |m| m.seq)
+    pub fn stimulus(&self) -> Vec<&Message> {
+        client_tools::stimulus(&self.state.queue, self.state.run.id)
     }
 
     /// Adds an event to the next commit.
@@ -225,7 +318,12 @@ impl RunMachine {
     }
 
     /// Messages before `queue_start` leave the queue; the prefix has to be rendered anew.
-    pub fn on_page_out(&mut self, queue_start: Seq, summary: RecursiveSummary) {
+    pub fn on_page_out(&mut self, queue_start: Seq, mut summary: RecursiveSummary) {
+        // What leaves the queue goes on in the summary, and so does its influence.
+        summary.untrusted.clone_from(&self.state.conversation.summary.untrusted);
+        for message in self.state.queue.iter().filter(|m| m.seq < queue_start) {
+            Source::add(&mut summary.untrusted, &message.untrusted);
+        }
         let before = self.state.queue.len();
         self.state.queue.retain(|m| m.seq >= queue_start);
         let left = (before - self.state.queue.len()) as u64;
@@ -234,6 +332,11 @@ impl RunMachine {
         self.state.conversation.queue_start = queue_start;
         self.state.conversation.summary = summary;
         self.state.conversation.prefix = None;
+    }
+
+    /// A memory was recalled that came from these sources.
+    pub fn on_recalled(&mut self, from: &[Source]) {
+        Source::add(&mut self.recalled_from, from);
     }
 
     /// The model has answered.
@@ -252,41 +355,84 @@ impl RunMachine {
         self.track_repeats(&reply);
 
         let number = self.step_number();
-        let calls: Vec<ToolCall> = reply
-            .calls
-            .iter()
-            .map(|c| ToolCall { id: c.id.clone(), name: c.name.clone(), arguments: c.arguments.clone().unwrap_or_default() })
-            .collect();
+        let mut progress = self.rules.progress(self.since_stimulus());
+        let mut own = Vec::new();
+        let mut calls = Vec::new();
+        for (i, said) in reply.calls.iter().enumerate() {
+            let token = PlannedCall::token_for(self.state.run.id, number, i);
+            let refused = self.rules.call(&mut progress, &said.name);
+            let to_call = self.to_call(said, token, refused);
+            calls.push(to_call.planned.call.clone());
+            if !to_call.planned.call.for_client {
+                own.push(to_call);
+            }
+        }
         let body = Body::Assistant {
             text: reply.text.clone(),
             reasoning: (!reply.reasoning.is_empty()).then(|| reply.reasoning.clone()),
             tool_calls: calls.clone(),
         };
-        self.append(vec![self.new_message(body)]);
+        let unmet = if calls.is_empty() { rules::list(&self.rules.unmet(&progress)) } else { String::new() };
+        let mut messages = vec![self.new_message(body)];
+        if unmet.is_empty() {
+            self.reminders = 0;
+        } else {
+            self.reminders += 1;
+            messages.push(self.new_message(Body::Note { text: format!("This turn is not over: call {unmet} first.") }));
+        }
+        self.append(messages);
         self.record_step(&reply, facts, clock_now);
         if calls.is_empty() {
-            self.finish(StopReason::EndTurn, None);
+            if unmet.is_empty() {
+                self.finish(StopReason::EndTurn, None);
+            } else if self.reminders >= self.state.run.limits.max_repeats {
+                self.finish(StopReason::RulesUnmet, Some(format!("the model would not call {unmet}, which the agent's rules require")));
+            } else {
+                self.commit_then(Phase::Model);
+            }
             return;
         }
-        let planned: Vec<PlannedCall> = calls
-            .iter()
-            .enumerate()
-            .map(|(i, call)| PlannedCall {
-                call: call.clone(),
-                token: PlannedCall::token_for(self.state.run.id, number, i),
-                state: CallState::Planned,
-            })
-            .collect();
         for call in &calls {
             self.event(EventBody::ToolCall { call: call.clone() });
         }
-        self.effects.push(Effect::Plan(planned.clone()));
-        self.to_call = planned
-            .into_iter()
-            .zip(&reply.calls)
-            .map(|(planned, c)| ToCall { planned, bad_arguments: c.arguments.clone().err(), outcome_unknown: false, known: None })
-            .collect();
+        if own.is_empty() {
+            self.finish(StopReason::ClientCalls, None);
+            return;
+        }
+        self.effects.push(Effect::Plan(own.iter().map(|call| call.planned.clone()).collect()));
+        self.to_call = own;
+        if let Some(gate) = &self.gate {
+            let sources = self.tainted_by();
+            approval::guard(gate, &mut self.to_call, None, &sources);
+        }
         self.commit_then(Phase::Tools);
+    }
+
+    /// A call of a reply, as the journal knows it. One for the client has an id that no other call of the conversation has, and arguments
+    /// that fit; one whose arguments do not fit is answered here.
+    fn to_call(&self, said: &ReplyCall, token: uuid::Uuid, refused: Option<String>) -> ToCall {
+        let mut call = ToolCall {
+            id: said.id.clone(),
+            name: said.name.clone(),
+            arguments: said.arguments.clone().unwrap_or_default(),
+            for_client: false,
+        };
+        let mut bad_arguments = said.arguments.clone().err();
+        if let (Ok(given), None) = (&said.arguments, &refused) {
+            match self.client_tools.fit(&said.name, given) {
+                Some(Ok(arguments)) => {
+                    call.id = format!("call_{}", token.simple());
+                    (call.arguments, call.for_client) = (arguments, true);
+                }
+                Some(Err(problem)) => {
+                    let raw = serde_json::to_string(given).unwrap_or_default().chars().take(2_000).collect();
+                    bad_arguments = Some(BadArguments { raw, problem });
+                }
+                None => {}
+            }
+        }
+        let planned = PlannedCall { call, token, state: CallState::Planned };
+        ToCall { planned, bad_arguments, refused, outcome_unknown: false, asks: None, known: None }
     }
 
     /// The tools have answered, one outcome per call of [`Next::CallTools`], in order.
@@ -297,28 +443,45 @@ impl RunMachine {
             run: Some(self.state.run.id),
             user: self.state.conversation.user,
             channel: "tool".into(),
+            untrusted: self.tainted_by(),
+            ..Provenance::default()
         };
         let mut results = Vec::new();
+        let mut is_ended = false;
         for (call, mut outcome) in calls.iter_mut().zip(outcomes) {
+            is_ended |= !outcome.is_error && self.rules.ends_run(&call.planned.call.name);
             if call.planned.state == CallState::Started {
                 call.known = Some(outcome.clone());
             }
             for (block, op, expected_version) in std::mem::take(&mut outcome.block_edits) {
+                let op = taint::marked_edit(op, &provenance.untrusted);
                 if let Some(b) = self.state.blocks.iter_mut().find(|b| b.id == block) {
                     b.value = op.apply(&b.value).unwrap_or_else(|| b.value.clone());
                     b.version = expected_version + 1;
                 }
                 self.effects.push(Effect::EditBlock(BlockEdit { block, op, expected_version, provenance: provenance.clone() }));
             }
-            for passage in std::mem::take(&mut outcome.passages) {
+            for mut passage in std::mem::take(&mut outcome.passages) {
+                Source::add(&mut passage.provenance.untrusted, &provenance.untrusted);
                 self.effects.push(Effect::InsertPassage(passage));
             }
-            results.push(self.result(&call.planned, outcome));
+            results.push(self.result(call, outcome));
+            if let Some(asked) = &call.asks {
+                let NewApproval { id, call, reason, .. } = &**asked;
+                self.event(EventBody::ApprovalAsked { approval: *id, call: call.clone(), reason: reason.clone() });
+                self.effects.push(Effect::AskApproval(asked.clone()));
+            }
             self.effects.push(Effect::FinishCall(call.planned.token));
         }
         self.append(results);
         self.to_call = calls;
-        self.commit_then(Phase::Model);
+        let is_waiting = !client_tools::waiting(&self.state.queue).is_empty();
+        match (self.cancelled, is_waiting, is_ended) {
+            (_, false, false) => self.commit_then(Phase::Model),
+            (true, _, _) => self.finish(StopReason::Cancelled, None),
+            (false, true, _) => self.finish(StopReason::ClientCalls, None),
+            (false, false, true) => self.finish(StopReason::EndTurn, None),
+        }
     }
 
     /// External calls are about to leave the house: the journal must know first.
@@ -384,6 +547,7 @@ impl RunMachine {
     pub fn refuse_calls(&mut self, blocks: Vec<Block>, problem: &str) {
         self.state.blocks = blocks;
         self.effects.clear();
+        self.to_call.iter_mut().for_each(|call| call.asks = None);
         let refused = self.to_call.iter().map(|call| call.known.clone().unwrap_or_else(|| ToolOutcome::error(problem))).collect();
         self.on_outcomes(refused);
     }
@@ -404,10 +568,10 @@ impl RunMachine {
             other => matches!(other, Effect::PageOut(_) | Effect::SetPrefix(_)),
         });
         // Calls that are in the history already get a result all the same, so that it stays whole.
-        if self.phase == Phase::Tools || self.after_commit == Phase::Model {
+        if matches!((self.phase, self.after_commit), (Phase::Tools, _) | (_, Phase::Model | Phase::Done(_))) {
             let calls = std::mem::take(&mut self.to_call);
             let refused = || ToolOutcome::error(format!("Not done: {error}"));
-            let results: Vec<_> = calls.iter().map(|call| self.result(&call.planned, call.known.clone().unwrap_or_else(refused))).collect();
+            let results: Vec<_> = calls.iter().map(|call| self.result(call, call.known.clone().unwrap_or_else(refused))).collect();
             self.effects.extend(calls.iter().map(|call| Effect::FinishCall(call.planned.token)));
             if !results.is_empty() {
                 self.append(results);
@@ -429,17 +593,27 @@ impl RunMachine {
     fn new_message(&self, body: Body) -> NewMessage {
         let mut message = NewMessage::of(body, self.now);
         message.tokens = Some(self.counter.count(message.body.text()));
+        message.untrusted = self.tainted_by();
         message
     }
 
-    fn result(&self, planned: &PlannedCall, outcome: ToolOutcome) -> NewMessage {
-        self.new_message(Body::Tool {
-            call_id: planned.call.id.clone(),
-            name: planned.call.name.clone(),
-            text: if outcome.text.is_empty() { "Done.".into() } else { outcome.text },
+    fn result(&self, call: &ToCall, outcome: ToolOutcome) -> NewMessage {
+        let name = &call.planned.call.name;
+        let text = if outcome.text.is_empty() { "Done.".into() } else { outcome.text };
+        let is_from_outside = call.asks.is_none() && self.gate.as_ref().is_some_and(|gate| gate.is_from_outside(name));
+        let mut sources = outcome.sources;
+        if is_from_outside && sources.is_empty() {
+            sources.push(taint::of_tool(name));
+        }
+        let mut message = self.new_message(Body::Tool {
+            call_id: call.planned.call.id.clone(),
+            name: name.clone(),
+            text: if sources.is_empty() { text } else { taint::marked(text) },
             is_error: outcome.is_error,
             quotes: outcome.quotes,
-        })
+        });
+        Source::add(&mut message.untrusted, &sources);
+        message
     }
 
     fn append(&mut self, messages: Vec<NewMessage>) {

@@ -44,6 +44,17 @@ pub(crate) fn tool_called(name: &str, is_error: bool) {
     counter!("sid_tool_calls_total", "tool" => name.to_owned(), "failed" => if is_error { "true" } else { "false" }).increment(1);
 }
 
+/// A timer was answered with a run, so long after it was due.
+pub(crate) fn timer_fired(late: jiff::SignedDuration) {
+    counter!("sid_timers_fired_total").increment(1);
+    histogram!("sid_timer_late_seconds").record(late.as_secs_f64().max(0.0));
+}
+
+/// Late occurrences of a timer were left out.
+pub(crate) fn timer_left_out(count: u64) {
+    counter!("sid_timers_left_out_total").increment(count);
+}
+
 /// A duty was taken, or is another replica's.
 pub(crate) fn duty(name: &'static str, is_mine: bool) {
     gauge!("sid_duty_held", "duty" => name).set(if is_mine { 1.0 } else { 0.0 });

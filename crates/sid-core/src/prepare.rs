@@ -2,24 +2,28 @@
 
 use std::sync::Arc;
 
-use sid_llm::ChatRequest;
+use sid_llm::{ChatReply, ChatRequest};
 use sid_memory::{
     Budget, EvictionPlan, FifoQueue, HeadSize, Item, MESSAGE_OVERHEAD, Pressure, SummaryTask, View, count_bytes, fit_specs, plan_eviction,
     plan_half, pressure, render, spec_tokens, valid_view,
 };
 use sid_store::Loaded;
 use sid_tools::Registry;
-use sid_types::{Body, EventBody, MessageId, Owner, RecursiveSummary, Scope, Tokens, ToolSpec};
+use sid_types::{Approvals, EventBody, MessageId, Owner, RecursiveSummary, Scope, Tokens, ToolRule, ToolSpec};
 use tracing::debug;
 
+use crate::approval::Gate;
+use crate::client_tools::ClientTools;
 use crate::compaction::Ahead;
 use crate::engine::Inner;
 use crate::machine::{RunMachine, StepFacts};
 use crate::prompt::{PrefixParts, assemble, render_prefix};
 use crate::provider::TurnTools;
 use crate::recall::Reminder;
+use crate::rules::Rules;
 use crate::tail::{Tail, clock_line};
-use crate::{CoreError, ModelEntry, diary, recall};
+use crate::task::TaskSide;
+use crate::{CoreError, ModelEntry, diary, recall, tool_search};
 
 /// Most times that a run shrinks its window because the engine says that it is smaller than was thought.
 const MAX_SHRINKS: u32 = 4;
@@ -64,6 +68,9 @@ pub(crate) struct TurnPreparation {
     window: Tokens,
     max_output: Option<Tokens>,
     tools: TurnTools,
+    /// Tasks that wait for who speaks here.
+    tasks: Vec<String>,
+    is_task: bool,
     zone: jiff::tz::TimeZone,
     /// What was recalled for the stimulus: once per run, so that the steps of a run share their prefix.
     recalled: Option<Vec<Reminder>>,
@@ -76,9 +83,24 @@ impl TurnPreparation {
     pub(crate) async fn new(inner: Arc<Inner>, scope: Scope, model: ModelEntry, loaded: &Loaded) -> Result<Self, CoreError> {
         let spec = &loaded.agent.spec;
         let window = spec.context_window.map_or(model.window(), |own| own.min(model.window()));
-        let tools = TurnTools::of(&inner, &scope, spec.tools.as_deref()).await?;
+        let side = TaskSide::of(&*inner.store, &scope, &loaded.agent, &loaded.conversation).await?;
+        let tools =
+            TurnTools::of(&inner, &scope, spec.tools.as_deref(), &loaded.run.client_tools, inner.task_tools.of(&side, &loaded.agent))
+                .await?;
+        let tasks = side.lines(&*inner.store, &scope).await?;
+        let is_task = matches!(side, TaskSide::Work(_));
+        let budget = Budget::new(window, spec.max_output);
+        let cap = inner.config.most_tool_tokens.map_or(budget.tools, |most| most.min(budget.tools));
+        let tools = tools.searched(spec, &loaded.run.client_tools, cap);
         let zone = render::zone(loaded.user.as_ref().and_then(|u| u.timezone.as_deref()).unwrap_or("UTC"));
-        Ok(Self { max_output: spec.max_output, inner, scope, model, window, tools, zone, recalled: None, shrinks: 0, is_filling: false })
+        let max_output = spec.max_output;
+        let (recalled, shrinks, is_filling) = (None, 0, false);
+        Ok(Self { inner, scope, model, window, max_output, tools, tasks, is_task, zone, recalled, shrinks, is_filling })
+    }
+
+    /// Whether the run works on a task.
+    pub(crate) const fn is_task(&self) -> bool {
+        self.is_task
     }
 
     pub(crate) fn budget(&self) -> Budget {
@@ -90,9 +112,31 @@ impl TurnPreparation {
         &self.tools.registry
     }
 
+    /// The agent's rules about tools that are there.
+    pub(crate) fn rules(&self, rules: &[ToolRule]) -> Rules {
+        Rules::of(rules, |name| self.tools.specs.iter().any(|spec| spec.name == name))
+    }
+
+    /// A reply's calls as they are meant.
+    pub(crate) fn unwrap_calls(&self, reply: &mut ChatReply) {
+        if self.tools.is_searched {
+            reply.calls.iter_mut().for_each(tool_search::unwrap_call);
+        }
+    }
+
+    /// The caller's tools, for the machine.
+    pub(crate) fn take_client_tools(&mut self) -> ClientTools {
+        std::mem::take(&mut self.tools.client)
+    }
+
+    /// Which calls need somebody's word.
+    pub(crate) fn gate(&self, rules: Approvals) -> Gate {
+        Gate::new(self.tools.registry.clone(), rules, self.inner.config.approval_ttl)
+    }
+
     /// The tools that fit the window, and their size. Chosen by bytes, not by the learning counter, so that the offer stands still.
     pub(crate) fn tools(&self, budget: &Budget) -> (Vec<ToolSpec>, Tokens) {
-        let offered = fit_specs(self.tools.specs.clone(), budget.tools, &count_bytes);
+        let offered = fit_specs(self.tools.offered.clone(), budget.tools, &count_bytes);
         let counter = self.model.counter.clone();
         let size = offered.iter().map(|s| spec_tokens(s, &|text: &str| counter.count(text))).sum();
         (offered, size)
@@ -187,7 +231,9 @@ impl TurnPreparation {
         }
         if self.recalled.is_none() {
             let room = recall_room(&fitted, queue.tokens_capped(fitted.message()));
-            self.recalled = Some(recall::for_turn(&self.inner, &self.scope, machine, room, &count).await?);
+            let recalled = recall::for_turn(&self.inner, &self.scope, machine, room, &count).await?;
+            recalled.iter().for_each(|reminder| machine.on_recalled(&reminder.untrusted));
+            self.recalled = Some(recalled);
         }
         let mut recalled = self.recalled.clone().unwrap_or_default();
         let view = valid_view(&queue, &fitted, &count);
@@ -226,17 +272,8 @@ impl TurnPreparation {
     }
 
     pub(crate) fn queue(&self, machine: &RunMachine, count: &sid_memory::Count<'_>) -> FifoQueue {
-        let state = machine.state();
-        let run = machine.run_id();
-        // What this run reacts to: its first messages, up to the agent's own first word.
-        let stimulus: Vec<MessageId> = state
-            .queue
-            .iter()
-            .filter(|m| m.run == Some(run))
-            .take_while(|m| matches!(m.body, Body::User { .. } | Body::Note { .. }))
-            .map(|m| m.id)
-            .collect();
-        FifoQueue::load(&state.queue, &stimulus, self.zone.clone(), count)
+        let stimulus: Vec<MessageId> = machine.stimulus().iter().map(|m| m.id).collect();
+        FifoQueue::load(&machine.state().queue, &stimulus, self.zone.clone(), count)
     }
 
     fn page_out(&self, machine: &mut RunMachine, mut queue: FifoQueue, mut plan: EvictionPlan, fitted: &Budget) {
@@ -257,7 +294,7 @@ impl TurnPreparation {
         let evicted = queue.page_out(&plan, &count);
         let old = &machine.state().conversation.summary;
         let text = SummaryTask::queue(&old.text, &evicted, fitted.summary, &self.zone).floor(&count);
-        machine.on_page_out(plan.queue_start, RecursiveSummary { text, through: plan.last, is_floor: true });
+        machine.on_page_out(plan.queue_start, RecursiveSummary { text, through: plan.last, is_floor: true, untrusted: Vec::new() });
     }
 
     /// Renders the prefix if there is none, or if it is too large for this window.
@@ -298,6 +335,7 @@ impl TurnPreparation {
                 .filter(|b| !b.value.is_empty() && !prefix.contains(b.value.as_str()) && !is_cut_in(prefix, b))
                 .map(|b| (b.label.clone(), b.value.clone()))
                 .collect(),
+            tasks: self.tasks.clone(),
             warning: has_pressure
                 .then(|| "Memory pressure: older messages will soon be out of sight. Save what matters with your memory tools.".into()),
         }

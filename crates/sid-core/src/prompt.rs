@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 
+use crate::rules::in_words;
 use sid_llm::ChatMessage;
 use sid_memory::{Budget, Count, View, ViewMessage, cut_to};
 use sid_types::{Agent, Block, Body, Membership, RecursiveSummary, TeamRole, Tokens, User};
@@ -68,6 +69,7 @@ fn instructions(parts: &PrefixParts<'_>, cap: Tokens, count: &Count<'_>) -> Stri
     );
     if parts.has_tools {
         rules.push_str(" Use your memory tools to look for more, and to save what will matter later.");
+        rules.push_str(&in_words(&parts.agent.spec.tool_rules));
     }
     let room = cap.saturating_sub(count(&rules)).saturating_sub(Tokens(4));
     let own = cut_to(&parts.agent.spec.instructions, room, count);

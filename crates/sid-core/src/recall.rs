@@ -6,12 +6,13 @@ use sid_memory::Count;
 use sid_memory::ranking::{Snippet, plan_recall};
 use sid_memory::recall::{RecallHit, RecallOptions, Recalled, query_vector, recall};
 use sid_store::{QueryVector, SearchQuery, StoreError};
-use sid_types::{Body, Recollection, Scope, Tokens};
+use sid_types::{Recollection, Scope, Source, Tokens};
 use tracing::warn;
 
 use crate::CoreError;
 use crate::engine::Inner;
 use crate::machine::RunMachine;
+use crate::taint;
 
 /// Hits that a turn looks at, and candidates per channel; as many as fit the largest budget.
 const TURN_HITS: usize = 60;
@@ -24,6 +25,8 @@ pub(crate) struct Reminder {
     pub(crate) shown: Recollection,
     /// Its place among the reminders by time, oldest first.
     pub(crate) order: usize,
+    /// Sources that are not trusted, of which it tells.
+    pub(crate) untrusted: Vec<Source>,
 }
 
 /// Searches and ranks, with the query's vector if it can be had in time.
@@ -57,13 +60,7 @@ pub(crate) async fn for_turn(
     count: &Count<'_>,
 ) -> Result<Vec<Reminder>, CoreError> {
     let state = machine.state();
-    let run = machine.run_id();
-    let said: Vec<&str> = state
-        .queue
-        .iter()
-        .filter(|m| m.run == Some(run) && matches!(m.body, Body::User { .. } | Body::Note { .. }))
-        .map(|m| m.body.text())
-        .collect();
+    let said: Vec<&str> = machine.stimulus().iter().map(|m| m.body.text()).collect();
     let mut query = SearchQuery::new(said.join("\n"));
     if query.text.trim().is_empty() {
         return Ok(Vec::new());
@@ -95,7 +92,11 @@ pub(crate) async fn for_turn(
                 .filter(|(_, value)| value.abs() >= 0.001)
                 .map(|(name, value)| ((*name).to_owned(), short(*value)))
                 .collect();
-            Reminder { shown: Recollection { id: hit.found.record.id().to_string(), score: short(hit.score), why, text }, order }
+            Reminder {
+                shown: Recollection { id: hit.found.record.id().to_string(), score: short(hit.score), why, text },
+                order,
+                untrusted: taint::of_record(&hit.found.record).to_vec(),
+            }
         })
         .collect())
 }

@@ -19,6 +19,8 @@ pub struct Tail {
     pub recalled: Vec<String>,
     /// Blocks whose value is not the one in the prefix any more: `(label, value)`.
     pub changed_blocks: Vec<(String, String)>,
+    /// Tasks that wait for an answer, a line each.
+    pub tasks: Vec<String>,
     /// Memory pressure, in words for the model.
     pub warning: Option<String>,
 }
@@ -54,6 +56,10 @@ impl Tail {
         if !self.recalled.is_empty() {
             lines.push("From your memory (oldest first; newer facts replace older ones):".into());
             lines.extend(self.recalled.iter().map(|snippet| snippet.as_str().into()));
+        }
+        if !self.tasks.is_empty() {
+            lines.push("Tasks that wait for an answer (answer_task passes it on):".into());
+            lines.extend(self.tasks.iter().map(|task| task.as_str().into()));
         }
         lines.extend(self.warning.iter().map(|warning| warning.as_str().into()));
         lines.push("</context>".into());

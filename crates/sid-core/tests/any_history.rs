@@ -150,7 +150,7 @@ proptest! {
 fn the_checkers_fail_on_planted_bugs() {
     let user = |text: &str| ChatMessage::User { text: text.into() };
     let system = ChatMessage::System { text: "s".into() };
-    let call = sid_types::ToolCall { id: "c1".into(), name: "x".into(), arguments: serde_json::Map::new() };
+    let call = sid_types::ToolCall { id: "c1".into(), name: "x".into(), arguments: serde_json::Map::new(), for_client: false };
     let assistant = ChatMessage::Assistant { text: String::new(), tool_calls: vec![call.clone()] };
     let result = ChatMessage::Tool { call_id: "c1".into(), name: "x".into(), text: "r".into() };
     let request = |messages: Vec<ChatMessage>| ChatRequest { messages, max_tokens: Tokens(10), ..ChatRequest::default() };

@@ -13,7 +13,7 @@ use sid_llm::{
     ByteCounter, CalibratedCounter, ChatEvent, ChatModel, ChatReply, ChatRequest, ChatStream, Finish, LlmError, ModelInfo, ModelProfile,
     ReplyCall, Rung,
 };
-use sid_store::{Directory, InProcess, NewConversation, OnBusy, RecallStore, StateStore, TenantLimits, UsageStore};
+use sid_store::{Directory, InProcess, NewConversation, RecallStore, StateStore, TenantLimits, UsageStore};
 use sid_types::*;
 use tokio::sync::Semaphore;
 
@@ -140,13 +140,7 @@ impl House {
     /// Says something in one of a tenant's conversations, to one of the engines.
     async fn say(&self, name: &str, talk: usize, engine: usize) -> RunId {
         let customer = self.of(name);
-        let submit = Submit {
-            conversation: customer.talks[talk],
-            messages: vec![NewMessage::user("hello", self.clock.now())],
-            idempotency: None,
-            limits: None,
-            on_busy: OnBusy::Queue,
-        };
+        let submit = Submit::new(customer.talks[talk], vec![NewMessage::user("hello", self.clock.now())]);
         self.engines[engine].submit(&customer.scope, submit).await.expect("accepted").run.id
     }
 

@@ -34,7 +34,8 @@ impl Tool for Meddler {
     async fn call(&self, context: &ToolContext, _: Map<String, Value>) -> ToolOutcome {
         self.calls.fetch_add(1, Ordering::SeqCst);
         let human = context.blocks.iter().find(|b| b.label == "human").expect("a pair has its blocks").id;
-        let provenance = Provenance { conversation: None, run: None, user: context.scope.user(), channel: "api".into() };
+        let provenance =
+            Provenance { conversation: None, run: None, user: context.scope.user(), channel: "api".into(), ..Provenance::default() };
         let write = BlockWrite { op: BlockOp::Append { text: "Meddled.".into() }, expected_version: None, provenance };
         self.store.write_block(&context.scope, human, write).await.expect("a turn may write its own block");
         ToolOutcome::text("It rang.")

@@ -39,7 +39,7 @@ fn prefix(window: u32, blocks: &[Block], diary: &str, summary: &str) -> String {
     let crew = team("crew", None);
     let kitchen = team("kitchen", Some(crew.id));
     let is = |team, is_direct| Membership { team, user: user.clone(), role: TeamRole::Lead, is_direct };
-    let summary = RecursiveSummary { text: summary.into(), through: Seq(40), is_floor: false };
+    let summary = RecursiveSummary { text: summary.into(), through: Seq(40), is_floor: false, untrusted: Vec::new() };
     let parts = PrefixParts {
         agent: &agent,
         user: Some(&user),
@@ -61,6 +61,7 @@ fn a_whole_prompt() {
         id: "call_1".into(),
         name: "conversation_search".into(),
         arguments: serde_json::json!({"query": "bread"}).as_object().cloned().expect("an object"),
+        for_client: false,
     };
     for item in [
         Item::user(41, at("2025-05-19T18:00:00Z"), "Which bread did I like?"),
@@ -75,6 +76,7 @@ fn a_whole_prompt() {
         clock: clock_line(at("2025-05-20T09:00:00Z"), Some("Europe/Berlin"), Some(at("2025-05-11T09:00:00Z"))),
         recalled: vec!["[2025-03-03 Mon] user: I love pickles on everything.".into()],
         changed_blocks: vec![("human".into(), "Loves pickles.".into())],
+        tasks: Vec::new(),
         warning: Some("Memory pressure: save what matters.".into()),
     };
     let view = valid_view(&queue, &Budget::for_window(Tokens(8_000)), &count_bytes);

@@ -69,6 +69,22 @@ impl Request {
         self
     }
 
+    /// With the fields of a form as its body.
+    #[must_use]
+    pub fn form(mut self, fields: &[(&str, &str)]) -> Self {
+        let mut body = url::form_urlencoded::Serializer::new(String::new());
+        body.extend_pairs(fields);
+        self.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        self.body = Some(body.finish().into_bytes());
+        self
+    }
+
+    /// What is sent, if anything is.
+    #[must_use]
+    pub fn body(&self) -> Option<&[u8]> {
+        self.body.as_deref()
+    }
+
     /// With a header.
     ///
     /// Errors: [`Refusal::Header`] for what is no header and for what the client sets itself.

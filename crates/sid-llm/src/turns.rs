@@ -104,7 +104,7 @@ impl Turns {
             let id = wire_id(&call.id, *uses);
             *uses += 1;
             self.open.push((call.id.clone(), id.clone(), call.name.clone()));
-            tool_calls.push(ToolCall { id, name: wire_name(&call.name), arguments: call.arguments.clone() });
+            tool_calls.push(ToolCall { id, name: wire_name(&call.name), arguments: call.arguments.clone(), for_client: false });
         }
         if let Some(ChatMessage::Assistant { text: before, tool_calls: earlier }) = self.out.last_mut() {
             if !text.trim().is_empty() {
@@ -171,7 +171,8 @@ mod tests {
         ChatMessage::Assistant { text: text.into(), tool_calls: Vec::new() }
     }
     fn calls(ids: &[&str]) -> ChatMessage {
-        let tool_calls = ids.iter().map(|id| ToolCall { id: (*id).into(), name: "f".into(), arguments: serde_json::Map::new() }).collect();
+        let call = |id: &&str| ToolCall { id: (*id).into(), name: "f".into(), arguments: serde_json::Map::new(), for_client: false };
+        let tool_calls = ids.iter().map(call).collect();
         ChatMessage::Assistant { text: String::new(), tool_calls }
     }
     fn result(id: &str) -> ChatMessage {

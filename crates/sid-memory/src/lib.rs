@@ -4,6 +4,8 @@
 mod budget;
 mod diary;
 mod eviction;
+#[cfg(feature = "tools")]
+pub mod facts;
 mod queue;
 pub mod ranking;
 #[cfg(feature = "tools")]
@@ -12,6 +14,7 @@ pub mod render;
 #[cfg(feature = "tools")]
 mod summarizer;
 mod summary;
+mod surplus;
 mod text;
 #[cfg(feature = "tools")]
 pub mod tools;
@@ -26,5 +29,6 @@ pub use summarizer::ModelSummarizer;
 pub use summary::{
     FloorSummarizer, SourceLine, SummarizeError, Summarizer, SummaryKind, SummaryPrompt, SummaryTask, floor_summary, page_name,
 };
+pub use surplus::{Surplus, surplus};
 pub use text::{CALL_OVERHEAD, Count, MESSAGE_OVERHEAD, count_bytes, cut_to, size};
-pub use view::{OUTCOME_UNKNOWN, View, ViewMessage, valid_view};
+pub use view::{NO_CLIENT_ANSWER, OUTCOME_UNKNOWN, View, ViewMessage, valid_view};

@@ -7,7 +7,11 @@ use sid_types::{Body, Message, MessageId, Seq, Timestamp, Tokens, ToolCall};
 
 use crate::EvictionPlan;
 use crate::render;
-use crate::text::{CALL_OVERHEAD, Count, MESSAGE_OVERHEAD, size};
+use crate::text::{CALL_OVERHEAD, Count, MESSAGE_OVERHEAD, count_bytes, size};
+use crate::view::cut_with_marker;
+
+/// Most tokens of a tool's result that a prompt shows: its first page. The whole is in its message, and `conversation_search` reads on.
+const RESULT_PAGE: Tokens = Tokens(2_000);
 
 /// One message of a queue: the part of it that a prompt needs. Made from a [`Message`], or by hand from one's own log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -217,6 +221,8 @@ impl Entry {
     fn new(item: Item, previous: Option<Timestamp>, zone: &TimeZone, count: &Count<'_>) -> Self {
         let shown = match &item.body {
             Body::User { text } => render::user_text(text, item.speaker.as_deref(), previous, item.at, zone),
+            // By bytes: the learning counter would cut it elsewhere the next time.
+            Body::Tool { text, .. } if count_bytes(text) > RESULT_PAGE => cut_with_marker(text, Some(item.seq), RESULT_PAGE, &count_bytes),
             other => other.text().to_owned(),
         };
         let calls: Tokens = item.body.tool_calls().iter().map(|call| call_tokens(call, count)).sum();

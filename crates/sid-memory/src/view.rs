@@ -13,6 +13,9 @@ use crate::{Budget, FifoQueue};
 /// What stands in for the result of a call that has none.
 pub const OUTCOME_UNKNOWN: &str = "Outcome unknown: the call was interrupted before its result was recorded. It may or may not have taken effect; check before repeating it.";
 
+/// What stands in for the result of a call that the client was asked to answer and did not.
+pub const NO_CLIENT_ANSWER: &str = "The client gave no answer.";
+
 /// Longest name or id of a call that is sent to a model, in bytes; nonsense may be longer.
 const NAME_BYTES: usize = 64;
 
@@ -100,7 +103,7 @@ struct Group {
 /// Makes a valid prompt of any history.
 ///
 /// Shape: each result follows the assistant message that called it, each call is answered exactly once (a missing result becomes
-/// [`OUTCOME_UNKNOWN`]), orphan results and empty answers are dropped, doubled call ids are renamed. No message is larger than
+/// [`OUTCOME_UNKNOWN`], or [`NO_CLIENT_ANSWER`] where the client was asked), orphan results and empty answers are dropped, doubled call ids are renamed. No message is larger than
 /// [`Budget::message`]: a longer one is cut and ends with a marker that names its number and how to read on. The whole is never
 /// larger than `budget.queue` from 96 tokens on; where page-outs could not achieve that (a run of many steps), the oldest messages
 /// other than the stimulus are left out, half of the room at a time, so that the beginning stands still between two such steps.
@@ -188,7 +191,7 @@ fn clean(call: &ToolCall, seq: Seq, number: usize, used: &mut HashSet<String>) -
         }
     }
     used.insert(id.clone());
-    ToolCall { id, name, arguments: call.arguments.clone() }
+    ToolCall { id, name, arguments: call.arguments.clone(), for_client: call.for_client }
 }
 
 fn assistant_message(entry: &Entry, text: String, calls: Vec<ToolCall>, count: &Count<'_>) -> ViewMessage {
@@ -204,7 +207,7 @@ fn result_message(entry: Option<&Entry>, call: &ToolCall, count: &Count<'_>) -> 
             let text = if entry.shown.trim().is_empty() { "(no output)".to_owned() } else { entry.shown.clone() };
             (Some(item.seq), text, is_error, item.is_stimulus)
         }
-        None => (None, OUTCOME_UNKNOWN.to_owned(), true, false),
+        None => (None, if call.for_client { NO_CLIENT_ANSWER } else { OUTCOME_UNKNOWN }.to_owned(), true, false),
     };
     let tokens = result_tokens(&call.id, &call.name, &text, count);
     let body = Body::Tool { call_id: call.id.clone(), name: call.name.clone(), text, is_error, quotes: Vec::new() };

@@ -16,7 +16,7 @@ fn at(minutes: i64) -> Timestamp {
 
 fn call(id: &str, argument: &str) -> ToolCall {
     let arguments = json!({"query": argument}).as_object().cloned().unwrap_or_default();
-    ToolCall { id: id.into(), name: "conversation_search".into(), arguments }
+    ToolCall { id: id.into(), name: "conversation_search".into(), arguments, for_client: false }
 }
 
 fn count_chars(text: &str) -> Tokens {

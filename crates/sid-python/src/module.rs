@@ -76,7 +76,12 @@ impl Function {
         let effect = if self.read { EffectClass::Read } else { EffectClass::External { idempotent: self.idempotent } };
         let most = Duration::from_millis(limits.timeout_ms);
         let own = self.timeout.and_then(|s| Duration::try_from_secs_f64(s).ok());
-        Declaration { effect, timeout: own.map_or(most, |t| t.min(most)), secrets: self.secrets.clone(), hosts: self.hosts.clone() }
+        Declaration {
+            timeout: own.map_or(most, |t| t.min(most)),
+            secrets: self.secrets.clone(),
+            hosts: self.hosts.clone(),
+            ..Declaration::new(effect)
+        }
     }
 }
 

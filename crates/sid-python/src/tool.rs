@@ -49,7 +49,9 @@ impl Tool for PythonTool {
     fn declaration(&self) -> Declaration {
         // The process is ended at the time-out itself; this leaves it the time to say so.
         let declared = self.function.declaration(&self.module.limits);
-        Declaration { timeout: declared.timeout + std::time::Duration::from_secs(1), ..declared }
+        // A function with the network may bring in anything.
+        let untrusted = self.module.grants.network;
+        Declaration { timeout: declared.timeout + std::time::Duration::from_secs(1), untrusted, ..declared }
     }
 
     async fn call(&self, context: &ToolContext, arguments: Map<String, Value>) -> ToolOutcome {

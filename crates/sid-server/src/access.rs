@@ -97,9 +97,12 @@ const RULES: &[Rule] = {
     use Whose::{All, Keys, Named, Nobody, OwnerOf, Seen};
     const CONVERSATION: Whose = OwnerOf("conversation {id}");
     const RUN: Whose = OwnerOf("run {id}");
+    const TIMER: Whose = OwnerOf("timer {id}");
     const BLOCK: Whose = OwnerOf("block {id}");
     const PASSAGE: Whose = OwnerOf("passage {id}");
+    const APPROVAL: Whose = OwnerOf("approval {id}");
     const ITEM: Whose = OwnerOf("item {id}");
+    const TASK: Whose = OwnerOf("task {id}");
     const HANDOFF: Whose = OwnerOf("hand-off {id}");
     const PROPOSAL: Whose = OwnerOf("proposal {id}");
     &[
@@ -144,6 +147,15 @@ const RULES: &[Rule] = {
         row("list_run_steps", &[Chat, MemoryRead], Agent, RUN),
         row("get_run_events", &[Chat, MemoryRead], Agent, RUN),
         row("cancel_run", &[Chat], Agent, RUN),
+        row("list_approvals", &[Chat, MemoryRead], Agent, Seen),
+        row("get_approval", &[Chat, MemoryRead], Agent, APPROVAL),
+        row("decide_approval", &[ContextDecide], User, APPROVAL),
+        row("undo_source", &[Erase], Tenant, Seen),
+        row("list_timers", &[Chat, MemoryRead], Agent, Seen),
+        row("create_timer", &[Chat], Agent, Named),
+        row("get_timer", &[Chat, MemoryRead], Agent, TIMER),
+        row("change_timer", &[Chat], Agent, TIMER),
+        row("delete_timer", &[Chat], Agent, TIMER),
         row("list_blocks", &[MemoryRead], Agent, Named),
         row("create_block", &[MemoryWrite], User, Named),
         row("get_block", &[MemoryRead], Agent, BLOCK),
@@ -156,6 +168,12 @@ const RULES: &[Rule] = {
         row("create_passage", &[MemoryWrite], Agent, Named),
         row("get_passage", &[MemoryRead], Agent, PASSAGE),
         row("delete_passage", &[MemoryWrite], Agent, PASSAGE),
+        row("create_task", &[Chat], Agent, Named),
+        row("list_tasks", &[Chat, MemoryRead], Agent, Seen),
+        row("get_task", &[Chat, MemoryRead], Agent, TASK),
+        row("plan_task", &[Chat], Agent, TASK),
+        row("answer_task", &[Chat], Agent, TASK),
+        row("cancel_task", &[Chat], Agent, TASK),
         row("search_memory", &[MemoryRead], Agent, Seen),
         row("read_diary", &[MemoryRead], Agent, Named),
         row("get_index", &[MemoryRead], Agent, Nobody),

@@ -13,7 +13,7 @@ use axum::serve::ListenerExt as _;
 use rmcp::transport::StreamableHttpServerConfig;
 use sid_context::secrets::Vault;
 use sid_context::{ContextError, ContextService, Policy};
-use sid_core::{Engine, EngineConfig};
+use sid_core::{Engine, EngineConfig, ModelPrice};
 use sid_store::{EraseTarget, Receipt, Store, StoreError, TenantLimits};
 use sid_types::{Clock, KeyId, RunLimits, Scope, SystemClock, TenantId, Timestamp};
 use tokio::net::TcpListener;
@@ -34,7 +34,7 @@ use crate::mcp::{self, McpServer, Operations};
 use crate::models::ModelDirectory;
 use crate::open_error::OpenError;
 use crate::rates::Rates;
-use crate::toolbox::TenantTools;
+use crate::toolbox::{self, TenantTools};
 use crate::{api, health, layers, metrics, openai, well_known};
 
 /// After the drain, connections that still have not ended are cut after this long.
@@ -114,12 +114,15 @@ impl App {
         let context = ContextService::new(store.clone(), store.clone(), clock.clone(), context_policy(&config));
         let vault = config.secrets.keys()?.map(|keys| Vault::new(context.clone(), Arc::new(keys)));
         let fetcher = config.tools.fetcher()?;
-        let toolbox = Arc::new(TenantTools::new(store.clone(), fetcher, vault.clone(), &config));
-        let engine = Engine::builder(backend.store().clone(), models.entries(), embedding.embedder(), clock.clone(), engine_config)
+        let builtin = toolbox::builtin(&config.builtin, &fetcher);
+        let toolbox = Arc::new(TenantTools::new(store.clone(), fetcher, vault.clone(), clock.clone(), &config));
+        let mut engine = Engine::builder(backend.store().clone(), models.entries(), embedding.embedder(), clock.clone(), engine_config)
             .next_embedder(next_embedding.as_ref().and_then(Embedding::embedder))
-            .tool_provider(toolbox.clone())
-            .build()
-            .expect("the memory tools register in an empty registry");
+            .tool_provider(toolbox.clone());
+        for tool in builtin {
+            engine = engine.tool(tool).expect("built-in tools have names of their own");
+        }
+        let engine = engine.build().expect("the memory tools register beside the built-in ones");
         engine.start();
         models.discover_in_background();
         let max_requests = config.server.max_requests;
@@ -504,10 +507,21 @@ fn engine_config(config: &Config) -> EngineConfig {
             max_repeats: engine.max_repeats,
         },
         queue_depth: config.server.queue_depth,
+        most_tool_tokens: config.tools.most_prompt_tokens.map(sid_types::Tokens),
         delta_flush: Duration::from_millis(engine.delta_flush_ms),
         embed_wait: Duration::from_millis(engine.embed_wait_ms),
         diary: engine.diary,
+        timers_per_pair: engine.timers_per_user,
+        shortest_timer: Duration::from_millis(engine.shortest_timer_ms),
+        timer_patience: Duration::from_millis(engine.timer_patience_ms),
+        consolidate: engine.consolidate,
         idle: Duration::from_millis(engine.idle_ms),
+        task_runs_per_tenant: config.limits.task_runs_at_once,
+        prices: config
+            .models
+            .iter()
+            .map(|(name, m)| (name.clone(), ModelPrice { prompt: m.price_prompt, completion: m.price_completion }))
+            .collect(),
         ..EngineConfig::default()
     }
 }

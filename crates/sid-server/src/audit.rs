@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sid_store::{AuditEntry, Store, StoreError};
-use sid_types::{BlockId, ItemId, PassageId, RunId, Scope, UserId};
+use sid_types::{ApprovalId, BlockId, ItemId, PassageId, RunId, Scope, TimerId, UserId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -255,6 +255,9 @@ async fn look_up(store: &dyn Store, scope: &Scope, id: &str) -> Result<Option<Op
     if let Some(conversation) = conversation {
         return Ok(Some(store.conversation(scope, conversation).await?.user));
     }
+    if let Ok(id) = id.parse::<ApprovalId>() {
+        return Ok(Some(store.approval(scope, id).await?.user));
+    }
     if let Ok(id) = id.parse::<BlockId>() {
         return Ok(Some(store.block(scope, id).await?.owner.user()));
     }
@@ -263,6 +266,9 @@ async fn look_up(store: &dyn Store, scope: &Scope, id: &str) -> Result<Option<Op
     }
     if let Ok(id) = id.parse::<ItemId>() {
         return Ok(Some(store.item(scope, id).await?.item.owner.user()));
+    }
+    if let Ok(id) = id.parse::<TimerId>() {
+        return Ok(Some(store.timer(scope, id).await?.user));
     }
     Ok(None)
 }

@@ -72,5 +72,10 @@ pub use error::ApiCode;
 pub use log::may_be_logged;
 pub use mcp::McpServer;
 pub use open_error::OpenError;
-/// Becomes a function's process if this program was started for that. Programs that embed the server call it first in `main`.
-pub use sid_python::launch_if_asked;
+
+/// Becomes a function's process, or a local MCP server's, if this program was started for that. Programs that embed the server call it first
+/// in `main`.
+pub fn launch_if_asked() {
+    sid_python::launch_if_asked();
+    sid_mcp::launch_if_asked();
+}

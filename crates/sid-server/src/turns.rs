@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use sid_core::{RunEnd, Submit, Submitted};
-use sid_store::StoreError;
-use sid_types::{Message, Role, Run, Scope, Seq};
+use sid_store::{ApprovalFilter, PageRequest, StoreError};
+use sid_types::{ApprovalId, ApprovalState, Channel, Message, NewMessage, Role, Run, Scope, Seq, Source, Timestamp, ToolCall};
 
 use crate::App;
+use crate::auth::Caller;
 use crate::error::ApiError;
 
 /// A run that was accepted. It goes on whether anybody waits or not.
@@ -74,6 +75,31 @@ async fn stored_messages_of(app: &App, scope: &Scope, run: &Run) -> Result<Vec<M
             _ => return Ok(found),
         }
     }
+}
+
+/// What somebody says to an agent. The words of another agent are told, not followed.
+pub(crate) fn said(caller: &Caller, text: String, at: Timestamp, is_untrusted: bool) -> NewMessage {
+    let of_user = || Source::new(Channel::User, caller.user().map_or_else(|| "stranger".to_owned(), |user| user.to_string()));
+    let of_agent = caller.agent().map(|agent| Source::new(Channel::Agent, agent.to_string()));
+    let from = of_agent.or_else(|| is_untrusted.then(of_user));
+    NewMessage { untrusted: from.into_iter().collect(), ..NewMessage::user(text, at) }
+}
+
+/// What a door that knows no approvals tells of a call that waits for one.
+pub(crate) fn waiting_note(approval: ApprovalId, call: &ToolCall) -> String {
+    let arguments = serde_json::Value::Object(call.arguments.clone());
+    format!("[Waits for approval {approval}: {}({arguments}). Nothing has been done yet.]", call.name)
+}
+
+/// What a run asked for, as far as it waits still.
+pub(crate) async fn waiting_of(app: &App, scope: &Scope, run: &Run, messages: &[Message]) -> Result<Vec<String>, StoreError> {
+    if !messages.iter().any(|m| m.body.role() == Role::Tool) {
+        return Ok(Vec::new());
+    }
+    let filter = ApprovalFilter { state: Some(ApprovalState::Pending), conversation: Some(run.conversation) };
+    let mut waiting = app.store().approvals(scope, &filter, PageRequest { after: None, limit: 100 }).await?.items;
+    waiting.retain(|a| a.run == run.id);
+    Ok(waiting.iter().rev().map(|a| waiting_note(a.id, &a.call)).collect())
 }
 
 /// What the agent said to the human: the words of all steps, in order.

@@ -1,7 +1,7 @@
 //! `BlockStore`, and the blocks that a turn edits.
 
 use async_trait::async_trait;
-use sid_store::{BlockEdit, BlockStore, BlockWrite, NewBlock, StoreError};
+use sid_store::{BlockEdit, BlockStore, BlockWrite, NewBlock, StoreError, check_influence};
 use sid_types::{AgentId, Block, BlockAccess, BlockId, BlockOp, BlockTemplate, BlockVersion, Owner, Principal, Provenance, Scope, UserId};
 use sqlx::postgres::PgRow;
 
@@ -288,6 +288,11 @@ pub(crate) async fn edit_in_turn(tx: &mut Tx, viewer: &Viewer, agent: AgentId, u
     let mut block = find(tx, edit.block, true).await?.ok_or(missing("block"))?;
     if turn_access(tx, viewer, agent, user, &block).await? != Some(BlockAccess::Write) {
         return Err(missing("block").into());
+    }
+    if !edit.provenance.untrusted.is_empty() {
+        let query = tx.query("SELECT 1 FROM sid.block_links WHERE tenant = $1 AND block = $2 AND agent_id <> $3");
+        let linked = query.bind(tx.tenant).bind(block.id.uuid()).bind(agent.uuid()).fetch_optional(tx.conn()).await?;
+        check_influence(&edit, block.owner, linked.is_some(), agent, user)?;
     }
     if block.version != edit.expected_version {
         return Err(StoreError::Conflict { expected: edit.expected_version, found: block.version }.into());

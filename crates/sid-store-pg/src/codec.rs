@@ -9,8 +9,8 @@ use jiff::civil::Date;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sid_types::{
-    AgentId, BlockId, ConversationId, DiaryLevel, ItemId, KeyId, MessageId, PassageId, Role, RunId, RunStatus, SummaryId, TeamId, TenantId,
-    Timestamp, UserId, WorkerId,
+    AgentId, ApprovalId, BlockId, ConversationId, DiaryLevel, ItemId, KeyId, MessageId, PassageId, Role, RunId, RunStatus, SummaryId,
+    TaskId, TeamId, TenantId, TimerId, Timestamp, UserId, WorkerId,
 };
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
@@ -40,7 +40,24 @@ macro_rules! id {
     )*};
 }
 
-id!(AgentId, BlockId, ConversationId, ItemId, KeyId, MessageId, PassageId, RunId, SummaryId, TeamId, TenantId, UserId, WorkerId);
+id!(
+    AgentId,
+    ApprovalId,
+    BlockId,
+    ConversationId,
+    ItemId,
+    KeyId,
+    MessageId,
+    PassageId,
+    RunId,
+    SummaryId,
+    TaskId,
+    TeamId,
+    TenantId,
+    TimerId,
+    UserId,
+    WorkerId
+);
 
 /// Microseconds from 1970 to 2000, where Postgres begins to count.
 const EPOCH_MICROS: i64 = 946_684_800_000_000;

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use jiff::tz::TimeZone;
 use serde::Deserialize;
-use sid_store::{Lease, StoreError};
+use sid_store::{Lease, RunTerms, StoreError};
 use sid_types::{
     Body, ConversationId, Event, EventBody, Message, NewMessage, Run, RunId, RunStatus, Seq, Step, StopReason, TenantId, Timestamp,
     WorkerId,
@@ -273,7 +273,7 @@ impl Draft {
                 run: m.run.map(Id::raw),
                 role: role_number(m.body.role()),
                 text: told(m.body.text()),
-                extra: extra(&m.body)?,
+                extra: extra(&m)?,
                 speaker: m.speaker.as_deref().map(told),
                 at: m.at,
                 tokens: m.tokens.map(|t| t.0),
@@ -294,7 +294,7 @@ impl Draft {
         self.payload.new_run = Some(NewRun {
             id: run.id.uuid(),
             status: status_number(run.status),
-            limits: to_json(&run.limits)?,
+            limits: to_json(&RunTerms::of(run))?,
             usage: to_json(&run.usage)?,
             stimulus: run.stimulus.iter().map(|id| id.uuid()).collect(),
             waiting: waiting.map(to_json).transpose()?,

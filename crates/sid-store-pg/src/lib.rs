@@ -1,6 +1,7 @@
 #![doc = include_str!("../docs.md")]
 #![warn(missing_docs)]
 
+mod approvals;
 mod archival;
 mod audit;
 mod backend;
@@ -39,6 +40,8 @@ mod rows;
 mod schema;
 mod search;
 mod state;
+mod tasks;
+mod timers;
 mod toolsets;
 mod tx;
 mod usage;

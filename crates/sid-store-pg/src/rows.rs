@@ -1,10 +1,11 @@
 //! Rows as the journal's functions tell them: JSON, by the names of the columns.
 
 use serde::{Deserialize, Deserializer, Serialize};
-use sid_store::StoreError;
+use sid_store::{RunTerms, StoreError};
 use sid_types::{
-    Agent, AgentId, Block, BlockAccess, BlockId, Body, Conversation, ConversationId, Membership, Message, MessageId, NewMessage, Owner,
-    PlannedCall, Principal, Run, RunId, Scope, Seq, Team, TeamId, TeamRole, TenantId, Timestamp, Tokens, ToolCall, User, UserId, WorkerId,
+    Agent, AgentId, ApprovedCall, Block, BlockAccess, BlockId, Body, Conversation, ConversationId, Membership, Message, MessageId,
+    NewMessage, Owner, PlannedCall, Principal, Run, RunId, Scope, Seq, Source, Team, TeamId, TeamRole, TenantId, Timestamp, Tokens,
+    ToolCall, User, UserId, WorkerId,
 };
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
@@ -161,6 +162,7 @@ impl RunRow {
     pub(crate) fn journal(self, agent: AgentId) -> Result<Journal> {
         let waiting = self.waiting.map_or_else(|| Ok(Vec::new()), |w| serde_json::from_str(&w))?;
         let calls = self.calls.map_or_else(|| Ok(Vec::new()), |c| serde_json::from_str(&c))?;
+        let terms: RunTerms = serde_json::from_str(&self.limits)?;
         let run = Run {
             id: self.id,
             conversation: self.conv,
@@ -168,7 +170,8 @@ impl RunRow {
             status: status(self.status)?,
             stop_reason: self.stop_reason.map(|w| from_word(&w)).transpose()?,
             error: self.error,
-            limits: serde_json::from_str(&self.limits)?,
+            limits: terms.limits,
+            client_tools: terms.client_tools,
             steps: self.steps,
             usage: serde_json::from_str(&self.usage)?,
             commits: self.commits,
@@ -197,13 +200,19 @@ struct Extra {
     is_error: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     quotes: Vec<MessageId>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    untrusted: Vec<Source>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    approved: Option<Box<ApprovedCall>>,
 }
 
-/// The `extra` column of a body.
-pub(crate) fn extra(body: &Body) -> Result<Option<String>> {
-    let extra = match body {
-        Body::User { .. } | Body::Note { .. } => return Ok(None),
-        Body::Assistant { reasoning: None, tool_calls, .. } if tool_calls.is_empty() => return Ok(None),
+/// The `extra` column of a message.
+pub(crate) fn extra(message: &Message) -> Result<Option<String>> {
+    let is_plain = message.untrusted.is_empty() && message.approved.is_none();
+    let mut extra = match &message.body {
+        Body::User { .. } | Body::Note { .. } if is_plain => return Ok(None),
+        Body::User { .. } | Body::Note { .. } => Extra::default(),
+        Body::Assistant { reasoning: None, tool_calls, .. } if tool_calls.is_empty() && is_plain => return Ok(None),
         Body::Assistant { reasoning, tool_calls, .. } => {
             Extra { reasoning: reasoning.clone(), tool_calls: tool_calls.clone(), ..Extra::default() }
         }
@@ -215,11 +224,16 @@ pub(crate) fn extra(body: &Body) -> Result<Option<String>> {
             ..Extra::default()
         },
     };
+    extra.untrusted.clone_from(&message.untrusted);
+    extra.approved.clone_from(&message.approved);
     to_json(&extra).map(Some)
 }
 
-fn body(role: i16, text: String, extra: Option<&str>) -> Result<Body> {
-    let extra: Extra = extra.map_or_else(|| Ok(Extra::default()), serde_json::from_str)?;
+fn read_extra(extra: Option<&str>) -> Result<Extra> {
+    Ok(extra.map_or_else(|| Ok(Extra::default()), serde_json::from_str)?)
+}
+
+fn body(role: i16, text: String, extra: Extra) -> Result<Body> {
     Ok(match role {
         0 => Body::User { text },
         1 => Body::Assistant { text, reasoning: extra.reasoning, tool_calls: extra.tool_calls },
@@ -273,15 +287,19 @@ impl MessageRow {
     }
 
     pub(crate) fn message(self) -> Result<Message> {
+        let mut extra = read_extra(self.extra.as_deref())?;
+        let (untrusted, approved) = (std::mem::take(&mut extra.untrusted), extra.approved.take());
         Ok(Message {
             id: self.id,
             conversation: self.conv,
             seq: Seq(self.seq),
             run: self.run,
-            body: body(self.role, self.text, self.extra.as_deref())?,
+            body: body(self.role, self.text, extra)?,
             speaker: self.speaker,
             at: self.at,
             tokens: self.tokens.map(Tokens),
+            untrusted,
+            approved,
         })
     }
 }

@@ -41,6 +41,17 @@ pub(crate) const STEPS: &[Step] = &[
         include_str!("../migrations/0003_teams.sql"),
     ])
     .for_programs_from(2),
+    // Servers of schema 3 go on.
+    Step::once(&[
+        include_str!("../migrations/0004_tasks.sql"),
+        include_str!("../migrations/0004_documents.sql"),
+        include_str!("../migrations/0004_approvals.sql"),
+        include_str!("../migrations/0004_clients.sql"),
+        include_str!("../migrations/0004_provenance.sql"),
+        // The last one locks, for a moment, what every turn writes: conversations get a trigger.
+        include_str!("../migrations/0004_timers.sql"),
+    ])
+    .for_programs_from(3),
 ];
 
 /// The oldest server that `hash partitioning`, `xid8` and row-level security are known to work with as they are used here.

@@ -37,6 +37,8 @@ async fn fill(store: &PgStore, name: &str) -> (TenantId, Scope) {
         messages: vec![NewMessage::user("hello", now())],
         idempotency: None,
         limits: RunLimits::default(),
+        client_tools: Vec::new(),
+        only_after: None,
         on_busy: OnBusy::Queue,
         queue_depth: 9,
         claim_for: Some((sid_types::WorkerId::new(), std::time::Duration::from_secs(30))),

@@ -51,7 +51,15 @@ async fn fill(store: &PgStore, conversation: &Conversation, vectors: &Vectors) -
             store.open_conversation(&home.scope, message.conversation, new).await?;
             open = Some(message.conversation);
         }
-        let new = NewMessage { id: message.id, body: message.body, speaker: message.speaker, at: message.at, tokens: None };
+        let new = NewMessage {
+            id: message.id,
+            body: message.body,
+            speaker: message.speaker,
+            at: message.at,
+            tokens: None,
+            untrusted: Vec::new(),
+            approved: None,
+        };
         store.append(&home.scope, message.conversation, vec![new]).await?;
     }
     let generation = GenerationId(vectors.generation_id());

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use futures::FutureExt;
-use sid_store::{BlockEdit, BlockStore, BlockWrite, NewBlock, StoreError};
+use sid_store::{BlockEdit, BlockStore, BlockWrite, NewBlock, StoreError, check_influence};
 use sid_types::{AgentId, Block, BlockAccess, BlockId, BlockOp, BlockTemplate, BlockVersion, Owner, Principal, Provenance, Scope, UserId};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
@@ -320,6 +320,11 @@ pub(crate) async fn edit_in_turn(tx: &mut Tx, viewer: &Viewer, agent: AgentId, u
     let mut row = Row::find(&mut tx.conn, viewer.tenant, edit.block).await?.ok_or(missing("block"))?;
     if turn_access(&mut tx.conn, viewer, agent, user, &row).await? != Some(BlockAccess::Write) {
         return Err(missing("block").into());
+    }
+    if !edit.provenance.untrusted.is_empty() {
+        let linked = sqlx::query("SELECT 1 FROM block_links WHERE tenant = ? AND block = ? AND agent <> ?");
+        let linked = linked.bind(viewer.tenant).bind(row.number).bind(agent.blob()).fetch_optional(&mut tx.conn).await?;
+        check_influence(&edit, row.block.owner, linked.is_some(), agent, user)?;
     }
     if row.block.version != edit.expected_version {
         return Err(StoreError::Conflict { expected: edit.expected_version, found: row.block.version }.into());

@@ -4,8 +4,8 @@ use jiff::civil::Date;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sid_types::{
-    AgentId, BlockId, ConversationId, DiaryLevel, ItemId, KeyId, MessageId, PassageId, Role, RunId, RunStatus, StepId, SummaryId, TeamId,
-    TenantId, Timestamp, UserId, WorkerId,
+    AgentId, ApprovalId, BlockId, ConversationId, DiaryLevel, ItemId, KeyId, MessageId, PassageId, Role, RunId, RunStatus, StepId,
+    SummaryId, TaskId, TeamId, TenantId, TimerId, Timestamp, UserId, WorkerId,
 };
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
@@ -32,7 +32,25 @@ macro_rules! id {
     )*};
 }
 
-id!(AgentId, BlockId, ConversationId, ItemId, KeyId, MessageId, PassageId, RunId, StepId, SummaryId, TeamId, TenantId, UserId, WorkerId);
+id!(
+    AgentId,
+    ApprovalId,
+    BlockId,
+    ConversationId,
+    ItemId,
+    KeyId,
+    MessageId,
+    PassageId,
+    RunId,
+    StepId,
+    SummaryId,
+    TaskId,
+    TeamId,
+    TenantId,
+    TimerId,
+    UserId,
+    WorkerId
+);
 
 /// Reads columns by place. SQLite's types were set by `STRICT` tables, so they are not checked again for each value.
 pub(crate) trait Columns {

@@ -136,7 +136,15 @@ async fn job(conn: &mut SqliteConnection, rid: i64) -> Result<Option<EmbedJob>> 
             let (id, speaker, text) = (row.id::<MessageId>(4)?, row.maybe_text(6)?, row.text(5)?);
             // The text is what counts; the rest of the message is not looked at.
             let body = sid_types::Body::User { text };
-            let message = sid_types::NewMessage { id, body, speaker, at: sid_types::Timestamp::UNIX_EPOCH, tokens: None };
+            let message = sid_types::NewMessage {
+                id,
+                body,
+                speaker,
+                at: sid_types::Timestamp::UNIX_EPOCH,
+                tokens: None,
+                untrusted: Vec::new(),
+                approved: None,
+            };
             let message = message.placed(sid_types::ConversationId::from_uuid(uuid::Uuid::nil()), sid_types::Seq(0), None);
             EmbedJob { scope, record: RecordId::Message(id), text: embedded_text_of_message(&message) }
         }

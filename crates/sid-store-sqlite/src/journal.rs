@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sid_store::{Lease, StoreError};
+use sid_store::{Lease, RunTerms, StoreError};
 use sid_types::{
     AgentId, ConversationId, Event, EventBody, MessageId, NewMessage, PlannedCall, Run, RunId, RunStatus, StopReason, WorkerId,
 };
@@ -41,6 +41,7 @@ impl Journal {
         let stimulus = stimulus.chunks_exact(16).filter_map(|b| Uuid::from_slice(b).ok()).map(MessageId::from_uuid).collect();
         let waiting = row.maybe_text(at + 12)?.map_or_else(|| Ok(Vec::new()), |w| serde_json::from_str(&w))?;
         let calls = row.maybe_text(at + 13)?.map_or_else(|| Ok(Vec::new()), |c| serde_json::from_str(&c))?;
+        let terms: RunTerms = row.json(at + 5)?;
         let run = Run {
             id: row.id(at + 1)?,
             conversation,
@@ -48,7 +49,8 @@ impl Journal {
             status: status(row.int(at + 2)?)?,
             stop_reason: row.maybe_text(at + 3)?.map(|w| from_word(&w)).transpose()?,
             error: row.maybe_text(at + 4)?,
-            limits: row.json(at + 5)?,
+            limits: terms.limits,
+            client_tools: terms.client_tools,
             steps: u32::try_from(row.int(at + 6)?).unwrap_or(u32::MAX),
             usage: row.json(at + 7)?,
             commits: row.count(at + 8)?,

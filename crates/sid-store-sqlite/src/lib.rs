@@ -1,6 +1,7 @@
 #![doc = include_str!("../docs.md")]
 #![warn(missing_docs)]
 
+mod approvals;
 mod archival;
 mod audit;
 mod backend;
@@ -28,6 +29,8 @@ mod records;
 mod schema;
 mod search;
 mod state;
+mod tasks;
+mod timers;
 mod toolsets;
 mod usage;
 mod visibility;

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use sid_store::{Record, StoreError};
-use sid_types::{Body, ConversationId, DiaryLevel, Message, MessageId, NewMessage, RunId, Seq, Timestamp, Tokens, ToolCall};
+use sid_types::{
+    ApprovedCall, Body, ConversationId, DiaryLevel, Message, MessageId, NewMessage, RunId, Seq, Source, Timestamp, Tokens, ToolCall,
+};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::codec::{Columns, Id, date, days, from_hex, nanos, role_number, time, to_json};
@@ -30,13 +32,19 @@ struct Extra {
     is_error: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     quotes: Vec<MessageId>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    untrusted: Vec<Source>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    approved: Option<Box<ApprovedCall>>,
 }
 
-/// The `extra` column of a body.
-pub(crate) fn extra(body: &Body) -> Result<Option<String>> {
-    let extra = match body {
-        Body::User { .. } | Body::Note { .. } => return Ok(None),
-        Body::Assistant { reasoning: None, tool_calls, .. } if tool_calls.is_empty() => return Ok(None),
+/// The `extra` column of a message.
+pub(crate) fn extra(message: &Message) -> Result<Option<String>> {
+    let is_plain = message.untrusted.is_empty() && message.approved.is_none();
+    let mut extra = match &message.body {
+        Body::User { .. } | Body::Note { .. } if is_plain => return Ok(None),
+        Body::User { .. } | Body::Note { .. } => Extra::default(),
+        Body::Assistant { reasoning: None, tool_calls, .. } if tool_calls.is_empty() && is_plain => return Ok(None),
         Body::Assistant { reasoning, tool_calls, .. } => {
             Extra { reasoning: reasoning.clone(), tool_calls: tool_calls.clone(), ..Extra::default() }
         }
@@ -48,11 +56,16 @@ pub(crate) fn extra(body: &Body) -> Result<Option<String>> {
             ..Extra::default()
         },
     };
+    extra.untrusted.clone_from(&message.untrusted);
+    extra.approved.clone_from(&message.approved);
     to_json(&extra).map(Some)
 }
 
-fn body(role: i64, text: String, extra: Option<String>) -> Result<Body> {
-    let extra: Extra = extra.map_or_else(|| Ok(Extra::default()), |e| serde_json::from_str(&e))?;
+fn read_extra(extra: Option<&str>) -> Result<Extra> {
+    Ok(extra.map_or_else(|| Ok(Extra::default()), serde_json::from_str)?)
+}
+
+fn body(role: i64, text: String, extra: Extra) -> Result<Body> {
     Ok(match role {
         0 => Body::User { text },
         1 => Body::Assistant { text, reasoning: extra.reasoning, tool_calls: extra.tool_calls },
@@ -73,15 +86,19 @@ pub(crate) const COLUMNS: &str = "m.id, m.seq, m.run, m.role, m.text, m.extra, m
 
 /// A message from a row that begins with [`COLUMNS`].
 pub(crate) fn read(row: &SqliteRow, conversation: ConversationId) -> Result<Message> {
+    let (mut extra, text) = (read_extra(row.maybe_text(5)?.as_deref())?, row.text(4)?);
+    let (untrusted, approved) = (std::mem::take(&mut extra.untrusted), extra.approved.take());
     Ok(Message {
         id: row.id(0)?,
         conversation,
         seq: Seq(row.count(1)?),
         run: row.maybe_id(2)?,
-        body: body(row.int(3)?, row.text(4)?, row.maybe_text(5)?)?,
+        body: body(row.int(3)?, text, extra)?,
         speaker: row.maybe_text(6)?,
         at: row.time(7)?,
         tokens: row.maybe_int(8)?.map(|n| Tokens(u32::try_from(n).unwrap_or(u32::MAX))),
+        untrusted,
+        approved,
     })
 }
 
@@ -96,6 +113,8 @@ pub(crate) struct Packed(String, u64, String, i64, String, Option<String>, Optio
 impl Packed {
     pub(crate) fn message(self, conversation: ConversationId) -> Result<Message> {
         let Self(id, seq, run, role, text, extra, speaker, at, tokens) = self;
+        let mut extra = read_extra(extra.as_deref())?;
+        let (untrusted, approved) = (std::mem::take(&mut extra.untrusted), extra.approved.take());
         Ok(Message {
             id: from_hex(&id)?,
             conversation,
@@ -105,6 +124,8 @@ impl Packed {
             speaker,
             at: time(at),
             tokens: tokens.map(Tokens),
+            untrusted,
+            approved,
         })
     }
 }
@@ -199,7 +220,7 @@ fn insert(tx: &mut Tx, conv: &Conv, rows: &[(i64, Message)]) -> Result<()> {
             .bind(m.run.map(Id::blob))
             .bind(role_number(m.body.role()))
             .bind(m.body.text())
-            .bind(extra(&m.body)?)
+            .bind(extra(m)?)
             .bind(m.speaker.as_deref())
             .bind(nanos(m.at))
             .bind(now)

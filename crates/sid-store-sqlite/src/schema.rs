@@ -20,6 +20,14 @@ const STEPS: &[&[&str]] = &[
         include_str!("../migrations/0003_keys.sql"),
         include_str!("../migrations/0003_toolsets.sql"),
     ],
+    &[
+        include_str!("../migrations/0004_timers.sql"),
+        include_str!("../migrations/0004_tasks.sql"),
+        include_str!("../migrations/0004_documents.sql"),
+        include_str!("../migrations/0004_approvals.sql"),
+        include_str!("../migrations/0004_clients.sql"),
+        include_str!("../migrations/0004_provenance.sql"),
+    ],
 ];
 
 /// `Sid1` in ASCII: tells this file from other programs' databases.

@@ -28,7 +28,7 @@ async fn fill(store: &SqliteStore, home: &Home, bob: UserId) {
                 text: format!("{word} {}", "x".repeat(sizes[(step * 7 + i * 3) % sizes.len()])),
                 tags: vec![format!("tag-{word}")],
                 at: now(),
-                provenance: Provenance { conversation: None, run: None, user: Some(user), channel: "api".into() },
+                provenance: Provenance { conversation: None, run: None, user: Some(user), channel: "api".into(), ..Provenance::default() },
             }
         });
         store.upsert(&home.scope, passages.collect()).await.expect("stored");

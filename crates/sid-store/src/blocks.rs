@@ -1,9 +1,9 @@
 //! Core memory blocks from the outside: the API's side. A turn edits them by effects of its commit.
 
 use async_trait::async_trait;
-use sid_types::{AgentId, Block, BlockAccess, BlockId, BlockOp, BlockVersion, Owner, Provenance, Scope};
+use sid_types::{AgentId, Block, BlockAccess, BlockId, BlockOp, BlockVersion, Owner, Provenance, Scope, UserId};
 
-use crate::StoreError;
+use crate::{BlockEdit, StoreError};
 
 /// A block to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,4 +62,18 @@ pub trait BlockStore: Send + Sync {
     /// or a pair is shown to turns with that user only; what belongs to a team, to turns that may read the team. Errors: `NotFound`
     /// (block, agent, an agent that may not read the block's team).
     async fn link_block(&self, scope: &Scope, block: BlockId, agent: AgentId, access: Option<BlockAccess>) -> Result<(), StoreError>;
+}
+
+/// Whether a turn may make this edit of a block that it may write: under the influence of sources that are not trusted it writes nothing that
+/// others read. `is_linked`: the block is shown to other agents as well.
+///
+/// Errors: `Forbidden`.
+pub fn check_influence(edit: &BlockEdit, owner: Owner, is_linked: bool, agent: AgentId, user: Option<UserId>) -> Result<(), StoreError> {
+    if edit.provenance.untrusted.is_empty() || owner == Owner::of_conversation(agent, user) && !is_linked {
+        return Ok(());
+    }
+    Err(StoreError::Forbidden {
+        what: "block",
+        why: "others read it too, and you have read text from outside: tell the user what should stand there",
+    })
 }

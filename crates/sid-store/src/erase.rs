@@ -11,7 +11,7 @@ use crate::StoreError;
 pub enum EraseTarget {
     /// One conversation: its messages, vectors, runs, steps, events and summary; passages, items and block edits made in it (the blocks'
     /// other edits are replayed, and a write by who has read the old value is a conflict); tool results elsewhere that quote it
-    /// (redacted, in events too); the diary days that told of it, and the weeks and months above them (written anew from what is
+    /// (redacted, in events too); tasks that are worked on in it or report into it, with those that they handed on; the diary days that told of it, and the weeks and months above them (written anew from what is
     /// left); what other runs were shown of it (step tails, `Recalled` events: emptied, events keep their numbers).
     Conversation(ConversationId),
     /// The same, if nobody has spoken in it since then and nothing is under way in it; else `NotFound`.
@@ -41,6 +41,9 @@ pub struct Receipt {
     /// Items of the context service.
     #[serde(default)]
     pub items: u64,
+    /// Tasks.
+    #[serde(default)]
+    pub tasks: u64,
     /// Diary pages.
     pub diary_entries: u64,
     /// Vectors.
@@ -53,6 +56,22 @@ pub struct Receipt {
     /// again until they are. 0: the receipt is final.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub pending: u64,
+}
+
+impl std::ops::AddAssign for Receipt {
+    fn add_assign(&mut self, more: Self) {
+        self.conversations += more.conversations;
+        self.messages += more.messages;
+        self.passages += more.passages;
+        self.block_versions += more.block_versions;
+        self.items += more.items;
+        self.tasks += more.tasks;
+        self.diary_entries += more.diary_entries;
+        self.vectors += more.vectors;
+        self.runs += more.runs;
+        self.redacted += more.redacted;
+        self.pending += more.pending;
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]

@@ -26,6 +26,14 @@ pub enum StoreError {
         /// The taken name.
         name: String,
     },
+    /// Somebody has decided otherwise, or the time to decide is over.
+    #[error("{what} was decided already: it is {how}")]
+    Decided {
+        /// `approval`, …
+        what: &'static str,
+        /// How it was decided.
+        how: &'static str,
+    },
     /// Another writer was first. Reload and try again.
     #[error("write conflict: expected version {expected}, found {found}")]
     Conflict {
@@ -110,6 +118,7 @@ impl StoreError {
             Self::NotFound { .. } => "SID-STORE-NOT-FOUND",
             Self::Forbidden { .. } => "SID-STORE-FORBIDDEN",
             Self::Exists { .. } => "SID-STORE-EXISTS",
+            Self::Decided { .. } => "SID-STORE-DECIDED",
             Self::Conflict { .. } => "SID-STORE-CONFLICT",
             Self::Fenced { .. } => "SID-STORE-FENCED",
             Self::KeyReused => "SID-STORE-KEY-REUSED",

@@ -17,7 +17,10 @@
 //! | [`AuditLog`] | who read or wrote whose memory |
 //! | [`Duties`], [`Maintenance`] | which worker does what is to be done once; dropping what is old |
 //! | [`Directory`], [`Eraser`] | tenants, people, teams, agents, conversations, keys; forgetting |
+//! | [`TimerStore`] | what wakes agents by itself; taking what is due, and its run in the same transaction |
 //! | [`ToolsetStore`] | functions that a tenant gave its agents |
+//! | [`ApprovalStore`] | calls that wait for somebody's word |
+//! | [`TaskStore`] | tasks of agents, and which are due |
 //! | [`UsageStore`] | what tenants may use up, and what they have |
 //!
 //! One turn through the journal, as a worker drives it:
@@ -46,6 +49,8 @@
 //!     messages: vec![NewMessage::user("I like pickles.", now)],
 //!     idempotency: None,
 //!     limits: RunLimits::default(),
+//!     client_tools: Vec::new(),
+//!     only_after: None,
 //!     on_busy: OnBusy::Queue,
 //!     queue_depth: 256,
 //!     claim_for: Some((WorkerId::new(), Duration::from_secs(30))),
@@ -76,6 +81,7 @@
 //!   [`StoreError::Unavailable`]) may have: repeat it with the same ids, a repeated write changes nothing.
 #![warn(missing_docs)]
 
+mod approvals;
 mod audit;
 mod blocks;
 pub mod crash;
@@ -97,12 +103,15 @@ mod rights;
 mod search;
 mod state;
 mod store;
+mod tasks;
+mod timers;
 mod toolsets;
 mod usage;
 mod vector_index;
 
+pub use approvals::{ApprovalFilter, ApprovalStore, Decide, DecidedApproval, MOST_NOTE_CHARS, Verdict, asked, decided};
 pub use audit::{AuditEntry, AuditFilter, AuditLog};
-pub use blocks::{BlockStore, BlockWrite, NewBlock};
+pub use blocks::{BlockStore, BlockWrite, NewBlock, check_influence};
 pub use diary::{DiaryQuery, DiaryStore, DiaryWork, MOST_OF_A_DAY};
 pub use directory::{ConversationKey, Directory, MOST_TEAM_LEVELS, NewConversation, Page, PageRequest};
 pub use duties::{Duties, DutyRoster, check_duty};
@@ -124,10 +133,14 @@ pub use search::{
     TimeRange,
 };
 pub use state::{
-    Accept, Accepted, BlockEdit, Commit, Committed, Effect, Fingerprint, IdempotencyKey, Lease, Loaded, OnBusy, PageOut, Renewed,
+    Accept, Accepted, BlockEdit, Commit, Committed, Effect, Fingerprint, IdempotencyKey, Lease, Loaded, OnBusy, PageOut, Renewed, RunTerms,
     StateStore,
 };
 pub use store::Store;
+pub use tasks::{NO_TASK, TaskFilter, TaskPlace, TaskStore, check_task, check_task_change, sees_task};
+pub use timers::{
+    DueTimer, DueTimers, Firing, NO_TIMER, TimerFilter, TimerStore, check_timer, may_change_timers, next_timer, too_many_timers,
+};
 pub use toolsets::{MOST_TOOLSET_BYTES, MOST_TOOLSETS, NO_TOOLSET, ToolsetStore, check_toolset, check_toolset_version, too_many_toolsets};
 pub use usage::{Reserve, Reserved, TenantLimits, TokenUse, UsageStore};
 pub use vector_index::{PointCursor, PointFilter, PointKey, PointPage, RecordKind, VectorHit, VectorIndex, VectorPoint, VectorQuery};

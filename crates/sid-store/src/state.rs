@@ -5,8 +5,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use sid_types::{
-    Agent, Block, BlockId, BlockOp, Conversation, ConversationId, EventBody, Membership, Message, MessageId, NewMessage, NewPassage,
-    PlannedCall, Provenance, RecursiveSummary, Run, RunId, RunLimits, Scope, Seq, Step, StopReason, Timestamp, User, WorkerId,
+    Agent, Block, BlockId, BlockOp, Conversation, ConversationId, EventBody, Membership, Message, MessageId, NewApproval, NewMessage,
+    NewPassage, PlannedCall, Provenance, RecursiveSummary, Role, Run, RunId, RunLimits, Scope, Seq, Step, StopReason, Timestamp, ToolSpec,
+    User, WorkerId,
 };
 use uuid::Uuid;
 
@@ -44,18 +45,68 @@ pub struct Accept {
     pub run: RunId,
     /// Where.
     pub conversation: ConversationId,
-    /// What is said, in order; at least one message, none of them an assistant's or a tool's.
+    /// What is said, in order; at least one message, none of them an assistant's. A tool's are answers to calls that wait for the caller.
     pub messages: Vec<NewMessage>,
     /// The client's idempotency key, if it sent one.
     pub idempotency: Option<IdempotencyKey>,
     /// What the run may use up.
     pub limits: RunLimits,
+    /// Tools of the caller, kept with the run.
+    pub client_tools: Vec<ToolSpec>,
+    /// Only if no run is under way or waits, and this is the place of the last message; [`StoreError::Conflict`] otherwise, with both
+    /// places. So what a caller has read before holds: an answer is accepted once.
+    pub only_after: Option<Seq>,
     /// When the conversation is busy.
     pub on_busy: OnBusy,
     /// Most runs that may wait in this conversation; more is [`StoreError::QueueFull`]. Default 256.
     pub queue_depth: usize,
     /// Claim the conversation in the same transaction if it is idle.
     pub claim_for: Option<(WorkerId, Duration)>,
+}
+
+impl Accept {
+    /// Whether this may be the stimulus of a run at all. Errors: `Invalid`.
+    pub fn check(&self) -> Result<(), StoreError> {
+        if self.messages.is_empty() {
+            return Err(StoreError::Invalid("a stimulus has at least one message".into()));
+        }
+        if self.messages.iter().any(|m| m.body.role() == Role::Assistant) {
+            return Err(StoreError::Invalid("a stimulus has no messages of an assistant".into()));
+        }
+        if self.only_after.is_none() && self.messages.iter().any(|m| m.body.role() == Role::Tool) {
+            return Err(StoreError::Invalid("a tool's messages are accepted only right after the calls that they answer".into()));
+        }
+        Ok(())
+    }
+
+    /// Whether [`Accept::only_after`] holds in a conversation that ends with `last`. Errors: `Conflict`.
+    pub const fn check_place(&self, last: Seq, is_idle: bool) -> Result<(), StoreError> {
+        match self.only_after {
+            // What waits or is under way has its place after the last message.
+            Some(expected) if !is_idle => Err(StoreError::Conflict { expected: expected.0, found: last.0 + 1 }),
+            Some(expected) if expected.0 != last.0 => Err(StoreError::Conflict { expected: expected.0, found: last.0 }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What is kept of an [`Accept`] beside its messages: one document of the run's row. A server that knows no tools of callers reads it too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunTerms {
+    /// What the run may use up.
+    #[serde(flatten)]
+    pub limits: RunLimits,
+    /// Tools of the caller.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub client_tools: Vec<ToolSpec>,
+}
+
+impl RunTerms {
+    /// Those of a run.
+    #[must_use]
+    pub fn of(run: &Run) -> Self {
+        Self { limits: run.limits, client_tools: run.client_tools.clone() }
+    }
 }
 
 /// What became of an [`Accept`].
@@ -154,6 +205,8 @@ pub enum Effect {
     FinishCall(Uuid),
     /// A block changes.
     EditBlock(BlockEdit),
+    /// Somebody is asked whether a call may be made. The same question again changes nothing.
+    AskApproval(Box<NewApproval>),
     /// A passage is stored.
     InsertPassage(NewPassage),
     /// The prompt's head was rendered anew, or must be (`None`).
@@ -206,8 +259,8 @@ pub trait StateStore: Send + Sync {
     ///
     /// The same run id again, in the same conversation, is a repetition: it changes nothing and answers that run as replayed.
     ///
-    /// Errors: `NotFound` (conversation), `QueueFull`, `Busy` (only with [`OnBusy::Reject`]), `KeyReused`, `Invalid` (no messages, an
-    /// assistant's or a tool's message, a key that is empty or too long), `Exists` (a run of another conversation; a message, be it
+    /// Errors: `NotFound` (conversation), `QueueFull`, `Busy` (only with [`OnBusy::Reject`]), `KeyReused`, `Conflict`
+    /// ([`Accept::only_after`]), `Invalid` ([`Accept::check`], a key that is empty or too long), `Exists` (a run of another conversation; a message, be it
     /// waiting or placed).
     async fn accept(&self, scope: &Scope, accept: Accept) -> Result<Accepted, StoreError>;
 

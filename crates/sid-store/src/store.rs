@@ -1,8 +1,8 @@
 //! The sum of the contracts.
 
 use crate::{
-    ArchivalStore, AuditLog, BlockStore, DiaryStore, Directory, Duties, EmbeddingIndex, Eraser, EventLog, Generations, ItemStore,
-    Maintenance, MemorySearch, RecallStore, StateStore, ToolsetStore, UsageStore,
+    ApprovalStore, ArchivalStore, AuditLog, BlockStore, DiaryStore, Directory, Duties, EmbeddingIndex, Eraser, EventLog, Generations,
+    ItemStore, Maintenance, MemorySearch, RecallStore, StateStore, TaskStore, TimerStore, ToolsetStore, UsageStore,
 };
 
 /// Everything that a server needs of one backend.
@@ -16,7 +16,10 @@ pub trait Store:
     + Generations
     + BlockStore
     + ItemStore
+    + TimerStore
     + ToolsetStore
+    + ApprovalStore
+    + TaskStore
     + DiaryStore
     + Directory
     + AuditLog
@@ -37,8 +40,10 @@ impl<T> Store for T where
         + Generations
         + BlockStore
         + ItemStore
+        + TimerStore
         + ToolsetStore
-        + ToolsetStore
+        + ApprovalStore
+        + TaskStore
         + DiaryStore
         + Directory
         + AuditLog

@@ -14,7 +14,7 @@
 /// }
 ///
 /// sid_testkit::delegate_store!(Wrapped, inner: StateStore, EventLog, RecallStore, ArchivalStore, MemorySearch, EmbeddingIndex,
-///     BlockStore, ItemStore, ToolsetStore, DiaryStore, Directory, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
+///     BlockStore, ItemStore, TimerStore, ToolsetStore, TaskStore, ApprovalStore, DiaryStore, Directory, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
 ///
 /// let store: Arc<dyn Store> = Arc::new(Wrapped { inner: Arc::default() });
 /// # drop(store);
@@ -41,7 +41,7 @@
 /// }
 ///
 /// sid_testkit::delegate_store!(Counted, inner through count: StateStore, EventLog, RecallStore, ArchivalStore, MemorySearch,
-///     EmbeddingIndex, BlockStore, ItemStore, ToolsetStore, DiaryStore, Directory, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
+///     EmbeddingIndex, BlockStore, ItemStore, TimerStore, ToolsetStore, TaskStore, ApprovalStore, DiaryStore, Directory, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
 /// ```
 #[macro_export]
 macro_rules! delegate_store {
@@ -151,12 +151,40 @@ macro_rules! __delegate {
             fn shares(scope: &Scope, item: ItemId) -> Vec<Share>;
         } }
     };
+    (TaskStore $type:ident $field:ident $via:tt) => {
+        $crate::__delegate! { @impl TaskStore $type $field $via {
+            fn create_task(scope: &Scope, task: Task) -> Task;
+            fn task(scope: &Scope, task: TaskId) -> Task;
+            fn tasks(scope: &Scope, filter: &TaskFilter, page: PageRequest) -> Page<Task>;
+            fn change_task(scope: &Scope, task: Task) -> Task;
+            fn due_tasks(most: usize, per_tenant: usize) -> Vec<(Scope, TaskId)>;
+        }}
+    };
+    (TimerStore $type:ident $field:ident $via:tt) => {
+        $crate::__delegate! { @impl TimerStore $type $field $via {
+            fn create_timer(scope: &Scope, timer: Timer, most: u64) -> Timer;
+            fn timer(scope: &Scope, timer: TimerId) -> Timer;
+            fn timers(scope: &Scope, filter: &TimerFilter, page: PageRequest) -> Page<Timer>;
+            fn put_timer(scope: &Scope, timer: Timer) -> Timer;
+            fn drop_timer(scope: &Scope, timer: TimerId) -> ();
+            fn take_timers(want: usize, hold: Duration) -> DueTimers;
+            fn fire_timer(scope: &Scope, firing: Firing) -> Option<Accepted>;
+        } }
+    };
     (ToolsetStore $type:ident $field:ident $via:tt) => {
         $crate::__delegate! { @impl ToolsetStore $type $field $via {
             fn put_toolset(scope: &Scope, name: &str, spec: ToolsetSpec, expected: Option<u64>) -> Toolset;
             fn toolset(scope: &Scope, name: &str) -> Toolset;
             fn toolsets(scope: &Scope) -> Vec<Toolset>;
             fn drop_toolset(scope: &Scope, name: &str, expected: Option<u64>) -> ();
+        } }
+    };
+    (ApprovalStore $type:ident $field:ident $via:tt) => {
+        $crate::__delegate! { @impl ApprovalStore $type $field $via {
+            fn approvals(scope: &Scope, filter: &ApprovalFilter, page: PageRequest) -> Page<Approval>;
+            fn approval(scope: &Scope, approval: ApprovalId) -> Approval;
+            fn decide(scope: &Scope, decide: Decide) -> DecidedApproval;
+            fn expired_approvals(most: usize) -> Vec<(Scope, ApprovalId)>;
         } }
     };
     (AuditLog $type:ident $field:ident $via:tt) => {

@@ -323,7 +323,12 @@ async fn structured_words_stream_and_calls_do_not_show() {
     let mut tool_turn = request("find it");
     tool_turn.messages.push(ChatMessage::Assistant {
         text: String::new(),
-        tool_calls: vec![sid_types::ToolCall { id: "1".into(), name: "conversation_search".into(), arguments: serde_json::Map::new() }],
+        tool_calls: vec![sid_types::ToolCall {
+            id: "1".into(),
+            name: "conversation_search".into(),
+            arguments: serde_json::Map::new(),
+            for_client: false,
+        }],
     });
     tool_turn.messages.push(ChatMessage::Tool { call_id: "1".into(), name: "conversation_search".into(), text: "found".into() });
     run(&model, tool_turn).await.outcome.expect("a reply");

@@ -8,15 +8,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use sid_store::{
-    Accept, Accepted, ArchivalStore, AuditEntry, AuditFilter, AuditLog, Candidates, Capability, Commit, Committed, Directory, Effect,
-    EmbeddingIndex, EraseTarget, Eraser, EventLog, GenerationId, InProcess, ItemFilter, ItemStore, ItemWrite, Lease, Loaded, MemorySearch,
-    Order, Page, PageRequest, RecallStore, Receipt, Renewed, Reserve, Reserved, SearchQuery, SeenItem, StateStore, Store, StoreError,
-    TenantLimits, TokenUse, ToolsetStore, UsageStore, Written,
+    Accept, Accepted, ApprovalFilter, ApprovalStore, ArchivalStore, AuditEntry, AuditFilter, AuditLog, Candidates, Capability, Commit,
+    Committed, Decide, DecidedApproval, Directory, DueTimers, Effect, EmbeddingIndex, EraseTarget, Eraser, EventLog, Firing, GenerationId,
+    InProcess, ItemFilter, ItemStore, ItemWrite, Lease, Loaded, MemorySearch, Order, Page, PageRequest, RecallStore, Receipt, Renewed,
+    Reserve, Reserved, SearchQuery, SeenItem, StateStore, Store, StoreError, TaskFilter, TaskStore, TenantLimits, TimerFilter, TimerStore,
+    TokenUse, ToolsetStore, UsageStore, Written,
 };
 use sid_testkit::conformance::{self, Fixture};
 use sid_types::{
-    ConversationId, ItemId, KeyId, ManualClock, Message, MessageId, NewMessage, NewPassage, OperatorScope, Owner, Passage, PassageId,
-    Principal, Run, RunId, Scope, Seq, Share, ShareLevel, Sharee, Step, Tenant, TenantId, Toolset, ToolsetSpec, WorkerId,
+    Approval, ApprovalId, ConversationId, ItemId, KeyId, ManualClock, Message, MessageId, NewMessage, NewPassage, OperatorScope, Owner,
+    Passage, PassageId, Principal, Run, RunId, Scope, Seq, Share, ShareLevel, Sharee, Step, Task, TaskId, Tenant, TenantId, Timer, TimerId,
+    Toolset, ToolsetSpec, WorkerId,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +31,8 @@ enum Bug {
     AppliesARepeatedCommitAgain,
     ForgetsIdempotencyKeys,
     AcceptsWithoutAQueue,
+    AcceptsAnywhere,
+    ForgetsToolsOfCallers,
     PagesIncludeTheirStart,
     InsertsOverWhatIsThere,
     DeletesNothing,
@@ -49,6 +53,17 @@ enum Bug {
     ForgetsEntriesOfOthers,
     TellsPeopleOfToolsets,
     PutsToolsetsOverAnyVersion,
+    ApprovesAgain,
+    BeginsEveryTaskAtOnce,
+    ChangesTasksOfAnyVersion,
+    LetsAgentsApprove,
+    StrandsTasksWhoseRunIsMissing,
+    TellsEverybodyOfTasks,
+    TellsOthersOfApprovals,
+    FiresTimersOfAnyVersion,
+    FiresBesideTheTimer,
+    HoldsNoTimers,
+    KeepsTimersOfTheErased,
 }
 
 /// The reference store with one bug.
@@ -91,6 +106,11 @@ impl StateStore for Planted {
         match self.bug {
             Bug::ForgetsIdempotencyKeys => accept.idempotency = None,
             Bug::AcceptsWithoutAQueue => accept.queue_depth = usize::MAX,
+            Bug::AcceptsAnywhere => {
+                let talk = self.inner.conversation(scope, accept.conversation).await?;
+                accept.only_after = accept.only_after.map(|_| talk.last_seq);
+            }
+            Bug::ForgetsToolsOfCallers => accept.client_tools.clear(),
             _ => {}
         }
         let accepted = self.inner.accept(scope, accept).await?;
@@ -289,7 +309,15 @@ impl Eraser for Planted {
         } else {
             Vec::new()
         };
+        let mut timers = Vec::new();
+        if self.bug == Bug::KeepsTimersOfTheErased {
+            timers = self.inner.timers(scope, &TimerFilter::default(), PageRequest { after: None, limit: 100 }).await?.items;
+        }
         let receipt = self.inner.erase(scope, target).await?;
+        for timer in timers.into_iter().rev() {
+            // What is still there is not made again, and whose person is gone cannot be.
+            let _ = self.inner.create_timer(scope, Timer { conversation: None, ..timer }, 100).await;
+        }
         let again = |p: Passage| NewPassage { id: p.id, owner: p.owner, text: p.text, tags: p.tags, at: p.at, provenance: p.provenance };
         self.inner.upsert(scope, kept.into_iter().map(again).collect()).await?;
         Ok(receipt)
@@ -419,6 +447,147 @@ impl ToolsetStore for Planted {
 }
 
 #[async_trait]
+impl TaskStore for Planted {
+    async fn create_task(&self, scope: &Scope, task: Task) -> Result<Task, StoreError> {
+        self.inner.create_task(scope, task).await
+    }
+
+    async fn task(&self, scope: &Scope, task: TaskId) -> Result<Task, StoreError> {
+        let mut scope = *scope;
+        if self.bug == Bug::TellsEverybodyOfTasks {
+            let tenants = self.inner.tenants(&OperatorScope::grant()).await?;
+            scope = tenants.iter().find(|tenant| tenant.id == scope.tenant()).map_or(scope, whole);
+        }
+        self.inner.task(&scope, task).await
+    }
+
+    async fn tasks(&self, scope: &Scope, filter: &TaskFilter, page: PageRequest) -> Result<Page<Task>, StoreError> {
+        self.inner.tasks(scope, filter, page).await
+    }
+
+    async fn change_task(&self, scope: &Scope, mut task: Task) -> Result<Task, StoreError> {
+        if self.bug == Bug::ChangesTasksOfAnyVersion {
+            task.version = self.inner.task(scope, task.id).await?.version;
+        }
+        self.inner.change_task(scope, task).await
+    }
+
+    async fn due_tasks(&self, most: usize, per_tenant: usize) -> Result<Vec<(Scope, TaskId)>, StoreError> {
+        let per_tenant = if self.bug == Bug::BeginsEveryTaskAtOnce { usize::MAX } else { per_tenant };
+        let mut due = self.inner.due_tasks(most, per_tenant).await?;
+        if self.bug == Bug::StrandsTasksWhoseRunIsMissing {
+            let mut there = Vec::new();
+            for (scope, id) in due {
+                let run = self.inner.task(&scope, id).await?.work.run;
+                if run.is_none() || self.inner.run(&scope, run.unwrap_or_else(RunId::new)).await.is_ok() {
+                    there.push((scope, id));
+                }
+            }
+            due = there;
+        }
+        Ok(due)
+    }
+}
+
+#[async_trait]
+impl TimerStore for Planted {
+    async fn create_timer(&self, scope: &Scope, timer: Timer, most: u64) -> Result<Timer, StoreError> {
+        self.inner.create_timer(scope, timer, most).await
+    }
+
+    async fn timer(&self, scope: &Scope, timer: TimerId) -> Result<Timer, StoreError> {
+        self.inner.timer(scope, timer).await
+    }
+
+    async fn timers(&self, scope: &Scope, filter: &TimerFilter, page: PageRequest) -> Result<Page<Timer>, StoreError> {
+        self.inner.timers(scope, filter, page).await
+    }
+
+    async fn put_timer(&self, scope: &Scope, timer: Timer) -> Result<Timer, StoreError> {
+        self.inner.put_timer(scope, timer).await
+    }
+
+    async fn drop_timer(&self, scope: &Scope, timer: TimerId) -> Result<(), StoreError> {
+        self.inner.drop_timer(scope, timer).await
+    }
+
+    async fn take_timers(&self, want: usize, hold: Duration) -> Result<DueTimers, StoreError> {
+        let hold = if self.bug == Bug::HoldsNoTimers { Duration::ZERO } else { hold };
+        self.inner.take_timers(want, hold).await
+    }
+
+    async fn fire_timer(&self, scope: &Scope, mut firing: Firing) -> Result<Option<Accepted>, StoreError> {
+        match self.bug {
+            Bug::FiresTimersOfAnyVersion => {
+                let there = self.inner.timer(scope, firing.timer.id).await?;
+                firing.timer.version = there.version;
+                if let Some(accept) = &mut firing.accept {
+                    accept.run = RunId::new();
+                }
+            }
+            // The run in a transaction of its own, after the timer.
+            Bug::FiresBesideTheTimer => {
+                let accept = firing.accept.take();
+                self.inner.fire_timer(scope, firing).await?;
+                return match accept {
+                    Some(accept) => self.inner.accept(scope, accept).await.map(Some),
+                    None => Ok(None),
+                };
+            }
+            _ => {}
+        }
+        self.inner.fire_timer(scope, firing).await
+    }
+}
+
+#[async_trait]
+impl ApprovalStore for Planted {
+    async fn approvals(&self, scope: &Scope, filter: &ApprovalFilter, page: PageRequest) -> Result<Page<Approval>, StoreError> {
+        let mut scope = *scope;
+        if let (Bug::TellsOthersOfApprovals, Principal::User { .. }) = (self.bug, scope.principal()) {
+            let tenants = self.inner.tenants(&OperatorScope::grant()).await?;
+            scope = tenants.iter().find(|tenant| tenant.id == scope.tenant()).map_or(scope, whole);
+        }
+        self.inner.approvals(&scope, filter, page).await
+    }
+
+    async fn approval(&self, scope: &Scope, approval: ApprovalId) -> Result<Approval, StoreError> {
+        self.inner.approval(scope, approval).await
+    }
+
+    async fn decide(&self, scope: &Scope, decide: Decide) -> Result<DecidedApproval, StoreError> {
+        let mut scope = *scope;
+        if let (Bug::LetsAgentsApprove, Principal::Turn { .. }) = (self.bug, scope.principal()) {
+            let tenants = self.inner.tenants(&OperatorScope::grant()).await?;
+            scope = tenants.iter().find(|tenant| tenant.id == scope.tenant()).map_or(scope, whole);
+        }
+        let again = decide.clone();
+        let decided = self.inner.decide(&scope, decide).await?;
+        if let (Bug::ApprovesAgain, None) = (self.bug, &decided.run) {
+            let messages = vec![NewMessage::user("Approved.", decided.approval.asked_at)];
+            let accept = Accept {
+                run: again.run,
+                conversation: decided.approval.conversation,
+                messages,
+                idempotency: None,
+                limits: again.limits,
+                on_busy: sid_store::OnBusy::Queue,
+                queue_depth: 256,
+                claim_for: None,
+                client_tools: Vec::new(),
+                only_after: None,
+            };
+            self.inner.accept(&scope, accept).await?;
+        }
+        Ok(decided)
+    }
+
+    async fn expired_approvals(&self, most: usize) -> Result<Vec<(Scope, ApprovalId)>, StoreError> {
+        self.inner.expired_approvals(most).await
+    }
+}
+
+#[async_trait]
 impl AuditLog for Planted {
     async fn record(&self, mut entries: Vec<AuditEntry>) -> Result<(), StoreError> {
         if self.bug == Bug::ForgetsEntriesOfOthers {
@@ -498,6 +667,16 @@ fn a_store_that_forgets_idempotency_keys() {
 #[test]
 fn a_store_without_a_queue_depth() {
     found_by(Bug::AcceptsWithoutAQueue, &["a_queue_has_a_depth"]);
+}
+
+#[test]
+fn a_store_that_accepts_answers_anywhere() {
+    found_by(Bug::AcceptsAnywhere, &["what_goes_on_after_a_message_is_accepted_once"]);
+}
+
+#[test]
+fn a_store_that_forgets_tools_of_callers() {
+    found_by(Bug::ForgetsToolsOfCallers, &["tools_of_a_caller_are_kept_with_the_run"]);
 }
 
 #[test]
@@ -598,6 +777,61 @@ fn a_store_that_tells_people_of_toolsets() {
 }
 
 #[test]
+fn a_store_in_which_agents_approve() {
+    found_by(Bug::LetsAgentsApprove, &["an_agent_approves_nothing"]);
+}
+
+#[test]
+fn a_store_that_approves_again() {
+    found_by(Bug::ApprovesAgain, &["an_approval_is_decided_once"]);
+}
+
+#[test]
+fn a_store_that_tells_others_of_approvals() {
+    found_by(Bug::TellsOthersOfApprovals, &["approvals_are_seen_by_those_of_the_conversation"]);
+}
+
+#[test]
+fn a_store_that_changes_tasks_of_any_version() {
+    found_by(Bug::ChangesTasksOfAnyVersion, &["tasks_change_by_version_and_state"]);
+}
+
+#[test]
+fn a_store_that_tells_everybody_of_tasks() {
+    found_by(Bug::TellsEverybodyOfTasks, &["tasks_are_seen_by_those_whose_they_are"]);
+}
+
+#[test]
+fn a_store_that_strands_tasks_whose_run_is_missing() {
+    found_by(Bug::StrandsTasksWhoseRunIsMissing, &["tasks_are_due_when_something_is_to_be_done"]);
+}
+
+#[test]
+fn a_store_that_begins_every_task_at_once() {
+    found_by(Bug::BeginsEveryTaskAtOnce, &["due_tasks_are_fair"]);
+}
+
+#[test]
 fn a_store_that_puts_toolsets_over_any_version() {
     found_by(Bug::PutsToolsetsOverAnyVersion, &["toolsets_change_by_version"]);
+}
+
+#[test]
+fn a_store_that_fires_timers_of_any_version() {
+    found_by(Bug::FiresTimersOfAnyVersion, &["a_firing_is_one_change", "an_occurrence_has_one_run"]);
+}
+
+#[test]
+fn a_store_that_fires_beside_the_timer() {
+    found_by(Bug::FiresBesideTheTimer, &["a_firing_is_one_change"]);
+}
+
+#[test]
+fn a_store_that_holds_no_timers() {
+    found_by(Bug::HoldsNoTimers, &["due_timers_are_taken_and_held", "due_timers_are_taken_by_one"]);
+}
+
+#[test]
+fn a_store_that_keeps_timers_of_the_erased() {
+    found_by(Bug::KeepsTimersOfTheErased, &["timers_go_with_their_people"]);
 }

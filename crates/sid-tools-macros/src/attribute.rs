@@ -52,10 +52,10 @@ impl Options {
         let (secrets, hosts) = (&self.secrets, &self.hosts);
         quote! {
             ::sid_tools::Declaration {
-                effect: #effect,
                 timeout: #timeout,
                 secrets: ::std::vec![#(::std::string::String::from(#secrets)),*],
                 hosts: ::std::vec![#(::std::string::String::from(#hosts)),*],
+                ..::sid_tools::Declaration::new(#effect)
             }
         }
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sid_types::Ask;
+
 use crate::EffectClass;
 
 /// What a tool says of itself beside its name, description and schema.
@@ -22,15 +24,21 @@ pub struct Declaration {
     pub secrets: Vec<String>,
     /// Hosts that it talks to, `host` or `host:port`; `*` = any that the client's policy lets through. Empty = none.
     pub hosts: Vec<String>,
+    /// Whether its results are text that others have written: what they say is told to the model as such, and a run that has read them is
+    /// under their influence.
+    pub untrusted: bool,
+    /// When its calls need somebody's word, unless the agent says otherwise; `None` = calls with effects outside, of a run that has read text
+    /// from outside.
+    pub ask: Option<Ask>,
 }
 
 impl Declaration {
     /// The time-out of a tool that names none.
     pub const TIMEOUT: Duration = Duration::from_secs(60);
 
-    /// No secrets, no hosts, [`Declaration::TIMEOUT`].
+    /// No secrets, no hosts, [`Declaration::TIMEOUT`]; its results are trusted, and it says nothing of when to ask.
     #[must_use]
     pub fn new(effect: EffectClass) -> Self {
-        Self { effect, timeout: Self::TIMEOUT, secrets: Vec::new(), hosts: Vec::new() }
+        Self { effect, timeout: Self::TIMEOUT, secrets: Vec::new(), hosts: Vec::new(), untrusted: false, ask: None }
     }
 }

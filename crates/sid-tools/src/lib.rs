@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
 
+mod arguments;
 mod declaration;
 #[cfg(feature = "macros")]
 pub mod function;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use sid_types::ToolSpec;
 
+use crate::arguments::{coerce, describe};
 use crate::{Declaration, EffectClass, Tool, ToolContext, ToolOutcome};
 
 /// A tool that cannot be registered.
@@ -88,6 +89,13 @@ impl Registry {
         self.entries.values().filter(|e| offered.is_none_or(|names| names.contains(&e.spec.name))).map(|e| e.spec.clone()).collect()
     }
 
+    /// Only those of these names.
+    #[must_use]
+    pub fn only(&self, names: &[&str]) -> Self {
+        let entries = self.entries.iter().filter(|(name, _)| names.contains(&name.as_str()));
+        Self { entries: entries.map(|(name, entry)| (name.clone(), entry.clone())).collect() }
+    }
+
     /// What the named tool touches; `None` = there is no such tool.
     #[must_use]
     pub fn effect(&self, name: &str) -> Option<EffectClass> {
@@ -100,96 +108,46 @@ impl Registry {
         self.entries.get(name).map(|e| &e.declaration)
     }
 
+    /// Arguments as the named tool would be called with: checked, and coerced where that is safe.
+    ///
+    /// Errors: what the model is to be told; also for a name that no tool has.
+    pub fn fitted(&self, name: &str, arguments: Map<String, Value>) -> Result<Map<String, Value>, Box<ToolOutcome>> {
+        match self.fit(name, arguments) {
+            Some(Ok(arguments)) => Ok(arguments),
+            Some(Err(problems)) => {
+                let told = format!("Bad arguments for `{name}`: {problems}. Call it again with corrected arguments.");
+                Err(Box::new(ToolOutcome::error(told)))
+            }
+            None => {
+                let names: Vec<&str> = self.entries.keys().map(String::as_str).collect();
+                Err(Box::new(ToolOutcome::error(format!("There is no tool named `{name}`. Available tools: {}.", names.join(", ")))))
+            }
+        }
+    }
+
     /// Checks, coerces and calls. An unknown name or bad arguments are outcomes that tell the model what to do.
     pub async fn dispatch(&self, name: &str, arguments: Map<String, Value>, context: &ToolContext) -> ToolOutcome {
-        let Some(entry) = self.entries.get(name) else {
-            let names: Vec<&str> = self.entries.keys().map(String::as_str).collect();
-            return ToolOutcome::error(format!("There is no tool named `{name}`. Available tools: {}.", names.join(", ")));
-        };
-        let arguments = coerce(arguments, &entry.spec.parameters);
-        let value = Value::Object(arguments);
-        let problems: Vec<String> = entry.validator.iter_errors(&value).take(3).map(|e| describe(&e)).collect();
-        if !problems.is_empty() {
-            return ToolOutcome::error(format!(
-                "Bad arguments for `{name}`: {}. Call it again with corrected arguments.",
-                problems.join("; ")
-            ));
+        match (self.entries.get(name), self.fitted(name, arguments)) {
+            (Some(entry), Ok(arguments)) => entry.tool.call(context, arguments).await,
+            (_, Err(outcome)) => *outcome,
+            (None, Ok(_)) => unreachable!("only the arguments of a tool fit"),
         }
-        let Value::Object(arguments) = value else { unreachable!("it was made from an object above") };
-        entry.tool.call(context, arguments).await
+    }
+
+    /// The arguments as the named tool takes them, coerced, or what is wrong with them, in words that a model can act on. `None` = there is no
+    /// such tool.
+    pub fn fit(&self, name: &str, arguments: Map<String, Value>) -> Option<Result<Map<String, Value>, String>> {
+        self.entries.get(name).map(|entry| entry.fit(arguments))
     }
 }
 
-fn describe(error: &jsonschema::ValidationError<'_>) -> String {
-    let place = error.instance_path.to_string();
-    if place.is_empty() { error.to_string() } else { format!("{place}: {error}") }
-}
-
-/// Makes values fit their declared types where nothing can be lost: small models write `"5"` for 5, `"true"` for true, a bare
-/// value for a list of one, a JSON text for an object. Unknown arguments are dropped where the schema forbids them.
-fn coerce(mut arguments: Map<String, Value>, schema: &Value) -> Map<String, Value> {
-    let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return arguments };
-    if schema.get("additionalProperties") == Some(&Value::Bool(false)) {
-        arguments.retain(|key, _| properties.contains_key(key));
-    }
-    let required: Vec<&str> = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
-    for (key, declared) in properties {
-        if arguments.get(key).is_some_and(Value::is_null) && !required.contains(&key.as_str()) {
-            arguments.shift_remove(key);
+impl Entry {
+    fn fit(&self, arguments: Map<String, Value>) -> Result<Map<String, Value>, String> {
+        let value = Value::Object(coerce(arguments, &self.spec.parameters));
+        let problems: Vec<String> = self.validator.iter_errors(&value).take(3).map(|e| describe(&e, &self.spec.parameters)).collect();
+        match value {
+            Value::Object(arguments) if problems.is_empty() => Ok(arguments),
+            _ => Err(problems.join("; ")),
         }
-        if let Some(value) = arguments.get_mut(key) {
-            coerce_value(value, declared);
-        }
-    }
-    arguments
-}
-
-fn coerce_value(value: &mut Value, declared: &Value) {
-    let wanted = declared.get("type").and_then(Value::as_str).unwrap_or_default();
-    let replacement = match (wanted, &*value) {
-        ("integer" | "number", Value::String(s)) => s.trim().parse::<serde_json::Number>().ok().map(Value::Number),
-        ("integer", Value::Number(n)) => n.as_f64().filter(|f| f.fract() == 0.0 && f.abs() < 9e15).map(|f| Value::from(f as i64)),
-        ("boolean", Value::String(s)) => s.trim().to_ascii_lowercase().parse::<bool>().ok().map(Value::Bool),
-        ("string", Value::Number(n)) => Some(Value::String(n.to_string())),
-        ("string", Value::Bool(b)) => Some(Value::String(b.to_string())),
-        ("array", Value::String(s)) => {
-            serde_json::from_str::<Value>(s).ok().filter(Value::is_array).or_else(|| Some(Value::Array(vec![value.clone()])))
-        }
-        ("object", Value::String(s)) => serde_json::from_str::<Value>(s).ok().filter(Value::is_object),
-        _ => None,
-    };
-    if let Some(replacement) = replacement {
-        *value = replacement;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(declared: Value, given: Value, expected: Value) {
-        let schema = serde_json::json!({"type": "object", "properties": {"x": declared}});
-        let arguments = Map::from_iter([("x".to_owned(), given)]);
-        assert_eq!(coerce(arguments, &schema).get("x"), Some(&expected));
-    }
-
-    #[test]
-    fn harmless_mistakes_are_coerced() {
-        use serde_json::json;
-        check(json!({"type": "integer"}), json!("5"), json!(5));
-        check(json!({"type": "integer"}), json!(5.0), json!(5));
-        check(json!({"type": "boolean"}), json!("True"), json!(true));
-        check(json!({"type": "string"}), json!(7), json!("7"));
-        check(json!({"type": "array"}), json!("[1]"), json!([1]));
-        check(json!({"type": "array"}), json!("one"), json!(["one"]));
-        check(json!({"type": "object"}), json!("{\"a\":1}"), json!({"a": 1}));
-    }
-
-    #[test]
-    fn lossy_mistakes_are_left_for_the_schema_to_refuse() {
-        use serde_json::json;
-        check(json!({"type": "integer"}), json!("five"), json!("five"));
-        check(json!({"type": "integer"}), json!(5.5), json!(5.5));
-        check(json!({"type": "object"}), json!("text"), json!("text"));
     }
 }

@@ -77,6 +77,9 @@ pub struct ToolOutcome {
     pub block_edits: Vec<(sid_types::BlockId, sid_types::BlockOp, u64)>,
     /// Passages to store.
     pub passages: Vec<NewPassage>,
+    /// Sources that are not trusted, of which the text tells, where the tool knows that better than its declaration: the host of a page, those
+    /// of a memory that was found.
+    pub sources: Vec<sid_types::Source>,
 }
 
 impl ToolOutcome {

@@ -149,10 +149,10 @@ fn a_signature_becomes_a_schema_without_noise() {
 #[test]
 fn options_become_the_declaration() {
     let declared = Declaration {
-        effect: EffectClass::External { idempotent: true },
         timeout: Duration::from_millis(2_500),
         secrets: vec!["kitchen_key".into()],
         hosts: vec!["kitchen.example".into()],
+        ..Declaration::new(EffectClass::External { idempotent: true })
     };
     assert_eq!(registry().declaration("order"), Some(&declared));
     assert_eq!(Add.declaration(), Declaration::new(EffectClass::Read));

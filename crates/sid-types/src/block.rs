@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{BlockId, ConversationId, Owner, RunId, UserId};
+use crate::{BlockId, ConversationId, MessageId, Owner, PassageId, RunId, Source, UserId};
 
 /// What an agent may do with a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -86,8 +86,17 @@ pub struct Provenance {
     /// The user who wrote it, or for whom it was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserId>,
-    /// How it came: `tool`, `api`, `import`, `template`, `undo`.
+    /// How it came: `tool`, `api`, `import`, `template`, `undo`, `consolidation`.
     pub channel: String,
+    /// Sources that are not trusted, which whoever wrote it had read; none = trusted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub untrusted: Vec<Source>,
+    /// The messages that it is drawn from, all of them in `conversation`; empty for what was written as it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<MessageId>,
+    /// The passage that has taken its place; what it says was true until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub superseded_by: Option<PassageId>,
 }
 
 /// One version of a block.

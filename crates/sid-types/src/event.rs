@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Message, RunId, RunStatus, StopReason, ToolCall, Usage};
+use crate::{ApprovalId, Message, RunId, RunStatus, StopReason, ToolCall, Usage};
 
 /// One thing that happened in a run. A client that has seen `seq` resumes after it, on any replica.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -66,6 +66,15 @@ pub enum EventBody {
         /// The call.
         call: ToolCall,
     },
+    /// A call waits for somebody's word; nothing of it has been done.
+    ApprovalAsked {
+        /// The question.
+        approval: ApprovalId,
+        /// The call, with the arguments that it would be made with.
+        call: ToolCall,
+        /// Why it is asked.
+        reason: String,
+    },
     /// A message was committed: the answer, or a tool's result.
     Message {
         /// The message.
@@ -112,6 +121,7 @@ impl EventBody {
             Self::TextDelta { .. } => "text_delta",
             Self::ReasoningDelta { .. } => "reasoning_delta",
             Self::ToolCall { .. } => "tool_call",
+            Self::ApprovalAsked { .. } => "approval_asked",
             Self::Message { .. } => "message",
             Self::PageOut { .. } => "page_out",
             Self::Step { .. } => "step",

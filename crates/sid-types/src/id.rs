@@ -139,6 +139,12 @@ ids! {
     KeyId = "key";
     /// An item of the context service.
     ItemId = "item";
+    /// A call that waits for somebody's word.
+    ApprovalId = "appr";
+    /// A task that an agent works on.
+    TaskId = "task";
+    /// A timer.
+    TimerId = "tmr";
     /// One process that runs agents.
     WorkerId = "wrk";
 }

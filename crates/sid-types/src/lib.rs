@@ -20,6 +20,7 @@
 mod named;
 
 mod access;
+mod approval;
 mod block;
 mod clock;
 mod event;
@@ -30,19 +31,23 @@ mod owner;
 mod passage;
 mod run;
 mod scope;
+mod source;
 mod summary;
+mod task;
 mod tenancy;
+mod timer;
 mod tool;
 mod toolset;
 mod unit;
 
 pub use access::{AccessRole, Permission};
+pub use approval::{Approval, ApprovalState, Approvals, ApprovedCall, Ask, NewApproval};
 pub use block::{Block, BlockAccess, BlockOp, BlockVersion, Provenance};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use event::{Event, EventBody, Recollection};
 pub use id::{
-    AgentId, BlockId, ConversationId, IdError, ItemId, KeyId, MessageId, PassageId, RunId, StepId, SummaryId, TeamId, TenantId, UserId,
-    WorkerId,
+    AgentId, ApprovalId, BlockId, ConversationId, IdError, ItemId, KeyId, MessageId, PassageId, RunId, StepId, SummaryId, TaskId, TeamId,
+    TenantId, TimerId, UserId, WorkerId,
 };
 pub use item::{Item, ItemKind, Share, ShareLevel, Sharee};
 pub use jiff::Timestamp;
@@ -51,8 +56,13 @@ pub use owner::Owner;
 pub use passage::{NewPassage, Passage};
 pub use run::{CallState, PlannedCall, Run, RunLimits, RunStatus, Step, StopReason, Usage};
 pub use scope::{OperatorScope, Principal, Scope};
+pub use source::{Channel, Source};
 pub use summary::{DiaryEntry, DiaryLevel, RecursiveSummary};
+pub use task::{
+    Acceptance, CheckAnswer, Letter, PlanStep, PlanStepState, Task, TaskBudget, TaskCreator, TaskResult, TaskState, TaskUsage, TaskWork,
+};
 pub use tenancy::{Agent, AgentSpec, ApiKey, BlockTemplate, Conversation, KeyRole, Membership, Team, TeamRole, Tenant, User};
-pub use tool::ToolSpec;
+pub use timer::{Late, Priority, Timer, TimerMaker, TimerSpec, TimerState, When};
+pub use tool::{ToolRule, ToolSpec};
 pub use toolset::{Toolset, ToolsetKind, ToolsetSpec};
 pub use unit::{Seq, Tokens};

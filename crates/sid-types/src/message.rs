@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{ConversationId, MessageId, RunId, Seq, Tokens};
+use crate::{ApprovedCall, ConversationId, MessageId, RunId, Seq, Source, Tokens};
 
 /// A function call that a model asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +14,9 @@ pub struct ToolCall {
     pub name: String,
     /// Arguments: always a JSON object, whatever the model wrote.
     pub arguments: serde_json::Map<String, serde_json::Value>,
+    /// Whether the caller answers it, and not Sid: the run ends with [`StopReason::ClientCalls`](crate::StopReason::ClientCalls).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub for_client: bool,
 }
 
 /// Who speaks.
@@ -46,7 +49,8 @@ pub enum Body {
         /// The model's reasoning, kept for people who debug; never sent back to a model.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reasoning: Option<String>,
-        /// Calls, in order. Each is answered by exactly one `Tool` message before the next assistant message.
+        /// Calls, in order. Each is answered by exactly one `Tool` message before the next assistant message, but for calls of the client's
+        /// tools that the client passed over.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         tool_calls: Vec<ToolCall>,
     },
@@ -125,6 +129,12 @@ pub struct NewMessage {
     /// Its size in a prompt, if it was counted.
     #[serde(default)]
     pub tokens: Option<Tokens>,
+    /// Sources that are not trusted, from which it came or which whoever wrote it had read; none = trusted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub untrusted: Vec<Source>,
+    /// A call that somebody approved, and that the run begins with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved: Option<Box<ApprovedCall>>,
 }
 
 impl NewMessage {
@@ -143,13 +153,24 @@ impl NewMessage {
     /// A message with this body and a fresh id.
     #[must_use]
     pub fn of(body: Body, at: Timestamp) -> Self {
-        Self { id: MessageId::new(), body, speaker: None, at, tokens: None }
+        Self { id: MessageId::new(), body, speaker: None, at, tokens: None, untrusted: Vec::new(), approved: None }
     }
 
     /// This message at its place in a conversation.
     #[must_use]
     pub fn placed(self, conversation: ConversationId, seq: Seq, run: Option<RunId>) -> Message {
-        Message { id: self.id, conversation, seq, run, body: self.body, speaker: self.speaker, at: self.at, tokens: self.tokens }
+        Message {
+            id: self.id,
+            conversation,
+            seq,
+            run,
+            body: self.body,
+            speaker: self.speaker,
+            at: self.at,
+            tokens: self.tokens,
+            untrusted: self.untrusted,
+            approved: self.approved,
+        }
     }
 }
 
@@ -175,4 +196,10 @@ pub struct Message {
     /// Its size in a prompt, if it was counted.
     #[serde(default)]
     pub tokens: Option<Tokens>,
+    /// Sources that are not trusted, from which it came or which whoever wrote it had read; none = trusted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub untrusted: Vec<Source>,
+    /// A call that somebody approved, and that the run begins with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved: Option<Box<ApprovedCall>>,
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{AgentId, ConversationId, MessageId, RunId, StepId, ToolCall};
+use crate::{AgentId, ConversationId, MessageId, RunId, StepId, ToolCall, ToolSpec};
 
 /// Where a run stands. A closed set; every state but the last three has a lease or a place in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -44,6 +44,10 @@ pub enum StopReason {
     MaxTime,
     /// The same call was repeated too often.
     RepeatedCalls,
+    /// The model called tools of the caller, who is to answer: the last assistant message has the calls.
+    ClientCalls,
+    /// The model wanted to end without a tool that its agent's rules require, again and again.
+    RulesUnmet,
     /// Somebody cancelled it.
     Cancelled,
     /// The model answered nothing that could be used, more than once.
@@ -65,7 +69,13 @@ impl StopReason {
     #[must_use]
     pub const fn status(self) -> RunStatus {
         match self {
-            Self::EndTurn | Self::MaxSteps | Self::MaxTokens | Self::MaxTime | Self::RepeatedCalls => RunStatus::Completed,
+            Self::EndTurn
+            | Self::MaxSteps
+            | Self::MaxTokens
+            | Self::MaxTime
+            | Self::RepeatedCalls
+            | Self::RulesUnmet
+            | Self::ClientCalls => RunStatus::Completed,
             Self::Cancelled => RunStatus::Cancelled,
             Self::InvalidModelOutput
             | Self::ModelUnavailable
@@ -137,6 +147,9 @@ pub struct Run {
     pub error: Option<String>,
     /// What it may use up.
     pub limits: RunLimits,
+    /// Tools of the caller: the model may call them, and the caller answers. In the order in which they were given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub client_tools: Vec<ToolSpec>,
     /// Steps that were committed.
     pub steps: u32,
     /// Tokens of all committed steps.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use crate::{ConversationId, Owner, Seq, SummaryId};
+use crate::{ConversationId, Owner, Seq, Source, SummaryId};
 
 /// What left a conversation's queue, told shortly.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +16,9 @@ pub struct RecursiveSummary {
     /// Whether the deterministic floor wrote it because no model could.
     #[serde(default)]
     pub is_floor: bool,
+    /// Sources that are not trusted, of what it tells.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub untrusted: Vec<Source>,
 }
 
 /// How much time a diary entry tells of.

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{AccessRole, AgentId, ConversationId, KeyId, Permission, RecursiveSummary, Seq, TeamId, TenantId, Tokens, UserId};
+use crate::{
+    AccessRole, AgentId, Approvals, ConversationId, KeyId, Permission, RecursiveSummary, Seq, TeamId, TenantId, Tokens, ToolRule, UserId,
+};
 
 /// A customer organisation: the outermost boundary of all data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,9 +105,21 @@ pub struct AgentSpec {
     pub blocks: Vec<BlockTemplate>,
     /// Names of the tools that are offered; `None` = all memory tools.
     pub tools: Option<Vec<String>>,
+    /// Whether it works on tasks: its prompts have the task tools then. Default `false`.
+    #[serde(default)]
+    pub tasks: bool,
+    /// Agents of the tenant that it may hand work to. Default none.
+    #[serde(default)]
+    pub reaches: Vec<AgentId>,
+    /// When tools may be called, and when they must.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_rules: Vec<ToolRule>,
     /// Free text pairs for the application; never shown to a model.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
+    /// When its calls need somebody's word.
+    #[serde(default, skip_serializing_if = "Approvals::is_empty")]
+    pub approvals: Approvals,
 }
 
 impl AgentSpec {
@@ -127,7 +141,11 @@ impl AgentSpec {
             temperature: None,
             blocks: vec![block("persona", "How you present yourself to this user."), block("human", "What you know about this user.")],
             tools: None,
+            tasks: false,
+            reaches: Vec::new(),
+            tool_rules: Vec::new(),
             metadata: BTreeMap::new(),
+            approvals: Approvals::default(),
         }
     }
 }

@@ -12,3 +12,58 @@ pub struct ToolSpec {
     /// JSON Schema (2020-12) of the arguments; always of type `object`.
     pub parameters: serde_json::Value,
 }
+
+/// When an agent may call a tool, and when it must. Names of tools that are not there mean nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "rule", rename_all = "snake_case")]
+pub enum ToolRule {
+    /// Each run calls it before any other tool and before it answers.
+    RunFirst {
+        /// The tool.
+        tool: String,
+    },
+    /// No run ends by itself without a call of it that came off.
+    RequiredBeforeExit {
+        /// The tool.
+        tool: String,
+    },
+    /// It may be called only after calls of all of these came off, in earlier steps of the same run.
+    OnlyAfter {
+        /// The tool.
+        tool: String,
+        /// The others.
+        after: Vec<String>,
+    },
+    /// It is called at most so often in one run.
+    AtMost {
+        /// The tool.
+        tool: String,
+        /// How often; at least 1.
+        times: u32,
+    },
+    /// A call of it that came off ends the run.
+    EndsRun {
+        /// The tool.
+        tool: String,
+    },
+}
+
+impl ToolRule {
+    /// The tool that it is about.
+    #[must_use]
+    pub fn tool(&self) -> &str {
+        match self {
+            Self::RunFirst { tool }
+            | Self::RequiredBeforeExit { tool }
+            | Self::OnlyAfter { tool, .. }
+            | Self::AtMost { tool, .. }
+            | Self::EndsRun { tool } => tool,
+        }
+    }
+
+    /// All tools that it names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let after: &[String] = if let Self::OnlyAfter { after, .. } = self { after } else { &[] };
+        std::iter::once(self.tool()).chain(after.iter().map(String::as_str))
+    }
+}

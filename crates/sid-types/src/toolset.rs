@@ -14,6 +14,10 @@ named! {
         Http = "http",
         /// The operations of an OpenAPI document, as HTTP requests.
         OpenApi = "openapi",
+        /// The tools of an MCP server.
+        Mcp = "mcp",
+        /// E-mail from one account.
+        Email = "email",
     }
 }
 

@@ -146,12 +146,12 @@ fn unpack(deb: &Deb, archive: &Archive, folder: &Path) -> Result<()> {
         builds.push_str(&build);
         builds.push('\n');
     }
-    if let Use::Run { program, version } = deb.take {
+    if let Use::Run { program, version, account } = deb.take {
         let launcher = new.join(deb.key);
-        std::fs::write(&launcher, launcher_of(program))?;
+        std::fs::write(&launcher, launcher_of(program, account))?;
         proc::run(Command::new("chmod").arg("755").arg(&launcher))?;
         // A library that is missing shows here, not in the middle of a test.
-        let said = Command::new(&launcher).arg(version).output()?;
+        let said = Command::new(&launcher).args(version).output()?;
         if !said.status.success() {
             bail!("{program} does not run: {}", String::from_utf8_lossy(&said.stderr).trim());
         }
@@ -163,13 +163,24 @@ fn unpack(deb: &Deb, archive: &Archive, folder: &Path) -> Result<()> {
 }
 
 /// A script that runs the program with the libraries that were unpacked beside it, as the same process.
-fn launcher_of(program: &str) -> String {
+fn launcher_of(program: &str, account: Option<&str>) -> String {
     let triplet = triplet();
+    // With the number of whoever runs it; root's programs give root up, and become nobody.
+    let believe = account.map_or_else(String::new, |account| {
+        format!(
+            "if [ ! -e \"$here/passwd\" ]; then\n\
+             uid=$(id -u); gid=$(id -g); if [ \"$uid\" = 0 ]; then uid=65534; gid=65534; fi\n\
+             printf 'root:x:0:0::/:/bin/sh\\n{account}:x:%s:%s::/:/bin/false\\n' \"$uid\" \"$gid\" > \"$here/passwd\"\n\
+             printf 'root:x:0:\\n{account}:x:%s:\\n' \"$gid\" > \"$here/group\"\n\
+             fi\n\
+             export LD_PRELOAD=\"$here/usr/lib/{triplet}/libnss_wrapper.so\" NSS_WRAPPER_PASSWD=\"$here/passwd\" NSS_WRAPPER_GROUP=\"$here/group\"\n"
+        )
+    });
     format!(
         "#!/bin/sh\n\
          here=$(dirname \"$(readlink -f \"$0\")\")/root\n\
          export LD_LIBRARY_PATH=\"$here/usr/lib/{triplet}:$here/lib/{triplet}${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}\"\n\
-         exec \"$here/{program}\" \"$@\"\n"
+         {believe}exec \"$here/{program}\" \"$@\"\n"
     )
 }
 

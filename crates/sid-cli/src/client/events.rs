@@ -72,6 +72,11 @@ pub enum EventKind {
     Message {
         message: Box<crate::wire::Message>,
     },
+    ApprovalAsked {
+        approval: String,
+        call: Call,
+        reason: String,
+    },
     PageOut {
         messages: u64,
         queue_start: u64,

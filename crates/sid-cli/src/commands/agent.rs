@@ -78,6 +78,19 @@ pub struct Spec {
     /// Names of the tools that are offered, with commas between them; `all` = all memory tools
     #[arg(long, value_name = "NAMES")]
     tools: Option<String>,
+    /// Whether it works on tasks
+    #[arg(long, value_name = "true|false")]
+    tasks: Option<bool>,
+    /// An agent that it may hand work to; may be repeated
+    #[arg(long, value_name = "AGENT")]
+    reaches: Vec<String>,
+    /// A rule for a tool; may be repeated, and replaces all rules that there were. `none` = no rules
+    #[arg(
+        long = "rule",
+        value_name = "run_first=TOOL|required_before_exit=TOOL|only_after=TOOL:OTHERS|at_most=TOOL:TIMES|ends_run=TOOL",
+        value_parser = rule
+    )]
+    rules: Vec<Value>,
     /// A team whose memory it may read for members; may be repeated
     #[arg(long = "team", value_name = "TEAM")]
     teams: Vec<String>,
@@ -110,6 +123,39 @@ fn template(text: &str) -> Result<Value, String> {
     Ok(given([("label", Some(json!(label))), ("description", Some(json!(description))), ("limit_chars", limit.map(|l| json!(l)))]))
 }
 
+fn rule(text: &str) -> Result<Value, String> {
+    if text == "none" {
+        return Ok(Value::Null);
+    }
+    let (kind, of) = text.split_once('=').ok_or("expected RULE=TOOL")?;
+    let (tool, more) = of.split_once(':').map_or((of, None), |(tool, more)| (tool, Some(more)));
+    match (kind, more) {
+        ("run_first" | "required_before_exit" | "ends_run", None) => Ok(json!({"rule": kind, "tool": tool})),
+        ("only_after", Some(others)) => {
+            let after: Vec<&str> = others.split(',').map(str::trim).filter(|n| !n.is_empty()).collect();
+            Ok(json!({"rule": kind, "tool": tool, "after": after}))
+        }
+        ("at_most", Some(times)) => {
+            let times: u32 = times.parse().map_err(|_| format!("expected a number of times after `{tool}:`"))?;
+            Ok(json!({"rule": kind, "tool": tool, "times": times}))
+        }
+        ("only_after", None) => Err(format!("expected only_after={tool}:OTHER,OTHER")),
+        ("at_most", None) => Err(format!("expected at_most={tool}:TIMES")),
+        _ => Err("expected run_first, required_before_exit, only_after, at_most or ends_run".into()),
+    }
+}
+
+/// A rule as it is given.
+fn rule_in_words(rule: &Value) -> String {
+    let text = |field: &str| rule.get(field).and_then(Value::as_str).unwrap_or_default();
+    let more = match (rule.get("after").and_then(Value::as_array), rule.get("times")) {
+        (Some(after), _) => format!(":{}", after.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")),
+        (None, Some(times)) => format!(":{times}"),
+        (None, None) => String::new(),
+    };
+    format!("{}={}{more}", text("rule"), text("tool"))
+}
+
 fn pair(text: &str) -> Result<(String, String), String> {
     text.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned())).ok_or_else(|| "expected KEY=VALUE".into())
 }
@@ -136,6 +182,13 @@ impl Spec {
             ("temperature", self.temperature),
             ("blocks", some(self.blocks)),
             ("tools", tools),
+            ("tasks", self.tasks.map(Value::Bool)),
+            ("reaches", some(self.reaches.iter().map(|a| Value::String(named("agent", a))).collect())),
+            (
+                "tool_rules",
+                some(self.rules)
+                    .map(|rules| Value::Array(rules.as_array().into_iter().flatten().filter(|r| !r.is_null()).cloned().collect())),
+            ),
             ("teams", some(self.teams.iter().map(|t| Value::String(named("team", t))).collect())),
             ("metadata", (!metadata.is_empty()).then_some(Value::Object(metadata))),
         ]))
@@ -183,6 +236,7 @@ fn render(agent: &wire::Agent, paint: Paint) -> String {
         ("temperature", agent.temperature.map_or_else(|| "auto".into(), |t| format!("{t:.2}"))),
         ("blocks", blocks.collect::<Vec<_>>().join("\n")),
         ("tools", agent.tools.as_ref().map_or_else(|| "all memory tools".into(), |t| t.join(", "))),
+        ("rules", agent.tool_rules.iter().map(rule_in_words).collect::<Vec<_>>().join("\n")),
         ("teams", agent.teams.join(", ")),
         ("metadata", metadata.collect::<Vec<_>>().join("\n")),
         ("made", moment(&agent.created_at)),
@@ -196,6 +250,16 @@ fn render(agent: &wire::Agent, paint: Paint) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rule_is_shown_as_it_is_given() {
+        for given in ["run_first=a", "required_before_exit=a", "only_after=a:b,c", "at_most=a:3", "ends_run=a"] {
+            assert_eq!(rule_in_words(&rule(given).expect("a rule")), given);
+        }
+        for wrong in ["a", "run_first=a:b", "only_after=a", "at_most=a:often", "sometimes=a"] {
+            assert!(rule(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn blocks_are_given_in_short_form() {

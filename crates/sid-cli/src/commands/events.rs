@@ -75,6 +75,9 @@ fn describe(kind: &EventKind, out: &Output) -> String {
         EventKind::Message { message } => {
             format!("{} {} #{}: {}", paint.bold("message"), message.role, message.seq, one_line(&message.text))
         }
+        EventKind::ApprovalAsked { approval, call, reason } => {
+            format!("{} {approval}: {}({}); {}", paint.bold("asks"), call.name, call.arguments, one_line(reason))
+        }
         EventKind::PageOut { messages, queue_start, is_floor } => {
             let how = if *is_floor { " (summary written without a model)" } else { "" };
             format!("{} {messages} messages left the queue, which begins at #{queue_start}{how}", paint.bold("page-out"))

@@ -1,6 +1,7 @@
 //! The subcommands, one per module: the arguments as a type, and `run`.
 
 pub mod agent;
+pub mod approvals;
 pub mod backup;
 pub mod block;
 pub mod chat;
@@ -18,8 +19,11 @@ pub mod owner;
 pub mod prompt;
 pub mod reindex;
 pub mod run;
+pub mod sources;
+pub mod task;
 pub mod team;
 pub mod tenant;
+pub mod timers;
 pub mod tools;
 pub mod user;
 
@@ -37,6 +41,8 @@ pub fn acts_as_user(command: &Command) -> bool {
             | Command::Team(_)
             | Command::Key(_)
             | Command::Conversation(_)
+            | Command::Task(_)
+            | Command::Timers(_)
             | Command::Block(_)
             | Command::Memory(_)
             | Command::Prompt(_)
@@ -55,7 +61,11 @@ pub async fn run(command: Command, session: &Session) -> Result<(), CliError> {
         Command::Agent(args) => agent::run(args, session).await,
         Command::User(args) => user::run(args, session).await,
         Command::Team(args) => team::run(args, session).await,
+        Command::Task(args) => task::run(args, session).await,
+        Command::Timers(args) => timers::run(args, session).await,
         Command::Tools(args) => tools::run(args, session).await,
+        Command::Sources(args) => sources::run(args, session).await,
+        Command::Approvals(args) => approvals::run(args, session).await,
         Command::Conversation(args) => conversation::run(args, session).await,
         Command::Key(args) => key::run(args, session).await,
         Command::Tenant(args) => tenant::run(args, session).await,

@@ -17,7 +17,8 @@ use crate::wire;
 pub enum Tools {
     /// All toolsets, by name
     List,
-    /// Give agents the functions of a file: a Python module, an OpenAPI document, or a toolset's source as the API takes it (JSON or YAML)
+    /// Give agents the functions of a file (a Python module, an OpenAPI document, or a toolset's source as the API takes it, JSON or YAML) or of
+    /// an MCP server (its URL, or `mcp:NAME` for one that the operator has)
     Add(Add),
     /// One toolset with its functions
     Show {
@@ -34,20 +35,24 @@ pub enum Tools {
 /// What `add` makes a toolset from.
 #[derive(Debug, Args)]
 pub struct Add {
-    /// The file
+    /// The file, the MCP server's URL, or `mcp:NAME`
+    #[arg(value_name = "FILE|URL|mcp:NAME")]
     file: PathBuf,
-    /// The toolset's name [default: the file's]
+    /// The toolset's name [default: the file's or the server's]
     #[arg(long)]
     name: Option<String>,
     /// Where the API of an OpenAPI document is [default: the document's first server]
     #[arg(long, value_name = "URL")]
     base_url: Option<String>,
-    /// Only these operations of an OpenAPI document, by their ids
+    /// Only these operations of an OpenAPI document, by their ids, or tools of an MCP server, by its names for them
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     only: Option<Vec<String>>,
-    /// Stands before the name of each function of an OpenAPI document
-    #[arg(long, default_value = "")]
-    prefix: String,
+    /// Stands before the name of each function of an OpenAPI document or MCP server [default: nothing; for an MCP server the toolset's name and `_`]
+    #[arg(long)]
+    prefix: Option<String>,
+    /// Believe an MCP server that says which of its tools only read, or may be repeated
+    #[arg(long)]
+    believe_hints: bool,
     /// A header of each call; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     header: Vec<(String, String)>,
@@ -60,6 +65,9 @@ pub struct Add {
     /// Let a Python module use the network, if the server grants that
     #[arg(long)]
     network: bool,
+    /// Vouch for what its results say: a run that has read them is not asked before it acts outside
+    #[arg(long)]
+    trusted: bool,
     /// Only for agents that name the functions among their tools
     #[arg(long)]
     by_name: bool,
@@ -102,7 +110,7 @@ pub(crate) async fn run(command: Tools, session: &Session) -> Result<(), CliErro
         }
         Tools::Show { name } => session.ask(Request::get(&["tools", &name]), "the toolset", show).await,
         Tools::Add(add) => {
-            let name = add.name.clone().map_or_else(|| name_of(&add.file), Ok)?;
+            let name = add.name.clone().map_or_else(|| name_of_source(&add.file), Ok)?;
             let body = json!({"default": !add.by_name, "source": source(add)?});
             session.ask(Request::put(&["tools", &name]).json(body), "the toolset", show).await
         }
@@ -124,9 +132,43 @@ fn name_of(file: &Path) -> Result<String, CliError> {
     if is_some { Ok(name) } else { Err(CliError::Usage("say what to call it: --name NAME".into())) }
 }
 
+/// A file's name, an MCP server's host, or the operator's name for one, as a toolset may have it.
+fn name_of_source(file: &Path) -> Result<String, CliError> {
+    let text = file.to_string_lossy();
+    match (is_web(&text), text.strip_prefix("mcp:")) {
+        // As a file's name with an ending: `mcp.example.com` is `mcp_example`.
+        (true, _) => name_of(Path::new(text.split('/').nth(2).unwrap_or_default().split(':').next().unwrap_or_default())),
+        (_, Some(server)) => Ok(server.to_owned()),
+        _ => name_of(file),
+    }
+}
+
+fn is_web(text: &str) -> bool {
+    text.starts_with("http://") || text.starts_with("https://")
+}
+
 /// The source that the file and the flags make.
 fn source(add: Add) -> Result<Value, CliError> {
-    let Add { file, base_url, only, prefix, header, secret_header, requirements, network, .. } = add;
+    let trusted = add.trusted;
+    let mut source = read_source(add)?;
+    if trusted {
+        source["trusted"] = true.into();
+    }
+    Ok(source)
+}
+
+fn read_source(add: Add) -> Result<Value, CliError> {
+    let Add { file, base_url, only, prefix, believe_hints, header, secret_header, requirements, network, .. } = add;
+    let given = file.to_string_lossy();
+    let place = if is_web(&given) { Some(("url", &*given)) } else { given.strip_prefix("mcp:").map(|server| ("server", server)) };
+    if let Some((key, place)) = place {
+        let mut source = Map::from_iter([("kind".to_owned(), "mcp".into()), (key.to_owned(), place.into())]);
+        source.insert("believe_hints".into(), believe_hints.into());
+        source.extend(only.map(|only| ("only".to_owned(), only.into())));
+        source.extend(prefix.map(|prefix| ("prefix".to_owned(), prefix.into())));
+        put_headers(&mut source, header, secret_header)?;
+        return Ok(Value::Object(source));
+    }
     let usage = |problem: String| CliError::Usage(format!("{}: {problem}", file.display()));
     let read = |file: &Path| std::fs::read_to_string(file).map_err(|e| CliError::Usage(format!("{}: {e}", file.display())));
     let text = read(&file)?;
@@ -150,7 +192,7 @@ fn source(add: Add) -> Result<Value, CliError> {
             let mut source = Map::new();
             source.insert("kind".into(), "openapi".into());
             source.insert("base_url".into(), base_url.into());
-            source.insert("prefix".into(), prefix.into());
+            source.insert("prefix".into(), prefix.unwrap_or_default().into());
             source.extend(only.map(|only| ("only".to_owned(), only.into())));
             source.insert("document".into(), Value::Object(document));
             source
@@ -158,6 +200,15 @@ fn source(add: Add) -> Result<Value, CliError> {
         Value::Object(source) if source.contains_key("kind") => source,
         _ => return Err(usage("expected a Python module (.py), an OpenAPI document, or a toolset's source with its `kind`".into())),
     };
+    put_headers(&mut source, header, secret_header)?;
+    Ok(Value::Object(source))
+}
+
+fn put_headers(
+    source: &mut Map<String, Value>,
+    header: Vec<(String, String)>,
+    secret_header: Vec<(String, String)>,
+) -> Result<(), CliError> {
     if !header.is_empty() {
         source.insert("headers".into(), header.into_iter().map(|(name, value)| (name, Value::from(value))).collect::<Map<_, _>>().into());
     }
@@ -171,7 +222,7 @@ fn source(add: Add) -> Result<Value, CliError> {
         }
         source.insert("secret_headers".into(), headers.into());
     }
-    Ok(Value::Object(source))
+    Ok(())
 }
 
 /// Where a document says that its API is, if that is a whole URL.
@@ -219,6 +270,26 @@ mod tests {
         let made = add("my_tools.py", "def f() -> int:\n    return 1\n", &["--network"]).expect("made");
         let expected = json!({"kind": "python", "module": "def f() -> int:\n    return 1\n", "requirements": null, "network": true});
         assert_eq!(made, expected);
+    }
+
+    #[test]
+    fn an_mcp_server_is_named_by_its_url_or_by_the_operators_name() {
+        use clap::Parser as _;
+        let made = |words: &[&str]| {
+            let cli = crate::cli::Cli::try_parse_from(["sid", "tools", "add"].iter().chain(words)).expect("it parses");
+            let crate::cli::Command::Tools(Tools::Add(add)) = cli.command else { panic!("`tools add`") };
+            (name_of_source(&add.file).expect("a name"), source(add).expect("made"))
+        };
+        let (name, remote) = made(&["https://mcp.example.com:8443/mcp", "--secret-header", "Authorization=Bearer {notes}"]);
+        assert_eq!(name, "mcp_example");
+        let headers = json!({"Authorization": {"secret": "notes", "prefix": "Bearer "}});
+        let url = "https://mcp.example.com:8443/mcp";
+        assert_eq!(remote, json!({"kind": "mcp", "url": url, "believe_hints": false, "secret_headers": headers}));
+        let (name, local) = made(&["mcp:files", "--only", "read_file", "--believe-hints"]);
+        assert_eq!(
+            (name.as_str(), local),
+            ("files", json!({"kind": "mcp", "server": "files", "believe_hints": true, "only": ["read_file"]}))
+        );
     }
 
     #[test]

@@ -16,6 +16,8 @@ use crate::service::{ContextService, by, text_of};
 pub const MOST_BYTES: usize = 32_768;
 /// Most characters of a name.
 const NAME_CHARS: usize = 128;
+/// How often a value is put again when somebody else made the secret, or its owner's key, at the same moment.
+const PUT_TRIES: u32 = 8;
 
 /// What everybody may know of a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +76,28 @@ impl Vault {
             let (size, limit) = (size as u64, MOST_BYTES as u64);
             return Err(StoreError::TooLarge { what: "secret (bytes)", size, limit }.into());
         }
+        // Whoever names no version writes last: two at once must not refuse one of them.
+        let mut tries = 0;
+        loop {
+            match self.put_once(scope, owner, (name, description), value, expected_version).await {
+                Err(ContextError::Store(StoreError::Conflict { .. } | StoreError::Exists { .. }))
+                    if expected_version.is_none() && tries < PUT_TRIES =>
+                {
+                    tries += 1;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn put_once(
+        &self,
+        scope: &Scope,
+        owner: Owner,
+        (name, description): (&str, &str),
+        value: &SecretValue,
+        expected_version: Option<u64>,
+    ) -> Result<SecretInfo> {
         let id = secret_id(scope, owner, name);
         let key = self.data_key(scope, owner).await?;
         let sealed = key.seal(value.reveal().as_bytes(), &place(scope, owner, id))?;

@@ -14,7 +14,7 @@ use sid_llm::{
     BadArguments, ByteCounter, CalibratedCounter, ChatEvent, ChatMessage, ChatModel, ChatReply, ChatRequest, ChatStream, Finish, LlmError,
     ModelInfo, ModelProfile, ReplyCall, Rung, TokenCounter as _,
 };
-use sid_store::{Directory, InProcess, NewConversation, OnBusy, Order, RecallStore};
+use sid_store::{Directory, InProcess, NewConversation, Order, RecallStore};
 use sid_tools::Tool;
 use sid_types::*;
 
@@ -199,13 +199,7 @@ impl House {
     }
 
     pub async fn submit(&self, text: &str, at: Timestamp, limits: Option<RunLimits>) -> Run {
-        let submit = Submit {
-            conversation: self.conversation.id,
-            messages: vec![NewMessage::user(text, at)],
-            idempotency: None,
-            limits,
-            on_busy: OnBusy::Queue,
-        };
+        let submit = Submit { limits, ..Submit::new(self.conversation.id, vec![NewMessage::user(text, at)]) };
         self.engine.submit(&self.scope, submit).await.expect("accepted").run
     }
 

@@ -53,6 +53,27 @@ async fn with_the_guard_off_each_url_for_the_canary_reaches_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_host_of_the_corpus_is_given_an_address() {
+    let ground = Ground::lay().await;
+    let fetcher = ground.fetcher(ground.guarded());
+    let open = ground.fetcher(ground.open());
+    let mut opened = 0;
+    for (class, url) in ground.urls() {
+        let Ok(url) = sid_fetch::Url::parse(&url) else { continue };
+        let Some(host) =
+            url.host_str().filter(|host| !host.starts_with("127.0.0.9") && *host != "outside.test" && *host != "rebinding.test")
+        else {
+            continue;
+        };
+        assert!(fetcher.addresses(host, 25, &[25]).await.is_err(), "{url}");
+        opened += usize::from(class == Class::Canary && open.addresses(host, 25, &[25]).await.is_ok());
+    }
+    assert!(opened >= 10, "with the guard off: {opened}");
+    assert!(open.addresses("127.0.0.1", 22, &[25]).await.is_ok() && fetcher.addresses("outside.test", 22, &[25]).await.is_err(), "ports");
+    assert_eq!(fetcher.addresses("outside.test", 25, &[25]).await.expect("open"), ["127.0.0.9:25".parse().expect("an address")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_changes_between_look_ups_gains_nothing() {
     let ground = Ground::lay().await;
     let resolver = Arc::new(LyingResolver::default());

@@ -138,7 +138,8 @@ mod tests {
     use super::*;
 
     fn request() -> ChatRequest {
-        let call = ToolCall { id: "1".into(), name: "f".into(), arguments: [("x".to_owned(), json!(1))].into_iter().collect() };
+        let arguments = [("x".to_owned(), json!(1))].into_iter().collect();
+        let call = ToolCall { id: "1".into(), name: "f".into(), arguments, for_client: false };
         ChatRequest {
             messages: vec![
                 ChatMessage::System { text: "Be kind.".into() },

@@ -8,7 +8,7 @@ use sid_types::{NewPassage, Owner, PassageId, Principal, Provenance, ToolSpec};
 
 use super::finder::Finder;
 use super::pager::Row;
-use super::search::{outcome, store_failed};
+use super::search::{outcome, sources, store_failed};
 use super::{integer, page, schema, string, text};
 use crate::render;
 
@@ -65,6 +65,7 @@ impl Tool for ArchivalInsert {
                 run: Some(context.run),
                 user: context.scope.user(),
                 channel: "tool".into(),
+                ..Provenance::default()
             },
         };
         ToolOutcome { passages: vec![passage], ..ToolOutcome::text("Stored.") }
@@ -119,6 +120,7 @@ impl Tool for ArchivalSearch {
         if rows.is_empty() {
             return ToolOutcome::text("Nothing was found. Try other words, or conversation_search for what was said.");
         }
-        outcome("Stored facts", &rows, page(&arguments), context.result_budget)
+        let sources = sources(found.iter().map(|f| &f.record));
+        ToolOutcome { sources, ..outcome("Stored facts", &rows, page(&arguments), context.result_budget) }
     }
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 use sid_store::{Order, RecallStore, Record, RecordKinds};
 use sid_tools::{EffectClass, Tool, ToolContext, ToolOutcome};
-use sid_types::{Body, Message, MessageId, Seq, Tokens, ToolSpec};
+use sid_types::{Body, Message, MessageId, Seq, Source, Tokens, ToolSpec};
 
 use super::finder::Finder;
 use super::pager::{Row, count, page as lay_out};
@@ -39,14 +39,17 @@ impl ConversationSearch {
         };
         let found: Vec<Message> = found.into_iter().filter(|m| first <= m.seq && m.seq <= last).collect();
         let zone = render::zone(&context.timezone);
-        match found.as_slice() {
+        let mut sources = Vec::new();
+        found.iter().for_each(|message| Source::add(&mut sources, &message.untrusted));
+        let opened = match found.as_slice() {
             [] => ToolOutcome::error(format!("This conversation has no message #{first}.")),
             [one] => whole(one, number, context.result_budget, &zone),
             _ => {
                 let rows: Vec<Row> = found.iter().filter_map(|m| row(m, context, &zone)).collect();
                 outcome("Messages", &rows, number, context.result_budget)
             }
-        }
+        };
+        ToolOutcome { sources, ..opened }
     }
 }
 
@@ -90,7 +93,8 @@ impl Tool for ConversationSearch {
         if rows.is_empty() {
             return ToolOutcome::text("Nothing was found. Try other words, or diary_read for a time.");
         }
-        outcome("Said before", &rows, page(&arguments), context.result_budget)
+        let sources = sources(found.iter().map(|f| &f.record));
+        ToolOutcome { sources, ..outcome("Said before", &rows, page(&arguments), context.result_budget) }
     }
 }
 
@@ -149,6 +153,19 @@ fn whole(message: &Message, number: usize, budget: Tokens, zone: &jiff::tz::Time
     let mut outcome = ToolOutcome::text(cut_to(&shown, budget, &count));
     outcome.quotes = quotes;
     outcome
+}
+
+/// Sources that are not trusted, of what was found.
+pub(super) fn sources<'r>(records: impl Iterator<Item = &'r Record>) -> Vec<Source> {
+    let mut sources = Vec::new();
+    for record in records {
+        match record {
+            Record::Message(message) => Source::add(&mut sources, &message.untrusted),
+            Record::Passage(passage) => Source::add(&mut sources, &passage.provenance.untrusted),
+            Record::Diary(_) => {}
+        }
+    }
+    sources
 }
 
 pub(super) fn outcome(what: &str, rows: &[Row], number: usize, budget: Tokens) -> ToolOutcome {

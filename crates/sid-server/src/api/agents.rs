@@ -1,17 +1,20 @@
 //! Agents of a tenant.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use sid_core::CoreError;
 use sid_store::EraseTarget;
-use sid_types::{Agent, AgentId, AgentSpec, BlockTemplate, TeamId, Timestamp, Tokens};
+use sid_types::{Agent, AgentId, AgentSpec, Approvals, Ask, BlockTemplate, Scope, TeamId, Timestamp, Tokens};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::erase::ReceiptJson;
 use super::names::{Names, check_name, check_text};
+use super::tool_rules::{self, ToolRuleJson};
 use super::users::present;
 use super::wire::{List, Metadata, Paging};
 use crate::App;
@@ -21,6 +24,8 @@ use crate::extract::{Json, Path, Query};
 use crate::idempotency;
 
 const DEFAULT_BLOCK_LIMIT: u32 = 2_000;
+/// Most rules of when to ask.
+const MOST_RULES: usize = 200;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(create_agent, list_agents)).routes(routes!(get_agent, update_agent, erase_agent))
@@ -47,6 +52,38 @@ const fn default_block_limit() -> u32 {
     DEFAULT_BLOCK_LIMIT
 }
 
+/// When a call needs somebody's word before it is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum AskJson {
+    /// Each time.
+    Always,
+    /// Never, whatever the run has read.
+    Never,
+    /// When the run has read text from outside.
+    Tainted,
+}
+
+impl From<Ask> for AskJson {
+    fn from(ask: Ask) -> Self {
+        match ask {
+            Ask::Always => Self::Always,
+            Ask::Never => Self::Never,
+            Ask::Tainted => Self::Tainted,
+        }
+    }
+}
+
+impl From<AskJson> for Ask {
+    fn from(ask: AskJson) -> Self {
+        match ask {
+            AskJson::Always => Self::Always,
+            AskJson::Never => Self::Never,
+            AskJson::Tainted => Self::Tainted,
+        }
+    }
+}
+
 /// An agent.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct AgentJson {
@@ -67,9 +104,19 @@ pub(crate) struct AgentJson {
     blocks: Vec<TemplateJson>,
     /// Names of the tools that are offered; `null` = all memory tools.
     tools: Option<Vec<String>>,
+    /// Whether it works on tasks.
+    tasks: bool,
+    /// Agents that it may hand work to.
+    #[schema(value_type = Vec<String>)]
+    reaches: Vec<AgentId>,
+    /// When tools may be called, and when they must.
+    tool_rules: Vec<ToolRuleJson>,
     /// Teams whose shared memory it may read for users who are members.
     #[schema(value_type = Vec<String>)]
     teams: Vec<TeamId>,
+    /// When its calls need somebody's word: name of a tool, or pattern with `*` -> `always`, `never` or `tainted` (when the run has read text
+    /// from outside). What no rule names goes by what the tool says; what says nothing is `tainted` where it has effects outside.
+    approvals: BTreeMap<String, AskJson>,
     /// Free text pairs for the application; never shown to a model.
     metadata: Metadata,
     #[schema(value_type = String, format = DateTime)]
@@ -92,7 +139,11 @@ impl From<Agent> for AgentJson {
             temperature: a.spec.temperature,
             blocks: a.spec.blocks.into_iter().map(template).collect(),
             tools: a.spec.tools,
+            tasks: a.spec.tasks,
+            reaches: a.spec.reaches,
+            tool_rules: a.spec.tool_rules.into_iter().map(Into::into).collect(),
             teams: a.teams,
+            approvals: a.spec.approvals.0.into_iter().map(|(tool, ask)| (tool, ask.into())).collect(),
             metadata: a.spec.metadata,
             created_at: a.created_at,
             updated_at: a.updated_at,
@@ -131,15 +182,34 @@ struct AgentPatch {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<Vec<String>>)]
     tools: Option<Option<Vec<String>>>,
+    /// Whether it works on tasks: its prompts have the task tools then. Default `false`.
+    #[serde(default)]
+    tasks: Option<bool>,
+    /// Ids or `@name`s of agents that it may hand work to. Default none.
+    #[serde(default)]
+    reaches: Option<Vec<String>>,
+    /// When tools may be called, and when they must; at most 100.
+    #[serde(default)]
+    tool_rules: Option<Vec<ToolRuleJson>>,
     /// Ids or `@name`s of teams.
     #[serde(default)]
     teams: Option<Vec<String>>,
+    /// When calls need somebody's word: name of a tool, or pattern with `*` -> `always`, `never` or `tainted`. All rules at once.
+    #[serde(default)]
+    approvals: Option<BTreeMap<String, AskJson>>,
     #[serde(default)]
     metadata: Option<Metadata>,
 }
 
 impl AgentPatch {
-    async fn apply(self, app: &App, names: &Names<'_>, spec: &mut AgentSpec, teams: &mut Vec<TeamId>) -> Result<(), ApiError> {
+    async fn apply(
+        self,
+        app: &App,
+        scope: &Scope,
+        names: &Names<'_>,
+        spec: &mut AgentSpec,
+        teams: &mut Vec<TeamId>,
+    ) -> Result<(), ApiError> {
         if let Some(name) = self.name {
             check_name("name", &name, 255)?;
             spec.name = name;
@@ -180,11 +250,41 @@ impl AgentPatch {
                 return Err(ApiError::bad_request("`blocks` has the same label twice"));
             }
         }
+        let mut has_new_tools = self.tools.is_some();
         if let Some(tools) = self.tools {
             for name in tools.iter().flatten() {
                 check_name("tools", name, 64)?;
             }
             spec.tools = tools;
+        }
+        if let Some(approvals) = self.approvals {
+            if approvals.len() > MOST_RULES {
+                return Err(ApiError::bad_request(format!("`approvals` has at most {MOST_RULES} rules")));
+            }
+            for pattern in approvals.keys() {
+                check_name("approvals", pattern, 64)?;
+            }
+            spec.approvals = Approvals(approvals.into_iter().map(|(tool, ask)| (tool, ask.into())).collect());
+        }
+        if let Some(tasks) = self.tasks {
+            spec.tasks = tasks;
+        }
+        if let Some(wanted) = self.reaches {
+            let mut reached = Vec::with_capacity(wanted.len());
+            for agent in wanted {
+                let id = names.agent(&agent).await?;
+                // One that is not there is refused, not kept.
+                app.store().agent(scope, id).await?;
+                reached.push(id);
+            }
+            spec.reaches = reached;
+        }
+        if let Some(rules) = self.tool_rules {
+            spec.tool_rules = rules.into_iter().map(Into::into).collect();
+            has_new_tools = true;
+        }
+        if has_new_tools {
+            tool_rules::check(app, names.scope(), spec).await?;
         }
         if let Some(metadata) = self.metadata {
             for (key, value) in &metadata {
@@ -226,7 +326,7 @@ async fn create_agent(
     let name = body.value.name.clone().ok_or_else(|| ApiError::bad_request("missing field `name`"))?;
     let mut spec = AgentSpec::new(name, app.config().default_model());
     let mut teams = Vec::new();
-    body.value.apply(&app, &Names::new(app.store(), &scope), &mut spec, &mut teams).await?;
+    body.value.apply(&app, &scope, &Names::new(app.store(), &scope), &mut spec, &mut teams).await?;
     let derived = idempotency::derived_id(&headers, &caller, "agent")?;
     let id = derived.map_or_else(AgentId::new, AgentId::from_uuid);
     let name = spec.name.clone();
@@ -265,7 +365,7 @@ async fn update_agent(
     let names = Names::new(app.store(), &scope);
     let agent = app.store().agent(&scope, names.agent(&id).await?).await?;
     let (mut spec, mut teams) = (agent.spec, agent.teams);
-    body.value.apply(&app, &names, &mut spec, &mut teams).await?;
+    body.value.apply(&app, &scope, &names, &mut spec, &mut teams).await?;
     Ok(axum::Json(app.store().update_agent(&scope, agent.id, spec, teams).await?.into()))
 }
 

@@ -14,6 +14,7 @@ pub(crate) struct ReceiptJson {
     block_versions: u64,
     /// Items of the context service, secrets and their keys among them.
     items: u64,
+    tasks: u64,
     diary_entries: u64,
     vectors: u64,
     runs: u64,
@@ -31,6 +32,7 @@ impl From<Receipt> for ReceiptJson {
             passages: r.passages,
             block_versions: r.block_versions,
             items: r.items,
+            tasks: r.tasks,
             diary_entries: r.diary_entries,
             vectors: r.vectors,
             runs: r.runs,

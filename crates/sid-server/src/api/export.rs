@@ -11,8 +11,8 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use sid_context::secrets::SecretInfo;
-use sid_store::{DiaryQuery, ITEM_CHANNEL, ItemFilter, Order, PageRequest, StoreError, Whose};
-use sid_types::{Agent, AgentId, ItemKind, Owner, Scope, Seq, Team, User, UserId};
+use sid_store::{ApprovalFilter, DiaryQuery, ITEM_CHANNEL, ItemFilter, Order, PageRequest, StoreError, TaskFilter, TimerFilter, Whose};
+use sid_types::{Agent, AgentId, ConversationId, ItemKind, Owner, Scope, Seq, Team, User, UserId};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use utoipa::IntoParams;
@@ -20,13 +20,16 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::agents::AgentJson;
+use super::approvals::ApprovalJson;
 use super::blocks::BlockJson;
 use super::context::{ItemJson, SecretJson};
 use super::conversations::ConversationJson;
 use super::names::Names;
 use super::passages::PassageJson;
 use super::search::DiaryJson;
+use super::tasks::TaskJson;
 use super::teams::TeamJson;
+use super::timers::TimerJson;
 use super::users::UserJson;
 use super::wire::MessageJson;
 use crate::App;
@@ -69,6 +72,9 @@ enum Line {
     },
     Conversation(ConversationJson),
     Message(Box<MessageJson>),
+    /// A call that waits, or waited, for somebody's word.
+    Approval(Box<ApprovalJson>),
+    Timer(Box<TimerJson>),
     Block(BlockJson),
     Passage(PassageJson),
     Item {
@@ -79,6 +85,9 @@ enum Line {
         secret: SecretJson,
     },
     Diary(DiaryJson),
+    Task {
+        task: Box<TaskJson>,
+    },
     /// Always last: without it the export broke off.
     End {
         lines: u64,
@@ -90,7 +99,7 @@ enum Line {
     },
 }
 
-/// All that is held about a tenant or one user: users, teams, agents, toolsets, conversations, messages, blocks, passages, items, names of secrets, diary.
+/// All that is held about a tenant or one user: users, teams, agents, toolsets, conversations, messages, approvals, timers, blocks, passages, items, names of secrets, diary, tasks.
 ///
 /// NDJSON, one `{"kind": …}` a line; the last line is `{"kind": "end", "lines": n}`, or `{"kind": "error", …}` if it broke off.
 #[utoipa::path(get, path = "/export", operation_id = "export_data", tag = "operations", params(ExportQuery), responses((status = 200, description = "NDJSON", content_type = "application/x-ndjson")))]
@@ -178,6 +187,8 @@ async fn write_all(app: &App, scope: &Scope, only: Option<UserId>, out: &mut Out
         }
     }
     let met = conversations(app, scope, only, out).await?;
+    tasks(app, scope, only, out).await?;
+    timers(app, scope, only, out).await?;
     let mut owners: Vec<Owner> = Vec::new();
     if only.is_none() {
         owners.push(Owner::Tenant);
@@ -242,10 +253,58 @@ async fn conversations(app: &App, scope: &Scope, only: Option<UserId>, out: &mut
                     out.put(&Line::Message(Box::new(message.into()))).await?;
                 }
             }
+            approvals(app, scope, id, out).await?;
         }
         after = page.next;
         if after.is_none() {
             return Ok(met);
+        }
+    }
+}
+
+/// Writes what was asked in a conversation.
+async fn approvals(app: &App, scope: &Scope, conversation: ConversationId, out: &mut Out) -> Result<(), Stop> {
+    let filter = ApprovalFilter { state: None, conversation: Some(conversation) };
+    let mut after = None;
+    loop {
+        let page = app.store().approvals(scope, &filter, PageRequest { after, limit: PAGE }).await?;
+        for approval in page.items {
+            out.put(&Line::Approval(Box::new(approval.into()))).await?;
+        }
+        after = page.next;
+        if after.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// Writes tasks: all, or those of one user.
+async fn tasks(app: &App, scope: &Scope, only: Option<UserId>, out: &mut Out) -> Result<(), Stop> {
+    let filter = TaskFilter { user: only, ..TaskFilter::default() };
+    let mut after = None;
+    loop {
+        let page = app.store().tasks(scope, &filter, PageRequest { after, limit: PAGE }).await?;
+        for task in page.items {
+            out.put(&Line::Task { task: Box::new(task.into()) }).await?;
+        }
+        after = page.next;
+        if after.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+async fn timers(app: &App, scope: &Scope, only: Option<UserId>, out: &mut Out) -> Result<(), Stop> {
+    let filter = TimerFilter { user: only, ..TimerFilter::default() };
+    let mut after = None;
+    loop {
+        let page = app.store().timers(scope, &filter, PageRequest { after, limit: PAGE }).await?;
+        for timer in page.items {
+            out.put(&Line::Timer(Box::new(timer.into()))).await?;
+        }
+        after = page.next;
+        if after.is_none() {
+            return Ok(());
         }
     }
 }

@@ -6,14 +6,15 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use sid_core::Submit;
 use sid_store::OnBusy;
-use sid_types::{Body, ConversationId, MessageId, NewMessage, RunLimits, Seq, Timestamp};
+use sid_types::{Body, Channel, ConversationId, MessageId, NewMessage, RunLimits, Seq, Source, StopReason, Timestamp};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use super::client_calls::{CallResult, ClientTool, calls_of};
 use super::names::{check_name, check_text};
-use super::wire::{List, MAX_LIMIT, MessageJson, RunJson, limit_of, parse_id};
+use super::wire::{List, MAX_LIMIT, MessageJson, RunJson, ToolCallJson, limit_of, parse_id};
 use crate::App;
 use crate::auth::Caller;
 use crate::error::ApiError;
@@ -120,12 +121,24 @@ const fn yes() -> bool {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct SendMessage {
-    /// What the user says. May be larger than the model's window: it is stored whole and shown to the model shortened.
-    text: String,
+    /// What the user says. May be larger than the model's window: it is stored whole and shown to the model shortened. May be left out only
+    /// beside `results`.
+    #[serde(default)]
+    text: Option<String>,
+    /// Answers to the calls that the last run ended with (`stop_reason` `client_calls`): to all of them. What the user says comes after
+    /// them. Without them, those calls are passed over.
+    #[serde(default)]
+    results: Vec<CallResult>,
+    /// Tools that the caller carries out, at most 128. Default: none; beside `results` those of the run that called.
+    #[serde(default)]
+    tools: Option<Vec<ClientTool>>,
     /// When it was said; now when left out. Order never depends on it.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
     at: Option<Timestamp>,
+    /// Whether the words are not the agent's to follow, as those of a stranger: it asks before it acts on them. Default `false`.
+    #[serde(default)]
+    untrusted: bool,
     /// Default `queue`.
     #[serde(default)]
     on_busy: OnBusyJson,
@@ -149,13 +162,17 @@ struct TurnJson {
     /// All messages of the run, in order. Left out while the run goes on.
     #[serde(skip_serializing_if = "Option::is_none")]
     messages: Option<Vec<MessageJson>>,
+    /// Calls that wait for the caller's `results`; left out unless the run ended with some.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    calls: Vec<ToolCallJson>,
 }
 
 /// Says something. The message is stored before anything is answered; closing the connection does not stop the run.
 ///
 /// Waits for the end (200), or answers at once with `wait: false` (202), or streams the run's events with `stream: true` or
 /// `Accept: text/event-stream`. A run that failed is a 200 as well: `run.status` and `run.error` say what happened, and the message
-/// is stored. A wait longer than `server.wait_limit_ms` is answered 202. `Idempotency-Key` is honoured.
+/// is stored. A run that calls `tools` of the request ends with `stop_reason` `client_calls` and its `calls`; a request with their `results`
+/// goes on. A wait longer than `server.wait_limit_ms` is answered 202. `Idempotency-Key` is honoured.
 #[utoipa::path(post, path = "/conversations/{id}/messages", tag = "messages", params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)), request_body = SendMessage, responses((status = 200, description = "The run has ended", body = TurnJson), (status = 202, description = "The run goes on", body = TurnJson)))]
 async fn send_message(
     State(app): State<App>,
@@ -167,14 +184,22 @@ async fn send_message(
     let scope = caller.scope()?;
     let conversation: ConversationId = parse_id(&id, "conversation")?;
     let Json { value, raw } = body;
-    if value.text.trim().is_empty() {
+    if value.text.as_deref().map_or(value.results.is_empty(), |text| text.trim().is_empty()) {
         return Err(ApiError::bad_request("`text` must not be empty"));
     }
-    check_text("text", &value.text, usize::MAX)?;
+    let said_at = value.at.unwrap_or_else(|| app.now());
+    let mut messages = Vec::new();
+    if let Some(text) = value.text {
+        check_text("text", &text, usize::MAX)?;
+        messages.push(turns::said(&caller, text, said_at, value.untrusted));
+    }
+    let answers = value.results.into_iter().enumerate().map(|(i, result)| result.answer(i)).collect::<Result<_, _>>()?;
     let key = idempotency::journal_key(&headers, &[b"POST messages", conversation.to_string().as_bytes(), &raw])?;
     let submit = Submit {
         conversation,
-        messages: vec![NewMessage::user(value.text, value.at.unwrap_or_else(|| app.now()))],
+        messages,
+        answers,
+        client_tools: value.tools.map(|tools| tools.into_iter().map(Into::into).collect()),
         idempotency: key,
         limits: Some(value.limits.over(app.run_limits())?),
         on_busy: match value.on_busy {
@@ -197,14 +222,16 @@ async fn send_message(
     }
     let messages = turns::messages_of(&app, &scope, end).await?;
     let reply = Some(turns::reply_of(&messages));
+    let is_waiting = run.stop_reason == Some(StopReason::ClientCalls);
+    let calls = calls_of(&messages).filter(|_| is_waiting).cloned().map(Into::into).collect();
     let messages = Some(messages.into_iter().map(Into::into).collect());
-    Ok(axum::Json(TurnJson { run: run.into(), reply, messages }).into_response())
+    Ok(axum::Json(TurnJson { run: run.into(), reply, messages, calls }).into_response())
 }
 
 fn accepted(run: RunJson) -> Response {
     let place = format!("/api/v1/runs/{}", run.id);
     let headers = [(header::LOCATION, place), (HeaderName::from_static("x-sid-run"), run.id.to_string())];
-    (StatusCode::ACCEPTED, headers, axum::Json(TurnJson { run, reply: None, messages: None })).into_response()
+    (StatusCode::ACCEPTED, headers, axum::Json(TurnJson { run, reply: None, messages: None, calls: Vec::new() })).into_response()
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
@@ -236,6 +263,12 @@ struct ImportedMessage {
 struct Import {
     /// 1 to 1000, oldest first.
     messages: Vec<ImportedMessage>,
+    /// Where they come from: the name that `POST /sources/undo` knows them by. Default `import`.
+    #[serde(default)]
+    source: Option<String>,
+    /// Whether what they say may be followed; only a tenant key may say so. Default `false`: they are told to the agent as text from outside.
+    #[serde(default)]
+    trusted: bool,
 }
 
 /// Where an imported message is.
@@ -266,7 +299,13 @@ async fn import_messages(
     let scope = caller.scope()?;
     let conversation: ConversationId = parse_id(&id, "conversation")?;
     let key = idempotency::text(&headers)?;
-    let given = body.value.messages;
+    let Import { messages: given, source, trusted } = body.value;
+    if trusted && !scope.is_tenant_wide() {
+        return Err(ApiError::forbidden("only a tenant key may say that an import is trusted"));
+    }
+    let source = source.unwrap_or_else(|| "import".into());
+    check_name("source", &source, 255)?;
+    let untrusted: Vec<Source> = (!trusted).then(|| Source::new(Channel::Import, source)).into_iter().collect();
     if given.is_empty() || given.len() > MAX_LIMIT {
         return Err(ApiError::bad_request(format!("`messages` must have 1 to {MAX_LIMIT} items, not {}", given.len())));
     }
@@ -290,7 +329,15 @@ async fn import_messages(
             ImportRole::User => Body::User { text: message.text },
             ImportRole::Assistant => Body::Assistant { text: message.text, reasoning: None, tool_calls: Vec::new() },
         };
-        messages.push(NewMessage { id, body, speaker: message.speaker, at: message.at.unwrap_or(now), tokens: None });
+        messages.push(NewMessage {
+            id,
+            body,
+            speaker: message.speaker,
+            at: message.at.unwrap_or(now),
+            tokens: None,
+            untrusted: untrusted.clone(),
+            approved: None,
+        });
     }
     let wanted: Vec<(MessageId, Body)> = messages.iter().map(|m| (m.id, m.body.clone())).collect();
     let stored = app.store().append(&scope, conversation, messages).await?;

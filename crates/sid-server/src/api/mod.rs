@@ -1,9 +1,11 @@
 //! The REST API, `/api/v1`: one module per resource.
 
 mod agents;
+mod approvals;
 mod audit;
 mod backup;
 mod blocks;
+pub(crate) mod client_calls;
 mod context;
 mod conversations;
 mod document;
@@ -17,8 +19,12 @@ mod names;
 mod passages;
 mod runs;
 mod search;
+mod sources;
+mod tasks;
 mod teams;
 mod tenants;
+mod timers;
+mod tool_rules;
 mod tools;
 mod users;
 pub(crate) mod wire;
@@ -40,11 +46,15 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(conversations::router())
         .merge(messages::router())
         .merge(runs::router())
+        .merge(approvals::router())
+        .merge(sources::router())
         .merge(blocks::router())
         .merge(passages::router())
         .merge(search::router())
         .merge(context::router())
+        .merge(timers::router())
         .merge(tools::router())
+        .merge(tasks::router())
         .merge(models::router())
         .merge(backup::router())
         .merge(audit::router())

@@ -16,6 +16,11 @@ impl<'a> Names<'a> {
         Self { store, scope }
     }
 
+    /// As whom names are looked up.
+    pub(crate) const fn scope(&self) -> &Scope {
+        self.scope
+    }
+
     /// An agent's id from its id or `@name`. The id itself is not looked up: the store checks it at its use.
     pub(crate) async fn agent(&self, text: &str) -> Result<AgentId, ApiError> {
         match text.strip_prefix('@') {

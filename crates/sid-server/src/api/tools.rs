@@ -69,7 +69,7 @@ pub(crate) struct ToolsetJson {
     functions: Vec<FunctionJson>,
     /// What cannot be a function.
     left_out: Vec<LeftOutJson>,
-    /// Why there are none at all, if it cannot be used.
+    /// Why it cannot be used now; runs go on without its functions.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
     /// What it was made from; not in lists.
@@ -81,7 +81,7 @@ impl ToolsetJson {
     fn of(toolset: Toolset, made: Result<Made, String>, has_source: bool) -> Self {
         let source = Source::of(&toolset.spec).ok().filter(|_| has_source);
         let (functions, left_out, problem) = match made {
-            Ok(Made { tools, left_out }) => (tools, left_out, None),
+            Ok(Made { tools, left_out, problem }) => (tools, left_out, problem),
             Err(problem) => (Vec::new(), Vec::new(), Some(problem)),
         };
         Self {
@@ -119,10 +119,11 @@ const fn yes() -> bool {
 /// All toolsets of the tenant, by name.
 #[utoipa::path(get, path = "/tools", tag = "tools", responses((status = 200, description = "All toolsets, without their sources", body = List<ToolsetJson>)))]
 async fn list_toolsets(State(app): State<App>, caller: Caller) -> Result<axum::Json<List<ToolsetJson>>, ApiError> {
-    let toolsets = app.store().toolsets(&caller.scope()?).await?;
+    let scope = caller.scope()?;
+    let toolsets = app.store().toolsets(&scope).await?;
     let mut told = Vec::with_capacity(toolsets.len());
     for toolset in toolsets {
-        let made = app.toolbox().make(&toolset.name, &toolset.spec).await;
+        let made = app.toolbox().make(&scope, &toolset.name, &toolset.spec).await;
         told.push(ToolsetJson::of(toolset, made, false));
     }
     Ok(axum::Json(List::whole(told)))
@@ -131,8 +132,9 @@ async fn list_toolsets(State(app): State<App>, caller: Caller) -> Result<axum::J
 /// One toolset.
 #[utoipa::path(get, path = "/tools/{toolset}", tag = "tools", params(("toolset" = String, Path, description = "Name")), responses((status = 200, description = "The toolset; its version is the `ETag`", body = ToolsetJson)))]
 async fn get_toolset(State(app): State<App>, caller: Caller, Path(name): Path<String>) -> Result<Response, ApiError> {
-    let toolset = app.store().toolset(&caller.scope()?, &name).await?;
-    let made = app.toolbox().make(&toolset.name, &toolset.spec).await;
+    let scope = caller.scope()?;
+    let toolset = app.store().toolset(&scope, &name).await?;
+    let made = app.toolbox().make(&scope, &toolset.name, &toolset.spec).await;
     Ok(ToolsetJson::of(toolset, made, true).answer(StatusCode::OK))
 }
 
@@ -150,9 +152,9 @@ async fn put_toolset(
     let expected = if_match(&headers)?;
     let PutToolset { source, default } = body.value;
     sid_store::check_toolset(&name, &source.clone().into_spec(default))?;
-    let (source, left_out) = app.toolbox().described(&name, source).await.map_err(ApiError::bad_request)?;
+    let (source, left_out) = app.toolbox().described(&scope, &name, source).await.map_err(ApiError::bad_request)?;
     let spec = source.into_spec(default);
-    let mut made = app.toolbox().make(&name, &spec).await.map_err(ApiError::bad_request)?;
+    let mut made = app.toolbox().make(&scope, &name, &spec).await.map_err(ApiError::bad_request)?;
     made.left_out.extend(left_out);
     if made.tools.is_empty() {
         let why: Vec<String> = made.left_out.iter().map(|(name, why)| format!("{name}: {why}")).collect();
@@ -172,7 +174,7 @@ async fn check_names(app: &App, scope: &sid_types::Scope, toolset: &str, made: &
         return Err(ApiError::bad_request(format!("every agent has a function `{own}` already: choose another name, or a `prefix`")));
     }
     for other in app.store().toolsets(scope).await?.into_iter().filter(|t| t.name != toolset) {
-        let Ok(theirs) = app.toolbox().make(&other.name, &other.spec).await else { continue };
+        let Ok(theirs) = app.toolbox().make(scope, &other.name, &other.spec).await else { continue };
         if let Some(taken) = theirs.names().into_iter().find(|name| names.contains(name)) {
             return Err(ApiError::bad_request(format!(
                 "toolset `{}` has a function `{taken}` already: choose another name, or a `prefix`",

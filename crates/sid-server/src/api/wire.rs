@@ -6,8 +6,8 @@ use axum::http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use sid_store::{PageRequest, StoreError};
 use sid_types::{
-    AgentId, Body, ConversationId, Event, EventBody, Message, MessageId, Owner, Provenance, Recollection, Run, RunId, RunLimits, RunStatus,
-    Step, StopReason, TeamId, Timestamp, ToolCall, Usage, UserId,
+    AgentId, ApprovalId, Body, ConversationId, Event, EventBody, Message, MessageId, Owner, PassageId, Provenance, Recollection, Run,
+    RunId, RunLimits, RunStatus, Source, Step, StopReason, TeamId, Timestamp, ToolCall, Usage, UserId,
 };
 use utoipa::{IntoParams, ToSchema};
 
@@ -165,13 +165,33 @@ pub(crate) struct ProvenanceJson {
     /// The user who wrote it, or for whom it was written.
     #[schema(value_type = Option<String>)]
     user: Option<UserId>,
-    /// How it came: `tool`, `api`, `import`, `template`, `undo`.
+    /// How it came: `tool`, `api`, `import`, `template`, `undo`, `consolidation`.
     channel: String,
+    /// `trusted`, or `untrusted` where whoever wrote it had read one of `untrusted`.
+    trust: &'static str,
+    /// Sources that are not trusted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    untrusted: Vec<SourceJson>,
+    /// The messages of the conversation that it is drawn from; empty for what was written as it is.
+    #[schema(value_type = Vec<String>)]
+    sources: Vec<MessageId>,
+    /// The passage that has taken its place: what it says was true until then.
+    #[schema(value_type = Option<String>)]
+    superseded_by: Option<PassageId>,
 }
 
 impl From<Provenance> for ProvenanceJson {
     fn from(p: Provenance) -> Self {
-        Self { conversation: p.conversation, run: p.run, user: p.user, channel: p.channel }
+        Self {
+            conversation: p.conversation,
+            run: p.run,
+            user: p.user,
+            channel: p.channel,
+            sources: p.sources,
+            superseded_by: p.superseded_by,
+            trust: trust_of(&p.untrusted),
+            untrusted: p.untrusted.into_iter().map(Into::into).collect(),
+        }
     }
 }
 
@@ -182,11 +202,14 @@ pub(crate) struct ToolCallJson {
     name: String,
     #[schema(value_type = Object)]
     arguments: serde_json::Map<String, serde_json::Value>,
+    /// Whether the caller answers it, with `results`; left out where Sid does.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    for_client: bool,
 }
 
 impl From<ToolCall> for ToolCallJson {
     fn from(c: ToolCall) -> Self {
-        Self { id: c.id, name: c.name, arguments: c.arguments }
+        Self { id: c.id, name: c.name, arguments: c.arguments, for_client: c.for_client }
     }
 }
 
@@ -228,6 +251,31 @@ pub(crate) struct MessageJson {
     at: Timestamp,
     /// Its size in a prompt, if it was counted.
     tokens: Option<u32>,
+    /// Whether what it says may be followed: not where it came from one of `untrusted`, or was written by who had read them.
+    trust: &'static str,
+    /// Sources that are not trusted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    untrusted: Vec<SourceJson>,
+}
+
+/// A source that is not trusted.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct SourceJson {
+    /// `user`, `tool`, `import`, `agent`, `web` or `api`.
+    channel: String,
+    /// Which one: a toolset or tool, the host of a page, the name of an import.
+    name: String,
+}
+
+impl From<Source> for SourceJson {
+    fn from(source: Source) -> Self {
+        Self { channel: source.channel.name().to_owned(), name: source.name }
+    }
+}
+
+/// `trusted` without sources.
+pub(crate) const fn trust_of(sources: &[Source]) -> &'static str {
+    if sources.is_empty() { "trusted" } else { "untrusted" }
 }
 
 pub(crate) const fn role_name(role: sid_types::Role) -> &'static str {
@@ -257,6 +305,8 @@ impl From<Message> for MessageJson {
             speaker: m.speaker,
             at: m.at,
             tokens: m.tokens.map(|t| t.0),
+            trust: trust_of(&m.untrusted),
+            untrusted: m.untrusted.into_iter().map(Into::into).collect(),
         };
         match m.body {
             Body::User { text } | Body::Note { text } => out.text = text,
@@ -332,6 +382,8 @@ pub(crate) const fn stop_name(reason: StopReason) -> &'static str {
         StopReason::MaxTokens => "max_tokens",
         StopReason::MaxTime => "max_time",
         StopReason::RepeatedCalls => "repeated_calls",
+        StopReason::ClientCalls => "client_calls",
+        StopReason::RulesUnmet => "rules_unmet",
         StopReason::Cancelled => "cancelled",
         StopReason::InvalidModelOutput => "invalid_model_output",
         StopReason::ModelUnavailable => "model_unavailable",
@@ -353,8 +405,8 @@ pub(crate) struct RunJson {
     agent: AgentId,
     /// `queued`, `running`, `completed`, `failed` or `cancelled`.
     status: &'static str,
-    /// Why it ended: `end_turn`, `max_steps`, `max_tokens`, `max_time`, `repeated_calls`, `cancelled`, `invalid_model_output`,
-    /// `model_unavailable`, `model_refused`, `window_too_small`, `budget`, `internal`.
+    /// Why it ended: `end_turn`, `max_steps`, `max_tokens`, `max_time`, `repeated_calls`, `client_calls`, `rules_unmet`, `cancelled`,
+    /// `invalid_model_output`, `model_unavailable`, `model_refused`, `window_too_small`, `budget`, `internal`.
     stop_reason: Option<&'static str>,
     /// What failed, in words.
     error: Option<String>,
@@ -505,6 +557,13 @@ pub(crate) enum EventBodyJson {
     ToolCall { call: ToolCallJson },
     /// A message was committed: the answer, or a tool's result.
     Message { message: Box<MessageJson> },
+    /// A call waits for somebody's word: `POST /approvals/{approval}`. Nothing of it has been done.
+    ApprovalAsked {
+        #[schema(value_type = String)]
+        approval: ApprovalId,
+        call: ToolCallJson,
+        reason: String,
+    },
     /// Messages left the queue.
     PageOut { messages: u64, queue_start: u64, is_floor: bool },
     /// A step was committed.
@@ -524,6 +583,7 @@ impl From<Event> for EventJson {
             EventBody::ReasoningDelta { text } => EventBodyJson::ReasoningDelta { text },
             EventBody::ToolCall { call } => EventBodyJson::ToolCall { call: call.into() },
             EventBody::Message { message } => EventBodyJson::Message { message: Box::new((*message).into()) },
+            EventBody::ApprovalAsked { approval, call, reason } => EventBodyJson::ApprovalAsked { approval, call: call.into(), reason },
             EventBody::PageOut { messages, queue_start, is_floor } => EventBodyJson::PageOut { messages, queue_start, is_floor },
             EventBody::Step { number, usage, rung } => EventBodyJson::Step { number, usage: usage.into(), rung },
             EventBody::Done { status, stop_reason, error, usage } => {

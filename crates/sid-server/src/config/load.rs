@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::setting::{Raw, Section};
 use super::{
-    Config, ConfigError, Embedder, Engine, Issuer, Limits, Log, Model, Secrets, Server, Store, Top, TrustedProxy, Vectors, reference,
+    Config, ConfigError, Embedder, Engine, Issuer, Limits, Log, McpProgram, Model, Secrets, Server, Store, Top, TrustedProxy, Vectors,
+    reference,
 };
 
 /// Variables that begin with `SID_` but are not configuration: the command line's, the tests' and the build's.
@@ -115,7 +116,7 @@ fn set(config: &mut Config, key: &str, raw: Raw, place: &str, folder: Option<&Pa
                 | "log",
                 _,
             ) => Ok(()),
-            ("auth" | "auth.oidc" | "auth.trusted_proxy", _) => Ok(()),
+            ("auth" | "auth.oidc" | "auth.trusted_proxy" | "tools.mcp" | "tools.builtin", _) => Ok(()),
             ("next_embedder", _) => {
                 config.next_embedder.get_or_insert_default();
                 Ok(())
@@ -150,7 +151,14 @@ fn set(config: &mut Config, key: &str, raw: Raw, place: &str, folder: Option<&Pa
         Some(("limits", field)) => config.limits.set(field, &raw),
         Some(("context", field)) => config.context.set(field, &raw),
         Some(("secrets", field)) => config.secrets.set(field, &raw),
-        Some(("tools", field)) => config.tools.set(field, &raw),
+        Some(("tools", rest)) if rest.starts_with("builtin.") => config.builtin.set(&rest["builtin.".len()..], &raw),
+        Some(("tools", rest)) => match rest.strip_prefix("mcp.").and_then(|rest| rest.rsplit_once('.')) {
+            // Known first: a misspelt key must not make a server.
+            Some((name, field)) if McpProgram::is_secret(field).is_some() => {
+                config.mcp_programs.entry(name.to_owned()).or_default().set(field, &raw)
+            }
+            _ => config.tools.set(rest, &raw),
+        },
         Some(("mcp", field)) => config.mcp.set(field, &raw),
         Some(("log", field)) => config.log.set(field, &raw),
         Some(("auth", rest)) => match rest.split_once('.') {
@@ -200,7 +208,7 @@ fn is_secret(key: &str) -> Option<bool> {
 
 /// The known key that is fewest edits away; `None` when nothing is near.
 fn nearest(key: &str) -> Option<String> {
-    let rest = key.strip_prefix("models.").or_else(|| key.strip_prefix("auth.oidc."));
+    let rest = key.strip_prefix("models.").or_else(|| key.strip_prefix("auth.oidc.")).or_else(|| key.strip_prefix("tools.mcp."));
     let named = rest.and_then(|rest| rest.rsplit_once('.')).map(|(name, _)| name);
     let mut keys: Vec<String> = Vec::new();
     for field in reference() {

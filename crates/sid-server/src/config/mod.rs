@@ -17,8 +17,8 @@ pub use error::ConfigError;
 pub(crate) use identity::role;
 pub use load::Sources;
 pub use sections::{
-    Context, Embedder, EmbedderKind, Engine, Issuer, Limits, Log, LogFormat, Mcp, Model, ModelApi, Secrets, Server, Store, StoreKind,
-    Tokenizer, ToolMode, Tools, Top, TrustedProxy, Vectors, VectorsKind,
+    Builtin, Context, Embedder, EmbedderKind, Engine, Issuer, Limits, Log, LogFormat, Mcp, McpProgram, Model, ModelApi, Secrets, Server,
+    Store, StoreKind, Tokenizer, ToolMode, Tools, Top, TrustedProxy, Vectors, VectorsKind,
 };
 use setting::Section;
 pub use setting::{ConfigField, Secret};
@@ -53,6 +53,10 @@ pub struct Config {
     pub secrets: Secrets,
     /// Functions that tenants give their agents.
     pub tools: Tools,
+    /// Tools that come with the server (`[tools.builtin]`).
+    pub builtin: Builtin,
+    /// MCP servers on this machine by name (`[tools.mcp.NAME]`).
+    pub mcp_programs: BTreeMap<String, McpProgram>,
     /// The MCP endpoint.
     pub mcp: Mcp,
     /// Issuers of tokens by name (`[auth.oidc.NAME]`). Empty = keys only.
@@ -159,6 +163,12 @@ impl Config {
             return bad("next_embedder.kind", "must make vectors: to go without, set embedder.kind to \"none\"".into());
         }
         self.secrets.keys()?;
+        if self.tools.mcp_discovery_ms == 0 {
+            return bad("tools.mcp_discovery_ms", "must be at least 1".into());
+        }
+        for (name, program) in &self.mcp_programs {
+            program.check().or_else(|(field, problem)| bad(&format!("tools.mcp.{name}.{field}"), problem))?;
+        }
         if self.context.claim_s == 0 {
             return bad("context.claim_s", "must be at least 1".into());
         }
@@ -224,6 +234,10 @@ impl Config {
         put(Some("context".into()), self.context.show());
         put(Some("secrets".into()), self.secrets.show());
         put(Some("tools".into()), self.tools.show());
+        put(Some("tools.builtin".into()), self.builtin.show());
+        for (name, program) in &self.mcp_programs {
+            put(Some(format!("tools.mcp.{name}")), program.show());
+        }
         put(Some("mcp".into()), self.mcp.show());
         for (name, issuer) in &self.oidc {
             put(Some(format!("auth.oidc.{name}")), issuer.show());
@@ -301,6 +315,8 @@ pub fn reference() -> Vec<ConfigField> {
     all.extend(Context::describe("context"));
     all.extend(Secrets::describe("secrets"));
     all.extend(Tools::describe("tools"));
+    all.extend(Builtin::describe("tools.builtin"));
+    all.extend(McpProgram::describe("tools.mcp.NAME"));
     all.extend(Mcp::describe("mcp"));
     all.extend(Issuer::describe("auth.oidc.NAME"));
     all.extend(TrustedProxy::describe("auth.trusted_proxy"));

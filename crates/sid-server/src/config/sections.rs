@@ -203,6 +203,10 @@ section! {
         max_output: Option<u32> = None;
         /// The configured model that writes summaries and diary pages for this one. Not set: this one.
         summarizer: Option<String> = None;
+        /// What a million tokens of prompts cost, in millionths of a currency; counts for the budgets of tasks.
+        price_prompt: u64 = 0;
+        /// What a million tokens of answers cost, in millionths of a currency; counts for the budgets of tasks.
+        price_completion: u64 = 0;
         /// Time to connect, in milliseconds.
         connect_ms: u64 = 5_000;
         /// Time to the first byte of an answer (reading a long prompt is slow), in milliseconds.
@@ -275,8 +279,17 @@ section! {
         idle_ms: u64 = 5_000;
         /// How long a turn waits for the vector of its message before it searches by words only, in milliseconds.
         embed_wait_ms: u64 = 2_000;
+        /// Most timers that are not done, of an agent with one user.
+        timers_per_user: u64 = 100;
+        /// Shortest time between two occurrences of a timer, in milliseconds.
+        shortest_timer_ms: u64 = 60_000;
+        /// What is due for longer than this is late, and its timer's policy says what becomes of it, in milliseconds.
+        timer_patience_ms: u64 = 60_000;
         /// Whether diary pages are written in the background.
         diary: bool = true;
+        /// Whether, with a day's diary page, facts are drawn from what users said (by the model that summarises) and full blocks give lines to
+        /// archival memory.
+        consolidate: bool = true;
     }
 }
 
@@ -285,6 +298,8 @@ section! {
     Limits {
         /// Most runs of one tenant at once in this process; others wait, and nobody is refused. 0 = no limit of its own.
         runs_at_once: usize = 32;
+        /// Most runs of one tenant's tasks at once, over all processes; the others wait. 0 = tasks are not worked on.
+        task_runs_at_once: usize = 8;
         /// Requests per second of one tenant, over all processes, with bursts of twice as many; more is answered 429. 0 = no limit.
         requests_per_second: u32 = 0;
         /// Tokens of one tenant per day (UTC), prompts and answers together; then its runs end with `budget`. 0 = no limit.
@@ -319,6 +334,8 @@ section! {
     Tools {
         /// Hosts inside the network that they may call, beside the whole of the internet: names (`*.example.com`: all below it), addresses or networks, each with `:PORT` (`:*` for any) if it is not 80 or 443. Metadata services stay closed.
         open: Vec<String> = Vec::new();
+        /// Most tokens of tool specifications in a prompt; an agent with more finds its tools by search. Not set: the window's share, which is never exceeded.
+        most_prompt_tokens: Option<u32> = None;
         /// Whether only https is called.
         https_only: bool = false;
         /// Most milliseconds of one HTTP request, redirects and all.
@@ -333,6 +350,67 @@ section! {
         python_folder: Option<PathBuf> = None;
         /// Run them where the system lacks a part of the sandbox, too.
         python_unconfined: bool = false;
+        /// Most milliseconds until an MCP server has been reached and has told its tools.
+        mcp_discovery_ms: u64 = 10_000;
+    }
+}
+
+section! {
+    /// Tools that all agents have which name none of their own, beside those for their memory.
+    Builtin {
+        /// Dates and times: `current_time`, `date_add`, `date_difference`, `find_weekday`, `convert_time`.
+        calendar: bool = false;
+        /// `calculator`: exact numbers, units.
+        calculator: bool = false;
+        /// `read_page`: public web pages, through the same client as all functions.
+        read_page: bool = false;
+    }
+}
+
+section! {
+    /// An MCP server that is a program on this machine. Tenants name it in a toolset; none of them can name a command.
+    McpProgram {
+        /// The program, by its path or as `PATH` finds it. It is started with a clean environment, spoken to over stdin and stdout, started again when it ends, and killed with the server.
+        command: String = String::new();
+        /// Its arguments.
+        args: Vec<String> = Vec::new();
+        /// Its environment, each `NAME=VALUE`, beside `PATH`, `HOME` (its folder) and `LANG`. Not for secrets: these are shown.
+        env: Vec<String> = Vec::new();
+        /// Names of variables of the server's own environment that it is given as well: for secrets.
+        pass_env: Vec<String> = Vec::new();
+        /// Where it works. Not set: the system's temporary folder.
+        folder: Option<PathBuf> = None;
+        /// Ids of the tenants that may use it; `*` for all. Empty: none.
+        tenants: Vec<String> = Vec::new();
+        /// Most milliseconds of one call.
+        timeout_ms: u64 = 60_000;
+        /// Whether it is started through this server's own executable, so that it ends when the server is killed, too. Off for programs that embed the server without `launch_if_asked`.
+        launch: bool = true;
+    }
+}
+
+impl McpProgram {
+    /// Who may use it; `None` = all.
+    pub(crate) fn only_tenants(&self) -> Option<Vec<sid_types::TenantId>> {
+        let is_for_all = self.tenants.iter().any(|t| t == "*");
+        (!is_for_all).then(|| self.tenants.iter().filter_map(|t| t.parse().ok()).collect())
+    }
+
+    /// Whether the values of this section fit together: the field that does not, and why.
+    pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
+        if self.command.is_empty() {
+            return Err(("command", "must not be empty: the program to start".into()));
+        }
+        if let Some(wrong) = self.tenants.iter().find(|t| *t != "*" && t.parse::<sid_types::TenantId>().is_err()) {
+            return Err(("tenants", format!("expected ids of tenants, or `*`, found `{wrong}`")));
+        }
+        if let Some(wrong) = self.env.iter().find(|pair| !pair.contains('=')) {
+            return Err(("env", format!("expected NAME=VALUE, found `{wrong}`")));
+        }
+        if self.timeout_ms == 0 {
+            return Err(("timeout_ms", "must be at least 1".into()));
+        }
+        Ok(())
     }
 }
 

@@ -117,6 +117,12 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     },
     Group {
+        name: "approvals",
+        title: "Approve what agents want to do",
+        about: "Calls of agents that wait for somebody's word: `list` them, `get` one. For people, not for assistants: `decide` with `approve` or `deny`.",
+        actions: &[("list", "list_approvals"), ("get", "get_approval"), ("decide", "decide_approval")],
+    },
+    Group {
         name: "people",
         title: "Users, teams and agents",
         about: "Who is there: agents, teams and their members, one user.",

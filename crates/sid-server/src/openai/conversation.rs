@@ -2,6 +2,7 @@
 
 use axum::http::HeaderMap;
 use serde_json::{Map, Value};
+use sid_core::ClientAnswer;
 use sid_store::NewConversation;
 use sid_types::{Agent, Conversation, ConversationId, Scope};
 
@@ -69,32 +70,49 @@ pub(super) async fn find(
     Ok(app.store().open_conversation(scope, ConversationId::new(), new).await?.0)
 }
 
-/// The words of the new messages: the user's after the last assistant's.
-pub(super) fn new_messages(messages: &[Value]) -> Result<Vec<String>, ApiError> {
+/// What is new in a chat.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    /// Answers to the calls of the last assistant message.
+    pub(super) answers: Vec<ClientAnswer>,
+    /// What the user says.
+    pub(super) texts: Vec<String>,
+}
+
+/// The new messages: the user's after the last assistant's, and the answers to the calls that it has.
+pub(super) fn new_messages(messages: &[Value]) -> Result<Said, ApiError> {
     let invalid = |detail: String| ApiError::bad_request(detail).openai("invalid_value", Some("messages"));
     let role = |message: &Value| message.get("role").and_then(Value::as_str).unwrap_or_default().to_owned();
     let last_assistant = messages.iter().rposition(|m| role(m) == "assistant");
     let first_new = last_assistant.map_or(0, |i| i + 1);
-    let mut words = Vec::new();
+    let has_calls = |m: &Value| m.get("tool_calls").and_then(Value::as_array).is_some_and(|calls| !calls.is_empty());
+    let is_called = last_assistant.is_some_and(|i| has_calls(&messages[i]));
+    let mut said = Said::default();
     for (index, message) in messages.iter().enumerate().skip(first_new) {
         match role(message).as_str() {
             "user" => {
                 let text = text_of(message.get("content"), index)?;
                 if !text.trim().is_empty() {
-                    words.push(text);
+                    said.texts.push(text);
                 }
             }
-            // Ignored: the agent's instructions are its maker's, and its tools run inside.
+            "tool" if is_called => {
+                let call_id = message.get("tool_call_id").and_then(Value::as_str);
+                let call_id = call_id.ok_or_else(|| invalid(format!("messages[{index}] has no `tool_call_id`")))?.to_owned();
+                let text = text_of(message.get("content"), index)?;
+                said.answers.push(ClientAnswer { call_id, text, is_error: false });
+            }
+            // Ignored: the agent's instructions are its maker's, and its own tools run inside.
             "system" | "developer" | "tool" | "function" => {}
             other => {
                 return Err(invalid(format!("messages[{index}].role must be user, assistant, system, developer or tool, not `{other}`")));
             }
         }
     }
-    if words.is_empty() {
+    if said.texts.is_empty() && said.answers.is_empty() {
         return Err(invalid("there is no new message: the last message must be a user's, with text in it".into()));
     }
-    Ok(words)
+    Ok(said)
 }
 
 fn text_of(content: Option<&Value>, index: usize) -> Result<String, ApiError> {
@@ -131,7 +149,10 @@ mod tests {
     fn check(messages: Value, expected: Result<&[&str], &str>) {
         let list = messages.as_array().expect("a list").clone();
         match (new_messages(&list), expected) {
-            (Ok(found), Ok(expected)) => assert_eq!(found, expected),
+            (Ok(found), Ok(expected)) => {
+                let answers = found.answers.iter().map(|a| format!("{}={}", a.call_id, a.text));
+                assert_eq!(answers.chain(found.texts).collect::<Vec<_>>(), expected);
+            }
             (Err(found), Err(expected)) => assert!(found.detail.contains(expected), "{}", found.detail),
             (found, _) => panic!("{found:?} instead of {expected:?} for {messages}"),
         }
@@ -145,6 +166,12 @@ mod tests {
         check(json!([{"role": "system", "content": "s"}, user("one")]), Ok(&["one"]));
         check(json!([user("one"), assistant, user("two"), user("three")]), Ok(&["two", "three"]));
         check(json!([user("one"), assistant, {"role": "tool", "content": "r"}, user("two")]), Ok(&["two"]));
+        let calling = json!({"role": "assistant", "content": null, "tool_calls": [{"id": "c1"}, {"id": "c2"}]});
+        let tool = |id: &str, t: &str| json!({"role": "tool", "tool_call_id": id, "content": t});
+        check(json!([user("one"), calling, tool("c1", "r1"), tool("c2", "")]), Ok(&["c1=r1", "c2="]));
+        check(json!([user("one"), calling, tool("c1", "r1"), user("two")]), Ok(&["c1=r1", "two"]));
+        check(json!([user("one"), calling, user("never mind")]), Ok(&["never mind"]));
+        check(json!([calling, tool("c1", "r1"), assistant, user("two")]), Ok(&["two"]));
         check(json!([{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]), Ok(&["a\nb"]));
     }
 
@@ -155,6 +182,7 @@ mod tests {
         check(json!([{"role": "user", "content": "  "}]), Err("no new message"));
         check(json!([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x"}}]}]), Err("`image_url`"));
         check(json!([{"role": "user", "content": 7}]), Err("messages[0].content"));
+        check(json!([{"role": "assistant", "tool_calls": [{"id": "c"}]}, {"role": "tool", "content": "x"}]), Err("`tool_call_id`"));
         check(json!([{"role": "robot", "content": "x"}]), Err("`robot`"));
         check(json!(["x"]), Err("messages[0].role"));
         check(json!([{"role": "user", "content": "a\u{0}b"}]), Err("NUL"));

@@ -5,11 +5,15 @@
 //! conversation is meant comes from `X-Sid-Conversation`, `metadata.conversation` or `metadata.conversation_id` (the application's own
 //! key, or a `conv_` id); without any there is one conversation, `default`, per agent and user. The user is the key's, or `X-Sid-User`,
 //! or the body's `user` (a handle, made at first use); a tenant key that names none speaks for the user `default`.
+//!
+//! The client's own `tools` are offered beside the agent's. A call of one ends the answer with `tool_calls`; tool messages after it are
+//! the answers, and the conversation goes on with them.
 
 mod chat;
 mod conversation;
 mod models;
 mod stream;
+mod tools;
 
 use utoipa_axum::router::OpenApiRouter;
 

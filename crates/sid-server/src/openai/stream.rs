@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use sid_types::{Event, EventBody, Role, RunId, Scope};
 
 use super::chat::{OpenAiUsage, finish_reason};
+use super::tools;
 use crate::App;
 use crate::events;
 
@@ -26,11 +27,13 @@ pub(super) struct Chunks {
     sent: String,
     /// Whether earlier steps have sent something.
     has_spoken: bool,
+    /// Calls for the client that were sent.
+    calls: usize,
 }
 
 impl Chunks {
     pub(super) fn new(id: String, model: String, created: i64, with_usage: bool) -> Self {
-        Self { id, model, created, with_usage, sent: String::new(), has_spoken: false }
+        Self { id, model, created, with_usage, sent: String::new(), has_spoken: false, calls: 0 }
     }
 
     fn chunk(&self, delta: &Value, finish_reason: Option<&str>) -> Value {
@@ -92,6 +95,16 @@ impl Chunks {
                 }
                 self.has_spoken |= !whole.is_empty();
                 self.sent.clear();
+            }
+            EventBody::ToolCall { call } if call.for_client => {
+                out.push(Some(self.chunk(&tools::delta(self.calls, &call), None)));
+                self.calls += 1;
+            }
+            EventBody::ApprovalAsked { approval, call, .. } => {
+                self.has_spoken |= !self.sent.is_empty();
+                self.sent.clear();
+                out.extend(self.say(&crate::turns::waiting_note(approval, &call)).map(Some));
+                self.has_spoken = true;
             }
             EventBody::Done { stop_reason, error, usage, .. } => match finish_reason(Some(stop_reason), error.as_deref()) {
                 Ok(reason) => {
@@ -161,6 +174,8 @@ mod tests {
                 speaker: None,
                 at: Timestamp::UNIX_EPOCH,
                 tokens: None,
+                untrusted: Vec::new(),
+                approved: None,
             }),
         }
     }

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sid_assistant::{MailAccount, MailSecurity, SendEmail};
 use sid_tools::http::{Connection, HttpTool, OpenApiOptions, OpenApiTools};
 use sid_tools::{Registry, Tool};
-use sid_types::ToolsetSpec;
+use sid_types::{TenantId, ToolsetSpec};
 
+use super::mcp::McpServers;
 use super::python::Functions;
-use super::source::{HttpSource, OpenApiSource, SecretHeader, Source};
+use super::source::{EmailSecurity, EmailSource, HttpSource, OpenApiSource, SecretHeader, Source};
+use super::trusted::Trusted;
 
 /// What a toolset came to.
 pub(crate) struct Made {
@@ -17,6 +20,8 @@ pub(crate) struct Made {
     pub(crate) tools: Vec<Arc<dyn Tool>>,
     /// What cannot be a function, and why.
     pub(crate) left_out: Vec<(String, String)>,
+    /// Why none of them can be called now, though it is known what they are.
+    pub(crate) problem: Option<String>,
 }
 
 impl Made {
@@ -26,25 +31,42 @@ impl Made {
     }
 }
 
-pub(super) async fn make(name: &str, spec: &ToolsetSpec, connection: &Connection, functions: &Functions) -> Result<Made, String> {
-    let (tools, mut left_out) = match Source::of(spec)? {
+pub(super) async fn make(
+    tenant: TenantId,
+    name: &str,
+    spec: &ToolsetSpec,
+    connection: &Connection,
+    functions: &Functions,
+    servers: &McpServers,
+) -> Result<Made, String> {
+    let mut problem = None;
+    let source = Source::of(spec)?;
+    let is_trusted = source.is_trusted();
+    let (tools, mut left_out) = match source {
         Source::Python(source) => (functions.tools(name, source).await?, Vec::new()),
         Source::Http(source) => (vec![http(name, source, connection)?], Vec::new()),
         Source::OpenApi(source) => open_api(source, connection)?,
+        Source::Email(source) => (vec![email(name, source, connection)?], Vec::new()),
+        Source::Mcp(source) => {
+            let made = servers.made(tenant, name, &source)?;
+            problem = made.problem;
+            (made.tools, made.left_out)
+        }
     };
     let mut usable = Vec::with_capacity(tools.len());
     let mut registry = Registry::new();
     for tool in tools {
+        let tool = if is_trusted { Arc::new(Trusted(tool)) } else { tool };
         match registry.register(tool.clone()) {
             Ok(()) => usable.push(tool),
             Err(error) => left_out.push((tool.spec().name, error.to_string())),
         }
     }
-    Ok(Made { tools: usable, left_out })
+    Ok(Made { tools: usable, left_out, problem })
 }
 
 /// The house's way of calling out, with a toolset's headers and time.
-fn connection(
+pub(super) fn connection(
     base: &Connection,
     headers: BTreeMap<String, String>,
     secret_headers: BTreeMap<String, SecretHeader>,
@@ -64,16 +86,28 @@ fn connection(
 }
 
 fn http(name: &str, source: HttpSource, base: &Connection) -> Result<Arc<dyn Tool>, String> {
-    let HttpSource { description, parameters, url, effect, headers, secret_headers, timeout_ms } = source;
+    let HttpSource { description, parameters, url, effect, headers, secret_headers, timeout_ms, trusted: _ } = source;
     let connection = connection(base, headers, secret_headers, timeout_ms);
     let tool = HttpTool::new(name, description, parameters, &url, connection).map_err(|e| format!("`url`: {e}"))?;
     Ok(Arc::new(tool.with_effect(effect.into())))
 }
 
+fn email(name: &str, source: EmailSource, base: &Connection) -> Result<Arc<dyn Tool>, String> {
+    let EmailSource { host, port, security, username, password, from, recipients, timeout_ms } = source;
+    let security = match security {
+        EmailSecurity::StartTls => MailSecurity::StartTls,
+        EmailSecurity::Tls => MailSecurity::Tls,
+        EmailSecurity::None => MailSecurity::None,
+    };
+    let account = MailAccount { host, port, security, username, password, from, recipients };
+    let connection = connection(base, BTreeMap::new(), BTreeMap::new(), timeout_ms);
+    Ok(Arc::new(SendEmail::new(name, account, connection)?))
+}
+
 type Read = (Vec<Arc<dyn Tool>>, Vec<(String, String)>);
 
 fn open_api(source: OpenApiSource, base: &Connection) -> Result<Read, String> {
-    let OpenApiSource { document, base_url, only, prefix, headers, secret_headers, timeout_ms } = source;
+    let OpenApiSource { document, base_url, only, prefix, headers, secret_headers, timeout_ms, trusted: _ } = source;
     let connection = connection(base, headers, secret_headers, timeout_ms);
     let options = OpenApiOptions { only, prefix };
     let read = OpenApiTools::read(&document, &base_url, &connection, &options).map_err(|e| e.to_string())?;

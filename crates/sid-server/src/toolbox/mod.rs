@@ -1,9 +1,12 @@
 //! Functions that tenants gave their agents: made from the toolsets that the store keeps, and remembered.
 
+mod builtin;
 mod make;
+mod mcp;
 mod python;
 mod secrets;
 pub(crate) mod source;
+mod trusted;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -16,13 +19,15 @@ use sid_core::{GivenTools, ToolProvider};
 use sid_fetch::Fetcher;
 use sid_store::{Store, StoreError};
 use sid_tools::http::Connection;
-use sid_types::{Scope, TenantId, Timestamp, Toolset, ToolsetSpec};
+use sid_types::{Clock, Scope, TenantId, Timestamp, Toolset, ToolsetSpec};
 use tokio::time::Instant;
 use tracing::warn;
 
+pub(crate) use builtin::builtin;
 pub(crate) use make::Made;
+use mcp::McpServers;
 use python::Functions;
-use secrets::VaultSecrets;
+use secrets::{TenantSecrets, VaultSecrets};
 use source::Source;
 
 use crate::config::Config;
@@ -37,6 +42,8 @@ struct Known {
     looked_at: Instant,
     /// Names, versions and times that `given` was made from: a toolset that was dropped and made anew counts from 1 again.
     made_from: Vec<(String, u64, Timestamp)>,
+    /// Of what its MCP servers have told.
+    revision: u64,
     given: Option<Arc<GivenTools>>,
 }
 
@@ -45,32 +52,45 @@ pub(crate) struct TenantTools {
     store: Arc<dyn Store>,
     connection: Connection,
     functions: Functions,
+    servers: McpServers,
+    clock: Arc<dyn Clock>,
     known: Mutex<HashMap<TenantId, Known>>,
 }
 
 impl TenantTools {
-    pub(crate) fn new(store: Arc<dyn Store>, fetcher: Fetcher, vault: Option<Vault>, config: &Config) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>, fetcher: Fetcher, vault: Option<Vault>, clock: Arc<dyn Clock>, config: &Config) -> Self {
         let secrets = Arc::new(VaultSecrets::new(vault, store.clone()));
         let connection = Connection::new(fetcher).secrets(secrets.clone());
-        Self { store, connection, functions: Functions::new(config, secrets), known: Mutex::default() }
+        let looks = connection.clone().secrets(Arc::new(TenantSecrets(secrets.clone())));
+        let servers = McpServers::new(config, connection.clone(), looks, clock.now());
+        Self { store, connection, functions: Functions::new(config, secrets), servers, clock, known: Mutex::default() }
     }
 
-    /// What is put, as it is kept: a module is looked into. Answers with what cannot be a function, and why.
+    /// What is put, as it is kept: a module is looked into, a server is asked. Answers with what cannot be a function, and why.
     ///
     /// Errors: what is wrong with it as a whole, for who made it.
-    pub(crate) async fn described(&self, name: &str, source: Source) -> Result<(Source, Vec<(String, String)>), String> {
+    pub(crate) async fn described(&self, scope: &Scope, name: &str, source: Source) -> Result<(Source, Vec<(String, String)>), String> {
         match source {
             Source::Python(source) => {
                 let (source, left_out) = self.functions.described(name, source).await?;
                 Ok((Source::Python(source), left_out))
+            }
+            Source::Mcp(source) => {
+                let source = self.servers.described(scope, name, source, self.clock.now()).await?;
+                Ok((Source::Mcp(source), Vec::new()))
             }
             source => Ok((source, Vec::new())),
         }
     }
 
     /// The functions of a toolset. Errors: as for [`Self::described`].
-    pub(crate) async fn make(&self, name: &str, spec: &ToolsetSpec) -> Result<Made, String> {
-        make::make(name, spec, &self.connection, &self.functions).await
+    pub(crate) async fn make(&self, scope: &Scope, name: &str, spec: &ToolsetSpec) -> Result<Made, String> {
+        make::make(scope.tenant(), name, spec, &self.connection, &self.functions, &self.servers).await
+    }
+
+    /// Whether the tenant gave its agents a function of this name.
+    pub(crate) async fn has(&self, scope: &Scope, name: &str) -> Result<bool, StoreError> {
+        Ok(self.given(scope).await?.is_some_and(|given| given.registry.declaration(name).is_some()))
     }
 
     /// The next run looks at the tenant's toolsets anew.
@@ -78,18 +98,18 @@ impl TenantTools {
         self.known.lock().remove(&tenant);
     }
 
-    async fn put_together(&self, toolsets: &[Toolset]) -> Option<Arc<GivenTools>> {
+    async fn put_together(&self, scope: &Scope, toolsets: &[Toolset]) -> Option<Arc<GivenTools>> {
         let mut given = GivenTools::default();
         let mut names = BTreeSet::new();
         for toolset in toolsets {
-            let made = match self.make(&toolset.name, &toolset.spec).await {
-                Ok(made) => made,
-                Err(problem) => {
+            let made = match self.make(scope, &toolset.name, &toolset.spec).await {
+                Ok(Made { problem: None, tools, .. }) => tools,
+                Ok(Made { problem: Some(problem), .. }) | Err(problem) => {
                     warn!(toolset = %toolset.name, problem, "a toolset cannot be used");
                     continue;
                 }
             };
-            for tool in made.tools {
+            for tool in made {
                 let name = tool.spec().name;
                 match given.registry.register(tool) {
                     Ok(()) if toolset.spec.is_default => {
@@ -116,16 +136,17 @@ impl ToolProvider for TenantTools {
         let looked_at = Instant::now();
         let toolsets = self.store.toolsets(scope).await?;
         let made_from: Vec<_> = toolsets.iter().map(|t| (t.name.clone(), t.version, t.updated_at)).collect();
-        let same = self.known.lock().get(&tenant).filter(|k| k.made_from == made_from).map(|k| k.given.clone());
+        let revision = self.servers.keep_fresh(scope, &toolsets, self.clock.now());
+        let same = self.known.lock().get(&tenant).filter(|k| k.made_from == made_from && k.revision == revision).map(|k| k.given.clone());
         let given = match same {
             Some(given) => given,
-            None => self.put_together(&toolsets).await,
+            None => self.put_together(scope, &toolsets).await,
         };
         let mut known = self.known.lock();
         if known.len() >= MOST {
             known.retain(|_, k| k.looked_at.elapsed() < FRESH);
         }
-        known.insert(tenant, Known { looked_at, made_from, given: given.clone() });
+        known.insert(tenant, Known { looked_at, made_from, revision, given: given.clone() });
         Ok(given)
     }
 }

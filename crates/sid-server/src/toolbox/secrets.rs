@@ -49,8 +49,12 @@ impl VaultSecrets {
 impl VaultSecrets {
     /// The value of this name for whoever the call is made.
     pub(super) async fn value(&self, context: &ToolContext, name: &str) -> Option<SecretValue> {
+        let users = context.scope.user().map(|user| Owner::User { user });
+        self.first(context, name, users.into_iter().chain([Owner::Tenant])).await
+    }
+
+    async fn first(&self, context: &ToolContext, name: &str, owners: impl Iterator<Item = Owner> + Send) -> Option<SecretValue> {
         let vault = self.vault.as_ref()?;
-        let owners = context.scope.user().map(|user| Owner::User { user }).into_iter().chain([Owner::Tenant]);
         for owner in owners {
             if let Ok(value) = vault.reveal(&context.scope, owner, name).await {
                 self.note(context, name, owner).await;
@@ -65,5 +69,15 @@ impl VaultSecrets {
 impl Secrets for VaultSecrets {
     async fn reveal(&self, context: &ToolContext, name: &str) -> Option<Secret> {
         self.value(context, name).await.map(|value| Secret::new(value.reveal()))
+    }
+}
+
+/// The tenant's secrets alone, for what all of the tenant will profit from.
+pub(super) struct TenantSecrets(pub(super) Arc<VaultSecrets>);
+
+#[async_trait]
+impl Secrets for TenantSecrets {
+    async fn reveal(&self, context: &ToolContext, name: &str) -> Option<Secret> {
+        self.0.first(context, name, std::iter::once(Owner::Tenant)).await.map(|value| Secret::new(value.reveal()))
     }
 }

@@ -18,6 +18,10 @@ pub(crate) enum Source {
     Http(HttpSource),
     /// The operations of an OpenAPI document, version 3.0 or 3.1.
     OpenApi(OpenApiSource),
+    /// The tools of an MCP server: one on the network, by streamable HTTP, or one that the operator has on the machine.
+    Mcp(McpSource),
+    /// One function that sends e-mail from an account, to whom it may.
+    Email(EmailSource),
 }
 
 /// A header with a secret's value.
@@ -78,6 +82,9 @@ pub(crate) struct HttpSource {
     /// Most milliseconds of one call; the server's limit (`tools.timeout_ms`) when left out, and never more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) timeout_ms: Option<u64>,
+    /// Whether the tenant vouches for what its results say: then a run that has read them is not asked before it acts outside.
+    #[serde(default)]
+    pub(crate) trusted: bool,
 }
 
 fn no_parameters() -> Value {
@@ -109,6 +116,111 @@ pub(crate) struct OpenApiSource {
     /// Most milliseconds of one call; the server's limit (`tools.timeout_ms`) when left out, and never more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) timeout_ms: Option<u64>,
+    /// Whether the tenant vouches for what its results say: then a run that has read them is not asked before it acts outside.
+    #[serde(default)]
+    pub(crate) trusted: bool,
+}
+
+/// How a mail server is spoken to.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum EmailSecurity {
+    /// TLS after the greeting; without it nothing is sent.
+    #[default]
+    StartTls,
+    /// TLS from the start.
+    Tls,
+    /// None; not with a password.
+    None,
+}
+
+/// A function that sends e-mail.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EmailSource {
+    /// The mail server (SMTP).
+    pub(crate) host: String,
+    /// Its port: 25, 465, 587, 2525, or one that the operator opens.
+    #[serde(default = "submission")]
+    pub(crate) port: u16,
+    #[serde(default)]
+    pub(crate) security: EmailSecurity,
+    /// Who logs in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) username: Option<String>,
+    /// The name of the secret to log in with: of the user for whom the call is made or, where they have none of the name, of the tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) password: Option<String>,
+    /// Whose mail it is: `Sid <sid@example.com>`.
+    pub(crate) from: String,
+    /// Who may get mail: addresses, `*@example.com`, or `*` for anybody.
+    pub(crate) recipients: Vec<String>,
+    /// Most milliseconds of one step of the protocol; the server's limit (`tools.timeout_ms`) when left out, and never more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) timeout_ms: Option<u64>,
+}
+
+const fn submission() -> u16 {
+    587
+}
+
+/// How a token is asked for: OAuth's client credentials.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct McpOAuth {
+    /// Where the token is asked for.
+    pub(crate) token_url: String,
+    /// Who asks.
+    pub(crate) client_id: String,
+    /// The name of the secret that says so.
+    pub(crate) client_secret: String,
+    /// What it is asked for; what the server takes for usual when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) scope: Option<String>,
+}
+
+/// Functions that are tools of an MCP server.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct McpSource {
+    /// Where it is, if it is on the network. All calls go to its host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) url: Option<String>,
+    /// The name of a server that the operator has set up (`[tools.mcp.NAME]`), instead of `url`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) server: Option<String>,
+    /// Only tools that the server calls so; all when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) only: Option<Vec<String>>,
+    /// Stands before each function's name; the toolset's name and `_` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) prefix: Option<String>,
+    /// What calls of a tool change, by the server's name for it; without an entry, something each time.
+    #[serde(default)]
+    pub(crate) effects: BTreeMap<String, Effect>,
+    /// Whether what the server says of its tools counts (`readOnlyHint`, `idempotentHint`), where `effects` says nothing.
+    #[serde(default)]
+    pub(crate) believe_hints: bool,
+    /// Sent with each request. Not for keys: these are `secret_headers`.
+    #[serde(default)]
+    pub(crate) headers: BTreeMap<String, String>,
+    /// Headers whose values are secrets of the context service: of the user for whom the call is made or, where they have none of the name, of
+    /// the tenant. The server is asked for its tools with the tenant's.
+    #[serde(default)]
+    pub(crate) secret_headers: BTreeMap<String, SecretHeader>,
+    /// For servers that want a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) oauth: Option<McpOAuth>,
+    /// Most milliseconds of one call; the server's limit (`tools.timeout_ms`) when left out, and never more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) timeout_ms: Option<u64>,
+    /// Whether the tenant vouches for what its results say: then a run that has read them is not asked before it acts outside.
+    #[serde(default)]
+    pub(crate) trusted: bool,
+    /// What the server told of its tools when it was put.
+    #[serde(default)]
+    #[schema(value_type = Vec<Object>, read_only)]
+    pub(crate) functions: Vec<sid_mcp::RemoteTool>,
 }
 
 /// Functions of a Python module.
@@ -127,6 +239,9 @@ pub(crate) struct PythonSource {
     #[serde(default)]
     #[schema(value_type = Object)]
     pub(crate) limits: Map<String, Value>,
+    /// Whether the tenant vouches for what its results say: then a run that has read them is not asked before it acts outside.
+    #[serde(default)]
+    pub(crate) trusted: bool,
     /// What the server found in it when it was put.
     #[serde(default)]
     #[schema(value_type = Vec<Object>, read_only)]
@@ -134,12 +249,25 @@ pub(crate) struct PythonSource {
 }
 
 impl Source {
+    /// Whether the tenant vouches for its results.
+    pub(super) const fn is_trusted(&self) -> bool {
+        match self {
+            Self::Python(source) => source.trusted,
+            Self::Http(source) => source.trusted,
+            Self::OpenApi(source) => source.trusted,
+            Self::Mcp(source) => source.trusted,
+            Self::Email(_) => false,
+        }
+    }
+
     /// As the store keeps it.
     pub(crate) fn into_spec(self, is_default: bool) -> ToolsetSpec {
         let kind = match &self {
             Self::Python(_) => ToolsetKind::Python,
             Self::Http(_) => ToolsetKind::Http,
             Self::OpenApi(_) => ToolsetKind::OpenApi,
+            Self::Mcp(_) => ToolsetKind::Mcp,
+            Self::Email(_) => ToolsetKind::Email,
         };
         let source = match serde_json::to_value(self) {
             Ok(Value::Object(mut source)) => {

@@ -153,7 +153,13 @@ fn every_option_has_a_doc_and_its_default_is_accepted() {
             // An issuer has no defaults for what makes it one.
             let required =
                 "auth.oidc.default.issuer = 'https://x.example'\nauth.oidc.default.audience = ['sid']\nauth.oidc.default.tenant = 'x'\n";
-            let required = if key.starts_with("auth.oidc.") { required } else { "" };
+            let required = match key.as_str() {
+                key if key.starts_with("auth.oidc.") => required,
+                // Neither has a program.
+                key if key.starts_with("tools.mcp.") && !key.ends_with(".command") => "tools.mcp.default.command = 'npx'\n",
+                "tools.mcp.default.command" => continue,
+                _ => "",
+            };
             let file = format!("{required}{key} = {default}");
             load(Some(&file), &[], &[]).unwrap_or_else(|e| panic!("{file}: {e}"));
         }

@@ -17,6 +17,7 @@ use crate::error::{Result, missing};
 use crate::items::{drop_rows, remove_passages};
 use crate::rows::Conv;
 use crate::state::accept::user_principal;
+use crate::tasks;
 use crate::tx::Tx;
 use crate::vectors::{self, Removal};
 use crate::visibility::{Partition, Viewer, render_anew};
@@ -110,6 +111,7 @@ impl Work<'_> {
         query.bind(tx.tenant).bind(user.uuid()).fetch_optional(tx.conn()).await?.ok_or(missing("user"))?;
         self.erase_conversations(tx, "SELECT id FROM sid.conversations WHERE tenant = $1 AND user_id = $2", user.uuid()).await?;
         self.erase_items(tx, "SELECT id FROM sid.items WHERE tenant = $1 AND of_user = $2", user.uuid()).await?;
+        self.receipt.tasks += tasks::erase(tx, "users", user.uuid()).await?;
         let whose = "SELECT part FROM sid.partitions WHERE tenant = $1 AND kind = 2 AND a = $2
                      UNION ALL SELECT part FROM sid.partitions WHERE tenant = $1 AND kind = 4 AND b = $2";
         self.erase_owners(tx, whose, user.uuid()).await?;
@@ -133,6 +135,7 @@ impl Work<'_> {
         query.bind(tx.tenant).bind(agent.uuid()).fetch_optional(tx.conn()).await?.ok_or(missing("agent"))?;
         self.erase_conversations(tx, "SELECT id FROM sid.conversations WHERE tenant = $1 AND agent_id = $2", agent.uuid()).await?;
         self.erase_items(tx, "SELECT id FROM sid.items WHERE tenant = $1 AND owner_kind IN (3, 4) AND a = $2", agent.uuid()).await?;
+        self.receipt.tasks += tasks::erase(tx, "agents", agent.uuid()).await?;
         let whose = "SELECT part FROM sid.partitions WHERE tenant = $1 AND kind IN (3, 4) AND a = $2";
         self.erase_owners(tx, whose, agent.uuid()).await?;
         for sql in [
@@ -163,6 +166,7 @@ impl Work<'_> {
         if query.bind(tx.tenant).bind(conv.id.uuid()).fetch_optional(tx.conn()).await?.is_none() {
             return Ok(());
         }
+        self.receipt.tasks += tasks::erase(tx, "conversations", conv.id.uuid()).await?;
         // Items before partitions, as whoever writes them does.
         let items = "SELECT id FROM sid.items WHERE tenant = $1 AND source_conv = $2";
         let items = self.erase_items(tx, items, conv.id.uuid()).await?;
@@ -181,6 +185,7 @@ impl Work<'_> {
         self.conversations.push(conv.id);
         self.erase_messages(tx, conv).await?;
         for sql in [
+            "DELETE FROM sid.approvals WHERE tenant = $1 AND conv = $2",
             "DELETE FROM sid.conversation_heads WHERE tenant = $1 AND conv = $2",
             "DELETE FROM sid.conversations WHERE tenant = $1 AND id = $2",
         ] {

@@ -44,7 +44,7 @@ async fn redact(tx: &mut Tx, conv: &Conv, message: &mut Message, part: i64) -> R
     quotes.retain(|id| !gone.contains(id));
     let query = tx.query("UPDATE sid.messages SET text = $5, extra = $6 WHERE tenant = $1 AND part = $2 AND conv = $3 AND seq = $4");
     let query = query.bind(tx.tenant).bind(part).bind(message.conversation.uuid()).bind(message.seq.0 as i64);
-    query.bind(REDACTED).bind(extra(&message.body)?).execute(tx.conn()).await?;
+    query.bind(REDACTED).bind(extra(message)?).execute(tx.conn()).await?;
     // Nobody goes on with the queue as it was.
     let query = tx.query("UPDATE sid.conversations SET rev = rev + 1 WHERE tenant = $1 AND id = $2");
     query.bind(tx.tenant).bind(message.conversation.uuid()).execute(tx.conn()).await?;

@@ -2,7 +2,7 @@
 //! last to write to it.
 
 use sid_store::{Accept, Accepted, IdempotencyKey, OnBusy, StoreError};
-use sid_types::{MessageId, Principal, Role, Run, RunStatus, Scope, Usage};
+use sid_types::{MessageId, Principal, Run, RunStatus, Scope, Seq, Usage};
 
 use super::ttl_micros;
 use crate::backend::PgStore;
@@ -10,6 +10,7 @@ use crate::codec::Id;
 use crate::error::{Result, missing};
 use crate::journal::{Draft, Origin, Peek, Question, hex, lost};
 use crate::rows::Journal;
+use crate::tx::Tx;
 use crate::visibility::Viewer;
 
 /// What there is to do.
@@ -25,12 +26,7 @@ const TRIES: usize = 3;
 pub(super) async fn accept(store: &PgStore, scope: &Scope, accept: Accept) -> Result<Accepted> {
     let viewer = store.viewer(scope);
     let principal = principal(scope);
-    let question = Question {
-        conversation: Some(accept.conversation),
-        run: Some(accept.run),
-        ids: accept.messages.iter().map(|m| m.id.uuid()).collect(),
-        key: accept.idempotency.as_ref().map(|k| (principal.clone(), k.key.clone())),
-    };
+    let question = question(&principal, &accept);
     if let Some(peek) = store.recall_peek(viewer.tenant(), &question)
         && let Ok(Decision::Write(write)) = decide(store, &viewer, &principal, peek, &accept)
         && let Ok(true) = store.put(None, write.0).await
@@ -63,16 +59,46 @@ pub(super) async fn accept(store: &PgStore, scope: &Scope, accept: Accept) -> Re
 
 async fn accept_locked(store: &PgStore, viewer: &Viewer, principal: &[u8], question: &Question, accept: &Accept) -> Result<Accepted> {
     let mut tx = store.begin(viewer.tenant()).await?;
-    let peek = store.peek(Some(&mut tx), viewer.tenant(), question).await?;
+    let accepted = accept_locked_in(store, &mut tx, viewer, principal, question, accept).await?;
+    if !accepted.replayed {
+        tx.commit().await?;
+    }
+    Ok(accepted)
+}
+
+/// Accepts inside a transaction that does more; from here on it holds the conversation.
+pub(crate) async fn accept_in(store: &PgStore, tx: &mut Tx, scope: &Scope, accept: &Accept) -> Result<Accepted> {
+    let principal = principal(scope);
+    let question = question(&principal, accept);
+    accept_locked_in(store, tx, &store.viewer(scope), &principal, &question, accept).await
+}
+
+async fn accept_locked_in(
+    store: &PgStore,
+    tx: &mut Tx,
+    viewer: &Viewer,
+    principal: &[u8],
+    question: &Question,
+    accept: &Accept,
+) -> Result<Accepted> {
+    let peek = store.peek(Some(&mut *tx), viewer.tenant(), question).await?;
     match decide(store, viewer, principal, peek, accept)? {
         Decision::Replay(accepted) => Ok(*accepted),
         Decision::Write(write) => {
-            if !store.put(Some(&mut tx), write.0).await? {
+            if !store.put(Some(tx), write.0).await? {
                 return Err(lost());
             }
-            tx.commit().await?;
             Ok(write.1)
         }
+    }
+}
+
+fn question(principal: &[u8], accept: &Accept) -> Question {
+    Question {
+        conversation: Some(accept.conversation),
+        run: Some(accept.run),
+        ids: accept.messages.iter().map(|m| m.id.uuid()).collect(),
+        key: accept.idempotency.as_ref().map(|k| (principal.to_vec(), k.key.clone())),
     }
 }
 
@@ -101,6 +127,7 @@ fn decide(store: &PgStore, viewer: &Viewer, principal: &[u8], mut peek: Peek, ac
     }
     check(&peek, accept)?;
     let was_idle = conv.head.is_none();
+    accept.check_place(Seq(conv.last_seq), was_idle)?;
     let depth = peek.depth;
     if !was_idle && accept.on_busy == OnBusy::Reject {
         return Err(StoreError::Busy.into());
@@ -123,6 +150,7 @@ fn decide(store: &PgStore, viewer: &Viewer, principal: &[u8], mut peek: Peek, ac
         stop_reason: None,
         error: None,
         limits: accept.limits,
+        client_tools: accept.client_tools.clone(),
         steps: 0,
         usage: Usage::default(),
         commits: 0,
@@ -147,12 +175,7 @@ fn decide(store: &PgStore, viewer: &Viewer, principal: &[u8], mut peek: Peek, ac
 }
 
 fn check(peek: &Peek, accept: &Accept) -> Result<(), StoreError> {
-    if accept.messages.is_empty() {
-        return Err(StoreError::Invalid("a stimulus has at least one message".into()));
-    }
-    if accept.messages.iter().any(|m| matches!(m.body.role(), Role::Assistant | Role::Tool)) {
-        return Err(StoreError::Invalid("a stimulus has no messages of an assistant or a tool".into()));
-    }
+    accept.check()?;
     let is_twice = |(i, id): (usize, MessageId)| accept.messages[..i].iter().any(|m| m.id == id);
     let taken = accept.messages.iter().map(|m| m.id).enumerate().find(|(i, id)| peek.known.contains(&id.uuid()) || is_twice((*i, *id)));
     taken.map_or(Ok(()), |(_, id)| Err(there_already(id)))

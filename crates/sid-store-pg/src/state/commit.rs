@@ -6,6 +6,7 @@ use sid_store::{Commit, Committed, Effect, Lease, PageOut, StoreError};
 use sid_types::{CallState, EventBody, PlannedCall, Principal, Seq};
 use uuid::Uuid;
 
+use crate::approvals;
 use crate::archival;
 use crate::backend::PgStore;
 use crate::blocks;
@@ -25,7 +26,7 @@ enum Decision {
 pub(super) async fn commit(store: &PgStore, lease: &Lease, commit: Commit) -> Result<Committed> {
     let question = Question { conversation: Some(lease.conversation), run: Some(lease.run), ..Question::default() };
     let tenant = lease.scope.tenant();
-    let is_plain = !commit.effects.iter().any(|e| matches!(e, Effect::EditBlock(_) | Effect::InsertPassage(_)));
+    let is_plain = !commit.effects.iter().any(|e| matches!(e, Effect::EditBlock(_) | Effect::InsertPassage(_) | Effect::AskApproval(_)));
     if is_plain {
         if let Some(peek) = store.recall_peek(tenant, &question)
             && let Ok(Decision::Write(write)) = decide(store, lease, peek, commit.clone(), None).await
@@ -117,6 +118,7 @@ async fn decide(store: &PgStore, lease: &Lease, mut peek: Peek, commit: Commit, 
                 let Principal::Turn { agent, user } = lease.scope.principal() else { return Err(missing("block").into()) };
                 blocks::edit_in_turn(tx, &Viewer { scope: lease.scope }, agent, user, edit).await?;
             }
+            (Effect::AskApproval(new), Some(tx)) => approvals::ask(tx, lease, *new).await?,
             (Effect::InsertPassage(passage), Some(tx)) => {
                 archival::put(store, tx, &Viewer { scope: lease.scope }, passage).await?;
             }

@@ -90,6 +90,8 @@ impl Home {
             messages: vec![NewMessage::user(text, now())],
             idempotency: None,
             limits: RunLimits::default(),
+            client_tools: Vec::new(),
+            only_after: None,
             on_busy: OnBusy::Queue,
             queue_depth: 256,
             claim_for: Some((WorkerId::new(), TTL)),

@@ -17,6 +17,7 @@ use crate::directory;
 use crate::error::{Result, missing};
 use crate::items::erase_items;
 use crate::partitions::IndexChange;
+use crate::tasks;
 use crate::visibility::{Conv, Partition, Viewer, owner, render_anew};
 use crate::writer::{After, Tx};
 
@@ -77,11 +78,13 @@ async fn erase_user(tx: &mut Tx, viewer: &Viewer, user: UserId, receipt: &mut Re
     forget_names(tx, viewer.tenant, user).await?;
     let mut principal = vec![b'u'];
     principal.extend(user.blob());
+    receipt.tasks += tasks::erase(tx, viewer.tenant, "user = ?2", user.blob()).await?;
     sqlx::query(
         "DELETE FROM team_members WHERE tenant = ?1 AND user = ?2;
          DELETE FROM item_shares WHERE tenant = ?1 AND with_kind = 0 AND with_id = ?2;
          DELETE FROM idempotency WHERE tenant = ?1 AND principal = ?3;
          DELETE FROM api_keys WHERE tenant_id = ?4 AND user_id = ?2;
+         DELETE FROM timers WHERE tenant = ?1 AND user = ?2;
          DELETE FROM users WHERE tenant = ?1 AND id = ?2",
     )
     .bind(viewer.tenant)
@@ -116,10 +119,12 @@ async fn erase_agent(tx: &mut Tx, viewer: &Viewer, agent: AgentId, receipt: &mut
     erase_owners(tx, viewer, whose, agent.blob(), receipt).await?;
     let items = "SELECT id FROM items WHERE tenant = ?1 AND owner_kind IN (3, 4) AND a = ?2";
     receipt.items += erase_items(tx, viewer.tenant, items, agent.blob()).await?;
+    receipt.tasks += tasks::erase(tx, viewer.tenant, "agent = ?2 OR creator = ?2", agent.blob()).await?;
     sqlx::query(
         "DELETE FROM block_links WHERE tenant = ?1 AND agent = ?2;
          DELETE FROM agent_teams WHERE tenant = ?1 AND agent = ?2;
          DELETE FROM api_keys WHERE tenant_id = ?3 AND agent_id = ?2;
+         DELETE FROM timers WHERE tenant = ?1 AND agent = ?2;
          DELETE FROM agents WHERE tenant = ?1 AND id = ?2",
     )
     .bind(viewer.tenant)
@@ -143,6 +148,7 @@ async fn erase_conversations(tx: &mut Tx, viewer: &Viewer, which: &'static str, 
 
 async fn erase_conversation(tx: &mut Tx, viewer: &Viewer, conv: &Conv, receipt: &mut Receipt) -> Result<()> {
     receipt.conversations += 1;
+    receipt.tasks += tasks::erase(tx, conv.tenant, "conv = ?2 OR report_to = ?2", conv.id.blob()).await?;
     let redacted = traces::redact_quotes(tx, conv).await?;
     receipt.redacted += redacted;
     let passages = erase_passages_of(tx, conv, receipt).await?;
@@ -154,10 +160,15 @@ async fn erase_conversation(tx: &mut Tx, viewer: &Viewer, conv: &Conv, receipt: 
     traces::forget_named(tx, conv.tenant, &passages).await?;
     erase_runs(tx, conv, receipt).await?;
     erase_messages(tx, conv, receipt).await?;
-    sqlx::query("DELETE FROM conversation_heads WHERE conv = ?1; DELETE FROM conversations WHERE conv = ?1")
-        .bind(conv.conv)
-        .execute(&mut tx.conn)
-        .await?;
+    sqlx::query(
+        "DELETE FROM timers WHERE tenant = ?2 AND conv = ?3; DELETE FROM conversation_heads WHERE conv = ?1;
+         DELETE FROM conversations WHERE conv = ?1",
+    )
+    .bind(conv.conv)
+    .bind(conv.tenant)
+    .bind(conv.id.blob())
+    .execute(&mut tx.conn)
+    .await?;
     pages::look_again(tx, conv).await?;
     render_anew(tx, conv.tenant, conv.owner()).await
 }
@@ -204,6 +215,7 @@ async fn erase_runs(tx: &mut Tx, conv: &Conv, receipt: &mut Receipt) -> Result<(
          DELETE FROM waiting_messages WHERE run IN (SELECT run FROM runs WHERE tenant = ?1 AND conv = ?2);
          DELETE FROM steps WHERE tenant = ?1 AND run IN (SELECT run FROM runs WHERE tenant = ?1 AND conv = ?2);
          DELETE FROM idempotency WHERE tenant = ?1 AND run IN (SELECT id FROM runs WHERE tenant = ?1 AND conv = ?2);
+         DELETE FROM approvals WHERE conv = ?2;
          DELETE FROM runs WHERE tenant = ?1 AND conv = ?2",
     )
     .bind(conv.tenant)

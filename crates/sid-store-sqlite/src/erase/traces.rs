@@ -49,7 +49,7 @@ async fn redact(tx: &mut Tx, conv: &Conv, message: &mut Message, rid: i64) -> Re
     quotes.retain(|id| !gone.contains(id));
     sqlx::query("UPDATE messages SET text = ?, extra = ? WHERE rid = ?")
         .bind(REDACTED)
-        .bind(messages::extra(&message.body)?)
+        .bind(messages::extra(message)?)
         .bind(rid)
         .execute(&mut tx.conn)
         .await?;

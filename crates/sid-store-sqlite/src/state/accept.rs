@@ -1,7 +1,7 @@
 //! Accepting a stimulus: one transaction, few statements when the conversation is idle.
 
-use sid_store::{Accept, Accepted, IdempotencyKey, OnBusy, StoreError};
-use sid_types::{Principal, Role, Run, RunStatus, Usage};
+use sid_store::{Accept, Accepted, IdempotencyKey, OnBusy, RunTerms, StoreError};
+use sid_types::{Principal, Run, RunStatus, Seq, Usage};
 
 use crate::codec::{Columns, Id, nanos, status_number, to_json};
 use crate::error::{Result, missing};
@@ -13,7 +13,7 @@ use crate::writer::Tx;
 /// How long an idempotency key is remembered: 24 h.
 pub(crate) const KEY_LIFE: i64 = 24 * 3_600 * 1_000_000_000;
 
-pub(super) async fn accept(tx: &mut Tx, viewer: Viewer, accept: Accept) -> Result<Accepted> {
+pub(crate) async fn accept(tx: &mut Tx, viewer: Viewer, accept: Accept) -> Result<Accepted> {
     let first = accept.messages.first().map(|m| m.id);
     write(tx, viewer, accept).await.map_err(|fault| match first {
         Some(first) if fault.is_unique_violation() => messages::there_already(first).into(),
@@ -26,13 +26,9 @@ async fn write(tx: &mut Tx, viewer: Viewer, accept: Accept) -> Result<Accepted> 
     if let Some(replayed) = accepted_before(tx, &viewer, &conv, &accept).await? {
         return Ok(replayed);
     }
-    if accept.messages.is_empty() {
-        return Err(StoreError::Invalid("a stimulus has at least one message".into()).into());
-    }
-    if accept.messages.iter().any(|m| matches!(m.body.role(), Role::Assistant | Role::Tool)) {
-        return Err(StoreError::Invalid("a stimulus has no messages of an assistant or a tool".into()).into());
-    }
+    accept.check()?;
     let was_idle = conv.head.is_none();
+    accept.check_place(Seq(conv.last_seq), was_idle)?;
     if !was_idle && accept.on_busy == OnBusy::Reject {
         return Err(StoreError::Busy.into());
     }
@@ -60,6 +56,7 @@ async fn write(tx: &mut Tx, viewer: Viewer, accept: Accept) -> Result<Accepted> 
         stop_reason: None,
         error: None,
         limits: accept.limits,
+        client_tools: accept.client_tools,
         steps: 0,
         usage: Usage::default(),
         commits: 0,
@@ -161,7 +158,7 @@ fn insert(tx: &mut Tx, conv: &Conv, run: &Run, waiting: Option<String>) -> Resul
     .bind(run.id.blob())
     .bind(conv.conv)
     .bind(status_number(run.status))
-    .bind(to_json(&run.limits)?)
+    .bind(to_json(&RunTerms::of(run))?)
     .bind(to_json(&run.usage)?)
     .bind(stimulus)
     .bind(waiting)

@@ -4,6 +4,7 @@ use sid_store::{Commit, Committed, Effect, Lease, PageOut, StoreError};
 use sid_types::{CallState, EventBody, PlannedCall, Principal, Seq, Step};
 use uuid::Uuid;
 
+use crate::approvals;
 use crate::archival;
 use crate::blocks;
 use crate::codec::to_json;
@@ -109,6 +110,7 @@ async fn apply(
             let Principal::Turn { agent, user } = lease.scope.principal() else { return Err(missing("block").into()) };
             blocks::edit_in_turn(tx, viewer, agent, user, edit).await?;
         }
+        Effect::AskApproval(new) => approvals::ask(tx, conv, lease, *new)?,
         Effect::InsertPassage(passage) => {
             archival::put(tx, viewer, passage).await?;
         }

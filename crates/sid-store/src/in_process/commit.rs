@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::missing;
 use super::room::{Journal, Room};
-use crate::{BlockEdit, Commit, Committed, Effect, Lease, StoreError};
+use crate::{BlockEdit, Commit, Committed, Effect, Lease, StoreError, check_influence};
 
 impl Room {
     pub(super) fn commit(&mut self, lease: &Lease, commit: Commit, now: Timestamp) -> Result<Committed, StoreError> {
@@ -92,7 +92,7 @@ impl Room {
                 Effect::Finish { .. } if index + 1 < effects.len() => {
                     return Err(StoreError::Invalid("`Effect::Finish` is the last effect".into()));
                 }
-                Effect::Finish { .. } | Effect::SetPrefix(_) | Effect::RecordStep(_) => {}
+                Effect::Finish { .. } | Effect::SetPrefix(_) | Effect::RecordStep(_) | Effect::AskApproval(_) => {}
             }
         }
         Ok(())
@@ -105,6 +105,8 @@ impl Room {
         if self.turn_access(agent, user, row) != Some(BlockAccess::Write) {
             return Err(missing("block"));
         }
+        let is_linked = self.links.keys().any(|(block, linked)| *block == edit.block && *linked != agent);
+        check_influence(edit, row.block.owner, is_linked, agent, user)?;
         let (version, value) = staged.entry(edit.block).or_insert_with(|| (row.block.version, row.block.value.clone()));
         if *version != edit.expected_version {
             return Err(StoreError::Conflict { expected: edit.expected_version, found: *version });
@@ -130,6 +132,7 @@ impl Room {
                 let value = edit.op.apply(&row.block.value).expect("checked before");
                 row.write(edit.op, value, edit.provenance, now);
             }
+            Effect::AskApproval(new) => self.ask(lease, *new, now),
             Effect::InsertPassage(passage) => {
                 self.put_passage(passage, now);
             }

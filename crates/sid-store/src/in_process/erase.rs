@@ -65,11 +65,13 @@ impl Room {
     fn erase_user(&mut self, user: UserId, receipt: &mut Receipt) {
         self.erase_conversations(|owner| owner.user() == Some(user), receipt);
         self.erase_owners(|owner| owner.user() == Some(user), receipt);
+        receipt.tasks += self.erase_tasks(|t| t.user == Some(user));
         self.members.retain(|(_, member), _| *member != user);
         self.shares.retain(|(_, with), _| *with != Sharee::User { user });
         self.met.retain(|(_, met)| *met != user);
         self.idempotency.retain(|(principal, _), _| *principal != Principal::User { user });
         self.forget_names(user);
+        self.timers.retain(|_, row| row.timer.user != Some(user));
         self.users.remove(&user);
     }
 
@@ -90,8 +92,10 @@ impl Room {
         let is_own = |owner: Owner| matches!(owner, Owner::Agent { agent: a } | Owner::Pair { agent: a, .. } if a == agent);
         self.erase_conversations(is_own, receipt);
         self.erase_owners(is_own, receipt);
+        receipt.tasks += self.erase_tasks(|t| t.agent == agent || t.created_by.agent() == Some(agent));
         self.links.retain(|(_, linked), _| *linked != agent);
         self.met.retain(|(met, _)| *met != agent);
+        self.timers.retain(|_, row| row.timer.agent != agent);
         self.agents.remove(&agent);
     }
 
@@ -105,6 +109,7 @@ impl Room {
     fn erase_conversation(&mut self, id: ConversationId, receipt: &mut Receipt) {
         let Some(thread) = self.threads.remove(&id) else { return };
         let owner = thread.owner();
+        receipt.tasks += self.erase_tasks_of(id);
         receipt.conversations += 1;
         receipt.messages += thread.messages.len() as u64;
         let mut gone: BTreeSet<RecordId> = thread.messages.iter().map(|p| RecordId::Message(p.message.id)).collect();
@@ -122,7 +127,9 @@ impl Room {
             receipt.messages += if is_erased { journal.waiting.len() as u64 } else { 0 };
             !is_erased
         });
+        self.approvals.retain(|_, approval| approval.conversation != id);
         self.idempotency.retain(|_, used| self.runs.contains_key(&used.run));
+        self.timers.retain(|_, row| row.timer.conversation != Some(id));
         gone.extend(self.erase_passages(|p| p.provenance.conversation == Some(id), receipt));
         self.erase_items(|item| item.provenance.conversation == Some(id), receipt);
         gone.extend(self.erase_diary_of(id, receipt));

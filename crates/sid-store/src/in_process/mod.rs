@@ -2,6 +2,7 @@
 //!
 //! Reading order: `room` (what is kept), `visibility` (who sees it), `journal` and `commit` (runs), then one file per contract trait.
 
+mod approvals;
 mod archival;
 mod audit;
 mod blocks;
@@ -19,7 +20,9 @@ mod recall;
 mod room;
 mod search;
 mod state;
+mod tasks;
 mod teams;
+mod timers;
 mod toolsets;
 mod usage;
 mod vectors;

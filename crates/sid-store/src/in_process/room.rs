@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use jiff::civil::Date;
 use sid_types::{
-    Agent, AgentId, ApiKey, Block, BlockAccess, BlockId, BlockVersion, Conversation, ConversationId, DiaryEntry, DiaryLevel, Event,
-    EventBody, Item, ItemId, KeyId, Message, MessageId, NewMessage, Owner, Passage, PassageId, PlannedCall, Principal, Run, RunId, Scope,
-    Seq, Share, Sharee, Step, Team, TeamId, TeamRole, Tenant, TenantId, Timestamp, Toolset, User, UserId, WorkerId,
+    Agent, AgentId, ApiKey, Approval, ApprovalId, Block, BlockAccess, BlockId, BlockVersion, Conversation, ConversationId, DiaryEntry,
+    DiaryLevel, Event, EventBody, Item, ItemId, KeyId, Message, MessageId, NewMessage, Owner, Passage, PassageId, PlannedCall, Principal,
+    Run, RunId, Scope, Seq, Share, Sharee, Step, Task, TaskId, Team, TeamId, TeamRole, Tenant, TenantId, TimerId, Timestamp, Toolset, User,
+    UserId, WorkerId,
 };
 
 use super::missing;
 use super::search::Shelf;
+use super::timers::TimerRow;
 use crate::{AuditEntry, Fingerprint, GenerationId, RecordId, StoreError, TenantLimits};
 
 /// Everything.
@@ -84,6 +86,9 @@ pub(super) struct Room {
     /// What the operator has set.
     pub(super) limits: TenantLimits,
     pub(super) toolsets: BTreeMap<String, Toolset>,
+    pub(super) approvals: BTreeMap<ApprovalId, Approval>,
+    pub(super) tasks: BTreeMap<TaskId, Task>,
+    pub(super) timers: BTreeMap<TimerId, TimerRow>,
     /// Tokens of each day's steps.
     pub(super) ledger: BTreeMap<Date, u64>,
     /// Tokens that runs have reserved, and until when.
@@ -173,6 +178,9 @@ impl Room {
             vectors: BTreeMap::new(),
             limits: TenantLimits::default(),
             toolsets: BTreeMap::new(),
+            approvals: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            timers: BTreeMap::new(),
             ledger: BTreeMap::new(),
             reserved: BTreeMap::new(),
         }

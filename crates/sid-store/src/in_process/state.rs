@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sid_types::{CallState, ConversationId, MessageId, Role, Run, RunId, RunStatus, Scope, Seq, Step, Timestamp, Usage, WorkerId};
+use sid_types::{CallState, ConversationId, MessageId, Run, RunId, RunStatus, Scope, Seq, Step, Timestamp, Usage, WorkerId};
 
 use super::journal::after;
 use super::room::{Journal, Room, UsedKey};
@@ -17,15 +17,7 @@ pub(super) const KEY_LIFE: jiff::SignedDuration = jiff::SignedDuration::from_hou
 #[async_trait]
 impl StateStore for InProcess {
     async fn accept(&self, scope: &Scope, accept: Accept) -> Result<Accepted, StoreError> {
-        self.write(|state, now| {
-            let room = state.room_mut(scope, "conversation")?;
-            room.thread(scope, accept.conversation)?;
-            if let Some(run) = room.accepted_before(scope, &accept, now)? {
-                return Ok(Accepted { run, replayed: true, lease: None });
-            }
-            room.check_accept(&accept)?;
-            Ok(room.accept(scope, accept, now))
-        })
+        self.write(|state, now| state.room_mut(scope, "conversation")?.accept_checked(scope, accept, now))
     }
 
     async fn claim(&self, worker: WorkerId, want: usize, per_tenant: usize, ttl: Duration) -> Result<Vec<Lease>, StoreError> {
@@ -151,6 +143,16 @@ impl StateStore for InProcess {
 }
 
 impl Room {
+    /// [`StateStore::accept`]; changes nothing when it fails.
+    pub(super) fn accept_checked(&mut self, scope: &Scope, accept: Accept, now: Timestamp) -> Result<Accepted, StoreError> {
+        self.thread(scope, accept.conversation)?;
+        if let Some(run) = self.accepted_before(scope, &accept, now)? {
+            return Ok(Accepted { run, replayed: true, lease: None });
+        }
+        self.check_accept(&accept)?;
+        Ok(self.accept(scope, accept, now))
+    }
+
     /// The run that an earlier request with the same idempotency key, or the same run id, has made.
     fn accepted_before(&mut self, scope: &Scope, accept: &Accept, now: Timestamp) -> Result<Option<Run>, StoreError> {
         if let Some(IdempotencyKey { key, fingerprint }) = &accept.idempotency {
@@ -173,19 +175,15 @@ impl Room {
         }
     }
 
-    fn check_accept(&self, accept: &Accept) -> Result<(), StoreError> {
-        if accept.messages.is_empty() {
-            return Err(StoreError::Invalid("a stimulus has at least one message".into()));
-        }
-        if accept.messages.iter().any(|m| matches!(m.body.role(), Role::Assistant | Role::Tool)) {
-            return Err(StoreError::Invalid("a stimulus has no messages of an assistant or a tool".into()));
-        }
+    pub(super) fn check_accept(&self, accept: &Accept) -> Result<(), StoreError> {
+        accept.check()?;
         let mut ids = BTreeSet::new();
         if let Some(known) = accept.messages.iter().find(|m| self.places.contains_key(&m.id) || !ids.insert(m.id)) {
             return Err(StoreError::Exists { what: "message", name: known.id.to_string() });
         }
         let thread = &self.threads[&accept.conversation];
         let is_idle = thread.active.is_none() && thread.waiting.is_empty();
+        accept.check_place(thread.conversation.last_seq, is_idle)?;
         if !is_idle && accept.on_busy == OnBusy::Reject {
             return Err(StoreError::Busy);
         }
@@ -196,7 +194,7 @@ impl Room {
         Ok(())
     }
 
-    fn accept(&mut self, scope: &Scope, accept: Accept, now: Timestamp) -> Accepted {
+    pub(super) fn accept(&mut self, scope: &Scope, accept: Accept, now: Timestamp) -> Accepted {
         let thread = self.threads.get_mut(&accept.conversation).expect("checked by the caller");
         let was_idle = thread.active.is_none() && thread.waiting.is_empty();
         let run = Run {
@@ -207,6 +205,7 @@ impl Room {
             stop_reason: None,
             error: None,
             limits: accept.limits,
+            client_tools: accept.client_tools,
             steps: 0,
             usage: Usage::default(),
             commits: 0,

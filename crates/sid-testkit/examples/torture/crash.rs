@@ -48,7 +48,9 @@ pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
     let own = format!("{}.", if context.store == StoreKind::Sqlite { "sqlite" } else { "pg" });
     let of_other_stores = if context.store == StoreKind::Sqlite { "pg." } else { "sqlite." };
     let wanted = |point: &&str| context.options.point.as_ref().is_none_or(|only| point.starts_with(only.as_str()));
-    let points = POINTS.iter().copied().filter(wanted).filter(|point| !point.starts_with(of_other_stores));
+    // Nothing here leaves the house: `external` comes to those points.
+    let is_elsewhere = |point: &&str| point.starts_with(of_other_stores) || point.starts_with("start.");
+    let points = POINTS.iter().copied().filter(wanted).filter(|point| !is_elsewhere(point));
     let is_setup = |point: &&str| point.starts_with(&own) && (point.contains("migrate") || point.contains("open"));
     let (setup, work): (Vec<&str>, Vec<&str>) = points.partition(is_setup);
     let mut plan = FleetPlan::new(program, context.store);
@@ -90,13 +92,13 @@ pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
 }
 
 /// Tells a server where to end from its next start on.
-fn arm(server: &mut Server, point: Option<&str>) {
+pub(crate) fn arm(server: &mut Server, point: Option<&str>) {
     server.plan.environment.clear();
     server.plan.environment.extend(point.map(|point| ("FAILPOINTS".to_owned(), format!("{point}=return"))));
 }
 
 /// Waits until the server has ended by itself; `false` = it had not in that time.
-async fn ends(server: &mut Server, limit: Duration) -> Result<bool> {
+pub(crate) async fn ends(server: &mut Server, limit: Duration) -> Result<bool> {
     let began = Instant::now();
     while began.elapsed() < limit {
         if let Some(status) = server.exited() {
@@ -290,13 +292,29 @@ impl Scene {
         };
         let gone = async {
             let agent_user = json!({"agent": "@agent0", "user": "@user0", "key": format!("gone {time}")});
-            let made = self.api.once(Method::POST, "/conversations", Some(&agent_user), None).await;
-            let id = made.ok().and_then(|(_, body)| Some(serde_json::from_str::<Value>(&body).ok()?["id"].as_str()?.to_owned()));
-            if let Some(id) = id {
+            if let Some(id) = self.make(&agent_user).await {
                 let _ = self.api.once(Method::DELETE, &format!("/conversations/{id}"), None, None).await;
             }
         };
-        tokio::join!(calls, slow, long, old, gone);
+        // A timer that is due at once, and a task that uses up its budget with its first answer and reports that.
+        let woken = async {
+            let timer = json!({"agent": "@agent0", "user": "@user0", "name": "wake", "stimulus": format!("wake up {time}"),
+                "when": {"type": "at", "at": jiff::Timestamp::now()}});
+            let _ = self.api.once(Method::POST, "/timers", Some(&timer), None).await;
+            let _ = self.api.once(Method::PATCH, "/agents/@agent0", Some(&json!({"tasks": true})), None).await;
+            if let Some(reports) = self.make(&json!({"agent": "@agent0", "user": "@user0", "key": "reports"})).await {
+                let task =
+                    json!({"agent": "@agent0", "user": "@user0", "title": "count", "budget": {"max_steps": 1}, "report_to": reports});
+                let _ = self.api.once(Method::POST, "/tasks", Some(&task), None).await;
+            }
+        };
+        tokio::join!(calls, slow, long, old, gone, woken);
+    }
+
+    /// A conversation's id, if anybody answers.
+    async fn make(&self, conversation: &Value) -> Option<String> {
+        let (_, body) = self.api.once(Method::POST, "/conversations", Some(conversation), None).await.ok()?;
+        Some(serde_json::from_str::<Value>(&body).ok()?["id"].as_str()?.to_owned())
     }
 
     /// A storm, and time until all runs of it have ended.

@@ -10,6 +10,7 @@ mod cancel;
 mod clocks;
 mod crash;
 mod database;
+mod external;
 mod failover;
 mod kill;
 mod migration;
@@ -79,6 +80,12 @@ const TORTURES: &[Torture] = &[
         about: "the server ends at each of its named points, once and again on the way back: as with a kill, and every point is reached",
         stores: &[Sqlite, Postgres],
         run: |context, sheet| Box::pin(crash::run(context, sheet)),
+    },
+    Torture {
+        name: "external",
+        about: "the server ends at every point around an external call: one effect where the service knows its key, no repeat where it does not",
+        stores: &[Sqlite, Postgres],
+        run: |context, sheet| Box::pin(external::run(context, sheet)),
     },
     Torture {
         name: "one-conversation",

@@ -62,6 +62,9 @@ pub struct Message {
 pub struct Call {
     /// Its id.
     pub id: String,
+    /// Whether the caller answers it.
+    #[serde(default)]
+    pub for_client: bool,
 }
 
 /// A run: `GET /runs/{id}`, with `steps` and `events` put beside it where they were read.
@@ -236,7 +239,7 @@ impl From<&sid_types::Message> for Message {
             run: message.run.map(|run| run.to_string()),
             role: role.into(),
             text: message.body.text().into(),
-            tool_calls: message.body.tool_calls().iter().map(|call| Call { id: call.id.clone() }).collect(),
+            tool_calls: message.body.tool_calls().iter().map(|call| Call { id: call.id.clone(), for_client: call.for_client }).collect(),
             call_id,
         }
     }
@@ -272,7 +275,7 @@ impl From<&sid_types::Event> for Event {
             EventBody::Done { status, usage, .. } => {
                 (out.status, out.usage) = (Some(status_name(*status).into()), Some((*usage).into()));
             }
-            EventBody::Recalled { .. } | EventBody::ToolCall { .. } | EventBody::PageOut { .. } => {}
+            EventBody::Recalled { .. } | EventBody::ToolCall { .. } | EventBody::ApprovalAsked { .. } | EventBody::PageOut { .. } => {}
         }
         out
     }

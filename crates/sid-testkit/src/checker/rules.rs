@@ -102,22 +102,30 @@ pub(super) fn messages(conversation: &Conversation, found: &mut Found) {
     }
 }
 
-/// I2: each call has exactly one result, before the assistant or the user speaks again.
+/// I2: each call has exactly one result, before the assistant or the user speaks again. A call for the client has one or none; one that was
+/// passed over is never answered.
 pub(super) fn calls(conversation: &Conversation, found: &mut Found) {
     let id = &conversation.id;
     let mut open: Vec<&str> = Vec::new();
+    let mut for_client: Vec<&str> = Vec::new();
     for message in &conversation.messages {
         if message.role == "tool" {
             let call = message.call_id.as_deref().unwrap_or_default();
-            match open.iter().position(|o| *o == call) {
-                Some(at) => drop(open.remove(at)),
-                None => found.add(Invariant::I2, format!("{id}: message {} answers `{call}`, which is not open", message.seq)),
+            let at = open.iter().position(|o| *o == call);
+            let at_client = for_client.iter().position(|o| *o == call);
+            match (at, at_client) {
+                (Some(at), _) => drop(open.remove(at)),
+                (None, Some(at)) => drop(for_client.remove(at)),
+                (None, None) => found.add(Invariant::I2, format!("{id}: message {} answers `{call}`, which is not open", message.seq)),
             }
         } else {
             for call in open.drain(..) {
                 found.add(Invariant::I2, format!("{id}: call `{call}` has no result before message {}", message.seq));
             }
-            open.extend(message.tool_calls.iter().map(|c| c.id.as_str()));
+            for_client.clear();
+            let of = |is_clients: bool| message.tool_calls.iter().filter(move |c| c.for_client == is_clients).map(|c| c.id.as_str());
+            open.extend(of(false));
+            for_client.extend(of(true));
         }
     }
     for call in open {

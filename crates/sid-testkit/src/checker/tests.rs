@@ -13,7 +13,7 @@ fn sound() -> Dump {
         ..Message::default()
     };
     let mut call = message(2, "run_1", "assistant", "");
-    call.tool_calls = vec![Call { id: "call_1".into() }];
+    call.tool_calls = vec![Call { id: "call_1".into(), ..Call::default() }];
     let mut result = message(3, "run_1", "tool", "Done.");
     result.call_id = Some("call_1".into());
     let messages = vec![
@@ -227,6 +227,26 @@ fn i2_calls_and_results() {
         conversation(d).messages[3] = twice;
         retell(d);
     });
+}
+
+#[test]
+fn i2_a_clients_call_may_be_passed_over_and_is_never_answered_late() {
+    let call = |id: &str, for_client| Message {
+        role: "assistant".into(),
+        tool_calls: vec![Call { id: id.into(), for_client }],
+        ..Message::default()
+    };
+    let tool = |id: &str| Message { role: "tool".into(), call_id: Some(id.into()), ..Message::default() };
+    let user = || Message { role: "user".into(), ..Message::default() };
+    let broken = |messages: Vec<Message>| {
+        let mut found = super::rules::Found::default();
+        super::rules::calls(&super::records::Conversation { messages, ..Default::default() }, &mut found);
+        found.list.len()
+    };
+    assert_eq!(broken(vec![call("c", true), user(), call("d", true), tool("d"), user(), call("e", true)]), 0);
+    assert_eq!(broken(vec![call("c", true), user(), tool("c")]), 1, "too late");
+    assert_eq!(broken(vec![call("c", true), tool("c"), tool("c")]), 1, "twice");
+    assert_eq!(broken(vec![call("c", false), user()]), 1, "the server's own is always answered");
 }
 
 #[test]

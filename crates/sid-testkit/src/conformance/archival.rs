@@ -1,7 +1,7 @@
 //! Archival memory: passages.
 
 use sid_store::{PageRequest, StoreError};
-use sid_types::{NewPassage, Owner, PassageId, Provenance, TeamId, UserId};
+use sid_types::{MessageId, NewPassage, Owner, PassageId, Provenance, TeamId, UserId};
 
 use super::World;
 use super::world::assert_error;
@@ -14,7 +14,15 @@ pub async fn passages_come_back_as_they_were(w: World) {
     let new = NewPassage {
         tags: vec!["food".into(), "é".into()],
         at: "2020-02-29T00:00:00Z".parse().expect("a timestamp"),
-        provenance: Provenance { conversation: Some(talk.id), run: None, user: Some(w.ours.ann.id), channel: "import".into() },
+        provenance: Provenance {
+            conversation: Some(talk.id),
+            run: None,
+            user: Some(w.ours.ann.id),
+            channel: "import".into(),
+            untrusted: Vec::new(),
+            sources: vec![MessageId::new(), MessageId::new()],
+            superseded_by: Some(PassageId::new()),
+        },
         ..w.passage(w.ours.pair(), "Ann likes pickles.\n\u{1F952}")
     };
     let stored = w.store.upsert(&w.ours.scope, vec![new.clone()]).await.expect("stored").remove(0);

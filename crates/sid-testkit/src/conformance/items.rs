@@ -77,7 +77,13 @@ pub async fn items_come_back_as_they_were(w: World) {
         state: "open".into(),
         recipient: Some(o.other_agent.id),
         data: json!({"n": 1, "list": [true, null, "x"]}).as_object().expect("an object").clone(),
-        provenance: Provenance { conversation: Some(talk.id), run: None, user: Some(o.ann.id), channel: "mcp".into() },
+        provenance: Provenance {
+            conversation: Some(talk.id),
+            run: None,
+            user: Some(o.ann.id),
+            channel: "mcp".into(),
+            ..Provenance::default()
+        },
         ..NewItem::new(ItemKind::Memory, o.pair(), "Likes pickles")
     };
     let turn = o.as_turn(&o.agent, Some(&o.ann));

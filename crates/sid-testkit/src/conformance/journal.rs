@@ -157,7 +157,7 @@ pub async fn paging_out_moves_the_queue(w: World) {
     let talk = w.talk(&w.ours.ann).await;
     w.turn(&talk, "my cat is called Pickle", "what a name").await;
     let lease = w.begin(&talk, "and my dog Gherkin").await;
-    let summary = RecursiveSummary { text: "the user has a cat".into(), through: Seq(2), is_floor: true };
+    let summary = RecursiveSummary { text: "the user has a cat".into(), through: Seq(2), is_floor: true, untrusted: Vec::new() };
     w.commit(&lease, vec![Effect::PageOut(PageOut { queue_start: Seq(3), summary: summary.clone() })]).await;
     let loaded = w.load(&lease).await;
     assert_eq!(texts(&loaded.queue), ["and my dog Gherkin"]);

@@ -14,6 +14,8 @@ macro_rules! __each_store_check {
                 nonsense_is_not_accepted,
                 a_stimulus_may_have_several_messages,
                 the_same_run_again_is_a_repetition,
+                tools_of_a_caller_are_kept_with_the_run,
+                what_goes_on_after_a_message_is_accepted_once,
                 a_message_is_accepted_once,
                 runs_come_up_in_commit_order,
                 a_turns_messages_stay_together,
@@ -160,11 +162,42 @@ macro_rules! __each_store_check {
                 items_are_embedded,
                 an_items_passage_is_not_written_as_one,
             }
+            timers {
+                timers_are_kept_as_they_were_made,
+                timers_are_seen_by_their_people,
+                timers_are_of_what_is_there,
+                timers_have_a_limit,
+                due_timers_are_taken_and_held,
+                due_timers_are_taken_by_one,
+                tenants_take_turns_with_timers,
+                a_firing_is_one_change,
+                an_occurrence_has_one_run,
+                timers_go_with_their_people,
+            }
             toolsets {
                 toolsets_are_kept_as_they_were_put,
                 toolsets_change_by_version,
                 toolsets_are_the_tenants,
                 toolsets_have_limits,
+            }
+            approvals {
+                approvals_are_asked_with_their_commit,
+                approvals_are_seen_by_those_of_the_conversation,
+                an_approval_is_decided_once,
+                an_agent_approves_nothing,
+                approvals_expire,
+                erasing_takes_approvals_along,
+                messages_keep_where_they_came_from,
+                influence_ends_at_blocks_of_others,
+            }
+            tasks {
+                tasks_are_kept_as_they_were_written,
+                tasks_change_by_version_and_state,
+                tasks_are_seen_by_those_whose_they_are,
+                tasks_are_listed_in_pages,
+                tasks_are_due_when_something_is_to_be_done,
+                due_tasks_are_fair,
+                erasing_takes_tasks_along,
             }
             audit {
                 entries_come_back_as_they_were,

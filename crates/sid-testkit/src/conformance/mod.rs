@@ -6,6 +6,7 @@
 //! Checks look at what the contract promises and at nothing else: not at scores (only at who is found, and in which channel), not at
 //! the text of errors (only at their kind), not at the machine's clock (the store is given a [`ManualClock`]).
 
+pub mod approvals;
 pub mod archival;
 pub mod audit;
 pub mod blocks;
@@ -29,6 +30,8 @@ pub mod recall;
 pub mod runs;
 pub mod search;
 pub mod steps;
+pub mod tasks;
+pub mod timers;
 pub mod toolsets;
 pub mod usage;
 pub mod vectors;

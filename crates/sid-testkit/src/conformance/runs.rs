@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sid_store::{Accept, OnBusy, StoreError};
-use sid_types::{EventBody, NewMessage, Role, RunId, RunLimits, RunStatus, StopReason};
+use sid_types::{EventBody, NewMessage, Role, RunId, RunLimits, RunStatus, Seq, StopReason, ToolSpec};
 
 use super::World;
 use super::world::{TTL, assert_error, call, calling, dense, result, seqs, texts};
@@ -294,4 +294,54 @@ pub async fn runs_are_listed_newest_first(w: World) {
     assert_eq!(listed(10).await, ids);
     assert_eq!(listed(2).await, ids[..2]);
     assert_eq!(w.store.run(&w.ours.scope, ids[3]).await.expect("there").limits, limits);
+}
+
+/// Tools of a caller are kept with the run, for whoever works on it, beside its limits.
+pub async fn tools_of_a_caller_are_kept_with_the_run(w: World) {
+    let talk = w.talk(&w.ours.ann).await;
+    let parameters = serde_json::json!({"type": "object", "properties": {"n": {"type": "integer", "minimum": 1.5}}});
+    let tool =
+        |name: &str| ToolSpec { name: name.into(), description: "Looks \u{1f952}\n\"there\".".into(), parameters: parameters.clone() };
+    let (client_tools, limits) = (vec![tool("look"), tool("buy")], RunLimits { max_steps: 7, ..RunLimits::default() });
+    let accept = Accept { client_tools: client_tools.clone(), limits, ..w.stimulus(&talk, "look") };
+    let run = w.store.accept(&w.ours.scope, accept).await.expect("accepted").run;
+    assert_eq!(run.client_tools, client_tools);
+    let lease = w.claim().await.expect("there is work");
+    let loaded = w.load(&lease).await.run;
+    assert_eq!((&loaded.client_tools, loaded.limits), (&client_tools, limits));
+    w.answer(&lease, "seen").await;
+    let ended = w.store.run(&w.ours.scope, run.id).await.expect("visible");
+    assert_eq!((&ended.client_tools, ended.limits), (&client_tools, limits));
+    assert!(w.say(&talk, "and now?").await.run.client_tools.is_empty(), "the next run has its own");
+}
+
+/// A stimulus that goes on after a certain message is accepted while that is the last and nobody works, and once.
+pub async fn what_goes_on_after_a_message_is_accepted_once(w: World) {
+    let talk = w.talk(&w.ours.ann).await;
+    let asked = call("c1", "look");
+    let lease = w.begin(&talk, "look").await;
+    let after = |n: u64| Accept { messages: vec![result(&asked, "seen", &[], w.now())], only_after: Some(Seq(n)), ..w.stimulus(&talk, "") };
+    assert_error!(w.store.accept(&w.ours.scope, after(1)).await, StoreError::Conflict { .. });
+    let said = vec![
+        sid_store::Effect::Append(vec![calling(&asked, w.now())]),
+        sid_store::Effect::Finish { reason: StopReason::ClientCalls, error: None },
+    ];
+    w.store.commit(&lease, sid_store::Commit { number: 1, effects: said }).await.expect("committed");
+    let ended = w.store.run(&w.ours.scope, lease.run).await.expect("visible");
+    assert_eq!((ended.status, ended.stop_reason), (RunStatus::Completed, Some(StopReason::ClientCalls)));
+    for wrong in [0, 1, 3, u64::MAX] {
+        assert_error!(w.store.accept(&w.ours.scope, after(wrong)).await, StoreError::Conflict { .. });
+    }
+    let idempotency = Some(sid_store::IdempotencyKey { key: "k".into(), fingerprint: [1; 32] });
+    let keyed = Accept { idempotency: idempotency.clone(), ..after(2) };
+    let accepted = w.store.accept(&w.ours.scope, keyed).await.expect("it goes on");
+    assert_error!(w.store.accept(&w.ours.scope, after(2)).await, StoreError::Conflict { .. });
+    // A repetition is answered before its place is looked at.
+    let again = w.store.accept(&w.ours.scope, Accept { idempotency, ..after(2) }).await.expect("answered alike");
+    assert_eq!((again.run.id, again.replayed), (accepted.run.id, true));
+    let lease = w.claim().await.expect("there is work");
+    assert_eq!(texts(&w.load(&lease).await.queue), ["look", "", "seen"]);
+    w.answer(&lease, "ok").await;
+    assert_error!(w.store.accept(&w.ours.scope, after(2)).await, StoreError::Conflict { .. });
+    assert_eq!(texts(&w.messages(&talk).await), ["look", "", "seen", "ok"]);
 }

@@ -132,7 +132,8 @@ impl<'a> Walk<'a> {
                 }
                 7 if loaded.queue.len() > 4 => {
                     let queue_start = Seq(loaded.conversation.queue_start.0 + 2);
-                    let summary = RecursiveSummary { text: "so far".into(), through: Seq(queue_start.0 - 1), is_floor: true };
+                    let summary =
+                        RecursiveSummary { text: "so far".into(), through: Seq(queue_start.0 - 1), is_floor: true, untrusted: Vec::new() };
                     effects.push(Effect::PageOut(PageOut { queue_start, summary }));
                 }
                 _ => {

@@ -139,6 +139,8 @@ impl World {
             messages: vec![NewMessage::user(text, self.now())],
             idempotency: None,
             limits: RunLimits::default(),
+            client_tools: Vec::new(),
+            only_after: None,
             on_busy: OnBusy::Queue,
             queue_depth: 256,
             claim_for: None,
@@ -278,7 +280,7 @@ pub(crate) fn provenance(channel: &str) -> Provenance {
 }
 
 pub(crate) fn call(id: &str, name: &str) -> ToolCall {
-    ToolCall { id: id.into(), name: name.into(), arguments: serde_json::Map::new() }
+    ToolCall { id: id.into(), name: name.into(), arguments: serde_json::Map::new(), for_client: false }
 }
 
 /// An assistant's message that makes one call.

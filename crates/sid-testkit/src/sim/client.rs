@@ -130,8 +130,7 @@ async fn send_until_acknowledged(sim: &Arc<Sim>, talk: &Talk, who: &str, number:
         let days = jiff::SignedDuration::from_hours(if sim.plan.diary { 72 } else { 0 });
         let said_at = sid_types::Clock::now(&sim.clock) - days;
         let answer = ask(sim, move |p| {
-            let submit =
-                Submit { conversation, messages: vec![NewMessage::user(text, said_at)], idempotency: Some(key), limits: None, on_busy };
+            let submit = Submit { idempotency: Some(key), on_busy, ..Submit::new(conversation, vec![NewMessage::user(text, said_at)]) };
             Box::pin(async move { p.engine.submit(&scope, submit).await })
         });
         match answer.await {

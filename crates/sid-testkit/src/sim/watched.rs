@@ -58,7 +58,7 @@ pub(super) struct Watched {
     writes: Mutex<Vec<checker::Write>>,
 }
 
-crate::delegate_store!(Watched, truth: ArchivalStore, EmbeddingIndex, BlockStore, ItemStore, ToolsetStore, DiaryStore, Directory, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
+crate::delegate_store!(Watched, truth: ArchivalStore, EmbeddingIndex, BlockStore, ItemStore, TimerStore, ToolsetStore, TaskStore, ApprovalStore, DiaryStore, Directory, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
 
 impl Watched {
     pub(super) fn new(bug: Bug, truth: Arc<InProcess>, dice: Dice, people: &People) -> Self {
@@ -244,6 +244,7 @@ fn promised(accept: &Accept) -> Accepted {
         stop_reason: None,
         error: None,
         limits: accept.limits,
+        client_tools: accept.client_tools.clone(),
         steps: 0,
         usage: Usage::default(),
         commits: 0,

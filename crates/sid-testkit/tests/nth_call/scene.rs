@@ -12,7 +12,7 @@ use sid_llm::{
     ByteCounter, CalibratedCounter, ChatMessage, ChatModel, ChatRequest, ChatStream, HashEmbedder, LlmError, ModelInfo, Scripted,
     ScriptedModel,
 };
-use sid_store::{IdempotencyKey, NewConversation, OnBusy, Store};
+use sid_store::{IdempotencyKey, NewConversation, Store};
 use sid_testkit::checker::{self, Dump, Effect, Entry};
 use sid_tools::{EffectClass, Tool, ToolContext, ToolOutcome};
 use sid_types::{
@@ -151,11 +151,8 @@ impl Scene {
         let text = format!("{words}{}", " and so on".repeat(25));
         for _ in 0..tries {
             let submit = Submit {
-                conversation: self.conversation,
-                messages: vec![NewMessage::user(text.clone(), Timestamp::UNIX_EPOCH)],
                 idempotency: Some(IdempotencyKey { key: key.into(), fingerprint: [1; 32] }),
-                limits: None,
-                on_busy: OnBusy::Queue,
+                ..Submit::new(self.conversation, vec![NewMessage::user(text.clone(), Timestamp::UNIX_EPOCH)])
             };
             if let Ok(Ok(submitted)) = tokio::time::timeout(self.tempo.lease, engine.submit(&self.scope, submit)).await {
                 let run = submitted.run.id;

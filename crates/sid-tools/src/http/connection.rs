@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sid_fetch::{Fetcher, HostPattern, Request};
+use sid_fetch::{FetchError, Fetcher, HostPattern, Request};
 use zeroize::Zeroizing;
 
 use super::outcome;
@@ -18,6 +18,12 @@ impl Secret {
     #[must_use]
     pub fn new(value: impl Into<String>) -> Self {
         Self(Zeroizing::new(value.into()))
+    }
+
+    /// The value: for the call that it was made for, and for nothing else.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        self.0.as_str()
     }
 }
 
@@ -102,43 +108,78 @@ impl Connection {
     }
 
     pub(super) fn declaration(&self, effect: EffectClass, hosts: &[HostPattern]) -> Declaration {
-        let secrets = self.headers.iter().filter_map(|(_, value)| match value {
+        Declaration {
+            hosts: hosts.iter().map(ToString::to_string).collect(),
+            secrets: self.secret_names(),
+            timeout: self.timeout(),
+            // What is read elsewhere is what somebody there has written; what an action answers is its receipt.
+            untrusted: effect == EffectClass::Read,
+            ..Declaration::new(effect)
+        }
+    }
+
+    /// The client.
+    #[must_use]
+    pub const fn fetcher(&self) -> &Fetcher {
+        &self.fetcher
+    }
+
+    /// Most time of one call: the policy's, or less.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        let most = self.fetcher.policy().timeout;
+        self.timeout.map_or(most, |t| t.min(most))
+    }
+
+    /// Names of the secrets that the headers need.
+    #[must_use]
+    pub fn secret_names(&self) -> Vec<String> {
+        let names = self.headers.iter().filter_map(|(_, value)| match value {
             Value::Secret { name, .. } => Some(name.clone()),
             Value::Plain(_) => None,
         });
-        let most = self.fetcher.policy().timeout;
-        Declaration {
-            effect,
-            hosts: hosts.iter().map(ToString::to_string).collect(),
-            secrets: secrets.collect(),
-            timeout: self.timeout.map_or(most, |t| t.min(most)),
+        names.collect()
+    }
+
+    /// The value of a secret, for whoever this call is made.
+    ///
+    /// Errors: there is none, in words for a model.
+    pub async fn secret(&self, context: &ToolContext, name: &str) -> Result<Secret, String> {
+        self.secrets.reveal(context, name).await.ok_or_else(|| {
+            format!(
+                "The secret `{name}` is not there, so the call was not made. Ask the user to provide it; other arguments will not help."
+            )
+        })
+    }
+
+    /// The headers of a call, with the secrets of whoever it is made for.
+    ///
+    /// Errors: a secret is not there, in words for a model.
+    pub async fn headers(&self, context: &ToolContext) -> Result<Headers, String> {
+        let mut headers = Headers::default();
+        for (header, value) in &self.headers {
+            match value {
+                Value::Plain(value) => headers.plain.push((header.clone(), value.clone())),
+                Value::Secret { prefix, name } => {
+                    headers.put_secret(header, prefix, name, self.secret(context, name).await?);
+                }
+            }
         }
+        Ok(headers)
     }
 
     /// Sends with all headers, and tells the model what came of it.
     ///
     /// `token`: for what changes something outside.
-    pub(super) async fn call(&self, context: &ToolContext, mut request: Request, effect: EffectClass) -> ToolOutcome {
-        let mut revealed: Vec<(String, Secret)> = Vec::new();
-        for (header, value) in &self.headers {
-            let with = match value {
-                Value::Plain(value) => request.header(header, value),
-                Value::Secret { prefix, name } => {
-                    let Some(secret) = self.secrets.reveal(context, name).await else {
-                        return ToolOutcome::error(format!(
-                            "The secret `{name}` is not there, so the call was not made. Ask the user to provide it; other arguments will not help."
-                        ));
-                    };
-                    let value = Zeroizing::new(format!("{prefix}{}", secret.0.as_str()));
-                    revealed.push((name.clone(), secret));
-                    request.secret(header, &value)
-                }
-            };
-            request = match with {
-                Ok(request) => request,
-                Err(error) => return ToolOutcome::error(format!("The call was not made: {error}.")),
-            };
-        }
+    pub(super) async fn call(&self, context: &ToolContext, request: Request, effect: EffectClass) -> ToolOutcome {
+        let headers = match self.headers(context).await {
+            Ok(headers) => headers,
+            Err(problem) => return ToolOutcome::error(problem),
+        };
+        let mut request = match headers.put_on(request) {
+            Ok(request) => request,
+            Err(error) => return ToolOutcome::error(format!("The call was not made: {error}.")),
+        };
         if !matches!(effect, EffectClass::Read) {
             request = match request.header("idempotency-key", &context.token.to_string()) {
                 Ok(request) => request,
@@ -149,20 +190,61 @@ impl Connection {
             request = request.within(timeout);
         }
         let mut outcome = match self.fetcher.send(request).await {
-            Ok(response) => outcome::of_response(&response, &revealed, context.result_budget),
+            Ok(response) => outcome::of_response(&response, &headers, context.result_budget),
             Err(error) => outcome::of_failure(&error, effect),
         };
-        outcome.text = without(outcome.text, &revealed);
+        outcome.text = headers.hide(outcome.text);
         outcome
     }
 }
 
-/// Takes values of secrets out of a text. A service that echoes a header must not hand it to the model.
-pub(super) fn without(mut text: String, revealed: &[(String, Secret)]) -> String {
-    for (name, Secret(value)) in revealed {
-        if !value.is_empty() && text.contains(value.as_str()) {
-            text = text.replace(value.as_str(), &format!("[secret {name}]"));
-        }
+/// Headers with the values of secrets, while a call is made. Neither `Debug` nor errors show them.
+#[derive(Debug, Default)]
+pub struct Headers {
+    plain: Vec<(String, String)>,
+    secret: Vec<(String, Secret)>,
+    /// Names and values, without what stands before them.
+    revealed: Vec<(String, Secret)>,
+}
+
+impl Headers {
+    /// Adds a header with a secret: `prefix` and its value.
+    pub fn put_secret(&mut self, header: &str, prefix: &str, name: &str, secret: Secret) {
+        let value = Secret(Zeroizing::new(format!("{prefix}{}", secret.0.as_str())));
+        self.secret.push((header.to_owned(), value));
+        self.revealed.push((name.to_owned(), secret));
     }
-    text
+
+    /// Puts them on a request.
+    ///
+    /// Errors: as of [`Request::header`], without values.
+    pub fn put_on(&self, mut request: Request) -> Result<Request, FetchError> {
+        for (name, value) in &self.plain {
+            request = request.header(name, value)?;
+        }
+        for (name, Secret(value)) in &self.secret {
+            request = request.secret(name, value)?;
+        }
+        Ok(request)
+    }
+
+    /// Takes values of secrets out of a text. A service that echoes a header must not hand it to the model.
+    #[must_use]
+    pub fn hide(&self, mut text: String) -> String {
+        for (name, Secret(value)) in &self.revealed {
+            if !value.is_empty() && text.contains(value.as_str()) {
+                text = text.replace(value.as_str(), &format!("[secret {name}]"));
+            }
+        }
+        text
+    }
+
+    /// Whether both would send the same.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let same = |a: &[(String, Secret)], b: &[(String, Secret)]| {
+            a.len() == b.len() && a.iter().zip(b).all(|((n, v), (m, w))| n == m && v.0.as_str() == w.0.as_str())
+        };
+        self.plain == other.plain && same(&self.secret, &other.secret)
+    }
 }

@@ -5,7 +5,7 @@
 use std::io::Read;
 use std::time::{Duration, Instant};
 
-use html2text::{Handle, config};
+use html2text::{Element, Handle, config};
 
 /// Characters of a line. Wide, so that lines are as the page has them.
 const WIDTH: usize = 400;
@@ -40,6 +40,34 @@ impl Read for Hurried<'_> {
     }
 }
 
+/// What stands around the subject, on every page of a site.
+const AROUND: [&str; 3] = ["nav", "footer", "aside"];
+
+/// Where a page says what its subject is (`main`, or one `article`), that alone is left; what stands around it goes in any case.
+fn keep_the_subject(document: &Handle) {
+    let is = |node: &Handle, names: &[&str]| matches!(&node.data, Element { name, .. } if names.contains(&&*name.local));
+    let all = |names: &[&str]| {
+        let (mut found, mut open) = (Vec::new(), vec![document.clone()]);
+        while let Some(node) = open.pop() {
+            if is(&node, names) {
+                found.push(node.clone());
+            }
+            open.extend(node.children.borrow().iter().cloned());
+        }
+        found
+    };
+    let mains = all(&["main"]);
+    let subjects = if mains.is_empty() { all(&["article"]) } else { mains };
+    if let ([subject], [body]) = (&subjects[..], &all(&["body"])[..]) {
+        *body.children.borrow_mut() = vec![subject.clone()];
+    }
+    let mut open = vec![document.clone()];
+    while let Some(node) = open.pop() {
+        node.children.borrow_mut().retain(|child| !is(child, &AROUND));
+        open.extend(node.children.borrow().iter().cloned());
+    }
+}
+
 /// A page's text with its links, of its first [`MOST_BYTES`].
 ///
 /// Errors: [`Unreadable`].
@@ -50,6 +78,7 @@ pub(super) fn text_of(page: &[u8]) -> Result<String, Unreadable> {
     if is_deeper(&dom.document, DEEPEST) {
         return Err(Unreadable::TooDeep);
     }
+    keep_the_subject(&dom.document);
     let tree = layout.dom_to_render_tree(&dom).map_err(|_| Unreadable::Broken)?;
     let text = layout.render_to_string(tree, WIDTH).map_err(|_| Unreadable::Broken)?;
     Ok(text.trim().to_owned())
@@ -78,6 +107,20 @@ mod tests {
                 assert_eq!(text_of(page.as_bytes()), Err(Unreadable::TooDeep), "{count} of {tag}");
             }
         }
+    }
+
+    #[test]
+    fn the_subject_is_read_and_not_what_stands_around_it() {
+        let page = "<body><nav>Menu</nav><header>Shop</header><main><h1>Pickles</h1><aside>Ads</aside><p>Three a day.</main><footer>Imprint</footer>";
+        let text = text_of(page.as_bytes()).expect("a page");
+        assert!(text.contains("Pickles") && text.contains("Three a day."), "{text}");
+        for around in ["Menu", "Shop", "Ads", "Imprint"] {
+            assert!(!text.contains(around), "{around}: {text}");
+        }
+        let one = text_of(b"<body><header>Shop</header><article>Pickles</article>").expect("a page");
+        assert!(one.contains("Pickles") && !one.contains("Shop"), "{one}");
+        let many = text_of(b"<body><header>News</header><article>One</article><article>Two</article>").expect("a page");
+        assert!(["News", "One", "Two"].iter().all(|part| many.contains(part)), "a list is the subject itself: {many}");
     }
 
     #[test]

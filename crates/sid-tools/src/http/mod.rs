@@ -37,7 +37,7 @@ mod outcome;
 mod page;
 mod webhook;
 
-pub use connection::{Connection, NoSecrets, Secret, Secrets};
+pub use connection::{Connection, Headers, NoSecrets, Secret, Secrets};
 pub use openapi::{OpenApiError, OpenApiOptions, OpenApiTool, OpenApiTools};
 pub use page::ReadPage;
 pub use webhook::HttpTool;

@@ -3,17 +3,17 @@
 use sid_fetch::{FetchError, Refusal, Response};
 use sid_types::Tokens;
 
-use super::connection::{Secret, without};
+use super::connection::Headers;
 use crate::{EffectClass, ToolOutcome};
 
 /// Bytes that a token has at least, roughly: JSON and other languages take more tokens than English.
 const BYTES_A_TOKEN: usize = 3;
 
 /// A good answer is the body; an error says what the model can do about it.
-pub(super) fn of_response(response: &Response, revealed: &[(String, Secret)], budget: Tokens) -> ToolOutcome {
+pub(super) fn of_response(response: &Response, headers: &Headers, budget: Tokens) -> ToolOutcome {
     let status = response.status;
     // Before it is cut: half a secret would not be found.
-    let body = without(body_text(response), revealed);
+    let body = headers.hide(body_text(response));
     let named = format!("{} {}", status.as_u16(), status.canonical_reason().unwrap_or_default());
     let named = named.trim_end();
     if status.is_success() {
@@ -64,6 +64,28 @@ fn is_text(kind: &str) -> bool {
     kind.starts_with("text/") || kind.ends_with("json") || kind.ends_with("xml")
 }
 
+/// As much of a long text as fits, from this character on, with where the next part starts.
+pub(super) fn part(text: &str, start: usize, budget: Tokens) -> String {
+    let rest: String = text.chars().skip(start).collect();
+    if rest.is_empty() {
+        return format!("[There is nothing from character {start} on: the text ends at {}.]", text.chars().count());
+    }
+    let most = (budget.0 as usize).saturating_mul(BYTES_A_TOKEN);
+    if rest.len() <= most {
+        return rest;
+    }
+    // Room for the note, whatever its numbers are.
+    let end = rest.floor_char_boundary(most.saturating_sub(120));
+    let shown = rest[..end].chars().count();
+    format!(
+        "{}\n[characters {start} to {} of {}; call again with start={} for more]",
+        &rest[..end],
+        start + shown,
+        text.chars().count(),
+        start + shown
+    )
+}
+
 /// As much as fits, with a word about the rest.
 pub(super) fn cut(text: &str, budget: Tokens) -> String {
     let most = (budget.0 as usize).saturating_mul(BYTES_A_TOKEN);
@@ -76,4 +98,29 @@ pub(super) fn cut(text: &str, budget: Tokens) -> String {
         end -= 1;
     }
     format!("{}{note}", &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_is_read_part_by_part() {
+        let text: String = (0..3_000).map(|n| format!("é{n} ")).collect();
+        let (mut read, mut start, mut parts) = (String::new(), 0, 0);
+        loop {
+            let told = part(&text, start, Tokens(500));
+            assert!(told.len() <= 1_500, "{}", told.len());
+            let Some((shown, note)) = told.rsplit_once("\n[") else {
+                read.push_str(&told);
+                break;
+            };
+            read.push_str(shown);
+            let next = note.split("start=").nth(1).and_then(|n| n.split(' ').next()).expect("where to go on");
+            start = next.parse().expect("a number");
+            parts += 1;
+        }
+        assert!(read == text && parts > 5, "{parts}");
+        assert!(part("short", 99, Tokens(500)).contains("ends at 5"));
+    }
 }

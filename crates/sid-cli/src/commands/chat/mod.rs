@@ -88,7 +88,10 @@ impl Talk<'_> {
             let done = match slash::parse(text) {
                 Some(slash::Command::Quit) => return failure.map_or(Ok(()), Err),
                 Some(command) => slash::run(command, self).await,
-                None => self.say(text.strip_prefix('/').filter(|_| text.starts_with("//")).unwrap_or(text)).await,
+                None => {
+                    self.talk(text.strip_prefix('/').filter(|_| text.starts_with("//")).unwrap_or(text), is_edited.then_some(&mut input))
+                        .await
+                }
             };
             match done {
                 // At a terminal one mistake does not end the talk; the store or server may come back.
@@ -101,6 +104,29 @@ impl Talk<'_> {
                 other => other?,
             }
         }
+    }
+
+    /// One message and its answer; at a terminal, whoever sits there is asked at once for what waits for a yes. A run that fails is an error.
+    async fn talk(&self, text: &str, input: Option<&mut Input>) -> Result<(), CliError> {
+        let mut outcome = turn::say(self.session, &self.place, text, self.shows_reasoning).await?;
+        if let Some(input) = input {
+            let mut asked = std::collections::VecDeque::from(std::mem::take(&mut outcome.asked));
+            while let Some((id, call)) = asked.pop_front() {
+                let decision = match input.next(&format!("make the call {call}? [y/n, Enter: later] ")).await? {
+                    Line::Text(said) if matches!(said.trim(), "y" | "yes") => "approve",
+                    Line::Text(said) if matches!(said.trim(), "n" | "no") => "deny",
+                    _ => continue,
+                };
+                let client = self.session.client().await?;
+                let decided = client.value(crate::commands::approvals::decide(&id, decision, None)).await?;
+                let decided: crate::wire::Approval = crate::client::read(decided, "the approval")?;
+                if let Some(run) = decided.answered_by {
+                    let told = turn::follow(self.session, &self.place, client.events(&run, 0), self.shows_reasoning).await?;
+                    asked.extend(told.asked);
+                }
+            }
+        }
+        outcome.failure().map_or(Ok(()), Err)
     }
 
     /// One message and its answer. A run that fails is an error.

@@ -25,6 +25,8 @@ pub(super) struct Outcome {
     prompt_tokens: u64,
     window_tokens: u64,
     usage: Usage,
+    /// Calls that wait for a yes: their questions, and how they read.
+    pub(super) asked: Vec<(String, String)>,
 }
 
 impl Outcome {
@@ -53,7 +55,7 @@ impl Outcome {
         });
         json!({
             "conversation": conversation, "run": self.run, "status": self.status, "stop_reason": self.stop_reason, "error": self.error,
-            "reply": self.reply, "recalled": self.recalled, "prompt_tokens": self.prompt_tokens, "window_tokens": self.window_tokens, "usage": usage,
+            "approvals": self.asked.iter().map(|(id, _)| id).collect::<Vec<_>>(), "reply": self.reply, "recalled": self.recalled, "prompt_tokens": self.prompt_tokens, "window_tokens": self.window_tokens, "usage": usage,
         })
     }
 }
@@ -61,10 +63,20 @@ impl Outcome {
 /// Says something and prints the answer as it comes. Ctrl-C stops the run; once more leaves the program.
 pub(super) async fn say(session: &Session, place: &Place, text: &str, shows_reasoning: bool) -> Result<Outcome, CliError> {
     let client = session.client().await?;
-    let mut events = tokio::select! {
+    let events = tokio::select! {
         events = client.say(&place.conversation.id, text) => events?,
         _ = tokio::signal::ctrl_c() => return Err(CliError::Interrupted),
     };
+    follow(session, place, events, shows_reasoning).await
+}
+
+/// Prints the answer of a run as it comes.
+pub(super) async fn follow(
+    session: &Session,
+    place: &Place,
+    mut events: RunEvents<'_>,
+    shows_reasoning: bool,
+) -> Result<Outcome, CliError> {
     let mut page = Page { out: &session.out, shows_reasoning, outcome: Outcome::default(), is_mid_line: false, has_text: false };
     let mut interrupts = 0;
     loop {
@@ -145,6 +157,10 @@ impl Page<'_> {
                 self.new_line()?;
             }
             EventKind::Message { message } if message.is_error == Some(true) => self.aside(&format!("✗ {}", one_line(&message.text)))?,
+            EventKind::ApprovalAsked { approval, call, .. } => {
+                let arguments = one_line(&call.arguments.to_string());
+                self.outcome.asked.push((approval, printable(&format!("{}({arguments})", call.name))));
+            }
             EventKind::PageOut { messages, .. } => self.aside(&format!("{messages} messages left the prompt; they stay findable"))?,
             EventKind::Done { status, stop_reason, error, usage } => {
                 self.outcome.status = status;
@@ -184,6 +200,9 @@ impl Page<'_> {
         if self.out.json {
             self.out.line(&self.outcome.to_json(conversation).to_string())?;
             return Ok(self.outcome);
+        }
+        for (id, call) in &self.outcome.asked {
+            self.out.note(&format!("waits for your yes: {call} (sid approvals approve {id}, or deny)"))?;
         }
         let outcome = &self.outcome;
         match (outcome.status.as_str(), outcome.stop_reason.as_str()) {

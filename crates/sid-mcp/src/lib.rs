@@ -1,0 +1,17 @@
+#![doc = include_str!("../README.md")]
+#![warn(missing_docs)]
+
+mod discovery;
+mod http;
+mod oauth;
+mod outcome;
+mod server;
+mod session;
+mod stdio;
+mod tool;
+
+pub use discovery::RemoteTool;
+pub use oauth::ClientCredentials;
+pub use server::{Found, Limits, McpServer};
+pub use stdio::{Program, launch_if_asked};
+pub use tool::{McpTool, function_name};

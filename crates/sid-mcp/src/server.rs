@@ -1,0 +1,433 @@
+//! A server: its sessions, what is known of its tools, and what happens when it is not there.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rmcp::ServiceError;
+use rmcp::model::{CallToolRequestParams, CallToolResponse};
+use serde_json::{Map, Value, json};
+use sid_fetch::{FetchError, HostPattern};
+use sid_tools::http::{Connection, Headers};
+use sid_tools::{EffectClass, ToolContext, ToolOutcome, fit_result};
+use sid_types::UserId;
+use tokio::time::{Instant, timeout};
+
+use crate::discovery::{self, RemoteTool};
+use crate::http::Door;
+use crate::oauth::{ClientCredentials, Token};
+use crate::outcome;
+use crate::session::Session;
+use crate::stdio::Program;
+
+/// Sessions of one server at once; the one that was used longest ago makes room.
+const MOST_SESSIONS: usize = 64;
+/// A remote session that nobody has used for so long is closed.
+const IDLE: Duration = Duration::from_secs(300);
+/// Where a call's token stands: the key of its `_meta`, for servers that want to do nothing twice.
+const TOKEN: &str = "sid/idempotency-key";
+
+/// How long things may take.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Until a server has been reached and has told its tools. Default: 10 s. Since 0.1.
+    pub discovery: Duration,
+    /// For one call, once it is reached. Default: 60 s. Since 0.1.
+    pub call: Duration,
+    /// How often its tools are asked for again. Default: 5 minutes. Since 0.1.
+    pub refresh: Duration,
+    /// The first pause after a failure; it doubles with each, up to a minute. Default: 1 s. Since 0.1.
+    pub pause: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            discovery: Duration::from_secs(10),
+            call: Duration::from_secs(60),
+            refresh: Duration::from_secs(300),
+            pause: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Limits {
+    fn pause_after(&self, failures: u32) -> Duration {
+        self.pause.saturating_mul(1 << failures.saturating_sub(1).min(6)).min(Duration::from_secs(60))
+    }
+}
+
+enum Place {
+    Remote {
+        url: String,
+        hosts: Vec<HostPattern>,
+        /// For calls: secrets of the user's, or the tenant's.
+        calls: Connection,
+        /// For looking: what all of the tenant's agents are told must not be one user's.
+        looks: Connection,
+        oauth: Option<ClientCredentials>,
+    },
+    Local(Program),
+}
+
+/// Whose session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Whose {
+    /// For looking; a local server's only one.
+    Nobodys,
+    /// Sessions have state, which one user must not find another's in.
+    Users(Option<UserId>),
+}
+
+/// One session, or why there is none.
+#[derive(Default)]
+struct Slot {
+    session: Option<Arc<Session>>,
+    token: Option<Token>,
+    failures: u32,
+    not_before: Option<Instant>,
+    problem: String,
+}
+
+/// What is known of a server's tools.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// As they were last told.
+    pub tools: Vec<RemoteTool>,
+    /// Why the last look failed; `None` = it did not, or nobody has looked.
+    pub problem: Option<String>,
+    /// Counts the changes of both.
+    pub revision: u64,
+}
+
+#[derive(Default)]
+struct Known {
+    found: Found,
+    next_look: Option<Instant>,
+    failures: u32,
+    is_looking: bool,
+}
+
+struct Inner {
+    name: String,
+    place: Place,
+    limits: Limits,
+    slots: Mutex<HashMap<Whose, Arc<tokio::sync::Mutex<Slot>>>>,
+    known: Mutex<Known>,
+    has_changed: Arc<AtomicBool>,
+}
+
+/// An MCP server. Cheap to clone; its sessions end with the last clone.
+#[derive(Clone)]
+pub struct McpServer(Arc<Inner>);
+
+/// What could not be done, and whether it may have been done all the same.
+enum Failure {
+    NotMade(String),
+    Unknown(String),
+}
+
+impl McpServer {
+    /// A server on the network. `calls` has its headers and the secrets of whoever a call is for; `looks` the same with secrets that all may
+    /// profit from.
+    ///
+    /// Errors: [`FetchError::BadUrl`] and [`FetchError::Refused`], for a URL that the connection's policy does not let through.
+    pub fn remote(
+        name: &str,
+        url: &str,
+        calls: Connection,
+        looks: Connection,
+        oauth: Option<ClientCredentials>,
+        limits: Limits,
+    ) -> Result<Self, FetchError> {
+        let policy = calls.fetcher().policy();
+        if let Some(oauth) = &oauth {
+            policy.target(&oauth.token_url)?;
+        }
+        let target = policy.target(url)?;
+        let host = target.url().host_str().unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let hosts = vec![host.parse().map_err(|_| FetchError::BadUrl { problem: "its host cannot be declared".into() })?];
+        let limits = Limits { call: limits.call.min(calls.timeout()), ..limits };
+        Ok(Self::new(name, Place::Remote { url: target.url().to_string(), hosts, calls, looks, oauth }, limits))
+    }
+
+    /// A program on this machine.
+    #[must_use]
+    pub fn local(name: &str, program: Program, limits: Limits) -> Self {
+        Self::new(name, Place::Local(program), limits)
+    }
+
+    fn new(name: &str, place: Place, limits: Limits) -> Self {
+        let has_changed = Arc::default();
+        Self(Arc::new(Inner { name: name.to_owned(), place, limits, slots: Mutex::default(), known: Mutex::default(), has_changed }))
+    }
+
+    /// Begins with tools that are known from before.
+    #[must_use]
+    pub fn knowing(self, tools: Vec<RemoteTool>) -> Self {
+        self.0.known.lock().found.tools = tools;
+        self
+    }
+
+    /// Longest that a call may take, with all that is around it.
+    #[must_use]
+    pub fn longest_call(&self) -> Duration {
+        self.0.limits.discovery + self.0.limits.call + Duration::from_secs(1)
+    }
+
+    pub(crate) fn hosts(&self) -> Vec<String> {
+        match &self.0.place {
+            Place::Remote { hosts, .. } => hosts.iter().map(ToString::to_string).collect(),
+            Place::Local(_) => Vec::new(),
+        }
+    }
+
+    pub(crate) fn secret_names(&self) -> Vec<String> {
+        match &self.0.place {
+            Place::Remote { calls, oauth, .. } => {
+                let mut names = calls.secret_names();
+                names.extend(oauth.iter().map(|o| o.client_secret.clone()));
+                names
+            }
+            Place::Local(_) => Vec::new(),
+        }
+    }
+
+    /// What is known now. Waits for nothing.
+    #[must_use]
+    pub fn found(&self) -> Found {
+        self.0.known.lock().found.clone()
+    }
+
+    /// Looks in the background, if the last look was long ago, has failed a while ago, or the server says that something has changed.
+    pub fn keep_fresh(&self, context: ToolContext) {
+        let has_changed = self.0.has_changed.load(Ordering::Relaxed);
+        {
+            let mut known = self.0.known.lock();
+            let is_due = known.next_look.is_none_or(|next| next <= Instant::now());
+            if known.is_looking || !(is_due || has_changed && known.failures == 0) {
+                return;
+            }
+            known.is_looking = true;
+        }
+        let this = self.clone();
+        tokio::spawn(async move {
+            if let Err(problem) = this.look(&context).await {
+                tracing::warn!(server = %this.0.name, problem, "an MCP server cannot be used");
+            }
+        });
+    }
+
+    /// Asks the server for its tools, within [`Limits::discovery`].
+    ///
+    /// Errors: in words, for whoever added the server.
+    pub async fn look(&self, context: &ToolContext) -> Result<Vec<RemoteTool>, String> {
+        let limit = self.0.limits.discovery;
+        self.0.has_changed.store(false, Ordering::Relaxed);
+        let looked = timeout(limit, self.look_without_limit(context)).await;
+        let looked = looked.unwrap_or_else(|_| Err(format!("it has not told its tools within {:.1} s", limit.as_secs_f32())));
+        let mut known = self.0.known.lock();
+        known.is_looking = false;
+        match &looked {
+            Ok(tools) => {
+                known.failures = 0;
+                known.next_look = Some(Instant::now() + self.0.limits.refresh);
+                if known.found.tools != *tools || known.found.problem.is_some() {
+                    known.found = Found { tools: tools.clone(), problem: None, revision: known.found.revision + 1 };
+                }
+            }
+            Err(problem) => {
+                known.failures += 1;
+                known.next_look = Some(Instant::now() + self.0.limits.pause_after(known.failures));
+                if known.found.problem.as_ref() != Some(problem) {
+                    known.found.problem = Some(problem.clone());
+                    known.found.revision += 1;
+                }
+            }
+        }
+        looked
+    }
+
+    async fn look_without_limit(&self, context: &ToolContext) -> Result<Vec<RemoteTool>, String> {
+        let session = self.session(Whose::Nobodys, context).await?;
+        match discovery::tools(session.peer()).await {
+            Ok(tools) => Ok(tools),
+            Err(problem) => {
+                session.doubt();
+                Err(session.problem().unwrap_or(problem))
+            }
+        }
+    }
+
+    /// Calls a tool. Whatever happens is an outcome that a model can read.
+    pub(crate) async fn call(&self, context: &ToolContext, tool: &str, arguments: Map<String, Value>, effect: EffectClass) -> ToolOutcome {
+        let whose = match self.0.place {
+            Place::Remote { .. } => Whose::Users(context.scope.user()),
+            Place::Local(_) => Whose::Nobodys,
+        };
+        let limit = self.0.limits.discovery;
+        let reached = match timeout(limit, self.session(whose, context)).await {
+            Ok(reached) => reached.map_err(Failure::NotMade),
+            Err(_) => Err(Failure::NotMade(format!("it does not greet within {:.1} s", limit.as_secs_f32()))),
+        };
+        let called = match reached {
+            Ok(session) => self.call_on(&session, context, tool, arguments).await,
+            Err(failure) => Err(failure),
+        };
+        called.unwrap_or_else(|failure| {
+            let (problem, more) = match failure {
+                Failure::NotMade(problem) => (problem, "The call was not made; it may work later."),
+                Failure::Unknown(problem) if effect == EffectClass::Read => (problem, "It may work later."),
+                Failure::Unknown(problem) => (problem, "It may have been carried out all the same: look before you repeat it."),
+            };
+            let problem = fit_result(&problem, sid_types::Tokens(context.result_budget.0 / 2));
+            ToolOutcome::error(format!("The MCP server `{}` cannot be used now: {problem}. {more}", self.0.name))
+        })
+    }
+
+    async fn call_on(
+        &self,
+        session: &Arc<Session>,
+        context: &ToolContext,
+        tool: &str,
+        arguments: Map<String, Value>,
+    ) -> Result<ToolOutcome, Failure> {
+        let params = json!({"name": tool, "arguments": arguments, "_meta": {TOKEN: context.token.to_string()}});
+        let params: CallToolRequestParams = serde_json::from_value(params).map_err(|e| Failure::NotMade(e.to_string()))?;
+        let limit = self.0.limits.call;
+        let answer = match timeout(limit, session.peer().call_tool_once(params)).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                session.doubt();
+                return Err(Failure::Unknown(format!("there was no answer within {:.1} s", limit.as_secs_f32())));
+            }
+        };
+        match answer {
+            Ok(CallToolResponse::Complete(result)) => Ok(outcome::of_result(&result, &session.headers, context.result_budget)),
+            Ok(_) => Err(Failure::Unknown("it wants more than a tool's arguments, which this client cannot give".into())),
+            // The server's own answer: arguments that it does not like, a tool that it no longer has.
+            Err(ServiceError::McpError(error)) => {
+                let says = session.headers.hide(error.message.to_string());
+                Ok(ToolOutcome::error(fit_result(&format!("The server refuses the call: {says}"), context.result_budget)))
+            }
+            Err(error) => {
+                session.doubt();
+                Err(Failure::Unknown(session.problem().unwrap_or_else(|| session.headers.hide(error.to_string()))))
+            }
+        }
+    }
+
+    /// An open session for this caller. Errors: in words.
+    async fn session(&self, whose: Whose, context: &ToolContext) -> Result<Arc<Session>, String> {
+        let slot = self.slot(whose);
+        let mut slot = slot.lock().await;
+        let headers = self.headers(whose, context, &mut slot).await?;
+        if let Some(session) = slot.session.clone() {
+            if session.headers.is_same(&headers) && session.is_good().await {
+                return Ok(session);
+            }
+            slot.session = None;
+            if session.is_local() {
+                tracing::warn!(server = %self.0.name, "a local MCP server has ended or does not answer, and is started again");
+            }
+        }
+        if let Some(not_before) = slot.not_before.filter(|t| *t > Instant::now()) {
+            let seconds = (not_before - Instant::now()).as_secs_f32().ceil();
+            return Err(format!("{} (tried again in {seconds} s)", slot.problem));
+        }
+        // Should this future be dropped in the middle, nobody tries again at once.
+        slot.failures += 1;
+        slot.not_before = Some(Instant::now() + self.0.limits.pause_after(slot.failures));
+        slot.problem = "it did not greet in time".into();
+        match self.open(headers).await {
+            Ok(session) => {
+                let session = Arc::new(session);
+                // A local server that ends at once, again and again, is not started again and again: it must have lived a while first.
+                slot.failures = if session.is_local() { slot.failures } else { 0 };
+                slot.not_before = session.is_local().then(|| Instant::now() + self.0.limits.pause_after(slot.failures));
+                slot.problem = "it has ended".into();
+                slot.session = Some(session.clone());
+                self.watch(whose, &session);
+                Ok(session)
+            }
+            Err(problem) => {
+                slot.problem.clone_from(&problem);
+                Err(problem)
+            }
+        }
+    }
+
+    fn slot(&self, whose: Whose) -> Arc<tokio::sync::Mutex<Slot>> {
+        let mut slots = self.0.slots.lock();
+        if slots.len() >= MOST_SESSIONS && !slots.contains_key(&whose) {
+            // One that is being opened counts as just used.
+            let idle = |slot: &Arc<tokio::sync::Mutex<Slot>>| {
+                slot.try_lock().map_or(Duration::ZERO, |s| s.session.as_ref().map_or(Duration::MAX, |session| session.idle()))
+            };
+            if let Some(oldest) = slots.iter().map(|(whose, slot)| (idle(slot), *whose)).max_by_key(|(idle, _)| *idle) {
+                slots.remove(&oldest.1);
+            }
+        }
+        slots.entry(whose).or_default().clone()
+    }
+
+    /// With the secrets of whoever this is for, and a token if one is needed. Errors: in words.
+    async fn headers(&self, whose: Whose, context: &ToolContext, slot: &mut Slot) -> Result<Arc<Headers>, String> {
+        let Place::Remote { url, calls, looks, oauth, .. } = &self.0.place else { return Ok(Arc::default()) };
+        let connection = if whose == Whose::Nobodys { looks } else { calls };
+        let mut headers = connection.headers(context).await?;
+        if let Some(oauth) = oauth {
+            let secret = connection.secret(context, &oauth.client_secret).await?;
+            if !slot.token.as_ref().is_some_and(|token| token.is_good_for(&secret)) {
+                slot.token = Some(oauth.ask(connection.fetcher(), url, secret).await?);
+            }
+            if let Some(token) = &slot.token {
+                headers.put_secret("authorization", "Bearer ", "token", token.value());
+            }
+        }
+        Ok(Arc::new(headers))
+    }
+
+    async fn open(&self, headers: Arc<Headers>) -> Result<Session, String> {
+        match &self.0.place {
+            Place::Local(program) => Session::over_stdio(&self.0.name, program, self.0.has_changed.clone()).await,
+            Place::Remote { url, hosts, calls, .. } => {
+                let door = Door {
+                    fetcher: calls.fetcher().clone(),
+                    headers,
+                    hosts: hosts.clone(),
+                    time: calls.timeout(),
+                    problem: Arc::default(),
+                };
+                Session::over_http(url, door, self.0.has_changed.clone()).await
+            }
+        }
+    }
+
+    /// Closes a remote session that is no longer used; lets a local server that has lived for a while begin again without a pause.
+    fn watch(&self, whose: Whose, session: &Arc<Session>) {
+        let (server, session): (Weak<Inner>, Weak<Session>) = (Arc::downgrade(&self.0), Arc::downgrade(session));
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(IDLE / 5).await;
+                let (Some(server), Some(session)) = (server.upgrade(), session.upgrade()) else { return };
+                let slot = server.slots.lock().get(&whose).cloned();
+                let Some(slot) = slot else { return };
+                let mut slot = slot.lock().await;
+                if !slot.session.as_ref().is_some_and(|now| Arc::ptr_eq(now, &session)) {
+                    return;
+                }
+                if session.is_local() {
+                    slot.failures = 0;
+                    slot.not_before = None;
+                } else if session.idle() > IDLE {
+                    slot.session = None;
+                    return;
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,1 @@
+-- Sid on Postgres, schema 4: functions that a caller answers.

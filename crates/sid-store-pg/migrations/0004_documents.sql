@@ -1,0 +1,1 @@
+-- Sid on Postgres, schema 4: texts that are read in parts.

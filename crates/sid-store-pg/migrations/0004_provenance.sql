@@ -1,0 +1,1 @@
+-- Sid on Postgres, schema 4: where what is written came from.

@@ -1,0 +1,1 @@
+-- Schema 4: where what is written came from.

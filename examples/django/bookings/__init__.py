@@ -1,0 +1,1 @@
+"""Tables at venues, with an assistant that remembers its guests."""
