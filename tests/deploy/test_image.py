@@ -74,8 +74,10 @@ class Image(unittest.TestCase):
         sent = [f for f in listed if f and (paths.ROOT / f).is_file() and lets_through(patterns, pathlib.PurePosixPath(f))]
         for never in ("deploy/compose/secrets/admin_url", ".git/config", "target/release/sid-server", "crates/sid-server/x.sid-data/sid.db", "sid.toml"):
             self.assertFalse(lets_through(patterns, pathlib.PurePosixPath(never)), never)
-        copied = {s for w, r in stages(DOCKERFILE.read_text())[0] if w == "COPY" for s in r.split()[:-1]}
-        self.assertEqual({f.split("/")[0] for f in sent}, copied, "all that is sent is copied, and the other way round")
+        copied = {pathlib.PurePosixPath(s) for w, r in stages(DOCKERFILE.read_text())[0] if w == "COPY" for s in r.split()[:-1]}
+        below = {f: copied & {pathlib.PurePosixPath(f), *pathlib.PurePosixPath(f).parents} for f in sent}
+        self.assertEqual([f for f, c in below.items() if not c], [], "all that is sent is copied")
+        self.assertEqual(copied - set().union(*below.values()), set(), "all that is copied is sent")
         with tempfile.TemporaryDirectory() as folder:
             for f in sent:
                 to = pathlib.Path(folder) / f
