@@ -1,7 +1,5 @@
 //! Tools of the caller: the run ends with calls, and the caller answers with a new run.
 
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +8,8 @@ use sid_core::{ClientAnswer, CoreError, Submit};
 use sid_llm::ChatMessage;
 use sid_store::{IdempotencyKey, StateStore as _};
 use sid_types::{Body, NewMessage, Run, RunStatus, StopReason, Timestamp, ToolCall, ToolSpec};
-use support::{House, Say, Scripted};
+
+use crate::support::{House, Say, Scripted};
 
 fn tools(names: &[&str]) -> Vec<ToolSpec> {
     let parameters = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]});

@@ -1,7 +1,5 @@
 //! Tool rules: the machine enforces them, whatever the model does.
 
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -12,7 +10,8 @@ use sid_llm::ChatMessage;
 use sid_store::Directory as _;
 use sid_tools::{Tool, ToolContext, ToolOutcome};
 use sid_types::{Body, Run, RunStatus, StopReason, SystemClock, ToolRule, ToolSpec};
-use support::{House, Say, Scripted};
+
+use crate::support::{House, Say, Scripted};
 
 /// Counts its calls; the first `fails` of them fail.
 struct Counted {

@@ -1,7 +1,5 @@
 //! Tasks: worked on run by run, over restarts and replicas, with questions, budgets and reports.
 
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 

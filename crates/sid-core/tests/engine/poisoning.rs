@@ -2,8 +2,6 @@
 //! word, nobody else's block changes, and what was written is undone to the byte. The same words from where they are trusted do what they say:
 //! the attacks are real.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,7 +22,8 @@ use sid_types::{
     BlockAccess, BlockId, Channel, Conversation, ConversationId, NewMessage, Owner, Provenance, RunStatus, Source, SystemClock, Timestamp,
     Tokens, ToolSpec,
 };
-use support::{House, Scripted};
+
+use crate::support::{House, Scripted};
 
 /// Does each thing that its prompt says, once: `<<do TOOL {arguments}>>`.
 #[derive(Default)]

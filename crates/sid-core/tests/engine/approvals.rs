@@ -1,7 +1,5 @@
 //! Calls that wait for somebody's word: what is asked for, what is made, and how often.
 
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -13,7 +11,8 @@ use sid_core::{EngineConfig, Models};
 use sid_store::{ApprovalFilter, Directory as _, PageRequest, StateStore as _, Verdict};
 use sid_tools::{Declaration, EffectClass, Tool, ToolContext, ToolOutcome};
 use sid_types::{AgentSpec, Approval, ApprovalState, Approvals, Ask, Channel, RunStatus, Source, SystemClock, ToolSpec};
-use support::{House, Say, Scripted};
+
+use crate::support::{House, Say, Scripted};
 
 /// What was sent, with the token it was sent under.
 #[derive(Default)]
