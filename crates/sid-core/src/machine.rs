@@ -454,7 +454,7 @@ impl RunMachine {
                 call.known = Some(outcome.clone());
             }
             for (block, op, expected_version) in std::mem::take(&mut outcome.block_edits) {
-                let op = taint::marked_edit(op, &provenance.untrusted);
+                let op = op.marked(&provenance.untrusted);
                 if let Some(b) = self.state.blocks.iter_mut().find(|b| b.id == block) {
                     b.value = op.apply(&b.value).unwrap_or_else(|| b.value.clone());
                     b.version = expected_version + 1;

@@ -49,6 +49,7 @@ fn new(house: &House, when: When) -> NewTimer {
             most: None,
         },
         made_by: TimerMaker::Api,
+        untrusted: Vec::new(),
     }
 }
 

@@ -1,6 +1,8 @@
 //! A house for one agent: in-process store, a model that answers what the test says, and an engine over both.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod obedient;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;

@@ -313,6 +313,7 @@ async fn create_task(
     }
     new.report_to = body.report_to.map(|to| parse_id(&to, "conversation")).transpose()?;
     new.created_by = if caller.user().is_some() { TaskCreator::User } else { TaskCreator::Api };
+    new.untrusted = caller.sources();
     Ok((StatusCode::CREATED, axum::Json(app.engine().create_task(&scope, new).await?.into())))
 }
 
@@ -390,7 +391,7 @@ async fn plan_task(
     for step in &body.value.steps {
         check_text("steps", step, LONGEST)?;
     }
-    Ok(axum::Json(app.engine().plan_task(&caller.scope()?, task.id, &body.value.steps).await?.into()))
+    Ok(axum::Json(app.engine().plan_task(&caller.scope()?, task.id, &body.value.steps, &caller.sources()).await?.into()))
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -410,7 +411,7 @@ async fn answer_task(
 ) -> Result<axum::Json<TaskJson>, ApiError> {
     let task = seen(&app, &caller, &id).await?;
     check_text("answer", &body.value.answer, LONGEST)?;
-    Ok(axum::Json(app.engine().answer_task(&caller.scope()?, task.id, &body.value.answer).await?.into()))
+    Ok(axum::Json(app.engine().answer_task(&caller.scope()?, task.id, &body.value.answer, &caller.sources()).await?.into()))
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -432,5 +433,5 @@ async fn cancel_task(
     let task = seen(&app, &caller, &id).await?;
     check_text("reason", &body.value.reason, LONGEST)?;
     let reason = if body.value.reason.trim().is_empty() { "called off" } else { body.value.reason.trim() };
-    Ok(axum::Json(app.engine().cancel_task(&caller.scope()?, task.id, reason).await?.into()))
+    Ok(axum::Json(app.engine().cancel_task(&caller.scope()?, task.id, reason, &caller.sources()).await?.into()))
 }

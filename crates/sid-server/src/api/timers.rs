@@ -311,7 +311,7 @@ async fn create_timer(State(app): State<App>, caller: Caller, headers: HeaderMap
             return Ok(answer(StatusCode::CREATED, known));
         }
     }
-    let new = NewTimer { id: derived.unwrap_or_else(TimerId::new), agent, user, conversation, spec, made_by };
+    let new = NewTimer { id: derived.unwrap_or_else(TimerId::new), agent, user, conversation, spec, made_by, untrusted: caller.sources() };
     Ok(answer(StatusCode::CREATED, app.engine().create_timer(&scope, new).await?))
 }
 
@@ -394,7 +394,8 @@ async fn change_timer(
     // New words alone leave alone when it is due.
     let is_rescheduled = (&spec.when, spec.until, spec.most) != (&known.spec.when, known.spec.until, known.spec.most);
     let is_done = known.state == TimerState::Done && !is_rescheduled;
-    let change = TimerChange { spec: Some(spec), is_rescheduled, is_paused: paused.filter(|_| !is_done), expected };
+    let change =
+        TimerChange { spec: Some(spec), is_rescheduled, is_paused: paused.filter(|_| !is_done), untrusted: caller.sources(), expected };
     Ok(answer(StatusCode::OK, precondition(app.engine().change_timer(&scope, id, change).await, expected)?))
 }
 

@@ -25,7 +25,8 @@ impl World {
             messages.extend(told.iter().map(|m| (m.conversation, m.seq, m.seq)));
         }
         let (owner, level, start, text, written_at) = (work.owner, work.level, work.start, text.to_owned(), self.now());
-        let entry = DiaryEntry { id: SummaryId::new(), owner, level, start, text, messages, is_floor: false, written_at };
+        let entry =
+            DiaryEntry { id: SummaryId::new(), owner, level, start, text, messages, is_floor: false, untrusted: Vec::new(), written_at };
         self.store.put_diary(&work.scope, entry.clone()).await.expect("a page is written");
         entry
     }
@@ -219,7 +220,7 @@ pub async fn pages_have_their_place(w: World) {
     w.said_at(&anns, "a", "2026-01-06T10:00:00Z").await;
     let page = |level, start, messages| {
         let (id, owner, text, written_at) = (SummaryId::new(), w.ours.pair(), "text".to_owned(), w.now());
-        DiaryEntry { id, owner, level, start, text, messages, is_floor: false, written_at }
+        DiaryEntry { id, owner, level, start, text, messages, is_floor: false, untrusted: Vec::new(), written_at }
     };
     let turn = w.ours.as_turn(&w.ours.agent, Some(&w.ours.ann));
     let bobs_turn = w.ours.as_turn(&w.ours.agent, Some(&w.ours.bob));

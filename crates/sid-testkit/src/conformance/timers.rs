@@ -38,6 +38,7 @@ fn timer(w: &World, user: Option<&User>, conversation: Option<ConversationId>) -
         skipped: 0,
         last_run: None,
         made_by: TimerMaker::Api,
+        untrusted: Vec::new(),
         version: 0,
         created_at: Timestamp::UNIX_EPOCH,
         updated_at: Timestamp::UNIX_EPOCH,
