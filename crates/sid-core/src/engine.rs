@@ -8,7 +8,7 @@ use serde::Serialize;
 use sid_llm::Embedder;
 use sid_store::{Accept, EraseTarget, GenerationId, IdempotencyKey, IndexStatus, Lease, OnBusy, Receipt, Store, StoreError, crash_point};
 use sid_tools::{Registry, RegistryError, Tool};
-use sid_types::{Clock, ConversationId, NewMessage, Run, RunId, RunLimits, Scope, Seq, ToolSpec};
+use sid_types::{ClientTool, Clock, ConversationId, NewMessage, Run, RunId, RunLimits, Scope, Seq};
 use tokio_util::task::TaskTracker;
 
 use crate::active::{ActiveRuns, Room, RunEnd};
@@ -40,7 +40,7 @@ pub struct Submit {
     /// Answers to calls that wait for the caller: to all of them, or none. What is said comes after them.
     pub answers: Vec<ClientAnswer>,
     /// Tools that the caller carries out; `None` = those of the run whose calls are answered, if any are.
-    pub client_tools: Option<Vec<ToolSpec>>,
+    pub client_tools: Option<Vec<ClientTool>>,
     /// The client's idempotency key.
     pub idempotency: Option<IdempotencyKey>,
     /// What the run may use up; the engine's defaults when `None`.

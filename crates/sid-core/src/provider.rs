@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sid_store::StoreError;
 use sid_tools::Registry;
-use sid_types::{AgentSpec, Scope, Tokens, ToolRule, ToolSpec};
+use sid_types::{AgentSpec, ClientTool, Scope, Tokens, ToolRule, ToolSpec};
 
 use crate::client_tools::ClientTools;
 use crate::engine::Inner;
@@ -50,7 +50,7 @@ impl TurnTools {
         inner: &Inner,
         scope: &Scope,
         named: Option<&[String]>,
-        from_client: &[ToolSpec],
+        from_client: &[ClientTool],
         more: Option<Registry>,
     ) -> Result<Self, StoreError> {
         let (mut registry, mut specs) = Self::of_server(inner, scope, named).await?;
@@ -70,8 +70,8 @@ impl TurnTools {
 
     /// With a search where not all of them fit `cap`. Pinned are the caller's own, those that rules name, and those that the agent names, in
     /// its order.
-    pub(crate) fn searched(mut self, agent: &AgentSpec, from_client: &[ToolSpec], cap: Tokens) -> Self {
-        let of_client = from_client.iter().map(|spec| spec.name.as_str());
+    pub(crate) fn searched(mut self, agent: &AgentSpec, from_client: &[ClientTool], cap: Tokens) -> Self {
+        let of_client = from_client.iter().map(|tool| tool.spec.name.as_str());
         let of_rules = agent.tool_rules.iter().flat_map(ToolRule::names);
         let named = agent.tools.iter().flatten().map(String::as_str);
         let first: Vec<&str> = self.first.iter().map(String::as_str).collect();

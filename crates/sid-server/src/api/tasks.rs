@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::names::{Names, check_name, check_text};
-use super::wire::{List, Paging, parse_id};
+use super::wire::{List, Paging, SourceJson, parse_id, trust_of};
 use crate::App;
 use crate::auth::Caller;
 use crate::error::ApiError;
@@ -188,6 +188,11 @@ pub(crate) struct TaskJson {
     #[schema(value_type = Option<String>)]
     run: Option<RunId>,
     created_by: CreatorJson,
+    /// `trusted`, or `untrusted` where whoever wrote in it had read one of `untrusted`.
+    trust: &'static str,
+    /// Sources that are not trusted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    untrusted: Vec<SourceJson>,
     version: u64,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -227,6 +232,8 @@ impl From<Task> for TaskJson {
             conversation: t.conversation.to_string(),
             report_to: t.report_to.map(|c| c.to_string()),
             run: t.work.run,
+            trust: trust_of(&t.untrusted),
+            untrusted: t.untrusted.into_iter().map(Into::into).collect(),
             created_by: match t.created_by {
                 TaskCreator::User => CreatorJson::User,
                 TaskCreator::Agent { .. } => CreatorJson::Agent,

@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 
 use super::names::{Names, check_name, check_text};
 use super::users::present;
-use super::wire::{List, Paging, if_match, parse_id, precondition};
+use super::wire::{List, Paging, SourceJson, if_match, parse_id, precondition, trust_of};
 use crate::App;
 use crate::auth::Caller;
 use crate::error::ApiError;
@@ -148,6 +148,11 @@ pub(crate) struct TimerJson {
     last_run: Option<RunId>,
     /// `api`, `user` or `agent`.
     made_by: &'static str,
+    /// `trusted`, or `untrusted` where whoever wrote in it had read one of `untrusted`.
+    trust: &'static str,
+    /// Sources that are not trusted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    untrusted: Vec<SourceJson>,
     /// Counts its changes, firings among them; the `ETag` of the answer.
     version: u64,
     #[schema(value_type = String, format = DateTime)]
@@ -175,6 +180,8 @@ impl From<Timer> for TimerJson {
             skipped: t.skipped,
             last_run: t.last_run,
             made_by: t.made_by.as_str(),
+            trust: trust_of(&t.untrusted),
+            untrusted: t.untrusted.into_iter().map(Into::into).collect(),
             version: t.version,
             created_at: t.created_at,
             updated_at: t.updated_at,
