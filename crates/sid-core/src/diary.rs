@@ -13,6 +13,7 @@ use tracing::debug;
 
 use crate::consolidate::{self, Day};
 use crate::engine::Inner;
+use crate::successors::{self, Successors};
 use crate::{ModelEntry, collect};
 
 /// The diary as the prompt shows it: the pages before today, newest first, within `cap`.
@@ -56,6 +57,8 @@ pub(crate) async fn write_page(inner: &Arc<Inner>, work: &DiaryWork) -> Result<(
             if inner.config.consolidate {
                 if let Some(model) = summarizer_of(inner, &agent.spec.model) {
                     let day = Day { scope: &work.scope, owner: work.owner, user: user.as_ref(), zone: &zone, model };
+                    // What was interrupted after an erasure.
+                    successors::mend(inner, &work.scope, work.owner, &Successors::new()).await?;
                     consolidate::draw_facts(inner, &day, &messages).await?;
                     consolidate::tidy_written(inner, &day, work.start).await?;
                 }

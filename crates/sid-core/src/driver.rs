@@ -121,7 +121,7 @@ async fn run_one(inner: &Arc<Inner>, lease: &Lease, stop: &CancellationToken) ->
     let rules = turn.rules(&loaded.agent.spec.tool_rules);
     let mut machine =
         RunMachine::new(loaded, said_at, started, model.counter.clone()).with_rules(rules).with_client_tools(turn.take_client_tools());
-    machine.guard(turn.gate(machine.state().agent.spec.approvals.clone()));
+    machine.guard(turn.gate(&machine.state().agent.spec));
     machine.event(EventBody::Started { epoch: lease.epoch });
     let mut next_lease = None;
     let mut ended = None;

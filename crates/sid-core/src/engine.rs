@@ -20,6 +20,7 @@ use crate::embedders::Embedders;
 use crate::provider::ToolProvider;
 use crate::task::{self, TaskTools};
 use crate::timers::Keeper;
+use crate::tool_vectors::ToolVectors;
 use crate::{
     ContextOf, CoreError, EngineConfig, Models, PromptView, SearchRequest, SearchResponse, background, context, driver, embedders, search,
     timers,
@@ -100,6 +101,8 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) models: Models,
     pub(crate) embedder: Option<Arc<Embedders>>,
+    /// What tools are about, for who searches them.
+    pub(crate) tool_vectors: Arc<ToolVectors>,
     pub(crate) tools: Arc<Registry>,
     /// Those that an agent has which names none.
     pub(crate) offered: Vec<String>,
@@ -175,6 +178,7 @@ impl EngineBuilder {
         };
         let embedder = current.map(|current| Arc::new(Embedders::new(current, next)));
         let searched = embedder.clone().map(|e| e as Arc<dyn Embedder>);
+        let tool_vectors = Arc::new(ToolVectors::new(searched.clone(), self.config.embed_wait));
         sid_memory::tools::register_memory_tools(&mut self.tools, self.store.clone(), searched)?;
         let tasks_changed = Arc::new(tokio::sync::Notify::new());
         let task_tools = TaskTools::new(self.store.clone(), tasks_changed.clone())?;
@@ -187,6 +191,7 @@ impl EngineBuilder {
                 store: self.store,
                 models: self.models,
                 embedder,
+                tool_vectors,
                 tools: Arc::new(self.tools),
                 offered,
                 provider: self.provider,
@@ -488,8 +493,10 @@ impl Engine {
                 }
             }
         }
+        let known = self.before_erasure(scope, target).await?;
         receipt += self.inner.store.erase(scope, target).await?;
         crash_point!("erase.after");
+        self.after_erasure(scope, known).await;
         match target {
             EraseTarget::Conversation(id) | EraseTarget::Idle { conversation: id, .. } => self.inner.prepared.forget(id),
             EraseTarget::User(_) | EraseTarget::Agent(_) => self.inner.prepared.forget_all(),

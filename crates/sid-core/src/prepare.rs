@@ -1,6 +1,7 @@
 //! From a loaded run to a request: paging, prefix, recall, assembly.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sid_llm::{ChatReply, ChatRequest};
 use sid_memory::{
@@ -9,7 +10,7 @@ use sid_memory::{
 };
 use sid_store::Loaded;
 use sid_tools::Registry;
-use sid_types::{Approvals, EventBody, MessageId, Owner, RecursiveSummary, Scope, Source, Tokens, ToolRule, ToolSpec};
+use sid_types::{AgentSpec, EventBody, MessageId, Owner, RecursiveSummary, Scope, Source, Tokens, ToolRule, ToolSpec};
 use tracing::debug;
 
 use crate::approval::Gate;
@@ -93,7 +94,7 @@ impl TurnPreparation {
         let is_task = matches!(side, TaskSide::Work(_));
         let budget = Budget::new(window, spec.max_output);
         let cap = inner.config.most_tool_tokens.map_or(budget.tools, |most| most.min(budget.tools));
-        let tools = tools.searched(spec, &loaded.run.client_tools, cap);
+        let tools = tools.searched(spec, &loaded.run.client_tools, cap, &inner.tool_vectors);
         let zone = render::zone(loaded.user.as_ref().and_then(|u| u.timezone.as_deref()).unwrap_or("UTC"));
         let max_output = spec.max_output;
         let (recalled, shrinks, is_filling) = (None, 0, false);
@@ -132,8 +133,9 @@ impl TurnPreparation {
     }
 
     /// Which calls need somebody's word.
-    pub(crate) fn gate(&self, rules: Approvals) -> Gate {
-        Gate::new(self.tools.registry.clone(), rules, self.inner.config.approval_ttl)
+    pub(crate) fn gate(&self, agent: &AgentSpec) -> Gate {
+        let ttl = agent.approval_ttl_ms.map_or(self.inner.config.approval_ttl, Duration::from_millis);
+        Gate::new(self.tools.registry.clone(), agent.approvals.clone(), ttl)
     }
 
     /// The tools that fit the window, and their size. Chosen by bytes, not by the learning counter, so that the offer stands still.

@@ -10,6 +10,7 @@ use sid_types::{AgentSpec, ClientTool, Scope, Tokens, ToolRule, ToolSpec};
 use crate::client_tools::ClientTools;
 use crate::engine::Inner;
 use crate::tool_search;
+use crate::tool_vectors::ToolVectors;
 
 /// Functions that a tenant gave its agents.
 #[derive(Default)]
@@ -70,14 +71,14 @@ impl TurnTools {
 
     /// With a search where not all of them fit `cap`. Pinned are the caller's own, those that rules name, and those that the agent names, in
     /// its order.
-    pub(crate) fn searched(mut self, agent: &AgentSpec, from_client: &[ClientTool], cap: Tokens) -> Self {
+    pub(crate) fn searched(mut self, agent: &AgentSpec, from_client: &[ClientTool], cap: Tokens, vectors: &Arc<ToolVectors>) -> Self {
         let of_client = from_client.iter().map(|tool| tool.spec.name.as_str());
         let of_rules = agent.tool_rules.iter().flat_map(ToolRule::names);
         let named = agent.tools.iter().flatten().map(String::as_str);
         let first: Vec<&str> = self.first.iter().map(String::as_str).collect();
         let pinned: Vec<&str> = of_client.chain(of_rules).chain(named).collect();
         if let Some(offered) = tool_search::offer(&self.specs, &first, &pinned, cap)
-            && let Some(registry) = tool_search::with_search(&self.registry, &self.specs)
+            && let Some(registry) = tool_search::with_search(&self.registry, &self.specs, vectors.clone())
         {
             (self.registry, self.offered, self.is_searched) = (Arc::new(registry), offered, true);
         }

@@ -290,3 +290,17 @@ async fn a_run_that_has_read_text_from_outside_sends_no_words_of_its_own_to_any_
     house.say("Go on.").await;
     assert_eq!(post.calls.load(Ordering::SeqCst), 4);
 }
+
+#[tokio::test]
+async fn an_agents_questions_wait_as_long_as_it_says() {
+    let script = vec![send("bob@example.org"), Say::Text("It waits."), send("eve@example.org")];
+    let (house, _) = house(script, rules("send", Ask::Always), quick()).await;
+    let ttl = |asked: &Approval| asked.expires_at.duration_since(asked.asked_at).as_secs();
+    house.say("Write to Bob.").await;
+    assert_eq!(ttl(&house.waiting().await[0]), 24 * 3_600);
+    let agent = house.store.agent(&house.tenant, house.agent.id).await.expect("there");
+    let spec = AgentSpec { approval_ttl_ms: Some(90_000), ..agent.spec };
+    house.store.update_agent(&house.tenant, house.agent.id, spec, vec![]).await.expect("changed");
+    house.say("Write to Eve.").await;
+    assert_eq!(ttl(&house.waiting().await[0]), 90);
+}

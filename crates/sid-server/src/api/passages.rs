@@ -141,8 +141,8 @@ async fn get_passage(State(app): State<App>, caller: Caller, Path(id): Path<Stri
 #[utoipa::path(delete, path = "/passages/{id}", tag = "passages", params(("id" = String, Path)), responses((status = 204, description = "Removed")))]
 async fn delete_passage(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
     let id = parse_id(&id, "passage")?;
-    match app.store().delete(&caller.scope()?, &[id]).await? {
-        0 => Err(ApiError::not_found("passage")),
-        _ => Ok(StatusCode::NO_CONTENT),
+    match app.engine().delete_passage(&caller.scope()?, id).await? {
+        false => Err(ApiError::not_found("passage")),
+        true => Ok(StatusCode::NO_CONTENT),
     }
 }
