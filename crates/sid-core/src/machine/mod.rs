@@ -113,7 +113,7 @@ impl RunMachine {
     /// Has calls that need somebody's word answered without being made.
     pub fn guard(&mut self, gate: Gate) {
         let (approved, sources) = (self.approved_call().cloned(), self.tainted_by());
-        approval::guard(&gate, &mut self.to_call, approved.as_ref(), &sources);
+        approval::guard(&gate, &mut self.to_call, approved.as_ref(), &sources, &self.state.queue);
         self.gate = Some(gate);
     }
 
@@ -148,14 +148,17 @@ impl RunMachine {
     #[must_use]
     pub fn with_rules(mut self, rules: Rules) -> Self {
         self.rules = rules;
-        // Calls that were open at a crash are judged as they were then.
+        // Calls that were open at a crash are judged as they were then. What was begun, or approved by somebody, is judged no more: the model is
+        // told what became of it.
+        let approved = self.approved_call().map(ApprovedCall::token);
         let queue = &self.state.queue;
         let last = queue.iter().rposition(|m| !m.body.tool_calls().is_empty()).filter(|_| !self.to_call.is_empty());
         if let Some(last) = last {
             let mut progress = self.rules.progress(self.since_stimulus().take_while(|m| m.seq < queue[last].seq));
             let verdicts: Vec<_> =
                 queue[last].body.tool_calls().iter().map(|call| (call.id.clone(), self.rules.call(&mut progress, &call.name))).collect();
-            for call in &mut self.to_call {
+            let is_settled = |planned: &PlannedCall| planned.state == CallState::Started || approved == Some(planned.token);
+            for call in self.to_call.iter_mut().filter(|call| !is_settled(&call.planned)) {
                 call.refused = verdicts.iter().find(|(id, _)| *id == call.planned.call.id).and_then(|(_, refused)| refused.clone());
             }
         }
@@ -348,7 +351,7 @@ impl RunMachine {
         self.to_call = own;
         if let Some(gate) = &self.gate {
             let sources = self.tainted_by();
-            approval::guard(gate, &mut self.to_call, None, &sources);
+            approval::guard(gate, &mut self.to_call, None, &sources, &self.state.queue);
         }
         self.commit_then(Phase::Tools);
     }
@@ -372,7 +375,7 @@ impl RunMachine {
                 call.known = Some(outcome.clone());
             }
             for (block, op, expected_version) in std::mem::take(&mut outcome.block_edits) {
-                let op = taint::marked_edit(op, &provenance.untrusted);
+                let op = op.marked(&provenance.untrusted);
                 if let Some(b) = self.state.blocks.iter_mut().find(|b| b.id == block) {
                     b.value = op.apply(&b.value).unwrap_or_else(|| b.value.clone());
                     b.version = expected_version + 1;

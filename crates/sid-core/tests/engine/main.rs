@@ -7,6 +7,7 @@ mod client_tools;
 mod consolidation;
 mod duties;
 mod generations;
+mod laundering;
 mod limits;
 mod outside;
 mod poisoning;

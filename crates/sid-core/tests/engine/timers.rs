@@ -48,6 +48,7 @@ fn new(house: &House, when: When) -> NewTimer {
             most: None,
         },
         made_by: TimerMaker::Api,
+        untrusted: Vec::new(),
     }
 }
 

@@ -288,6 +288,7 @@ fn page_of(owner: Owner, level: DiaryLevel, start: jiff::civil::Date, text: &str
         text: text.into(),
         messages: Vec::new(),
         is_floor: false,
+        untrusted: Vec::new(),
         written_at: at("2025-04-01T00:00:00Z"),
     }
 }

@@ -1,5 +1,7 @@
 //! A house for one agent: in-process store, a model that answers what the test says, and an engine over both.
 
+pub(crate) mod obedient;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
