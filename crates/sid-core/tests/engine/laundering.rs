@@ -249,3 +249,18 @@ async fn whoever_is_shown_the_question_of_a_task_has_read_it() {
     let answer = scene.messages(scene.talk("second").await).await.pop().expect("an answer");
     assert_eq!(answer.untrusted, [Source::new(Channel::Tool, "lookup")]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_stands_under_the_influence_of_a_source_is_counted() {
+    let scene = Scene::open(false).await;
+    go("a timer", &scene).await;
+    go("a page of the diary", &scene).await;
+    let listed = scene.engine.sources(&scene.house.tenant).await.expect("listed");
+    let names: Vec<String> = listed.iter().map(|used| used.source.to_string()).collect();
+    assert_eq!(names, ["tool:lookup", "import:old-mail"]);
+    assert_eq!((listed[0].timers, listed[0].passages, listed[0].tasks), (1, 0, 0));
+    assert!(listed[0].messages >= 3 && listed[1].messages >= 1 && listed[1].diary_pages >= 1, "{listed:?}");
+    let days = |used: &sid_core::SourceUse| Timestamp::now().duration_since(used.since).as_hours() / 24;
+    assert_eq!((days(&listed[0]), days(&listed[1])), (0, 3));
+    assert!(scene.engine.sources(&scene.house.scope).await.is_err(), "it is the tenant's");
+}
