@@ -1,7 +1,7 @@
 //! The sum of the contracts.
 
 use crate::{
-    ApprovalStore, ArchivalStore, AuditLog, BlockStore, DiaryStore, Directory, Duties, EmbeddingIndex, Eraser, EventLog, Generations,
+    ApprovalStore, ArchivalStore, AuditLog, BlockStore, DiaryStore, Directory, Duties, EgoStore, EmbeddingIndex, Eraser, EventLog, Generations,
     ItemStore, Maintenance, MemorySearch, RecallStore, StateStore, TaskStore, TimerStore, ToolsetStore, UsageStore,
 };
 
@@ -18,6 +18,7 @@ pub trait Store:
     + ItemStore
     + TimerStore
     + ToolsetStore
+    + EgoStore
     + ApprovalStore
     + TaskStore
     + DiaryStore
@@ -42,6 +43,7 @@ impl<T> Store for T where
         + ItemStore
         + TimerStore
         + ToolsetStore
+        + EgoStore
         + ApprovalStore
         + TaskStore
         + DiaryStore
