@@ -470,6 +470,7 @@ async fn call_tools(
         blocks: state.blocks.clone(),
         queue_start: Seq(state.conversation.queue_start.0.max(1)),
         result_budget: turn.tool_result_budget(calls.len()),
+        untrusted: machine.tainted_by(),
     };
     let mut outcomes = Vec::with_capacity(calls.len());
     let stays_inside = |call: &ToCall| tools.effect(&call.planned.call.name) == Some(EffectClass::Memory);

@@ -16,12 +16,13 @@ use crate::budget::KnownLimits;
 use crate::client_tools::{self, ClientAnswer};
 use crate::compaction::PreparedSummaries;
 use crate::duty::Duties;
+use crate::ego::KnownEgos;
 use crate::embedders::Embedders;
 use crate::provider::ToolProvider;
 use crate::task::{self, TaskTools};
 use crate::timers::Keeper;
 use crate::{
-    ContextOf, CoreError, EngineConfig, Models, PromptView, SearchRequest, SearchResponse, background, context, driver, embedders, search,
+    ContextOf, CoreError, EngineConfig, Models, PromptView, SearchRequest, SearchResponse, background, colleague, context, driver, embedders, search,
     timers,
 };
 
@@ -116,6 +117,7 @@ pub(crate) struct Inner {
     pub(crate) tasks_changed: Arc<tokio::sync::Notify>,
     pub(crate) task_tools: TaskTools,
     pub(crate) timers: Keeper,
+    pub(crate) egos: KnownEgos,
     tasks: TaskTracker,
     draining: AtomicBool,
 }
@@ -200,6 +202,7 @@ impl EngineBuilder {
                 tasks_changed,
                 task_tools,
                 timers,
+                egos: KnownEgos::default(),
                 tasks: TaskTracker::new(),
                 draining: AtomicBool::new(false),
             }),
@@ -366,7 +369,7 @@ impl Engine {
         self.wait_until(scope, run, deadline).await
     }
 
-    async fn wait_until(&self, scope: &Scope, run: RunId, deadline: tokio::time::Instant) -> Result<RunEnd, CoreError> {
+    pub(crate) async fn wait_until(&self, scope: &Scope, run: RunId, deadline: tokio::time::Instant) -> Result<RunEnd, CoreError> {
         loop {
             // Subscribed before the look at the store, so that an end in between is not missed.
             let ended_here = self.inner.active.subscribe(run);
@@ -476,11 +479,15 @@ impl Engine {
     /// Forgets a conversation, a user or an agent with all that derives from it; answers what was erased.
     pub async fn erase(&self, scope: &Scope, target: EraseTarget) -> Result<Receipt, CoreError> {
         crash_point!("erase.before");
-        // First where its tasks were worked on, which tells of what was said in it: after a crash in between it is there to be erased again.
+        // First where its tasks were worked on and where other agents were asked, which tells of what was said in it: after a crash in between it is there to be erased again.
         // An idle one is let alone: those go idle by themselves.
         let mut receipt = Receipt::default();
         if let EraseTarget::Conversation(id) = target {
-            for work in task::work_for(&*self.inner.store, scope, id).await? {
+            let store = &*self.inner.store;
+            let mut derived = task::work_for(store, scope, id).await?;
+            let asked = colleague::work_for(store, scope, &[vec![id], derived.clone()].concat()).await?;
+            derived.extend(asked);
+            for work in derived {
                 match self.inner.store.erase(scope, EraseTarget::Conversation(work)).await {
                     Ok(erased) => receipt += erased,
                     Err(StoreError::NotFound { .. }) => {}
@@ -490,9 +497,14 @@ impl Engine {
         }
         receipt += self.inner.store.erase(scope, target).await?;
         crash_point!("erase.after");
+        self.inner.egos.forget_all();
         match target {
             EraseTarget::Conversation(id) | EraseTarget::Idle { conversation: id, .. } => self.inner.prepared.forget(id),
-            EraseTarget::User(_) | EraseTarget::Agent(_) => self.inner.prepared.forget_all(),
+            EraseTarget::User(_) => self.inner.prepared.forget_all(),
+            EraseTarget::Agent(agent) => {
+                self.inner.prepared.forget_all();
+                self.leave_egos(scope, agent).await?;
+            }
         }
         Ok(receipt)
     }

@@ -64,6 +64,7 @@ impl World {
             blocks: vec![block(self.agent, user, "human", "Likes tea.\nLives in Leeds.", BlockAccess::Write)],
             queue_start: Seq(texts.len() as u64 + 1),
             result_budget: Tokens(200),
+            untrusted: Vec::new(),
         }
     }
 
