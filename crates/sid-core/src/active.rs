@@ -182,6 +182,20 @@ impl ActiveRuns {
         self.runs.lock().len()
     }
 
+    /// How many places are taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.runs.lock().values().filter(|a| a.rests == 0).count()
+    }
+
+    /// Most runs of one tenant that wait for others: the store counts their leases all the same, so a look for work asks for so many more.
+    pub(crate) fn most_resting(&self) -> usize {
+        let mut resting: HashMap<TenantId, usize> = HashMap::new();
+        for active in self.runs.lock().values().filter(|a| a.rests > 0) {
+            *resting.entry(active.lease.scope.tenant()).or_default() += 1;
+        }
+        resting.into_values().max().unwrap_or_default()
+    }
+
     /// Tells a run to look up: it was cancelled, or its lease is gone.
     pub(crate) fn stop(&self, run: RunId) {
         if let Some(active) = self.runs.lock().get(&run) {

@@ -90,8 +90,9 @@ impl Engine {
         Ok(store.drop_ego(scope, name, Some(known.version)).await?)
     }
 
-    /// The conversation of a user with an ego, opened at first use with the blocks of both. `key`: the application's own name for it.
-    pub async fn open_ego(&self, scope: &Scope, ego: &Ego, user: UserId, key: &str) -> Result<Conversation, CoreError> {
+    /// The conversation of a user with an ego, opened at first use with the blocks of both, and whether it is new. `key`: the application's own name
+    /// for it.
+    pub async fn open_ego(&self, scope: &Scope, ego: &Ego, user: UserId, key: &str) -> Result<(Conversation, bool), CoreError> {
         let store = &*self.inner.store;
         let spec = &ego.spec;
         if spec.memory == EgoMemory::PerUser && !spec.blocks.is_empty() {
@@ -102,7 +103,7 @@ impl Engine {
             }
         }
         let new = NewConversation { agent: spec.spokesperson, user: Some(user), key: Some(Ego::key_of(&ego.name, key)) };
-        Ok(store.open_conversation(scope, ConversationId::new(), new).await?.0)
+        Ok(store.open_conversation(scope, ConversationId::new(), new).await?)
     }
 
     /// Takes an agent that is gone out of the egos that it was in; an ego goes with its spokesperson or its last member.

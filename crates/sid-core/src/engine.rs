@@ -144,6 +144,7 @@ pub struct EngineBuilder {
     clock: Arc<dyn Clock>,
     config: EngineConfig,
     tools: Registry,
+    named: Vec<Arc<dyn Tool>>,
     provider: Option<Arc<dyn ToolProvider>>,
 }
 
@@ -159,6 +160,13 @@ impl EngineBuilder {
     pub fn tool(mut self, tool: Arc<dyn Tool>) -> Result<Self, RegistryError> {
         self.tools.register(tool)?;
         Ok(self)
+    }
+
+    /// Adds a tool for agents that name it; others' prompts do not grow.
+    #[must_use]
+    pub fn named_tool(mut self, tool: Arc<dyn Tool>) -> Self {
+        self.named.push(tool);
+        self
     }
 
     /// Builds the generation of this embedder beside that of the present one, and searches with it when it is complete. Without a present
@@ -184,6 +192,7 @@ impl EngineBuilder {
         let offered = self.tools.names().map(str::to_owned).collect();
         let timers = Keeper::new(self.store.clone(), self.clock.clone(), &self.config);
         timers::register(&mut self.tools, &timers)?;
+        std::mem::take(&mut self.named).into_iter().try_for_each(|tool| self.tools.register(tool))?;
         Ok(Engine {
             inner: Arc::new(Inner {
                 store: self.store,
@@ -234,7 +243,7 @@ impl Engine {
         clock: Arc<dyn Clock>,
         config: EngineConfig,
     ) -> EngineBuilder {
-        EngineBuilder { store, models, embedder, next_embedder: None, clock, config, tools: Registry::new(), provider: None }
+        EngineBuilder { store, models, embedder, next_embedder: None, clock, config, tools: Registry::new(), named: Vec::new(), provider: None }
     }
 
     /// Starts the poller and the background workers on the current tokio runtime. Call once.

@@ -165,6 +165,11 @@ impl House {
         self.change(who, |spec| spec.trusts.push(whom)).await;
     }
 
+    pub async fn reach(&self, who: &str, whom: &str) {
+        let whom = self.agents[whom];
+        self.change(who, |spec| spec.reaches.push(whom)).await;
+    }
+
     pub async fn meet(&self, who: &str, whom: Vec<AgentMatch>) {
         self.change(who, |spec| spec.colleagues = whom).await;
     }
@@ -206,6 +211,11 @@ impl House {
     /// Says something in a conversation and tells the answer.
     pub async fn say_in(&self, user: UserId, conversation: ConversationId, text: &str) -> String {
         let run = self.submit(user, conversation, text, Vec::new()).await;
+        self.end_of(run).await
+    }
+
+    pub async fn say_untrusted_in(&self, user: UserId, conversation: ConversationId, text: &str, untrusted: Vec<Source>) -> String {
+        let run = self.submit(user, conversation, text, untrusted).await;
         self.end_of(run).await
     }
 

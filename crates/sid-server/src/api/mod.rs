@@ -9,6 +9,7 @@ pub(crate) mod client_calls;
 mod context;
 mod conversations;
 mod document;
+mod egos;
 mod erase;
 mod export;
 mod generations;
@@ -43,6 +44,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(users::router())
         .merge(teams::router())
         .merge(agents::router())
+        .merge(egos::router())
         .merge(conversations::router())
         .merge(messages::router())
         .merge(runs::router())
