@@ -149,10 +149,10 @@ async fn link(store: &dyn Store, scope: &Scope, spec: &EgoSpec, owner: Owner, us
             None => make(store, scope, owner, user, template).await?.id,
         };
         for agent in spec.agents() {
-            // A link that is there is let alone: a new one would have prompts rendered anew.
-            let access = store.block(&scope.turn(agent, user), block).await;
-            let is_own = user.is_some() && agent == spec.spokesperson;
-            if !is_own && !access.is_ok_and(|b| b.access == BlockAccess::Write) {
+            // What a user's conversations show is let alone where it is in order: a new link would have prompts rendered anew.
+            let is_in_order = user.is_some()
+                && store.block(&scope.turn(agent, user), block).await.is_ok_and(|b| b.access == BlockAccess::Write);
+            if !is_in_order {
                 match store.link_block(scope, block, agent, Some(BlockAccess::Write)).await {
                     // An agent that was erased.
                     Ok(()) | Err(StoreError::NotFound { .. }) => {}

@@ -12,8 +12,8 @@ use together::{Act, House, config};
 fn desk(told: &str, since: &[String]) -> Act {
     let question = told.lines().last().unwrap_or_default();
     match since.first() {
-        None if question.starts_with("note:") => Act::Call("core_memory_append", json!({"label": "case", "content": question})),
-        None if question.starts_with("work:") => {
+        None if question.contains("note:") => Act::Call("core_memory_append", json!({"label": "case", "content": question})),
+        None if question.contains("work:") => {
             Act::Call("create_task", json!({"title": "the bill", "objective": question, "agent": "billing"}))
         }
         None => Act::Call("ask_agent", json!({"agent": "billing", "question": question})),
@@ -73,7 +73,8 @@ async fn an_ego_answers_by_its_spokesperson_who_asks_the_members() {
 async fn work_is_given_to_members() {
     let (house, ego) = open(EgoMemory::PerUser).await;
     let talk = talk(&house, &ego, house.user).await;
-    assert!(house.say_in(house.user, talk, "work: a bill").await.starts_with("We say: Begun"));
+    let begun = house.say_in(house.user, talk, "work: a bill").await;
+    assert!(begun.starts_with("We say: Begun"), "{begun}");
     let tasks = async || house.store.tasks(&house.tenant, &sid_store::TaskFilter::default(), Default::default()).await.expect("tasks").items;
     house.until("it is done", async || tasks().await.iter().any(|t| t.state == TaskState::Done)).await;
     assert_eq!(tasks().await[0].agent, house.agents["billing"]);
