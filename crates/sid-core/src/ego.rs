@@ -150,8 +150,8 @@ async fn link(store: &dyn Store, scope: &Scope, spec: &EgoSpec, owner: Owner, us
         };
         for agent in spec.agents() {
             // What a user's conversations show is let alone where it is in order: a new link would have prompts rendered anew.
-            let is_in_order = user.is_some()
-                && store.block(&scope.turn(agent, user), block).await.is_ok_and(|b| b.access == BlockAccess::Write);
+            let is_in_order =
+                user.is_some() && store.block(&scope.turn(agent, user), block).await.is_ok_and(|b| b.access == BlockAccess::Write);
             if !is_in_order {
                 match store.link_block(scope, block, agent, Some(BlockAccess::Write)).await {
                     // An agent that was erased.

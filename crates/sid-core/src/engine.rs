@@ -22,8 +22,8 @@ use crate::provider::ToolProvider;
 use crate::task::{self, TaskTools};
 use crate::timers::Keeper;
 use crate::{
-    ContextOf, CoreError, EngineConfig, Models, PromptView, SearchRequest, SearchResponse, background, colleague, context, driver, embedders, search,
-    timers,
+    ContextOf, CoreError, EngineConfig, Models, PromptView, SearchRequest, SearchResponse, background, colleague, context, driver,
+    embedders, search, timers,
 };
 
 /// How often an answer is tried against what waits by then.
@@ -243,7 +243,17 @@ impl Engine {
         clock: Arc<dyn Clock>,
         config: EngineConfig,
     ) -> EngineBuilder {
-        EngineBuilder { store, models, embedder, next_embedder: None, clock, config, tools: Registry::new(), named: Vec::new(), provider: None }
+        EngineBuilder {
+            store,
+            models,
+            embedder,
+            next_embedder: None,
+            clock,
+            config,
+            tools: Registry::new(),
+            named: Vec::new(),
+            provider: None,
+        }
     }
 
     /// Starts the poller and the background workers on the current tokio runtime. Call once.

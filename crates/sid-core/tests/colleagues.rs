@@ -143,11 +143,8 @@ async fn the_messages_of_one_stimulus_are_counted() {
         }
     }
     let budget = ChainBudget { messages: 9, tokens: 1_000_000 };
-    let house = House::open(
-        &[("desk", many, &["billing"]), ("billing", answering, &[])],
-        EngineConfig { chain_budget: budget, ..config() },
-    )
-    .await;
+    let house =
+        House::open(&[("desk", many, &["billing"]), ("billing", answering, &[])], EngineConfig { chain_budget: budget, ..config() }).await;
     let said = house.say("desk", "go").await;
     let sent = house.senders().await;
     // 9: one and four for billing, one and one, one and none, one: what billing does not use does not come back.

@@ -25,10 +25,9 @@ fn desk(told: &str, since: &[String]) -> Act {
             let task = asked.split('"').next().unwrap_or_default();
             Act::Call("answer_task", json!({"task": task, "answer": "the red one"}))
         }
-        (None, 0) if told.contains("turn 1]") => Act::Call(
-            "delegate_task",
-            json!({"agent": "scout", "title": "find a venue", "objective": "the part", "max_steps": 10}),
-        ),
+        (None, 0) if told.contains("turn 1]") => {
+            Act::Call("delegate_task", json!({"agent": "scout", "title": "find a venue", "objective": "the part", "max_steps": 10}))
+        }
         (None, 0) | (_, 1) => rest(),
         _ => Act::Say("I wait.".into()),
     }

@@ -29,7 +29,8 @@ fn billing(told: &str, since: &[String]) -> Act {
 }
 
 fn spec(house: &House, memory: EgoMemory) -> EgoSpec {
-    let block = BlockTemplate { label: "case".into(), description: "What we all know.".into(), value: "nothing yet".into(), limit_chars: 500 };
+    let block =
+        BlockTemplate { label: "case".into(), description: "What we all know.".into(), value: "nothing yet".into(), limit_chars: 500 };
     EgoSpec { spokesperson: house.agents["desk"], members: vec![house.agents["billing"]], memory, blocks: vec![block] }
 }
 
@@ -75,7 +76,8 @@ async fn work_is_given_to_members() {
     let talk = talk(&house, &ego, house.user).await;
     let begun = house.say_in(house.user, talk, "work: a bill").await;
     assert!(begun.starts_with("We say: Begun"), "{begun}");
-    let tasks = async || house.store.tasks(&house.tenant, &sid_store::TaskFilter::default(), Default::default()).await.expect("tasks").items;
+    let tasks =
+        async || house.store.tasks(&house.tenant, &sid_store::TaskFilter::default(), Default::default()).await.expect("tasks").items;
     house.until("it is done", async || tasks().await.iter().any(|t| t.state == TaskState::Done)).await;
     assert_eq!(tasks().await[0].agent, house.agents["billing"]);
 }

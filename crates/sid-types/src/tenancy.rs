@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccessRole, AgentId, AgentMatch, Approvals, ConversationId, KeyId, Permission, RecursiveSummary, Seq, TeamId, TenantId, Tokens, ToolRule, UserId,
+    AccessRole, AgentId, AgentMatch, Approvals, ConversationId, KeyId, Permission, RecursiveSummary, Seq, TeamId, TenantId, Tokens,
+    ToolRule, UserId,
 };
 
 /// A customer organisation: the outermost boundary of all data.

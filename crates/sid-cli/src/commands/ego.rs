@@ -74,10 +74,17 @@ pub(crate) async fn run(command: Ego, session: &Session) -> Result<(), CliError>
     match command {
         Ego::List => {
             let table = Table::new().name("name").name("memory").name("spokesperson").name("members").name("changed");
-            let row =
-                |e: wire::Ego| vec![e.name, e.memory, e.spokesperson, e.members.len().to_string(), moment(&e.updated_at)];
+            let row = |e: wire::Ego| vec![e.name, e.memory, e.spokesperson, e.members.len().to_string(), moment(&e.updated_at)];
             let everything = Paging { limit: 50, after: None, all: true };
-            session.list(Request::get(&["egos"]), &everything, table, row, "no egos yet; make one: sid ego put NAME --spokesperson AGENT --member AGENT").await
+            session
+                .list(
+                    Request::get(&["egos"]),
+                    &everything,
+                    table,
+                    row,
+                    "no egos yet; make one: sid ego put NAME --spokesperson AGENT --member AGENT",
+                )
+                .await
         }
         Ego::Show { name } => session.ask(Request::get(&["egos", &name]), "the ego", show).await,
         Ego::Put { name, spokesperson, members, memory, blocks } => {

@@ -96,7 +96,8 @@ async fn messages_of(inner: &Inner, there: &sid_types::Scope, end: RunEnd) -> Re
 fn answer(reach: &Reach, asked: &Agent, context: &ToolContext, run: &Run, messages: &[Message]) -> ToolOutcome {
     let name = &asked.spec.name;
     if run.status != RunStatus::Completed {
-        let why = run.stop_reason.and_then(|r| serde_json::to_value(r).ok()).and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
+        let why =
+            run.stop_reason.and_then(|r| serde_json::to_value(r).ok()).and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
         return ToolOutcome::error(format!("`{name}` could not answer ({why}). Go on without it and say so."));
     }
     let said = || messages.iter().filter(|m| m.body.role() == Role::Assistant);

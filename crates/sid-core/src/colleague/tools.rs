@@ -52,7 +52,12 @@ impl Tool for Speak {
     fn spec(&self) -> ToolSpec {
         let colleagues = words::list(&self.reach.colleagues);
         let (name, about) = if self.asks {
-            (ASK, format!("Ask another agent and wait for its answer. Say all that it must know: it does not see this talk. Agents: {colleagues}."))
+            (
+                ASK,
+                format!(
+                    "Ask another agent and wait for its answer. Say all that it must know: it does not see this talk. Agents: {colleagues}."
+                ),
+            )
         } else {
             (SEND, format!("Tell another agent something and go on; no answer comes back here. Agents: {colleagues}."))
         };

@@ -4,7 +4,10 @@ use sid_types::{Agent, ChainBudget};
 
 /// A question to an agent.
 pub(super) fn question(from: &Agent, text: &str) -> String {
-    format!("[Agent \"{}\" asks you, in the service of this user] {text}\n[Your reply goes to that agent, not to the user.]", from.spec.name)
+    format!(
+        "[Agent \"{}\" asks you, in the service of this user] {text}\n[Your reply goes to that agent, not to the user.]",
+        from.spec.name
+    )
 }
 
 /// A message to an agent that works on its own for it.

@@ -62,8 +62,8 @@ pub(super) async fn find(
     if let Ok(id) = name.parse::<ConversationId>() {
         let conversation = app.store().conversation(scope, id).await?;
         // Another agent's conversation is none of this "model".
-        let is_theirs =
-            called.ego.as_ref().is_none_or(|ego| Ego::named_in(conversation.key.as_deref()) == Some(ego.name.as_str())) && conversation.agent == called.agent.id;
+        let is_theirs = called.ego.as_ref().is_none_or(|ego| Ego::named_in(conversation.key.as_deref()) == Some(ego.name.as_str()))
+            && conversation.agent == called.agent.id;
         return if is_theirs { Ok(conversation) } else { Err(ApiError::not_found("conversation")) };
     }
     if name.len() > 255 || name.chars().any(char::is_control) {

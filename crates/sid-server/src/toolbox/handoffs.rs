@@ -52,14 +52,21 @@ impl Tool for HandoffTool {
                 vec!["title"],
             ),
             Kind::List => ("list_handoffs", "Work that waits for you.", json!({}), vec![]),
-            Kind::Take => ("take_handoff", "Take work that waits: it is yours for a while, and you read what it is.", json!({"handoff": string()}), vec!["handoff"]),
+            Kind::Take => (
+                "take_handoff",
+                "Take work that waits: it is yours for a while, and you read what it is.",
+                json!({"handoff": string()}),
+                vec!["handoff"],
+            ),
             Kind::Close => (
                 "close_handoff",
                 "You have done what you took: say what came of it.",
                 json!({"handoff": string(), "result": string()}),
                 vec!["handoff", "result"],
             ),
-            Kind::GiveBack => ("return_handoff", "Give back what you took: somebody else may take it.", json!({"handoff": string()}), vec!["handoff"]),
+            Kind::GiveBack => {
+                ("return_handoff", "Give back what you took: somebody else may take it.", json!({"handoff": string()}), vec!["handoff"])
+            }
         };
         let parameters = json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false});
         ToolSpec { name: name.into(), description: about.into(), parameters }
@@ -137,7 +144,9 @@ impl HandoffTool {
             "" => None,
             name => match self.store.roster(&context.scope).await?.into_iter().find(|agent| agent.spec.name == name) {
                 Some(agent) => Some(agent.id),
-                None => return Ok(ToolOutcome::error(format!("There is no assistant `{name}`. Leave `agent` out for whichever comes first."))),
+                None => {
+                    return Ok(ToolOutcome::error(format!("There is no assistant `{name}`. Leave `agent` out for whichever comes first.")));
+                }
             },
         };
         let id = ItemId::from_uuid(context.token);

@@ -8,9 +8,9 @@ use std::time::Duration;
 use jiff::civil::Date;
 use sid_types::{
     Agent, AgentId, ApiKey, Approval, ApprovalId, Block, BlockAccess, BlockId, BlockVersion, Conversation, ConversationId, DiaryEntry,
-    DiaryLevel, Ego, Event, EventBody, Item, ItemId, KeyId, Message, MessageId, NewMessage, Owner, Passage, PassageId, PlannedCall, Principal,
-    Run, RunId, Scope, Seq, Share, Sharee, Step, Task, TaskId, Team, TeamId, TeamRole, Tenant, TenantId, TimerId, Timestamp, Toolset, User,
-    UserId, WorkerId,
+    DiaryLevel, Ego, Event, EventBody, Item, ItemId, KeyId, Message, MessageId, NewMessage, Owner, Passage, PassageId, PlannedCall,
+    Principal, Run, RunId, Scope, Seq, Share, Sharee, Step, Task, TaskId, Team, TeamId, TeamRole, Tenant, TenantId, TimerId, Timestamp,
+    Toolset, User, UserId, WorkerId,
 };
 
 use super::missing;

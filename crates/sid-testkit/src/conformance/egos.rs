@@ -1,9 +1,7 @@
 //! Egos: put, changed by version, and whose they are; and who of the tenant's agents there is.
 
 use sid_store::{MOST_EGO_BYTES, MOST_EGOS, MOST_MEMBERS, NewConversation, StoreError};
-use sid_types::{
-    AgentId, BlockTemplate, Body, ChainBudget, ConversationId, EgoMemory, EgoSpec, NewMessage, RunId, Sender, Timestamp,
-};
+use sid_types::{AgentId, BlockTemplate, Body, ChainBudget, ConversationId, EgoMemory, EgoSpec, NewMessage, RunId, Sender, Timestamp};
 
 use super::World;
 use super::world::{Tenancy, assert_error};
