@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 use sid_llm::Embedder;
-use sid_store::{Accept, EraseTarget, GenerationId, IdempotencyKey, IndexStatus, Lease, OnBusy, Receipt, Store, StoreError, crash_point};
+use sid_store::{
+    Accept, Accepted, EraseTarget, GenerationId, IdempotencyKey, IndexStatus, Lease, OnBusy, Receipt, Store, StoreError, crash_point,
+};
 use sid_tools::{Registry, RegistryError, Tool};
 use sid_types::{Clock, ConversationId, NewMessage, Run, RunId, RunLimits, Scope, Seq, ToolSpec};
 use tokio_util::task::TaskTracker;
@@ -324,29 +326,19 @@ impl Engine {
 
     async fn accept(&self, scope: &Scope, submit: Submit, only_after: Option<Seq>) -> Result<Submitted, CoreError> {
         let config = &self.inner.config;
-        // Held until the run has entered the table, so that many that arrive at once do not all see the same free place.
-        let place = self.inner.active.place(scope.tenant(), self.inner.room());
-        crash_point!("accept.before");
-        let accepted = self
-            .inner
-            .store
-            .accept(
-                scope,
-                Accept {
-                    run: RunId::new(),
-                    conversation: submit.conversation,
-                    messages: submit.messages,
-                    idempotency: submit.idempotency,
-                    limits: submit.limits.unwrap_or(config.limits),
-                    client_tools: submit.client_tools.unwrap_or_default(),
-                    only_after,
-                    on_busy: submit.on_busy,
-                    queue_depth: config.queue_depth,
-                    claim_for: place.as_ref().map(|_| (config.worker, config.lease_ttl)),
-                },
-            )
-            .await?;
-        crash_point!("accept.after");
+        let accept = Accept {
+            run: RunId::new(),
+            conversation: submit.conversation,
+            messages: submit.messages,
+            idempotency: submit.idempotency,
+            limits: submit.limits.unwrap_or(config.limits),
+            client_tools: submit.client_tools.unwrap_or_default(),
+            only_after,
+            on_busy: submit.on_busy,
+            queue_depth: config.queue_depth,
+            claim_for: None,
+        };
+        let accepted = self.take_in(scope, accept).await?;
         if submit.on_busy == OnBusy::Interrupt {
             for run in self.inner.store.runs(scope, accepted.run.conversation, 10).await? {
                 if run.cancel_requested {
@@ -354,12 +346,24 @@ impl Engine {
                 }
             }
         }
-        match (accepted.lease, place) {
+        Ok(Submitted { run: accepted.run, replayed: accepted.replayed })
+    }
+
+    /// Stores a stimulus. Its run begins here at once where there is a place for it.
+    pub(crate) async fn take_in(&self, scope: &Scope, accept: Accept) -> Result<Accepted, StoreError> {
+        let config = &self.inner.config;
+        // Held until the run has entered the table, so that many that arrive at once do not all see the same free place.
+        let place = self.inner.active.place(scope.tenant(), self.inner.room());
+        let claim_for = place.as_ref().map(|_| (config.worker, config.lease_ttl));
+        crash_point!("accept.before");
+        let mut accepted = self.inner.store.accept(scope, Accept { claim_for, ..accept }).await?;
+        crash_point!("accept.after");
+        match (accepted.lease.take(), place) {
             (Some(lease), _) => self.spawn_run(lease),
             (None, None) => self.inner.active.wait_for_place(scope.tenant(), self.inner.room()),
             (None, Some(_)) => {}
         }
-        Ok(Submitted { run: accepted.run, replayed: accepted.replayed })
+        Ok(accepted)
     }
 
     /// Works on a claimed conversation until nothing waits in it.

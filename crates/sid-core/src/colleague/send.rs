@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sid_store::{Accept, NewConversation, OnBusy, StoreError, crash_point};
+use sid_store::{Accept, NewConversation, OnBusy, StoreError};
 use sid_tools::{ToolContext, ToolOutcome};
 use sid_types::{Agent, Body, Channel, Conversation, NewMessage, Run, RunId, RunLimits, Scope, Sender, Source};
 use tracing::debug;
@@ -65,9 +65,21 @@ pub(super) async fn send(inner: &Arc<Inner>, reach: &Reach, context: &ToolContex
         left,
     }));
     debug!(%run, to = %to.spec.name, depth, left = %words::left(left), "an agent writes to another one");
-    let limits = RunLimits { max_tokens: inner.config.limits.max_tokens.min(left.tokens), ..inner.config.limits };
-    let run = accept(inner, &there, run, conversation.id, message, limits).await.map_err(|e| failed(&e))?;
-    Ok(Sent { there, run, is_again: false })
+    let config = &inner.config;
+    let accept = Accept {
+        run,
+        conversation: conversation.id,
+        messages: vec![message],
+        idempotency: None,
+        limits: RunLimits { max_tokens: config.limits.max_tokens.min(left.tokens), ..config.limits },
+        on_busy: OnBusy::Queue,
+        queue_depth: config.queue_depth,
+        claim_for: None,
+        client_tools: Vec::new(),
+        only_after: None,
+    };
+    let accepted = Engine { inner: inner.clone() }.take_in(&there, accept).await.map_err(|e| failed(&e))?;
+    Ok(Sent { there, run: accepted.run, is_again: false })
 }
 
 /// Where the reader works on it, and whether it had written from there. What is asked never goes back there: that conversation waits for the answer.
@@ -89,39 +101,6 @@ async fn conversation(
     let new = NewConversation { agent: to.id, user: context.scope.user(), key: Some(key_for(context.conversation)) };
     let opened = inner.store.open_conversation(there, conversation_for(context.conversation, to.id), new).await?;
     Ok((opened.0, false))
-}
-
-async fn accept(
-    inner: &Arc<Inner>,
-    there: &Scope,
-    run: RunId,
-    conversation: sid_types::ConversationId,
-    message: NewMessage,
-    limits: RunLimits,
-) -> Result<Run, StoreError> {
-    let config = &inner.config;
-    let place = inner.active.place(there.tenant(), inner.room());
-    let accept = Accept {
-        run,
-        conversation,
-        messages: vec![message],
-        idempotency: None,
-        limits,
-        on_busy: OnBusy::Queue,
-        queue_depth: config.queue_depth,
-        claim_for: place.as_ref().map(|_| (config.worker, config.lease_ttl)),
-        client_tools: Vec::new(),
-        only_after: None,
-    };
-    crash_point!("accept.before");
-    let accepted = inner.store.accept(there, accept).await?;
-    crash_point!("accept.after");
-    match (accepted.lease, place) {
-        (Some(lease), _) => Engine { inner: inner.clone() }.spawn_run(lease),
-        (None, None) => inner.active.wait_for_place(there.tenant(), inner.room()),
-        (None, Some(_)) => {}
-    }
-    Ok(accepted.run)
 }
 
 /// An agent's words as a source.

@@ -7,11 +7,12 @@ use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use sid_core::CoreError;
 use sid_store::EraseTarget;
-use sid_types::{Agent, AgentId, AgentMatch, AgentSpec, Approvals, Ask, BlockTemplate, Scope, TeamId, Timestamp, Tokens};
+use sid_types::{Agent, AgentId, AgentSpec, Approvals, Ask, BlockTemplate, Scope, TeamId, Timestamp, Tokens};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::colleagues::meant;
 use super::erase::ReceiptJson;
 use super::names::{Names, check_name, check_text};
 use super::tool_rules::{self, ToolRuleJson};
@@ -26,8 +27,6 @@ use crate::idempotency;
 const DEFAULT_BLOCK_LIMIT: u32 = 2_000;
 /// Most rules of when to ask.
 const MOST_RULES: usize = 200;
-/// Most entries of `colleagues` and of `trusts`.
-const MOST_MEANT: usize = 100;
 /// Most tags.
 const MOST_TAGS: usize = 20;
 
@@ -343,34 +342,6 @@ impl AgentPatch {
         }
         Ok(())
     }
-}
-
-/// Agents as the API names them: by id or name, by team, by tag. What is not there is refused, not kept.
-async fn meant(app: &App, names: &Names<'_>, what: &str, wanted: Vec<String>) -> Result<Vec<AgentMatch>, ApiError> {
-    if wanted.len() > MOST_MEANT {
-        return Err(ApiError::bad_request(format!("`{what}` has at most {MOST_MEANT} entries")));
-    }
-    let mut meant = Vec::with_capacity(wanted.len());
-    for text in wanted {
-        let one = match (text.strip_prefix("team:"), text.strip_prefix("tag:")) {
-            (Some(team), _) => AgentMatch::Team(names.team(team).await?),
-            (_, Some(tag)) => {
-                check_name(what, tag, 64)?;
-                AgentMatch::Tag(tag.to_owned())
-            }
-            _ if text.starts_with("team_") => AgentMatch::Team(names.team(&text).await?),
-            _ => AgentMatch::Agent(names.agent(&text).await?),
-        };
-        match &one {
-            AgentMatch::Agent(id) => drop(app.store().agent(names.scope(), *id).await?),
-            AgentMatch::Team(id) => drop(app.store().team(names.scope(), *id).await?),
-            AgentMatch::Tag(_) => {}
-        }
-        if !meant.contains(&one) {
-            meant.push(one);
-        }
-    }
-    Ok(meant)
 }
 
 /// Templates of blocks, each label once.

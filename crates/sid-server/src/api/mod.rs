@@ -6,6 +6,7 @@ mod audit;
 mod backup;
 mod blocks;
 pub(crate) mod client_calls;
+mod colleagues;
 mod context;
 mod conversations;
 mod document;
