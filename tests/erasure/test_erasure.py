@@ -131,6 +131,7 @@ class Erasure(Case):
         ann, bob = self.callers["ann"], self.callers["bob"]
         words = {"type": "object", "properties": {"words": {"type": "string"}}}
         house.put("/tools/ring", {"source": {"kind": "http", "description": "Rings.", "parameters": words, "url": "https://bell.invalid/ring"}, "default": False})
+        house.put("/egos/office", {"spokesperson": "@helper", "members": ["@editor"], "blocks": [{"label": "case"}]})
         house.patch("/agents/@editor", {"tasks": True, "tools": ["ring"], "approvals": {"ring": "always"}})
         talk = bob.post("/conversations", {"agent": "@helper", "key": "k"})["id"]
         bob.post(f"/conversations/{talk}/messages", {"text": self.his("pickles")})
@@ -180,7 +181,7 @@ class Erasure(Case):
         self.heard.clear()
         callers = {name: api for name, api in self.callers.items() if name != "ann"}
         _, unanswered = read_everything(self, callers, {"user": ids["bob"], "team": ids["team"], "agent": ids["agent"], "tenant": ids["tenant"], "name": "mail", "conv": ids["conversation"],
-                                        "run": ids["run"], "item": ids["item"], "tmr": ids["timer"], "task": ids["task"], "appr": ids["approval"], "blk": ids["block"], "psg": ids["passage"], "model": "helper", "toolset": "ring"})
+                                        "run": ids["run"], "item": ids["item"], "tmr": ids["timer"], "task": ids["task"], "appr": ids["approval"], "blk": ids["block"], "psg": ids["passage"], "model": "helper", "toolset": "ring", "ego": "office"})
         self.assertEqual(unanswered, {"get_passage"}, "what is refused shows nothing")
         for api in callers.values():
             for query in ("pickles", "old", "note passage archived answer body"):

@@ -102,7 +102,7 @@ def read_everything(test, callers, ids):
             continue
         kind = next((kind for prefix, kind in below if prefix + "{" in path), None)
         path = path.replace("{id}", ids.get(kind, "x"))
-        for name in ("user", "team", "agent", "tenant", "name", "toolset"):
+        for name in ("user", "team", "agent", "tenant", "name", "toolset", "ego"):
             path = path.replace("{" + name + "}", ids.get(name, "none"))
         statuses = set()
         for query in QUERIES:

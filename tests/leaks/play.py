@@ -27,6 +27,8 @@ class Play(Case):
             cls.world.add("team", t, None, inside.get("/teams/@crew")["id"])
             inside.put(f"/tools/bell{t}", {"source": {"kind": "http", "description": f"rings at {canary(t)}", "url": "https://bell.invalid/ring"}, "default": False})
             cls.world.add("toolset", t, None, f"bell{t}")
+            inside.put(f"/egos/office{t}", {"spokesperson": "@helper0", "members": ["@helper1"], "blocks": [{"label": "case", "description": f"the case of {canary(t)}"}]})
+            cls.world.add("ego", t, None, f"office{t}")
             key = lambda role, **more: inside.post("/keys", {"name": "test", "role": {"tenant": tenants[t], **role}, **more})
             made = key({"type": "tenant"})
             cls.world.add("key", t, None, made["id"])

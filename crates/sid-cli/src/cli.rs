@@ -102,6 +102,9 @@ pub enum Command {
     /// Teams and their members
     #[command(subcommand)]
     Team(commands::team::Team),
+    /// Agents that meet people as one: list, show, put, drop
+    #[command(subcommand)]
+    Ego(commands::ego::Ego),
     /// Work that agents do over many runs: list, add, show, answer, cancel
     #[command(subcommand)]
     Task(commands::task::Task),

@@ -37,8 +37,13 @@ answers! {
     /// An agent.
     Agent {
         id: String, name: String, instructions: String, model: String, context_window: Option<u64>, max_output: Option<u64>,
-        temperature: Option<f64>, blocks: Vec<Template>, tools: Option<Vec<String>>, tasks: bool, reaches: Vec<String>, tool_rules: Vec<Value>, teams: Vec<String>, metadata: serde_json::Map<String, Value>,
+        temperature: Option<f64>, blocks: Vec<Template>, tools: Option<Vec<String>>, tasks: bool, reaches: Vec<String>, colleagues: Vec<String>, trusts: Vec<String>, tags: Vec<String>, tool_rules: Vec<Value>, teams: Vec<String>, metadata: serde_json::Map<String, Value>,
         created_at: String, updated_at: String,
+    }
+    /// Agents that meet people as one.
+    Ego {
+        name: String, spokesperson: String, members: Vec<String>, memory: String, blocks: Vec<Template>, version: u64, created_at: String,
+        updated_at: String,
     }
     /// A conversation.
     Conversation {

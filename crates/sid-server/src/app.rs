@@ -15,7 +15,7 @@ use sid_context::secrets::Vault;
 use sid_context::{ContextError, ContextService, Policy};
 use sid_core::{Engine, EngineConfig, ModelPrice};
 use sid_store::{EraseTarget, Receipt, Store, StoreError, TenantLimits};
-use sid_types::{Clock, KeyId, RunLimits, Scope, SystemClock, TenantId, Timestamp};
+use sid_types::{ChainBudget, Clock, KeyId, RunLimits, Scope, SystemClock, TenantId, Timestamp};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -121,6 +121,9 @@ impl App {
             .tool_provider(toolbox.clone());
         for tool in builtin {
             engine = engine.tool(tool).expect("built-in tools have names of their own");
+        }
+        for tool in toolbox::handoffs(&context, store) {
+            engine = engine.named_tool(tool);
         }
         let engine = engine.build().expect("the memory tools register beside the built-in ones");
         engine.start();
@@ -518,6 +521,9 @@ fn engine_config(config: &Config) -> EngineConfig {
         consolidate: engine.consolidate,
         idle: Duration::from_millis(engine.idle_ms),
         task_runs_per_tenant: config.limits.task_runs_at_once,
+        chain_depth: config.limits.agents_in_a_row,
+        chain_budget: ChainBudget { messages: config.limits.agent_messages, tokens: config.limits.agent_tokens },
+        ask_timeout: Duration::from_millis(engine.ask_timeout_ms),
         prices: config
             .models
             .iter()

@@ -36,6 +36,7 @@ pub(crate) const STEPS: &[Step] = &[
         include_str!("../migrations/0003_audit.sql"),
         include_str!("../migrations/0003_keys.sql"),
         include_str!("../migrations/0003_toolsets.sql"),
+        include_str!("../migrations/0004_egos.sql"),
         // The last ones lock, for a moment, what every turn reads: conversations get a trigger, teams a column.
         include_str!("../migrations/0003_items.sql"),
         include_str!("../migrations/0003_teams.sql"),

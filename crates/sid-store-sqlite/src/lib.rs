@@ -12,6 +12,7 @@ mod deep;
 mod diary;
 mod directory;
 mod duties;
+mod egos;
 mod embedding;
 mod erase;
 mod error;

@@ -19,6 +19,7 @@
 //! | [`Directory`], [`Eraser`] | tenants, people, teams, agents, conversations, keys; forgetting |
 //! | [`TimerStore`] | what wakes agents by itself; taking what is due, and its run in the same transaction |
 //! | [`ToolsetStore`] | functions that a tenant gave its agents |
+//! | [`EgoStore`] | agents that meet people as one, and which agents there are |
 //! | [`ApprovalStore`] | calls that wait for somebody's word |
 //! | [`TaskStore`] | tasks of agents, and which are due |
 //! | [`UsageStore`] | what tenants may use up, and what they have |
@@ -88,6 +89,7 @@ pub mod crash;
 mod diary;
 mod directory;
 mod duties;
+mod egos;
 mod embedding;
 mod erase;
 mod error;
@@ -115,6 +117,7 @@ pub use blocks::{BlockStore, BlockWrite, NewBlock, check_influence};
 pub use diary::{DiaryQuery, DiaryStore, DiaryWork, MOST_OF_A_DAY};
 pub use directory::{ConversationKey, Directory, MOST_TEAM_LEVELS, NewConversation, Page, PageRequest};
 pub use duties::{Duties, DutyRoster, check_duty};
+pub use egos::{EgoStore, MOST_EGO_BYTES, MOST_EGOS, MOST_MEMBERS, NO_EGO, check_ego, too_many_egos};
 pub use embedding::{Chunk, EmbedJob, EmbeddingIndex, GenerationId, IndexStatus, NewVectors};
 pub use erase::{EraseTarget, Eraser, Receipt};
 pub use error::StoreError;

@@ -1,8 +1,8 @@
 //! The sum of the contracts.
 
 use crate::{
-    ApprovalStore, ArchivalStore, AuditLog, BlockStore, DiaryStore, Directory, Duties, EmbeddingIndex, Eraser, EventLog, Generations,
-    ItemStore, Maintenance, MemorySearch, RecallStore, StateStore, TaskStore, TimerStore, ToolsetStore, UsageStore,
+    ApprovalStore, ArchivalStore, AuditLog, BlockStore, DiaryStore, Directory, Duties, EgoStore, EmbeddingIndex, Eraser, EventLog,
+    Generations, ItemStore, Maintenance, MemorySearch, RecallStore, StateStore, TaskStore, TimerStore, ToolsetStore, UsageStore,
 };
 
 /// Everything that a server needs of one backend.
@@ -18,6 +18,7 @@ pub trait Store:
     + ItemStore
     + TimerStore
     + ToolsetStore
+    + EgoStore
     + ApprovalStore
     + TaskStore
     + DiaryStore
@@ -42,6 +43,7 @@ impl<T> Store for T where
         + ItemStore
         + TimerStore
         + ToolsetStore
+        + EgoStore
         + ApprovalStore
         + TaskStore
         + DiaryStore

@@ -14,7 +14,7 @@
 /// }
 ///
 /// sid_testkit::delegate_store!(Wrapped, inner: StateStore, EventLog, RecallStore, ArchivalStore, MemorySearch, EmbeddingIndex,
-///     BlockStore, ItemStore, TimerStore, ToolsetStore, TaskStore, ApprovalStore, DiaryStore, Directory, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
+///     BlockStore, ItemStore, TimerStore, ToolsetStore, EgoStore, TaskStore, ApprovalStore, DiaryStore, Directory, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
 ///
 /// let store: Arc<dyn Store> = Arc::new(Wrapped { inner: Arc::default() });
 /// # drop(store);
@@ -41,7 +41,7 @@
 /// }
 ///
 /// sid_testkit::delegate_store!(Counted, inner through count: StateStore, EventLog, RecallStore, ArchivalStore, MemorySearch,
-///     EmbeddingIndex, BlockStore, ItemStore, TimerStore, ToolsetStore, TaskStore, ApprovalStore, DiaryStore, Directory, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
+///     EmbeddingIndex, BlockStore, ItemStore, TimerStore, ToolsetStore, EgoStore, TaskStore, ApprovalStore, DiaryStore, Directory, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
 /// ```
 #[macro_export]
 macro_rules! delegate_store {
@@ -177,6 +177,15 @@ macro_rules! __delegate {
             fn toolset(scope: &Scope, name: &str) -> Toolset;
             fn toolsets(scope: &Scope) -> Vec<Toolset>;
             fn drop_toolset(scope: &Scope, name: &str, expected: Option<u64>) -> ();
+        } }
+    };
+    (EgoStore $type:ident $field:ident $via:tt) => {
+        $crate::__delegate! { @impl EgoStore $type $field $via {
+            fn put_ego(scope: &Scope, name: &str, spec: EgoSpec, expected: Option<u64>) -> Ego;
+            fn ego(scope: &Scope, name: &str) -> Ego;
+            fn egos(scope: &Scope) -> Vec<Ego>;
+            fn drop_ego(scope: &Scope, name: &str, expected: Option<u64>) -> ();
+            fn roster(scope: &Scope) -> Vec<Agent>;
         } }
     };
     (ApprovalStore $type:ident $field:ident $via:tt) => {

@@ -10,16 +10,16 @@ use jiff::civil::Date;
 use parking_lot::Mutex;
 use sid_store::{
     Accept, Accepted, ApprovalFilter, ApprovalStore, ArchivalStore, AuditEntry, AuditFilter, AuditLog, Candidates, Capability, Commit,
-    Committed, Decide, DecidedApproval, DiaryQuery, DiaryStore, DiaryWork, Directory, DueTimers, Effect, EmbeddingIndex, EraseTarget,
-    Eraser, EventLog, Firing, GenerationId, InProcess, ItemFilter, ItemStore, ItemWrite, Lease, Loaded, MemorySearch, Order, Page,
-    PageRequest, RecallStore, Receipt, Renewed, Reserve, Reserved, SearchQuery, SeenItem, StateStore, Store, StoreError, TaskFilter,
+    Committed, Decide, DecidedApproval, DiaryQuery, DiaryStore, DiaryWork, Directory, DueTimers, Effect, EgoStore, EmbeddingIndex,
+    EraseTarget, Eraser, EventLog, Firing, GenerationId, InProcess, ItemFilter, ItemStore, ItemWrite, Lease, Loaded, MemorySearch, Order,
+    Page, PageRequest, RecallStore, Receipt, Renewed, Reserve, Reserved, SearchQuery, SeenItem, StateStore, Store, StoreError, TaskFilter,
     TaskStore, TenantLimits, TimerFilter, TimerStore, TokenUse, ToolsetStore, UsageStore, Written,
 };
 use sid_testkit::conformance::{self, Fixture};
 use sid_types::{
-    Approval, ApprovalId, ConversationId, DiaryEntry, ItemId, KeyId, ManualClock, Message, MessageId, NewMessage, NewPassage,
-    OperatorScope, Owner, Passage, PassageId, Principal, Run, RunId, Scope, Seq, Share, ShareLevel, Sharee, Step, Task, TaskId, Tenant,
-    TenantId, Timer, TimerId, Timestamp, Toolset, ToolsetSpec, WorkerId,
+    Agent, Approval, ApprovalId, ConversationId, DiaryEntry, Ego, EgoSpec, ItemId, KeyId, ManualClock, Message, MessageId, NewMessage,
+    NewPassage, OperatorScope, Owner, Passage, PassageId, Principal, Run, RunId, Scope, Seq, Share, ShareLevel, Sharee, Step, Task, TaskId,
+    Tenant, TenantId, Timer, TimerId, Timestamp, Toolset, ToolsetSpec, WorkerId,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +53,9 @@ enum Bug {
     TellsTurnsOfTheLog,
     ForgetsEntriesOfOthers,
     TellsPeopleOfToolsets,
+    LetsTurnsPutEgos,
+    PutsEgosOverAnyVersion,
+    TellsTurnsOfThemselvesAlone,
     PutsToolsetsOverAnyVersion,
     ApprovesAgain,
     BeginsEveryTaskAtOnce,
@@ -450,6 +453,39 @@ impl ToolsetStore for Planted {
 }
 
 #[async_trait]
+impl EgoStore for Planted {
+    async fn put_ego(&self, scope: &Scope, name: &str, spec: EgoSpec, expected: Option<u64>) -> Result<Ego, StoreError> {
+        let expected = expected.filter(|_| self.bug != Bug::PutsEgosOverAnyVersion);
+        let mut scope = *scope;
+        if let (Bug::LetsTurnsPutEgos, Principal::Turn { .. }) = (self.bug, scope.principal()) {
+            let tenants = self.inner.tenants(&OperatorScope::grant()).await?;
+            scope = tenants.iter().find(|tenant| tenant.id == scope.tenant()).map_or(scope, whole);
+        }
+        self.inner.put_ego(&scope, name, spec, expected).await
+    }
+
+    async fn ego(&self, scope: &Scope, name: &str) -> Result<Ego, StoreError> {
+        self.inner.ego(scope, name).await
+    }
+
+    async fn egos(&self, scope: &Scope) -> Result<Vec<Ego>, StoreError> {
+        self.inner.egos(scope).await
+    }
+
+    async fn drop_ego(&self, scope: &Scope, name: &str, expected: Option<u64>) -> Result<(), StoreError> {
+        self.inner.drop_ego(scope, name, expected).await
+    }
+
+    async fn roster(&self, scope: &Scope) -> Result<Vec<Agent>, StoreError> {
+        let mut agents = self.inner.roster(scope).await?;
+        if let (Bug::TellsTurnsOfThemselvesAlone, Principal::Turn { agent, .. }) = (self.bug, scope.principal()) {
+            agents.retain(|a| a.id == agent);
+        }
+        Ok(agents)
+    }
+}
+
+#[async_trait]
 impl TaskStore for Planted {
     async fn create_task(&self, scope: &Scope, task: Task) -> Result<Task, StoreError> {
         self.inner.create_task(scope, task).await
@@ -800,6 +836,21 @@ fn a_store_that_forgets_entries() {
 #[test]
 fn a_store_that_tells_people_of_toolsets() {
     found_by(Bug::TellsPeopleOfToolsets, &["toolsets_are_the_tenants"]);
+}
+
+#[test]
+fn a_store_in_which_turns_put_egos() {
+    found_by(Bug::LetsTurnsPutEgos, &["egos_are_the_tenants"]);
+}
+
+#[test]
+fn a_store_that_puts_egos_over_any_version() {
+    found_by(Bug::PutsEgosOverAnyVersion, &["egos_change_by_version"]);
+}
+
+#[test]
+fn a_store_that_tells_turns_of_themselves_alone() {
+    found_by(Bug::TellsTurnsOfThemselvesAlone, &["the_roster_is_the_tenants"]);
 }
 
 #[test]

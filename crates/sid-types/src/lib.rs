@@ -23,6 +23,8 @@ mod access;
 mod approval;
 mod block;
 mod clock;
+mod colleague;
+mod ego;
 mod event;
 mod id;
 mod item;
@@ -44,6 +46,8 @@ pub use access::{AccessRole, Permission};
 pub use approval::{Approval, ApprovalState, Approvals, ApprovedCall, Ask, NewApproval};
 pub use block::{Block, BlockAccess, BlockOp, BlockVersion, Provenance};
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use colleague::{AgentMatch, ChainBudget, Sender};
+pub use ego::{Ego, EgoMemory, EgoSpec};
 pub use event::{Event, EventBody, Recollection};
 pub use id::{
     AgentId, ApprovalId, BlockId, ConversationId, IdError, ItemId, KeyId, MessageId, PassageId, RunId, StepId, SummaryId, TaskId, TeamId,

@@ -8,6 +8,7 @@ pub mod chat;
 pub mod context;
 pub mod conversation;
 pub mod doctor;
+pub mod ego;
 pub mod erase;
 pub mod events;
 pub mod export;
@@ -61,6 +62,7 @@ pub async fn run(command: Command, session: &Session) -> Result<(), CliError> {
         Command::Agent(args) => agent::run(args, session).await,
         Command::User(args) => user::run(args, session).await,
         Command::Team(args) => team::run(args, session).await,
+        Command::Ego(args) => ego::run(args, session).await,
         Command::Task(args) => task::run(args, session).await,
         Command::Timers(args) => timers::run(args, session).await,
         Command::Tools(args) => tools::run(args, session).await,

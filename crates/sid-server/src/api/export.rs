@@ -24,6 +24,7 @@ use super::approvals::ApprovalJson;
 use super::blocks::BlockJson;
 use super::context::{ItemJson, SecretJson};
 use super::conversations::ConversationJson;
+use super::egos::EgoJson;
 use super::names::Names;
 use super::passages::PassageJson;
 use super::search::DiaryJson;
@@ -70,6 +71,8 @@ enum Line {
         default: bool,
         source: Option<Source>,
     },
+    /// Agents that meet people as one.
+    Ego(EgoJson),
     Conversation(ConversationJson),
     Message(Box<MessageJson>),
     /// A call that waits, or waited, for somebody's word.
@@ -99,7 +102,7 @@ enum Line {
     },
 }
 
-/// All that is held about a tenant or one user: users, teams, agents, toolsets, conversations, messages, approvals, timers, blocks, passages, items, names of secrets, diary, tasks.
+/// All that is held about a tenant or one user: users, teams, agents, toolsets, egos, conversations, messages, approvals, timers, blocks, passages, items, names of secrets, diary, tasks.
 ///
 /// NDJSON, one `{"kind": …}` a line; the last line is `{"kind": "end", "lines": n}`, or `{"kind": "error", …}` if it broke off.
 #[utoipa::path(get, path = "/export", operation_id = "export_data", tag = "operations", params(ExportQuery), responses((status = 200, description = "NDJSON", content_type = "application/x-ndjson")))]
@@ -184,6 +187,11 @@ async fn write_all(app: &App, scope: &Scope, only: Option<UserId>, out: &mut Out
         for toolset in app.store().toolsets(scope).await? {
             out.put(&Line::Toolset { source: Source::of(&toolset.spec).ok(), default: toolset.spec.is_default, name: toolset.name })
                 .await?;
+        }
+    }
+    if only.is_none() {
+        for ego in app.store().egos(scope).await? {
+            out.put(&Line::Ego(ego.into())).await?;
         }
     }
     let met = conversations(app, scope, only, out).await?;

@@ -337,6 +337,7 @@ async fn import_messages(
             tokens: None,
             untrusted: untrusted.clone(),
             approved: None,
+            sender: None,
         });
     }
     let wanted: Vec<(MessageId, Body)> = messages.iter().map(|m| (m.id, m.body.clone())).collect();

@@ -6,9 +6,11 @@ mod audit;
 mod backup;
 mod blocks;
 pub(crate) mod client_calls;
+mod colleagues;
 mod context;
 mod conversations;
 mod document;
+mod egos;
 mod erase;
 mod export;
 mod generations;
@@ -43,6 +45,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(users::router())
         .merge(teams::router())
         .merge(agents::router())
+        .merge(egos::router())
         .merge(conversations::router())
         .merge(messages::router())
         .merge(runs::router())

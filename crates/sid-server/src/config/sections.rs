@@ -285,6 +285,8 @@ section! {
         timers_per_user: u64 = 100;
         /// Shortest time between two occurrences of a timer, in milliseconds.
         shortest_timer_ms: u64 = 60_000;
+        /// How long an agent that asks another one waits for the answer, in milliseconds.
+        ask_timeout_ms: u64 = 120_000;
         /// What is due for longer than this is late, and its timer's policy says what becomes of it, in milliseconds.
         timer_patience_ms: u64 = 60_000;
         /// Whether diary pages are written in the background.
@@ -302,6 +304,12 @@ section! {
         runs_at_once: usize = 32;
         /// Most runs of one tenant's tasks at once, over all processes; the others wait. 0 = tasks are not worked on.
         task_runs_at_once: usize = 8;
+        /// Most agents that wake each other in a row, by messages and questions. 0 = agents do not speak with each other.
+        agents_in_a_row: u32 = 4;
+        /// Most messages that agents send each other about one stimulus.
+        agent_messages: u32 = 32;
+        /// Most tokens that the agents use up whom one stimulus wakes through others.
+        agent_tokens: u64 = 1_000_000;
         /// Requests per second of one tenant, over all processes, with bursts of twice as many; more is answered 429. 0 = no limit.
         requests_per_second: u32 = 0;
         /// Tokens of one tenant per day (UTC), prompts and answers together; then its runs end with `budget`. 0 = no limit.

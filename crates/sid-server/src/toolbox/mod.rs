@@ -1,6 +1,7 @@
 //! Functions that tenants gave their agents: made from the toolsets that the store keeps, and remembered.
 
 mod builtin;
+mod handoffs;
 mod make;
 mod mcp;
 mod python;
@@ -24,6 +25,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 pub(crate) use builtin::builtin;
+pub(crate) use handoffs::handoffs;
 pub(crate) use make::Made;
 use mcp::McpServers;
 use python::Functions;

@@ -10,6 +10,7 @@ mod commit;
 mod diary;
 mod directory;
 mod duties;
+mod egos;
 mod erase;
 mod events;
 mod generations;

@@ -8,9 +8,9 @@ use std::time::Duration;
 use jiff::civil::Date;
 use sid_types::{
     Agent, AgentId, ApiKey, Approval, ApprovalId, Block, BlockAccess, BlockId, BlockVersion, Conversation, ConversationId, DiaryEntry,
-    DiaryLevel, Event, EventBody, Item, ItemId, KeyId, Message, MessageId, NewMessage, Owner, Passage, PassageId, PlannedCall, Principal,
-    Run, RunId, Scope, Seq, Share, Sharee, Step, Task, TaskId, Team, TeamId, TeamRole, Tenant, TenantId, TimerId, Timestamp, Toolset, User,
-    UserId, WorkerId,
+    DiaryLevel, Ego, Event, EventBody, Item, ItemId, KeyId, Message, MessageId, NewMessage, Owner, Passage, PassageId, PlannedCall,
+    Principal, Run, RunId, Scope, Seq, Share, Sharee, Step, Task, TaskId, Team, TeamId, TeamRole, Tenant, TenantId, TimerId, Timestamp,
+    Toolset, User, UserId, WorkerId,
 };
 
 use super::missing;
@@ -86,6 +86,7 @@ pub(super) struct Room {
     /// What the operator has set.
     pub(super) limits: TenantLimits,
     pub(super) toolsets: BTreeMap<String, Toolset>,
+    pub(super) egos: BTreeMap<String, Ego>,
     pub(super) approvals: BTreeMap<ApprovalId, Approval>,
     pub(super) tasks: BTreeMap<TaskId, Task>,
     pub(super) timers: BTreeMap<TimerId, TimerRow>,
@@ -178,6 +179,7 @@ impl Room {
             vectors: BTreeMap::new(),
             limits: TenantLimits::default(),
             toolsets: BTreeMap::new(),
+            egos: BTreeMap::new(),
             approvals: BTreeMap::new(),
             tasks: BTreeMap::new(),
             timers: BTreeMap::new(),

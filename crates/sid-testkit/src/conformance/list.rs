@@ -180,6 +180,14 @@ macro_rules! __each_store_check {
                 toolsets_are_the_tenants,
                 toolsets_have_limits,
             }
+            egos {
+                egos_are_kept_as_they_were_put,
+                egos_change_by_version,
+                egos_are_the_tenants,
+                egos_have_limits,
+                the_roster_is_the_tenants,
+                a_message_keeps_its_sender,
+            }
             approvals {
                 approvals_are_asked_with_their_commit,
                 approvals_are_seen_by_those_of_the_conversation,

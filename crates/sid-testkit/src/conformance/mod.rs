@@ -14,6 +14,7 @@ pub mod diary;
 pub mod directory;
 pub mod durable;
 pub mod duties;
+pub mod egos;
 pub mod erase;
 pub mod events;
 pub mod generations;
