@@ -18,6 +18,7 @@
 //! | [`Duties`], [`Maintenance`] | which worker does what is to be done once; dropping what is old |
 //! | [`Directory`], [`Eraser`] | tenants, people, teams, agents, conversations, keys; forgetting |
 //! | [`TimerStore`] | what wakes agents by itself; taking what is due, and its run in the same transaction |
+//! | [`DocumentStore`] | documents: their bytes, what waits to be read, and their parts in archival memory |
 //! | [`ToolsetStore`] | functions that a tenant gave its agents |
 //! | [`ApprovalStore`] | calls that wait for somebody's word |
 //! | [`TaskStore`] | tasks of agents, and which are due |
@@ -87,6 +88,7 @@ mod blocks;
 pub mod crash;
 mod diary;
 mod directory;
+mod documents;
 mod duties;
 mod embedding;
 mod erase;
@@ -114,6 +116,10 @@ pub use audit::{AuditEntry, AuditFilter, AuditLog};
 pub use blocks::{BlockStore, BlockWrite, NewBlock, check_influence};
 pub use diary::{DiaryQuery, DiaryStore, DiaryWork, MOST_OF_A_DAY};
 pub use directory::{ConversationKey, Directory, MOST_TEAM_LEVELS, NewConversation, Page, PageRequest};
+pub use documents::{
+    DOCUMENT_CHANNEL, DocumentFilter, DocumentStore, NO_DOCUMENT, NewDocument, Reading, UnreadDocument, check_document, is_document_of, is_same_place,
+    next_document, settled_document, too_many_documents,
+};
 pub use duties::{Duties, DutyRoster, check_duty};
 pub use embedding::{Chunk, EmbedJob, EmbeddingIndex, GenerationId, IndexStatus, NewVectors};
 pub use erase::{EraseTarget, Eraser, Receipt};

@@ -23,6 +23,7 @@ mod access;
 mod approval;
 mod block;
 mod clock;
+mod document;
 mod event;
 mod id;
 mod item;
@@ -44,9 +45,10 @@ pub use access::{AccessRole, Permission};
 pub use approval::{Approval, ApprovalState, Approvals, ApprovedCall, Ask, NewApproval};
 pub use block::{Block, BlockAccess, BlockOp, BlockVersion, Provenance};
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use document::{Citation, Document, DocumentFormat, DocumentParts, DocumentStatus, Place};
 pub use event::{Event, EventBody, Recollection};
 pub use id::{
-    AgentId, ApprovalId, BlockId, ConversationId, IdError, ItemId, KeyId, MessageId, PassageId, RunId, StepId, SummaryId, TaskId, TeamId,
+    AgentId, ApprovalId, BlockId, ConversationId, DocumentId, IdError, ItemId, KeyId, MessageId, PassageId, RunId, StepId, SummaryId, TaskId, TeamId,
     TenantId, TimerId, UserId, WorkerId,
 };
 pub use item::{Item, ItemKind, Share, ShareLevel, Sharee};

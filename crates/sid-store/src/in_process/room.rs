@@ -15,6 +15,7 @@ use sid_types::{
 
 use super::missing;
 use super::search::Shelf;
+use super::documents::Documents;
 use super::timers::TimerRow;
 use crate::{AuditEntry, Fingerprint, GenerationId, RecordId, StoreError, TenantLimits};
 
@@ -89,6 +90,7 @@ pub(super) struct Room {
     pub(super) approvals: BTreeMap<ApprovalId, Approval>,
     pub(super) tasks: BTreeMap<TaskId, Task>,
     pub(super) timers: BTreeMap<TimerId, TimerRow>,
+    pub(super) documents: Documents,
     /// Tokens of each day's steps.
     pub(super) ledger: BTreeMap<Date, u64>,
     /// Tokens that runs have reserved, and until when.
@@ -181,6 +183,7 @@ impl Room {
             approvals: BTreeMap::new(),
             tasks: BTreeMap::new(),
             timers: BTreeMap::new(),
+            documents: Documents::new(),
             ledger: BTreeMap::new(),
             reserved: BTreeMap::new(),
         }

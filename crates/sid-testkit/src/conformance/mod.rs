@@ -31,6 +31,7 @@ pub mod runs;
 pub mod search;
 pub mod steps;
 pub mod tasks;
+pub mod documents;
 pub mod timers;
 pub mod toolsets;
 pub mod usage;
