@@ -17,5 +17,5 @@ pub use error::Unreadable;
 pub use limits::Limits;
 #[cfg(feature = "process")]
 pub use process::{OwnProcess, launch_if_asked};
-pub use read::{Part, ReadDocument, read};
+pub use read::{Part, ReadDocument, digest, read};
 pub use reader::{DocumentReader, InProcess};

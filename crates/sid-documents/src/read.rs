@@ -1,6 +1,7 @@
 //! From bytes to parts.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use sid_types::{DocumentFormat, Place};
 
 use crate::error::Unreadable;
@@ -10,6 +11,12 @@ use crate::markdown::sections;
 use crate::pages::pages;
 use crate::parts::parts;
 use crate::section::Section;
+
+/// SHA-256 of a document's bytes, in hexadecimal.
+#[must_use]
+pub fn digest(content: &[u8]) -> String {
+    hex::encode(Sha256::digest(content))
+}
 
 /// A piece of a document's text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

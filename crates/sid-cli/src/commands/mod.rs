@@ -23,6 +23,8 @@ pub mod sources;
 pub mod task;
 pub mod team;
 pub mod tenant;
+pub mod documents;
+pub mod drive;
 pub mod timers;
 pub mod tools;
 pub mod user;
@@ -62,6 +64,8 @@ pub async fn run(command: Command, session: &Session) -> Result<(), CliError> {
         Command::User(args) => user::run(args, session).await,
         Command::Team(args) => team::run(args, session).await,
         Command::Task(args) => task::run(args, session).await,
+        Command::Drive(args) => Box::pin(drive::run(args, session)).await,
+        Command::Documents(args) => Box::pin(documents::run(args, session)).await,
         Command::Timers(args) => timers::run(args, session).await,
         Command::Tools(args) => tools::run(args, session).await,
         Command::Sources(args) => sources::run(args, session).await,

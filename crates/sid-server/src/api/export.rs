@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use sid_context::secrets::SecretInfo;
-use sid_store::{ApprovalFilter, DiaryQuery, ITEM_CHANNEL, ItemFilter, Order, PageRequest, StoreError, TaskFilter, TimerFilter, Whose};
+use sid_store::{ApprovalFilter, DiaryQuery, DocumentFilter, ITEM_CHANNEL, ItemFilter, Order, PageRequest, StoreError, TaskFilter, TimerFilter, Whose};
 use sid_types::{Agent, AgentId, ConversationId, ItemKind, Owner, Scope, Seq, Team, User, UserId};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -29,6 +29,7 @@ use super::passages::PassageJson;
 use super::search::DiaryJson;
 use super::tasks::TaskJson;
 use super::teams::TeamJson;
+use super::documents::DocumentJson;
 use super::timers::TimerJson;
 use super::users::UserJson;
 use super::wire::MessageJson;
@@ -75,6 +76,7 @@ enum Line {
     /// A call that waits, or waited, for somebody's word.
     Approval(Box<ApprovalJson>),
     Timer(Box<TimerJson>),
+    Document(Box<DocumentJson>),
     Block(BlockJson),
     Passage(PassageJson),
     Item {
@@ -99,7 +101,7 @@ enum Line {
     },
 }
 
-/// All that is held about a tenant or one user: users, teams, agents, toolsets, conversations, messages, approvals, timers, blocks, passages, items, names of secrets, diary, tasks.
+/// All that is held about a tenant or one user: users, teams, agents, toolsets, conversations, messages, approvals, timers, documents (without their bytes), blocks, passages, items, names of secrets, diary, tasks.
 ///
 /// NDJSON, one `{"kind": …}` a line; the last line is `{"kind": "end", "lines": n}`, or `{"kind": "error", …}` if it broke off.
 #[utoipa::path(get, path = "/export", operation_id = "export_data", tag = "operations", params(ExportQuery), responses((status = 200, description = "NDJSON", content_type = "application/x-ndjson")))]
@@ -317,7 +319,7 @@ async fn memory(app: &App, scope: &Scope, owner: Owner, met: &BTreeSet<(AgentId,
         let page = app.store().list(scope, owner, PageRequest { after, limit: PAGE }).await?;
         for passage in page.items {
             has_passages = true;
-            // What is an item comes as one.
+            // What is an item comes as one. Parts of documents come, too: they are what a document says.
             if passage.provenance.channel != ITEM_CHANNEL {
                 out.put(&Line::Passage(passage.into())).await?;
             }
@@ -327,6 +329,7 @@ async fn memory(app: &App, scope: &Scope, owner: Owner, met: &BTreeSet<(AgentId,
             break;
         }
     }
+    documents(app, scope, owner, out).await?;
     items(app, scope, owner, out).await?;
     // Reading the blocks of a pair that has never met would make them.
     let has_blocks = match owner {
@@ -344,6 +347,22 @@ async fn memory(app: &App, scope: &Scope, owner: Owner, met: &BTreeSet<(AgentId,
         }
     }
     Ok(())
+}
+
+/// Writes one owner's documents.
+async fn documents(app: &App, scope: &Scope, owner: Owner, out: &mut Out) -> Result<(), Stop> {
+    let filter = DocumentFilter { owner: Some(owner) };
+    let mut after = None;
+    loop {
+        let page = app.store().documents(scope, &filter, PageRequest { after, limit: PAGE }).await?;
+        for document in page.items {
+            out.put(&Line::Document(Box::new(document.into()))).await?;
+        }
+        after = page.next;
+        if after.is_none() {
+            return Ok(());
+        }
+    }
 }
 
 /// Writes one owner's items, and what secrets it has.

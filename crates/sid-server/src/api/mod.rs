@@ -9,6 +9,8 @@ pub(crate) mod client_calls;
 mod context;
 mod conversations;
 mod document;
+mod documents;
+mod drive;
 mod erase;
 mod export;
 mod generations;
@@ -51,6 +53,8 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(blocks::router())
         .merge(passages::router())
         .merge(search::router())
+        .merge(documents::router())
+        .merge(drive::router())
         .merge(context::router())
         .merge(timers::router())
         .merge(tools::router())

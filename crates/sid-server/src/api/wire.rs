@@ -11,6 +11,7 @@ use sid_types::{
 };
 use utoipa::{IntoParams, ToSchema};
 
+use super::documents::CitationJson;
 use super::names::Names;
 use crate::error::ApiError;
 
@@ -165,7 +166,7 @@ pub(crate) struct ProvenanceJson {
     /// The user who wrote it, or for whom it was written.
     #[schema(value_type = Option<String>)]
     user: Option<UserId>,
-    /// How it came: `tool`, `api`, `import`, `template`, `undo`, `consolidation`.
+    /// How it came: `tool`, `api`, `import`, `template`, `undo`, `consolidation`, `document`.
     channel: String,
     /// `trusted`, or `untrusted` where whoever wrote it had read one of `untrusted`.
     trust: &'static str,
@@ -178,6 +179,9 @@ pub(crate) struct ProvenanceJson {
     /// The passage that has taken its place: what it says was true until then.
     #[schema(value_type = Option<String>)]
     superseded_by: Option<PassageId>,
+    /// The place in a document that it is a part of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    citation: Option<Box<CitationJson>>,
 }
 
 impl From<Provenance> for ProvenanceJson {
@@ -189,6 +193,7 @@ impl From<Provenance> for ProvenanceJson {
             channel: p.channel,
             sources: p.sources,
             superseded_by: p.superseded_by,
+            citation: p.citation.map(|citation| Box::new((*citation).into())),
             trust: trust_of(&p.untrusted),
             untrusted: p.untrusted.into_iter().map(Into::into).collect(),
         }
