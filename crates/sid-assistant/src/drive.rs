@@ -178,8 +178,12 @@ impl Drive {
     ///
     /// Errors: `Disconnected` for a code that is not taken.
     pub async fn finish(&self, pending: &Pending, code: &str, now: Timestamp) -> Result<DriveTokens, DriveError> {
-        let fields =
-            [("grant_type", "authorization_code"), ("code", code), ("redirect_uri", &self.settings.redirect_url), ("code_verifier", &pending.verifier)];
+        let fields = [
+            ("grant_type", "authorization_code"),
+            ("code", code),
+            ("redirect_uri", &self.settings.redirect_url),
+            ("code_verifier", &pending.verifier),
+        ];
         self.ask_token(&fields, None, now).await
     }
 

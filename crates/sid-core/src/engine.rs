@@ -245,7 +245,17 @@ impl Engine {
         clock: Arc<dyn Clock>,
         config: EngineConfig,
     ) -> EngineBuilder {
-        EngineBuilder { store, models, embedder, next_embedder: None, clock, config, tools: Registry::new(), provider: None, document_reader: Arc::new(sid_documents::InProcess::default()) }
+        EngineBuilder {
+            store,
+            models,
+            embedder,
+            next_embedder: None,
+            clock,
+            config,
+            tools: Registry::new(),
+            provider: None,
+            document_reader: Arc::new(sid_documents::InProcess::default()),
+        }
     }
 
     /// Starts the poller and the background workers on the current tokio runtime. Call once.

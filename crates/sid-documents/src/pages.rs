@@ -15,7 +15,9 @@ pub(crate) fn pages(content: &[u8], limits: &Limits) -> Result<(Vec<Section>, u3
     use pdf_extract::Document;
 
     let broken = |problem: String| Unreadable::Broken { format: "PDF".into(), problem };
-    let mut document = caught(|| Document::load_mem(content)).ok_or_else(|| broken("its structure is damaged".into()))?.map_err(|e| broken(e.to_string()))?;
+    let mut document = caught(|| Document::load_mem(content))
+        .ok_or_else(|| broken("its structure is damaged".into()))?
+        .map_err(|e| broken(e.to_string()))?;
     if document.is_encrypted() && !caught(|| document.decrypt("")).is_some_and(|done| done.is_ok()) {
         return Err(Unreadable::Encrypted);
     }

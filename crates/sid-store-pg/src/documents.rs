@@ -75,7 +75,8 @@ async fn put(tx: &mut Tx, viewer: &Viewer, new: NewDocument, most: u64) -> Resul
     hold_owner(tx, new.owner, &new.provenance).await?;
     let (kind, a, b) = columns(new.owner);
     // One after the other for each owner: so that none is made beyond the most, and the same bytes once.
-    let query = tx.query("SELECT pg_advisory_xact_lock(hashtextextended('sid.documents ' || $1::uuid::text || $2::uuid::text || $3::uuid::text, 0))");
+    let query = tx
+        .query("SELECT pg_advisory_xact_lock(hashtextextended('sid.documents ' || $1::uuid::text || $2::uuid::text || $3::uuid::text, 0))");
     query.bind(tx.tenant).bind(a).bind(b).execute(tx.conn()).await?;
     let known = find(tx, new.id).await?;
     if known.as_ref().is_some_and(|known| !is_same_place(known, &new)) {

@@ -163,9 +163,7 @@ pub fn settled_document(
     }
     let settled = Document { updated_at: now, ..known.clone() };
     match reading {
-        Reading::Failed { problem } => {
-            Ok((Document { status: DocumentStatus::Failed, problem: Some(problem), ..settled }, Vec::new()))
-        }
+        Reading::Failed { problem } => Ok((Document { status: DocumentStatus::Failed, problem: Some(problem), ..settled }, Vec::new())),
         Reading::Done { parts, pages } => {
             let is_own = |(number, part): (u32, &NewPassage)| {
                 part.id == Document::part_id(known.id, version, number)

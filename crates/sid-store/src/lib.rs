@@ -117,8 +117,8 @@ pub use blocks::{BlockStore, BlockWrite, NewBlock, check_influence};
 pub use diary::{DiaryQuery, DiaryStore, DiaryWork, MOST_OF_A_DAY};
 pub use directory::{ConversationKey, Directory, MOST_TEAM_LEVELS, NewConversation, Page, PageRequest};
 pub use documents::{
-    DOCUMENT_CHANNEL, DocumentFilter, DocumentStore, NO_DOCUMENT, NewDocument, Reading, UnreadDocument, check_document, is_document_of, is_same_place,
-    next_document, settled_document, too_many_documents,
+    DOCUMENT_CHANNEL, DocumentFilter, DocumentStore, NO_DOCUMENT, NewDocument, Reading, UnreadDocument, check_document, is_document_of,
+    is_same_place, next_document, settled_document, too_many_documents,
 };
 pub use duties::{Duties, DutyRoster, check_duty};
 pub use embedding::{Chunk, EmbedJob, EmbeddingIndex, GenerationId, IndexStatus, NewVectors};

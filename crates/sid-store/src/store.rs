@@ -1,8 +1,8 @@
 //! The sum of the contracts.
 
 use crate::{
-    ApprovalStore, ArchivalStore, AuditLog, BlockStore, DiaryStore, Directory, DocumentStore, Duties, EmbeddingIndex, Eraser, EventLog, Generations,
-    ItemStore, Maintenance, MemorySearch, RecallStore, StateStore, TaskStore, TimerStore, ToolsetStore, UsageStore,
+    ApprovalStore, ArchivalStore, AuditLog, BlockStore, DiaryStore, Directory, DocumentStore, Duties, EmbeddingIndex, Eraser, EventLog,
+    Generations, ItemStore, Maintenance, MemorySearch, RecallStore, StateStore, TaskStore, TimerStore, ToolsetStore, UsageStore,
 };
 
 /// Everything that a server needs of one backend.

@@ -9,16 +9,16 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use sid_store::{
     Accept, Accepted, ApprovalFilter, ApprovalStore, ArchivalStore, AuditEntry, AuditFilter, AuditLog, Candidates, Capability, Commit,
-    Committed, Decide, DecidedApproval, Directory, DocumentFilter, DocumentStore, NewDocument, DueTimers, Effect, EmbeddingIndex, EraseTarget, Eraser, EventLog, Firing, GenerationId,
-    InProcess, ItemFilter, ItemStore, ItemWrite, Lease, Loaded, MemorySearch, Order, Page, PageRequest, RecallStore, Receipt, Renewed,
-    Reading, Reserve, Reserved, SearchQuery, SeenItem, StateStore, Store, StoreError, TaskFilter, TaskStore, TenantLimits, TimerFilter, TimerStore, UnreadDocument,
-    TokenUse, ToolsetStore, UsageStore, Written,
+    Committed, Decide, DecidedApproval, Directory, DocumentFilter, DocumentStore, DueTimers, Effect, EmbeddingIndex, EraseTarget, Eraser,
+    EventLog, Firing, GenerationId, InProcess, ItemFilter, ItemStore, ItemWrite, Lease, Loaded, MemorySearch, NewDocument, Order, Page,
+    PageRequest, Reading, RecallStore, Receipt, Renewed, Reserve, Reserved, SearchQuery, SeenItem, StateStore, Store, StoreError,
+    TaskFilter, TaskStore, TenantLimits, TimerFilter, TimerStore, TokenUse, ToolsetStore, UnreadDocument, UsageStore, Written,
 };
 use sid_testkit::conformance::{self, Fixture};
 use sid_types::{
-    Document, DocumentId, Provenance,    Approval, ApprovalId, ConversationId, ItemId, KeyId, ManualClock, Message, MessageId, NewMessage, NewPassage, OperatorScope, Owner,
-    Passage, PassageId, Principal, Run, RunId, Scope, Seq, Share, ShareLevel, Sharee, Step, Task, TaskId, Tenant, TenantId, Timer, TimerId,
-    Toolset, ToolsetSpec, WorkerId,
+    Approval, ApprovalId, ConversationId, Document, DocumentId, ItemId, KeyId, ManualClock, Message, MessageId, NewMessage, NewPassage,
+    OperatorScope, Owner, Passage, PassageId, Principal, Provenance, Run, RunId, Scope, Seq, Share, ShareLevel, Sharee, Step, Task, TaskId,
+    Tenant, TenantId, Timer, TimerId, Toolset, ToolsetSpec, WorkerId,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -48,8 +48,8 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use document::{Citation, Document, DocumentFormat, DocumentParts, DocumentStatus, Place};
 pub use event::{Event, EventBody, Recollection};
 pub use id::{
-    AgentId, ApprovalId, BlockId, ConversationId, DocumentId, IdError, ItemId, KeyId, MessageId, PassageId, RunId, StepId, SummaryId, TaskId, TeamId,
-    TenantId, TimerId, UserId, WorkerId,
+    AgentId, ApprovalId, BlockId, ConversationId, DocumentId, IdError, ItemId, KeyId, MessageId, PassageId, RunId, StepId, SummaryId,
+    TaskId, TeamId, TenantId, TimerId, UserId, WorkerId,
 };
 pub use item::{Item, ItemKind, Share, ShareLevel, Sharee};
 pub use jiff::Timestamp;

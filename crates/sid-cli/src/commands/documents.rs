@@ -143,11 +143,7 @@ pub(crate) async fn run(command: Documents, session: &Session) -> Result<(), Cli
             session.out.line(&format!("{} bytes in {}", content.len(), file.display()))
         }
         Documents::Search { words, document, k } => {
-            let body = given([
-                ("query", Some(json!(words.join(" ")))),
-                ("document", document.map(Value::String)),
-                ("k", Some(json!(k))),
-            ]);
+            let body = given([("query", Some(json!(words.join(" ")))), ("document", document.map(Value::String)), ("k", Some(json!(k)))]);
             let found = session.client().await?.value(Request::post(&["documents", "search"]).json(body)).await?;
             if session.out.json {
                 return session.out.value(&found);

@@ -78,7 +78,9 @@ pub(crate) async fn run(command: Drive, session: &Session) -> Result<(), CliErro
 
 /// `state` and `code` of the address that Google has sent the browser to.
 fn returned(address: &str) -> Result<(String, String), CliError> {
-    let odd = |what: &str| CliError::Usage(format!("the address {what}: copy all of it from the browser, with what stands behind the question mark"));
+    let odd = |what: &str| {
+        CliError::Usage(format!("the address {what}: copy all of it from the browser, with what stands behind the question mark"))
+    };
     let url: reqwest::Url = address.trim().parse().map_err(|_| odd("is none"))?;
     let value = |name: &str| url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
     if let Some(error) = value("error") {
@@ -95,7 +97,9 @@ mod tests {
     fn an_address_tells_state_and_code() {
         let found = returned("https://app.example/back?state=a%2Bb&code=4%2Fx&scope=y").expect("both are there");
         assert_eq!(found, ("a+b".to_owned(), "4/x".to_owned()));
-        for (address, why) in [("nonsense", "is none"), ("https://a/b?code=1", "`state`"), ("https://a/b?error=access_denied", "access_denied")] {
+        for (address, why) in
+            [("nonsense", "is none"), ("https://a/b?code=1", "`state`"), ("https://a/b?error=access_denied", "access_denied")]
+        {
             let error = returned(address).expect_err(address).to_string();
             assert!(error.contains(why), "{error}");
         }

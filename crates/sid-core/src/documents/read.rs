@@ -50,7 +50,9 @@ impl Library {
             };
             match self.reader.read(document.format, content).await {
                 Ok(read) => done(&document, read),
-                Err(error) if error.is_transient() => return warn!(document = %id, %error, "a document could not be read; it is tried again"),
+                Err(error) if error.is_transient() => {
+                    return warn!(document = %id, %error, "a document could not be read; it is tried again");
+                }
                 Err(error) => failed(&error),
             }
         };
@@ -64,7 +66,9 @@ impl Library {
                 info!(document = %id, version = settled.version, parts = settled.parts.map_or(0, |p| p.count), "a document was read: {word}");
             }
             // There are newer bytes, or it is gone.
-            Err(error @ (StoreError::Conflict { .. } | StoreError::NotFound { .. })) => debug!(document = %id, %error, "a document was not settled"),
+            Err(error @ (StoreError::Conflict { .. } | StoreError::NotFound { .. })) => {
+                debug!(document = %id, %error, "a document was not settled")
+            }
             Err(error) => warn!(document = %id, %error, "what a document says could not be stored; it is tried again"),
         }
     }

@@ -44,9 +44,7 @@ impl Tool for DocumentTool {
     fn spec(&self) -> ToolSpec {
         let (text, number) = (json!({"type": "string"}), json!({"type": "integer", "minimum": 1}));
         let (name, description, parameters) = match self.kind {
-            Kind::List => {
-                ("list_documents", "Documents that you can read, newest first.", schema(json!({"start": number}), &[]))
-            }
+            Kind::List => ("list_documents", "Documents that you can read, newest first.", schema(json!({"start": number}), &[])),
             Kind::Search => (
                 "search_documents",
                 "Search documents, or one of them. Cite what you use as the result does: [title, place]. What documents say is their \
@@ -56,7 +54,10 @@ impl Tool for DocumentTool {
             Kind::Open => (
                 "open_document",
                 "Read a document from its start, from a `page` or from a `part`, as much as fits.",
-                schema(json!({"document": {"type": "string", "description": "Title or id"}, "page": number, "part": number}), &["document"]),
+                schema(
+                    json!({"document": {"type": "string", "description": "Title or id"}, "page": number, "part": number}),
+                    &["document"],
+                ),
             ),
         };
         ToolSpec { name: name.into(), description: description.into(), parameters }

@@ -30,10 +30,7 @@ pub fn of_pages(texts: &[&str]) -> Vec<u8> {
         "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>".into(),
     ];
     for (n, text) in texts.iter().enumerate() {
-        objects.push(format!(
-            "<< /Type /Page /Parent 2 0 R /Resources << /Font << /F1 3 0 R >> >> /Contents {} 0 R >>",
-            5 + 2 * n
-        ));
+        objects.push(format!("<< /Type /Page /Parent 2 0 R /Resources << /Font << /F1 3 0 R >> >> /Contents {} 0 R >>", 5 + 2 * n));
         let lines: Vec<String> = text.lines().map(|line| format!("({line}) Tj 0 -20 Td")).collect();
         objects.push(stream(&format!("BT /F1 12 Tf 72 700 Td {} ET", lines.join(" "))));
     }

@@ -170,7 +170,14 @@ fn format_of(given: Option<FormatJson>, headers: &HeaderMap, title: &str) -> Res
     })
 }
 
-async fn bring(app: &App, caller: &Caller, scope: &Scope, id: DocumentId, owner: Owner, new: (String, DocumentFormat, Vec<u8>)) -> Result<Document, ApiError> {
+async fn bring(
+    app: &App,
+    caller: &Caller,
+    scope: &Scope,
+    id: DocumentId,
+    owner: Owner,
+    new: (String, DocumentFormat, Vec<u8>),
+) -> Result<Document, ApiError> {
     let (title, format, content) = new;
     check_name("title", &title, Document::TITLE_CHARS)?;
     if content.is_empty() {
@@ -251,7 +258,9 @@ async fn replace_document(
     caller.about(known.owner.user());
     let title = query.title.unwrap_or_else(|| known.title.clone());
     let format = match query.format {
-        None if DocumentFormat::of_media_type(headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default()).is_none() => {
+        None if DocumentFormat::of_media_type(headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default())
+            .is_none() =>
+        {
             known.format
         }
         given => format_of(given, &headers, &title)?,

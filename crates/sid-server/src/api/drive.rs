@@ -43,7 +43,8 @@ impl From<ConnectionError> for ApiError {
 
 /// The person whose Drive it is, and the connections.
 fn of<'a>(app: &'a App, caller: &Caller) -> Result<(&'a Connections, Scope, UserId), ApiError> {
-    let user = caller.user().ok_or_else(|| ApiError::bad_request("a Drive is a person's: act as a user, with a user's key or `X-Sid-User`"))?;
+    let user =
+        caller.user().ok_or_else(|| ApiError::bad_request("a Drive is a person's: act as a user, with a user's key or `X-Sid-User`"))?;
     caller.about(Some(user));
     let connections = app.drive().ok_or_else(|| ApiError::bad_request(NOT_SET_UP))?;
     Ok((connections, caller.scope()?, user))

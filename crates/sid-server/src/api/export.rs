@@ -11,7 +11,9 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use sid_context::secrets::SecretInfo;
-use sid_store::{ApprovalFilter, DiaryQuery, DocumentFilter, ITEM_CHANNEL, ItemFilter, Order, PageRequest, StoreError, TaskFilter, TimerFilter, Whose};
+use sid_store::{
+    ApprovalFilter, DiaryQuery, DocumentFilter, ITEM_CHANNEL, ItemFilter, Order, PageRequest, StoreError, TaskFilter, TimerFilter, Whose,
+};
 use sid_types::{Agent, AgentId, ConversationId, ItemKind, Owner, Scope, Seq, Team, User, UserId};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -24,12 +26,12 @@ use super::approvals::ApprovalJson;
 use super::blocks::BlockJson;
 use super::context::{ItemJson, SecretJson};
 use super::conversations::ConversationJson;
+use super::documents::DocumentJson;
 use super::names::Names;
 use super::passages::PassageJson;
 use super::search::DiaryJson;
 use super::tasks::TaskJson;
 use super::teams::TeamJson;
-use super::documents::DocumentJson;
 use super::timers::TimerJson;
 use super::users::UserJson;
 use super::wire::MessageJson;

@@ -112,8 +112,8 @@ fn set(config: &mut Config, key: &str, raw: Raw, place: &str, folder: Option<&Pa
         }
         return match (key, key.strip_prefix("models.")) {
             (
-                "server" | "store" | "vectors" | "models" | "embedder" | "engine" | "limits" | "context" | "documents" | "google" | "secrets" | "tools" | "mcp"
-                | "log",
+                "server" | "store" | "vectors" | "models" | "embedder" | "engine" | "limits" | "context" | "documents" | "google"
+                | "secrets" | "tools" | "mcp" | "log",
                 _,
             ) => Ok(()),
             ("auth" | "auth.oidc" | "auth.trusted_proxy" | "tools.mcp" | "tools.builtin", _) => Ok(()),

@@ -17,8 +17,8 @@ pub use error::ConfigError;
 pub(crate) use identity::role;
 pub use load::Sources;
 pub use sections::{
-    Builtin, Context, Documents, Embedder, EmbedderKind, Engine, Google, Issuer, Limits, Log, LogFormat, Mcp, McpProgram, Model, ModelApi, Secrets, Server,
-    Store, StoreKind, Tokenizer, ToolMode, Tools, Top, TrustedProxy, Vectors, VectorsKind,
+    Builtin, Context, Documents, Embedder, EmbedderKind, Engine, Google, Issuer, Limits, Log, LogFormat, Mcp, McpProgram, Model, ModelApi,
+    Secrets, Server, Store, StoreKind, Tokenizer, ToolMode, Tools, Top, TrustedProxy, Vectors, VectorsKind,
 };
 use setting::Section;
 pub use setting::{ConfigField, Secret};
@@ -179,7 +179,11 @@ impl Config {
         for (name, program) in &self.mcp_programs {
             program.check().or_else(|(field, problem)| bad(&format!("tools.mcp.{name}.{field}"), problem))?;
         }
-        for (key, value) in [("documents.max_bytes", self.documents.max_bytes as u64), ("documents.read_ms", self.documents.read_ms), ("documents.max_pages", self.documents.max_pages.into())] {
+        for (key, value) in [
+            ("documents.max_bytes", self.documents.max_bytes as u64),
+            ("documents.read_ms", self.documents.read_ms),
+            ("documents.max_pages", self.documents.max_pages.into()),
+        ] {
             if value == 0 {
                 return bad(key, "must be at least 1".into());
             }

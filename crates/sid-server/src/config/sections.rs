@@ -383,7 +383,11 @@ section! {
 
 impl Google {
     /// A client for it, if there is one. `fetcher`: with the policy of all that leaves the house.
-    pub(crate) fn drive(&self, fetcher: &sid_fetch::Fetcher, most_bytes: usize) -> Result<Option<sid_assistant::Drive>, sid_fetch::FetchError> {
+    pub(crate) fn drive(
+        &self,
+        fetcher: &sid_fetch::Fetcher,
+        most_bytes: usize,
+    ) -> Result<Option<sid_assistant::Drive>, sid_fetch::FetchError> {
         let (Some(client_id), Some(secret)) = (&self.client_id, self.client_secret.reveal()) else { return Ok(None) };
         let settings = sid_assistant::DriveSettings {
             authorize_url: self.authorize_url.clone(),

@@ -110,8 +110,13 @@ impl Connections {
     ) -> Result<Document, ConnectionError> {
         let (file, format, content) = self.open(scope, user, file, library.most_bytes()).await?;
         let place = format!("google-drive/{}/{:?}/{:?}", file.id, to.owner, to.conversation);
-        let provenance =
-            Provenance { conversation: to.conversation, run: to.run, user: Some(user), channel: to.channel.into(), ..Provenance::default() };
+        let provenance = Provenance {
+            conversation: to.conversation,
+            run: to.run,
+            user: Some(user),
+            channel: to.channel.into(),
+            ..Provenance::default()
+        };
         let bring = Bring {
             id: DocumentId::from_uuid(Uuid::new_v5(&scope.tenant().uuid(), place.as_bytes())),
             owner: to.owner,

@@ -82,9 +82,9 @@ impl Tool for DriveTool {
         };
         match done {
             Ok(said) => ToolOutcome { sources, ..ToolOutcome::text(fit_result(&said, context.result_budget)) },
-            Err(ConnectionError::NotConnected) => {
-                ToolOutcome::error("Your user's Google Drive is not connected: they connect it in the application, or with `sid drive connect`.")
-            }
+            Err(ConnectionError::NotConnected) => ToolOutcome::error(
+                "Your user's Google Drive is not connected: they connect it in the application, or with `sid drive connect`.",
+            ),
             Err(error @ (ConnectionError::Drive(_) | ConnectionError::Core(_))) => ToolOutcome::error(format!("Not done: {error}.")),
             Err(error) => {
                 tracing::warn!(%error, "a tool for Google Drive failed");
@@ -106,7 +106,8 @@ impl DriveTool {
     }
 
     async fn open(&self, context: &ToolContext, user: UserId, arguments: &Map<String, Value>) -> Result<String, ConnectionError> {
-        let (file, format, content) = self.connections.open(&context.scope, user, text(arguments, "file"), self.reader.limits().bytes).await?;
+        let (file, format, content) =
+            self.connections.open(&context.scope, user, text(arguments, "file"), self.reader.limits().bytes).await?;
         let read = match self.reader.read(format, content).await {
             Ok(read) => read,
             Err(error) => return Ok(format!("\"{}\" cannot be read: {error}", file.name)),

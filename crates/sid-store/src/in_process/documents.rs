@@ -86,9 +86,8 @@ impl DocumentStore for InProcess {
         self.write(|state, now| {
             let mut waiting = Vec::new();
             for (tenant, room) in &state.rooms {
-                let is_free = |row: &&DocumentRow| {
-                    row.document.status == DocumentStatus::Reading && row.held_until.is_none_or(|held| held <= now)
-                };
+                let is_free =
+                    |row: &&DocumentRow| row.document.status == DocumentStatus::Reading && row.held_until.is_none_or(|held| held <= now);
                 let mut own: Vec<_> = room.documents.values().filter(is_free).map(|row| &row.document).collect();
                 own.sort_by_key(|d| (d.updated_at, d.id));
                 waiting.extend(own.iter().enumerate().map(|(turn, d)| (turn, d.updated_at, *tenant, d.id)));

@@ -13,9 +13,9 @@ use sid_types::{
     UserId, WorkerId,
 };
 
+use super::documents::Documents;
 use super::missing;
 use super::search::Shelf;
-use super::documents::Documents;
 use super::timers::TimerRow;
 use crate::{AuditEntry, Fingerprint, GenerationId, RecordId, StoreError, TenantLimits};
 

@@ -1,7 +1,7 @@
 //! Archival memory: passages.
 
 use sid_store::{PageRequest, StoreError};
-use sid_types::{Citation, DocumentId, Place, MessageId, NewPassage, Owner, PassageId, Provenance, TeamId, UserId};
+use sid_types::{Citation, DocumentId, MessageId, NewPassage, Owner, PassageId, Place, Provenance, TeamId, UserId};
 
 use super::World;
 use super::world::assert_error;

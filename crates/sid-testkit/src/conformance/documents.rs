@@ -6,7 +6,8 @@ use sid_store::{
     DOCUMENT_CHANNEL, DocumentFilter, EraseTarget, GenerationId, NewDocument, PageRequest, Reading, StoreError, UnreadDocument,
 };
 use sid_types::{
-    Channel, Citation, ConversationId, Document, DocumentFormat, DocumentId, DocumentStatus, NewPassage, Owner, Place, Provenance, Scope, Source,
+    Channel, Citation, ConversationId, Document, DocumentFormat, DocumentId, DocumentStatus, NewPassage, Owner, Place, Provenance, Scope,
+    Source,
 };
 
 use super::world::{assert_error, provenance};
@@ -166,7 +167,12 @@ pub async fn documents_are_seen_by_their_people(w: World) {
 pub async fn documents_of_a_team_are_its_members(w: World) {
     let o = &w.ours;
     let shared = put(&w, &o.scope, document(Owner::Team { team: o.team.id }, "team")).await;
-    for scope in [w.ours.as_user(&o.ann), w.ours.as_user(&o.bob), o.scope.turn(o.agent.id, Some(o.ann.id)), o.scope.turn(o.other_agent.id, Some(o.ann.id))] {
+    for scope in [
+        w.ours.as_user(&o.ann),
+        w.ours.as_user(&o.bob),
+        o.scope.turn(o.agent.id, Some(o.ann.id)),
+        o.scope.turn(o.other_agent.id, Some(o.ann.id)),
+    ] {
         let sees = w.store.document(&scope, shared.id).await.is_ok();
         assert_eq!(seen(&w, &scope).await.contains(&shared.id), sees, "a list shows what can be read: {scope:?}");
     }
