@@ -5,6 +5,8 @@
 mod arithmetic;
 #[cfg(feature = "calendar")]
 mod dates;
+#[cfg(feature = "drive")]
+mod drive;
 #[cfg(feature = "mail")]
 mod mail;
 #[cfg(feature = "pages")]
@@ -14,6 +16,8 @@ mod pages;
 pub use arithmetic::calculator;
 #[cfg(feature = "calendar")]
 pub use dates::calendar;
+#[cfg(feature = "drive")]
+pub use drive::{Drive, DriveError, DriveFile, DriveSettings, DriveTokens, Pending};
 #[cfg(feature = "mail")]
 pub use mail::{MailAccount, MailSecurity, SendEmail};
 #[cfg(feature = "pages")]

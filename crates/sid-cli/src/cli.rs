@@ -120,6 +120,12 @@ pub enum Command {
     /// What wakes agents by itself: list, set, show, pause, resume, remove
     #[command(subcommand)]
     Timers(commands::timers::Timers),
+    /// Texts from outside, to be read and cited: add, list, show, search, download, remove
+    #[command(subcommand)]
+    Documents(commands::documents::Documents),
+    /// A person's Google Drive: status, connect, finish, disconnect, search, import
+    #[command(subcommand)]
+    Drive(commands::drive::Drive),
     /// Conversations: list, show, delete
     #[command(subcommand)]
     Conversation(commands::conversation::Conversation),

@@ -25,6 +25,11 @@ answers! {
     Toolset {
         name: String, default: bool, version: u64, updated_at: String, functions: Vec<Function>, left_out: Vec<LeftOut>, problem: Option<String>,
     }
+    /// A text from outside.
+    Document {
+        id: String, owner: Owner, title: String, format: String, origin: Option<String>, size: u64, status: String, problem: Option<String>,
+        parts: u32, pages: Option<u32>, version: u64,
+    }
     /// What wakes an agent by itself.
     Timer {
         id: String, agent: String, user: Option<String>, conversation: Option<String>, name: String, stimulus: String, when: Value, late: String,

@@ -56,6 +56,8 @@ pub struct EngineConfig {
     pub expire: Duration,
     /// How often the store is asked to drop what is old. Default 1 h.
     pub maintain: Duration,
+    /// Most documents of one owner. Default 1,000.
+    pub documents_per_owner: u64,
     /// Most timers that are not done, of an agent with one user. Default 100.
     pub timers_per_pair: u64,
     /// The shortest time between two occurrences of a timer. Default 1 min.
@@ -90,6 +92,7 @@ impl Default for EngineConfig {
             approval_ttl: Duration::from_secs(24 * 3_600),
             expire: Duration::from_secs(30),
             maintain: Duration::from_secs(3_600),
+            documents_per_owner: 1_000,
             timers_per_pair: 100,
             shortest_timer: Duration::from_secs(60),
             timer_patience: Duration::from_secs(60),

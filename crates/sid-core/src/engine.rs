@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
+use sid_documents::DocumentReader;
 use sid_llm::Embedder;
 use sid_store::{
     Accept, Accepted, EraseTarget, GenerationId, IdempotencyKey, IndexStatus, Lease, OnBusy, Receipt, Store, StoreError, crash_point,
@@ -17,6 +18,7 @@ use crate::active::{ActiveRuns, Room, RunEnd};
 use crate::budget::KnownLimits;
 use crate::client_tools::{self, ClientAnswer};
 use crate::compaction::PreparedSummaries;
+use crate::documents::{self, Library};
 use crate::duty::Duties;
 use crate::ego::KnownEgos;
 use crate::embedders::Embedders;
@@ -123,6 +125,7 @@ pub(crate) struct Inner {
     pub(crate) task_tools: TaskTools,
     pub(crate) timers: Keeper,
     pub(crate) egos: KnownEgos,
+    pub(crate) library: Library,
     tasks: TaskTracker,
     draining: AtomicBool,
 }
@@ -151,6 +154,7 @@ pub struct EngineBuilder {
     tools: Registry,
     named: Vec<Arc<dyn Tool>>,
     provider: Option<Arc<dyn ToolProvider>>,
+    document_reader: Arc<dyn DocumentReader>,
 }
 
 impl EngineBuilder {
@@ -158,6 +162,13 @@ impl EngineBuilder {
     #[must_use]
     pub fn tool_provider(mut self, provider: Arc<dyn ToolProvider>) -> Self {
         self.provider = Some(provider);
+        self
+    }
+
+    /// Who reads documents; without one they are read in this process: see [`sid_documents::InProcess`].
+    #[must_use]
+    pub fn document_reader(mut self, reader: Arc<dyn DocumentReader>) -> Self {
+        self.document_reader = reader;
         self
     }
 
@@ -191,7 +202,7 @@ impl EngineBuilder {
         let embedder = current.map(|current| Arc::new(Embedders::new(current, next)));
         let searched = embedder.clone().map(|e| e as Arc<dyn Embedder>);
         let tool_vectors = Arc::new(ToolVectors::new(searched.clone(), self.config.embed_wait));
-        sid_memory::tools::register_memory_tools(&mut self.tools, self.store.clone(), searched)?;
+        sid_memory::tools::register_memory_tools(&mut self.tools, self.store.clone(), searched.clone())?;
         let tasks_changed = Arc::new(tokio::sync::Notify::new());
         let task_tools = TaskTools::new(self.store.clone(), tasks_changed.clone())?;
         // Before those that an agent has only if it names them: their descriptions cost tokens in every prompt.
@@ -199,6 +210,8 @@ impl EngineBuilder {
         let timers = Keeper::new(self.store.clone(), self.clock.clone(), &self.config);
         timers::register(&mut self.tools, &timers)?;
         std::mem::take(&mut self.named).into_iter().try_for_each(|tool| self.tools.register(tool))?;
+        let library = Library::new(self.store.clone(), searched, self.document_reader, self.config.documents_per_owner);
+        documents::register(&mut self.tools, &library)?;
         Ok(Engine {
             inner: Arc::new(Inner {
                 store: self.store,
@@ -219,6 +232,7 @@ impl EngineBuilder {
                 task_tools,
                 timers,
                 egos: KnownEgos::default(),
+                library,
                 tasks: TaskTracker::new(),
                 draining: AtomicBool::new(false),
             }),
@@ -260,6 +274,7 @@ impl Engine {
             tools: Registry::new(),
             named: Vec::new(),
             provider: None,
+            document_reader: Arc::new(sid_documents::InProcess::default()),
         }
     }
 
@@ -271,6 +286,7 @@ impl Engine {
         self.inner.tasks.spawn(background::expire(self.clone()));
         self.inner.tasks.spawn(task::look_after(self.clone()));
         self.inner.tasks.spawn(timers::poll(self.clone()));
+        self.inner.tasks.spawn(documents::poll(self.clone()));
         if self.inner.embedder.is_some() {
             self.inner.tasks.spawn(background::watch_generation(self.clone()));
             self.inner.tasks.spawn(background::embed(self.clone()));
@@ -278,6 +294,12 @@ impl Engine {
         if self.inner.config.diary {
             self.inner.tasks.spawn(background::diary(self.clone()));
         }
+    }
+
+    /// Documents: to bring, to search and to open.
+    #[must_use]
+    pub fn library(&self) -> &Library {
+        &self.inner.library
     }
 
     /// The embedder that memory is searched with now; `None` without one.
@@ -560,6 +582,7 @@ impl Engine {
         self.inner.draining.store(true, Ordering::Relaxed);
         self.inner.new_memory.notify_waiters();
         self.inner.timers.changed.notify_one();
+        self.inner.library.brought.notify_one();
         self.inner.tasks.close();
         if tokio::time::timeout(limit, self.inner.tasks.wait()).await.is_err() {
             for lease in self.inner.active.leases() {

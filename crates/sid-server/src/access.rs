@@ -100,6 +100,7 @@ const RULES: &[Rule] = {
     const TIMER: Whose = OwnerOf("timer {id}");
     const BLOCK: Whose = OwnerOf("block {id}");
     const PASSAGE: Whose = OwnerOf("passage {id}");
+    const DOCUMENT: Whose = OwnerOf("document {id}");
     const APPROVAL: Whose = OwnerOf("approval {id}");
     const ITEM: Whose = OwnerOf("item {id}");
     const TASK: Whose = OwnerOf("task {id}");
@@ -173,6 +174,20 @@ const RULES: &[Rule] = {
         row("create_passage", &[MemoryWrite], Agent, Named),
         row("get_passage", &[MemoryRead], Agent, PASSAGE),
         row("delete_passage", &[MemoryWrite], Agent, PASSAGE),
+        row("add_document", &[MemoryWrite], Agent, Named),
+        row("list_documents", &[MemoryRead], Agent, Seen),
+        row("search_documents", &[MemoryRead], Agent, Seen),
+        row("describe_document", &[MemoryRead], Agent, DOCUMENT),
+        row("replace_document", &[MemoryWrite], Agent, DOCUMENT),
+        row("read_document", &[MemoryRead], Agent, DOCUMENT),
+        row("download_document", &[MemoryRead], Agent, DOCUMENT),
+        row("remove_document", &[MemoryWrite], Agent, DOCUMENT),
+        row("get_drive", &[MemoryRead], User, Seen),
+        row("connect_drive", &[MemoryWrite], User, Seen),
+        row("finish_drive", &[MemoryWrite], User, Seen),
+        row("disconnect_drive", &[MemoryWrite], User, Seen),
+        row("search_drive", &[MemoryRead], User, Seen),
+        row("import_drive_file", &[MemoryWrite], User, Named),
         row("create_task", &[Chat], Agent, Named),
         row("list_tasks", &[Chat, MemoryRead], Agent, Seen),
         row("get_task", &[Chat, MemoryRead], Agent, TASK),

@@ -26,6 +26,7 @@ use crate::audit::Audit;
 use crate::auth::{Auth, DEFAULT_TENANT, KeySpec, Trusted, house_right, new_key};
 use crate::backend::{self, Backend};
 use crate::config::{Config, Server, Vectors};
+use crate::drive::{self, Connections};
 use crate::embedding::Embedding;
 use crate::erasures::Erasures;
 use crate::error::{ApiCode, ApiError};
@@ -62,6 +63,8 @@ struct Inner {
     toolbox: Arc<TenantTools>,
     /// Where a key for secrets is configured.
     vault: Option<Vault>,
+    /// Where Google Drive is set up.
+    drive: Option<Connections>,
     auth: Auth,
     erasures: Erasures,
     audit: Audit,
@@ -114,11 +117,17 @@ impl App {
         let context = ContextService::new(store.clone(), store.clone(), clock.clone(), context_policy(&config));
         let vault = config.secrets.keys()?.map(|keys| Vault::new(context.clone(), Arc::new(keys)));
         let fetcher = config.tools.fetcher()?;
-        let builtin = toolbox::builtin(&config.builtin, &fetcher);
+        let mut builtin = toolbox::builtin(&config.builtin, &fetcher);
+        let (reader, library) = (config.documents.reader(), drive::LaterLibrary::default());
+        let drive = config.drive(&fetcher)?.zip(vault.clone()).map(|(drive, vault)| Connections::new(drive, vault, clock.clone()));
+        if let Some(connections) = &drive {
+            builtin.extend(drive::tools(connections, &reader, &library));
+        }
         let toolbox = Arc::new(TenantTools::new(store.clone(), fetcher, vault.clone(), clock.clone(), &config));
         let mut engine = Engine::builder(backend.store().clone(), models.entries(), embedding.embedder(), clock.clone(), engine_config)
             .next_embedder(next_embedding.as_ref().and_then(Embedding::embedder))
-            .tool_provider(toolbox.clone());
+            .tool_provider(toolbox.clone())
+            .document_reader(reader);
         for tool in builtin {
             engine = engine.tool(tool).expect("built-in tools have names of their own");
         }
@@ -126,6 +135,7 @@ impl App {
             engine = engine.named_tool(tool);
         }
         let engine = engine.build().expect("the memory tools register beside the built-in ones");
+        let _ = library.set(engine.library().clone());
         engine.start();
         models.discover_in_background();
         let max_requests = config.server.max_requests;
@@ -153,6 +163,7 @@ impl App {
             limits,
             context,
             vault,
+            drive,
             first_key,
         };
         let app = Self { inner: Arc::new(inner) };
@@ -339,6 +350,11 @@ impl App {
         &self.inner.toolbox
     }
 
+    /// Google Drive of people, where it is set up.
+    pub(crate) fn drive(&self) -> Option<&Connections> {
+        self.inner.drive.as_ref()
+    }
+
     pub(crate) fn vault(&self) -> Result<&Vault, ContextError> {
         self.inner.vault.as_ref().ok_or(ContextError::NoKey)
     }
@@ -514,6 +530,7 @@ fn engine_config(config: &Config) -> EngineConfig {
         delta_flush: Duration::from_millis(engine.delta_flush_ms),
         embed_wait: Duration::from_millis(engine.embed_wait_ms),
         diary: engine.diary,
+        documents_per_owner: config.documents.per_owner,
         timers_per_pair: engine.timers_per_user,
         approval_ttl: Duration::from_millis(engine.approval_ttl_ms),
         shortest_timer: Duration::from_millis(engine.shortest_timer_ms),

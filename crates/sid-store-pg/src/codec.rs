@@ -9,8 +9,8 @@ use jiff::civil::Date;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sid_types::{
-    AgentId, ApprovalId, BlockId, ConversationId, DiaryLevel, ItemId, KeyId, MessageId, PassageId, Role, RunId, RunStatus, SummaryId,
-    TaskId, TeamId, TenantId, TimerId, Timestamp, UserId, WorkerId,
+    AgentId, ApprovalId, BlockId, ConversationId, DiaryLevel, DocumentId, ItemId, KeyId, MessageId, PassageId, Role, RunId, RunStatus,
+    SummaryId, TaskId, TeamId, TenantId, TimerId, Timestamp, UserId, WorkerId,
 };
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
@@ -54,6 +54,7 @@ id!(
     TaskId,
     TeamId,
     TenantId,
+    DocumentId,
     TimerId,
     UserId,
     WorkerId

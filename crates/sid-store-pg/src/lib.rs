@@ -12,6 +12,7 @@ mod config;
 mod deep;
 mod diary;
 mod directory;
+mod documents;
 mod duties;
 mod egos;
 mod embedding;

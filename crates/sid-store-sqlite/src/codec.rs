@@ -4,8 +4,8 @@ use jiff::civil::Date;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sid_types::{
-    AgentId, ApprovalId, BlockId, ConversationId, DiaryLevel, ItemId, KeyId, MessageId, PassageId, Role, RunId, RunStatus, StepId,
-    SummaryId, TaskId, TeamId, TenantId, TimerId, Timestamp, UserId, WorkerId,
+    AgentId, ApprovalId, BlockId, ConversationId, DiaryLevel, DocumentId, ItemId, KeyId, MessageId, PassageId, Role, RunId, RunStatus,
+    StepId, SummaryId, TaskId, TeamId, TenantId, TimerId, Timestamp, UserId, WorkerId,
 };
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
@@ -47,6 +47,7 @@ id!(
     TaskId,
     TeamId,
     TenantId,
+    DocumentId,
     TimerId,
     UserId,
     WorkerId

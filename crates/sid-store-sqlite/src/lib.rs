@@ -11,6 +11,7 @@ mod config;
 mod deep;
 mod diary;
 mod directory;
+mod documents;
 mod duties;
 mod egos;
 mod embedding;

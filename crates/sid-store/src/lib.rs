@@ -18,6 +18,7 @@
 //! | [`Duties`], [`Maintenance`] | which worker does what is to be done once; dropping what is old |
 //! | [`Directory`], [`Eraser`] | tenants, people, teams, agents, conversations, keys; forgetting |
 //! | [`TimerStore`] | what wakes agents by itself; taking what is due, and its run in the same transaction |
+//! | [`DocumentStore`] | documents: their bytes, what waits to be read, and their parts in archival memory |
 //! | [`ToolsetStore`] | functions that a tenant gave its agents |
 //! | [`EgoStore`] | agents that meet people as one, and which agents there are |
 //! | [`ApprovalStore`] | calls that wait for somebody's word |
@@ -88,6 +89,7 @@ mod blocks;
 pub mod crash;
 mod diary;
 mod directory;
+mod documents;
 mod duties;
 mod egos;
 mod embedding;
@@ -116,6 +118,10 @@ pub use audit::{AuditEntry, AuditFilter, AuditLog};
 pub use blocks::{BlockStore, BlockWrite, NewBlock, check_influence};
 pub use diary::{DiaryQuery, DiaryStore, DiaryWork, MOST_OF_A_DAY};
 pub use directory::{ConversationKey, Directory, MOST_TEAM_LEVELS, NewConversation, Page, PageRequest};
+pub use documents::{
+    DOCUMENT_CHANNEL, DocumentFilter, DocumentStore, NO_DOCUMENT, NewDocument, Reading, UnreadDocument, check_document, is_document_of,
+    is_same_place, next_document, settled_document, too_many_documents,
+};
 pub use duties::{Duties, DutyRoster, check_duty};
 pub use egos::{EgoStore, MOST_EGO_BYTES, MOST_EGOS, MOST_MEMBERS, NO_EGO, check_ego, too_many_egos};
 pub use embedding::{Chunk, EmbedJob, EmbeddingIndex, GenerationId, IndexStatus, NewVectors};

@@ -1,7 +1,7 @@
 //! The sum of the contracts.
 
 use crate::{
-    ApprovalStore, ArchivalStore, AuditLog, BlockStore, DiaryStore, Directory, Duties, EgoStore, EmbeddingIndex, Eraser, EventLog,
+    ApprovalStore, ArchivalStore, AuditLog, BlockStore, DiaryStore, Directory, DocumentStore, Duties, EgoStore, EmbeddingIndex, Eraser, EventLog,
     Generations, ItemStore, Maintenance, MemorySearch, RecallStore, StateStore, TaskStore, TimerStore, ToolsetStore, UsageStore,
 };
 
@@ -16,6 +16,7 @@ pub trait Store:
     + Generations
     + BlockStore
     + ItemStore
+    + DocumentStore
     + TimerStore
     + ToolsetStore
     + EgoStore
@@ -41,6 +42,7 @@ impl<T> Store for T where
         + Generations
         + BlockStore
         + ItemStore
+        + DocumentStore
         + TimerStore
         + ToolsetStore
         + EgoStore

@@ -14,7 +14,7 @@
 /// }
 ///
 /// sid_testkit::delegate_store!(Wrapped, inner: StateStore, EventLog, RecallStore, ArchivalStore, MemorySearch, EmbeddingIndex,
-///     BlockStore, ItemStore, TimerStore, ToolsetStore, EgoStore, TaskStore, ApprovalStore, DiaryStore, Directory, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
+///     BlockStore, ItemStore, TimerStore, ToolsetStore, EgoStore, TaskStore, ApprovalStore, DiaryStore, Directory, DocumentStore, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
 ///
 /// let store: Arc<dyn Store> = Arc::new(Wrapped { inner: Arc::default() });
 /// # drop(store);
@@ -41,7 +41,7 @@
 /// }
 ///
 /// sid_testkit::delegate_store!(Counted, inner through count: StateStore, EventLog, RecallStore, ArchivalStore, MemorySearch,
-///     EmbeddingIndex, BlockStore, ItemStore, TimerStore, ToolsetStore, EgoStore, TaskStore, ApprovalStore, DiaryStore, Directory, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
+///     EmbeddingIndex, BlockStore, ItemStore, TimerStore, ToolsetStore, EgoStore, TaskStore, ApprovalStore, DiaryStore, Directory, DocumentStore, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
 /// ```
 #[macro_export]
 macro_rules! delegate_store {
@@ -158,6 +158,17 @@ macro_rules! __delegate {
             fn tasks(scope: &Scope, filter: &TaskFilter, page: PageRequest) -> Page<Task>;
             fn change_task(scope: &Scope, task: Task) -> Task;
             fn due_tasks(most: usize, per_tenant: usize) -> Vec<(Scope, TaskId)>;
+        }}
+    };
+    (DocumentStore $type:ident $field:ident $via:tt) => {
+        $crate::__delegate! { @impl DocumentStore $type $field $via {
+            fn put_document(scope: &Scope, new: NewDocument, most: u64) -> Document;
+            fn document(scope: &Scope, document: DocumentId) -> Document;
+            fn documents(scope: &Scope, filter: &DocumentFilter, page: PageRequest) -> Page<Document>;
+            fn document_content(scope: &Scope, document: DocumentId) -> Vec<u8>;
+            fn drop_document(scope: &Scope, document: DocumentId) -> ();
+            fn take_documents(want: usize, hold: Duration) -> Vec<UnreadDocument>;
+            fn settle_document(scope: &Scope, document: DocumentId, version: u64, reading: Reading) -> Document;
         }}
     };
     (TimerStore $type:ident $field:ident $via:tt) => {

@@ -10,15 +10,19 @@ use jiff::civil::Date;
 use parking_lot::Mutex;
 use sid_store::{
     Accept, Accepted, ApprovalFilter, ApprovalStore, ArchivalStore, AuditEntry, AuditFilter, AuditLog, Candidates, Capability, Commit,
-    Committed, Decide, DecidedApproval, DiaryQuery, DiaryStore, DiaryWork, Directory, DueTimers, Effect, EgoStore, EmbeddingIndex,
-    EraseTarget, Eraser, EventLog, Firing, GenerationId, InProcess, ItemFilter, ItemStore, ItemWrite, Lease, Loaded, MemorySearch, Order,
-    Page, PageRequest, RecallStore, Receipt, Renewed, Reserve, Reserved, SearchQuery, SeenItem, StateStore, Store, StoreError, TaskFilter,
-    TaskStore, TenantLimits, TimerFilter, TimerStore, TokenUse, ToolsetStore, UsageStore, Written,
+    Committed, Decide, DecidedApproval, DiaryQuery, DiaryStore, DiaryWork, Directory, DocumentFilter, DocumentStore, DueTimers, Effect, EgoStore, EmbeddingIndex,
+    EraseTarget, Eraser,
+    EventLog, Firing, GenerationId, InProcess, ItemFilter, ItemStore, ItemWrite, Lease, Loaded, MemorySearch, NewDocument, Order,
+    Page,
+    PageRequest, Reading, RecallStore, Receipt, Renewed, Reserve, Reserved, SearchQuery, SeenItem, StateStore, Store, StoreError,
+    TaskFilter,
+    TaskStore, TenantLimits, TimerFilter, TimerStore, TokenUse, ToolsetStore, UnreadDocument, UsageStore, Written,
 };
 use sid_testkit::conformance::{self, Fixture};
 use sid_types::{
-    Agent, Approval, ApprovalId, ConversationId, DiaryEntry, Ego, EgoSpec, ItemId, KeyId, ManualClock, Message, MessageId, NewMessage,
-    NewPassage, OperatorScope, Owner, Passage, PassageId, Principal, Run, RunId, Scope, Seq, Share, ShareLevel, Sharee, Step, Task, TaskId,
+    Agent, Approval, ApprovalId, ConversationId, DiaryEntry, Ego, EgoSpec, Document, DocumentId, ItemId, KeyId, ManualClock, Message, MessageId, NewMessage,
+    NewPassage,
+    OperatorScope, Owner, Passage, PassageId, Principal, Provenance, Run, RunId, Scope, Seq, Share, ShareLevel, Sharee, Step, Task, TaskId,
     Tenant, TenantId, Timer, TimerId, Timestamp, Toolset, ToolsetSpec, WorkerId,
 };
 
@@ -70,6 +74,11 @@ enum Bug {
     KeepsTimersOfTheErased,
     ForgetsSourcesOfPages,
     ForgetsSourcesOfTimers,
+    SettlesAnyVersion,
+    KeepsOldParts,
+    TakesWhatIsHeld,
+    KeepsTheSameBytesTwice,
+    TellsOthersOfDocuments,
 }
 
 /// The reference store with one bug.
@@ -551,6 +560,64 @@ impl DiaryStore for Planted {
 }
 
 #[async_trait]
+
+#[async_trait]
+impl DocumentStore for Planted {
+    async fn put_document(&self, scope: &Scope, mut new: NewDocument, most: u64) -> Result<Document, StoreError> {
+        if self.bug == Bug::KeepsTheSameBytesTwice {
+            new.digest = new.id.to_string();
+        }
+        self.inner.put_document(scope, new, most).await
+    }
+
+    async fn document(&self, scope: &Scope, document: DocumentId) -> Result<Document, StoreError> {
+        let whole = whole_of(scope);
+        self.inner.document(if self.bug == Bug::TellsOthersOfDocuments { &whole } else { scope }, document).await
+    }
+
+    async fn documents(&self, scope: &Scope, filter: &DocumentFilter, page: PageRequest) -> Result<Page<Document>, StoreError> {
+        let whole = whole_of(scope);
+        self.inner.documents(if self.bug == Bug::TellsOthersOfDocuments { &whole } else { scope }, filter, page).await
+    }
+
+    async fn document_content(&self, scope: &Scope, document: DocumentId) -> Result<Vec<u8>, StoreError> {
+        self.inner.document_content(scope, document).await
+    }
+
+    async fn drop_document(&self, scope: &Scope, document: DocumentId) -> Result<(), StoreError> {
+        self.inner.drop_document(scope, document).await
+    }
+
+    async fn take_documents(&self, want: usize, hold: Duration) -> Result<Vec<UnreadDocument>, StoreError> {
+        self.inner.take_documents(want, if self.bug == Bug::TakesWhatIsHeld { Duration::ZERO } else { hold }).await
+    }
+
+    async fn settle_document(&self, scope: &Scope, document: DocumentId, version: u64, reading: Reading) -> Result<Document, StoreError> {
+        let known = self.inner.document(scope, document).await?;
+        if self.bug == Bug::SettlesAnyVersion && version != known.version {
+            return Ok(known);
+        }
+        let old = if self.bug == Bug::KeepsOldParts { known.part_ids().collect() } else { Vec::new() };
+        let mut kept = Vec::new();
+        for part in old {
+            kept.extend(self.inner.passage(scope, part).await.ok());
+        }
+        let settled = self.inner.settle_document(scope, document, version, reading).await?;
+        let again = |p: Passage| {
+            let provenance = Provenance { channel: "api".into(), ..p.provenance };
+            NewPassage { id: PassageId::new(), owner: p.owner, text: p.text, tags: p.tags, at: p.at, provenance }
+        };
+        self.inner.upsert(scope, kept.into_iter().map(again).collect()).await?;
+        Ok(settled)
+    }
+}
+
+/// The scope of the application whose tenant it is.
+fn whole_of(scope: &Scope) -> Scope {
+    OperatorScope::grant().enter(scope.tenant(), KeyId::new())
+}
+
+#[async_trait]
 impl TimerStore for Planted {
     async fn create_timer(&self, scope: &Scope, timer: Timer, most: u64) -> Result<Timer, StoreError> {
         let untrusted = if self.bug == Bug::ForgetsSourcesOfTimers { Vec::new() } else { timer.untrusted.clone() };
@@ -921,4 +988,29 @@ fn a_store_that_forgets_where_pages_come_from() {
 #[test]
 fn a_store_that_forgets_where_timers_come_from() {
     found_by(Bug::ForgetsSourcesOfTimers, &["timers_are_kept_as_they_were_made"]);
+}
+
+#[test]
+fn a_store_that_settles_any_version_of_a_document() {
+    found_by(Bug::SettlesAnyVersion, &["a_document_is_found_when_it_was_read"]);
+}
+
+#[test]
+fn a_store_that_keeps_parts_of_the_version_before() {
+    found_by(Bug::KeepsOldParts, &["a_document_is_found_when_it_was_read"]);
+}
+
+#[test]
+fn a_store_that_takes_documents_that_are_held() {
+    found_by(Bug::TakesWhatIsHeld, &["unread_documents_are_taken_and_held"]);
+}
+
+#[test]
+fn a_store_that_keeps_the_same_bytes_twice() {
+    found_by(Bug::KeepsTheSameBytesTwice, &["the_same_bytes_are_one_document"]);
+}
+
+#[test]
+fn a_store_that_tells_others_of_documents() {
+    found_by(Bug::TellsOthersOfDocuments, &["documents_are_seen_by_their_people"]);
 }

@@ -143,6 +143,8 @@ ids! {
     ApprovalId = "appr";
     /// A task that an agent works on.
     TaskId = "task";
+    /// A document.
+    DocumentId = "doc";
     /// A timer.
     TimerId = "tmr";
     /// One process that runs agents.

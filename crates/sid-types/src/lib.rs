@@ -25,6 +25,7 @@ mod block;
 mod clock;
 mod colleague;
 mod ego;
+mod document;
 mod event;
 mod id;
 mod item;
@@ -48,10 +49,11 @@ pub use block::{Block, BlockAccess, BlockOp, BlockVersion, Provenance};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use colleague::{AgentMatch, ChainBudget, Sender};
 pub use ego::{Ego, EgoMemory, EgoSpec};
+pub use document::{Citation, Document, DocumentFormat, DocumentParts, DocumentStatus, Place};
 pub use event::{Event, EventBody, Recollection};
 pub use id::{
-    AgentId, ApprovalId, BlockId, ConversationId, IdError, ItemId, KeyId, MessageId, PassageId, RunId, StepId, SummaryId, TaskId, TeamId,
-    TenantId, TimerId, UserId, WorkerId,
+    AgentId, ApprovalId, BlockId, ConversationId, DocumentId, IdError, ItemId, KeyId, MessageId, PassageId, RunId, StepId, SummaryId,
+    TaskId, TeamId, TenantId, TimerId, UserId, WorkerId,
 };
 pub use item::{Item, ItemKind, Share, ShareLevel, Sharee};
 pub use jiff::Timestamp;

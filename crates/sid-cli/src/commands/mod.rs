@@ -9,6 +9,8 @@ pub mod context;
 pub mod conversation;
 pub mod doctor;
 pub mod ego;
+pub mod documents;
+pub mod drive;
 pub mod erase;
 pub mod events;
 pub mod export;
@@ -64,6 +66,8 @@ pub async fn run(command: Command, session: &Session) -> Result<(), CliError> {
         Command::Team(args) => team::run(args, session).await,
         Command::Ego(args) => ego::run(args, session).await,
         Command::Task(args) => task::run(args, session).await,
+        Command::Drive(args) => Box::pin(drive::run(args, session)).await,
+        Command::Documents(args) => Box::pin(documents::run(args, session)).await,
         Command::Timers(args) => timers::run(args, session).await,
         Command::Tools(args) => tools::run(args, session).await,
         Command::Sources(args) => sources::run(args, session).await,

@@ -45,6 +45,7 @@ pub(crate) fn blank() -> OpenApi {
             tag("runs", "The agent's reactions, their steps and events."),
             tag("blocks", "Core memory."),
             tag("passages", "Archival memory."),
+            tag("documents", "Texts from outside that are read in parts, searched and cited."),
             tag("search", "Finding memories, the diary, the index."),
             tag("context", "What assistants keep for their user beside conversations: notes, memories, projects, hand-offs, secrets."),
             tag("timers", "What wakes agents by itself, once or again and again."),

@@ -11,7 +11,9 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use sid_context::secrets::SecretInfo;
-use sid_store::{ApprovalFilter, DiaryQuery, ITEM_CHANNEL, ItemFilter, Order, PageRequest, StoreError, TaskFilter, TimerFilter, Whose};
+use sid_store::{
+    ApprovalFilter, DiaryQuery, DocumentFilter, ITEM_CHANNEL, ItemFilter, Order, PageRequest, StoreError, TaskFilter, TimerFilter, Whose,
+};
 use sid_types::{Agent, AgentId, ConversationId, ItemKind, Owner, Scope, Seq, Team, User, UserId};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -25,6 +27,7 @@ use super::blocks::BlockJson;
 use super::context::{ItemJson, SecretJson};
 use super::conversations::ConversationJson;
 use super::egos::EgoJson;
+use super::documents::DocumentJson;
 use super::names::Names;
 use super::passages::PassageJson;
 use super::search::DiaryJson;
@@ -78,6 +81,7 @@ enum Line {
     /// A call that waits, or waited, for somebody's word.
     Approval(Box<ApprovalJson>),
     Timer(Box<TimerJson>),
+    Document(Box<DocumentJson>),
     Block(BlockJson),
     Passage(PassageJson),
     Item {
@@ -102,7 +106,7 @@ enum Line {
     },
 }
 
-/// All that is held about a tenant or one user: users, teams, agents, toolsets, egos, conversations, messages, approvals, timers, blocks, passages, items, names of secrets, diary, tasks.
+/// All that is held about a tenant or one user: users, teams, agents, toolsets, egos, conversations, messages, approvals, timers, documents (without their bytes), blocks, passages, items, names of secrets, diary, tasks.
 ///
 /// NDJSON, one `{"kind": …}` a line; the last line is `{"kind": "end", "lines": n}`, or `{"kind": "error", …}` if it broke off.
 #[utoipa::path(get, path = "/export", operation_id = "export_data", tag = "operations", params(ExportQuery), responses((status = 200, description = "NDJSON", content_type = "application/x-ndjson")))]
@@ -325,7 +329,7 @@ async fn memory(app: &App, scope: &Scope, owner: Owner, met: &BTreeSet<(AgentId,
         let page = app.store().list(scope, owner, PageRequest { after, limit: PAGE }).await?;
         for passage in page.items {
             has_passages = true;
-            // What is an item comes as one.
+            // What is an item comes as one. Parts of documents come, too: they are what a document says.
             if passage.provenance.channel != ITEM_CHANNEL {
                 out.put(&Line::Passage(passage.into())).await?;
             }
@@ -335,6 +339,7 @@ async fn memory(app: &App, scope: &Scope, owner: Owner, met: &BTreeSet<(AgentId,
             break;
         }
     }
+    documents(app, scope, owner, out).await?;
     items(app, scope, owner, out).await?;
     // Reading the blocks of a pair that has never met would make them.
     let has_blocks = match owner {
@@ -352,6 +357,22 @@ async fn memory(app: &App, scope: &Scope, owner: Owner, met: &BTreeSet<(AgentId,
         }
     }
     Ok(())
+}
+
+/// Writes one owner's documents.
+async fn documents(app: &App, scope: &Scope, owner: Owner, out: &mut Out) -> Result<(), Stop> {
+    let filter = DocumentFilter { owner: Some(owner) };
+    let mut after = None;
+    loop {
+        let page = app.store().documents(scope, &filter, PageRequest { after, limit: PAGE }).await?;
+        for document in page.items {
+            out.put(&Line::Document(Box::new(document.into()))).await?;
+        }
+        after = page.next;
+        if after.is_none() {
+            return Ok(());
+        }
+    }
 }
 
 /// Writes one owner's items, and what secrets it has.

@@ -11,6 +11,8 @@ mod context;
 mod conversations;
 mod document;
 mod egos;
+mod documents;
+mod drive;
 mod erase;
 mod export;
 mod generations;
@@ -54,6 +56,8 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(blocks::router())
         .merge(passages::router())
         .merge(search::router())
+        .merge(documents::router())
+        .merge(drive::router())
         .merge(context::router())
         .merge(timers::router())
         .merge(tools::router())

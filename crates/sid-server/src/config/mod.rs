@@ -17,8 +17,8 @@ pub use error::ConfigError;
 pub(crate) use identity::role;
 pub use load::Sources;
 pub use sections::{
-    Builtin, Context, Embedder, EmbedderKind, Engine, Issuer, Limits, Log, LogFormat, Mcp, McpProgram, Model, ModelApi, Secrets, Server,
-    Store, StoreKind, Tokenizer, ToolMode, Tools, Top, TrustedProxy, Vectors, VectorsKind,
+    Builtin, Context, Documents, Embedder, EmbedderKind, Engine, Google, Issuer, Limits, Log, LogFormat, Mcp, McpProgram, Model, ModelApi,
+    Secrets, Server, Store, StoreKind, Tokenizer, ToolMode, Tools, Top, TrustedProxy, Vectors, VectorsKind,
 };
 use setting::Section;
 pub use setting::{ConfigField, Secret};
@@ -53,6 +53,10 @@ pub struct Config {
     pub secrets: Secrets,
     /// Functions that tenants give their agents.
     pub tools: Tools,
+    /// Documents.
+    pub documents: Documents,
+    /// Google Drive of people.
+    pub google: Google,
     /// Tools that come with the server (`[tools.builtin]`).
     pub builtin: Builtin,
     /// MCP servers on this machine by name (`[tools.mcp.NAME]`).
@@ -88,6 +92,12 @@ impl Config {
             return named;
         }
         if self.models.contains_key("default") { "default" } else { self.models.keys().next().map_or("default", String::as_str) }
+    }
+
+    /// Google Drive, where it is set up.
+    pub(crate) fn drive(&self, fetcher: &Fetcher) -> Result<Option<sid_assistant::Drive>, ConfigError> {
+        let bad = |error: sid_fetch::FetchError| ConfigError::BadValue { key: "google".into(), problem: error.to_string(), place: None };
+        self.google.drive(fetcher, self.documents.max_bytes).map_err(bad)
     }
 
     /// Whether the values fit together.
@@ -169,6 +179,21 @@ impl Config {
         for (name, program) in &self.mcp_programs {
             program.check().or_else(|(field, problem)| bad(&format!("tools.mcp.{name}.{field}"), problem))?;
         }
+        for (key, value) in [
+            ("documents.max_bytes", self.documents.max_bytes as u64),
+            ("documents.read_ms", self.documents.read_ms),
+            ("documents.max_pages", self.documents.max_pages.into()),
+        ] {
+            if value == 0 {
+                return bad(key, "must be at least 1".into());
+            }
+        }
+        if let Err((field, problem)) = self.google.check(self.secrets.keys()?.is_some()) {
+            return bad(&format!("google.{field}"), problem.into());
+        }
+        if self.documents.read_memory_bytes < 256 << 20 {
+            return bad("documents.read_memory_bytes", "must be at least 268435456: the process itself has to fit".into());
+        }
         if self.context.claim_s == 0 {
             return bad("context.claim_s", "must be at least 1".into());
         }
@@ -232,6 +257,8 @@ impl Config {
         put(Some("engine".into()), self.engine.show());
         put(Some("limits".into()), self.limits.show());
         put(Some("context".into()), self.context.show());
+        put(Some("documents".into()), self.documents.show());
+        put(Some("google".into()), self.google.show());
         put(Some("secrets".into()), self.secrets.show());
         put(Some("tools".into()), self.tools.show());
         put(Some("tools.builtin".into()), self.builtin.show());
@@ -314,6 +341,8 @@ pub fn reference() -> Vec<ConfigField> {
     all.extend(Limits::describe("limits"));
     all.extend(Context::describe("context"));
     all.extend(Secrets::describe("secrets"));
+    all.extend(Documents::describe("documents"));
+    all.extend(Google::describe("google"));
     all.extend(Tools::describe("tools"));
     all.extend(Builtin::describe("tools.builtin"));
     all.extend(McpProgram::describe("tools.mcp.NAME"));

@@ -14,6 +14,7 @@ use crate::archival::{Known, remove};
 use crate::backend::SqliteStore;
 use crate::codec::{Columns, Id, nanos};
 use crate::directory;
+use crate::documents;
 use crate::error::{Result, missing};
 use crate::items::erase_items;
 use crate::partitions::IndexChange;
@@ -85,6 +86,7 @@ async fn erase_user(tx: &mut Tx, viewer: &Viewer, user: UserId, receipt: &mut Re
          DELETE FROM idempotency WHERE tenant = ?1 AND principal = ?3;
          DELETE FROM api_keys WHERE tenant_id = ?4 AND user_id = ?2;
          DELETE FROM timers WHERE tenant = ?1 AND user = ?2;
+         DELETE FROM documents WHERE tenant = ?1 AND (owner_kind = 2 AND a = ?2 OR owner_kind = 4 AND b = ?2);
          DELETE FROM users WHERE tenant = ?1 AND id = ?2",
     )
     .bind(viewer.tenant)
@@ -125,6 +127,7 @@ async fn erase_agent(tx: &mut Tx, viewer: &Viewer, agent: AgentId, receipt: &mut
          DELETE FROM agent_teams WHERE tenant = ?1 AND agent = ?2;
          DELETE FROM api_keys WHERE tenant_id = ?3 AND agent_id = ?2;
          DELETE FROM timers WHERE tenant = ?1 AND agent = ?2;
+         DELETE FROM documents WHERE tenant = ?1 AND owner_kind IN (3, 4) AND a = ?2;
          DELETE FROM agents WHERE tenant = ?1 AND id = ?2",
     )
     .bind(viewer.tenant)
@@ -154,6 +157,7 @@ async fn erase_conversation(tx: &mut Tx, viewer: &Viewer, conv: &Conv, receipt: 
     let passages = erase_passages_of(tx, conv, receipt).await?;
     let items = "SELECT id FROM items WHERE tenant = ?1 AND source_conv = ?2";
     receipt.items += erase_items(tx, conv.tenant, items, conv.id.blob()).await?;
+    documents::erase_of_conversation(tx, conv.tenant, conv.id.blob()).await?;
     pages::erase_telling(tx, conv, receipt).await?;
     receipt.block_versions += blocks::take_back(tx, viewer, conv.id).await?;
     traces::forget_pair(tx, conv).await?;

@@ -9,7 +9,7 @@ use sid_types::{
 
 use super::room::{BlockRow, Journal, Room};
 use super::{InProcess, missing};
-use crate::{EraseTarget, Eraser, Receipt, RecordId, StoreError};
+use crate::{EraseTarget, Eraser, Receipt, RecordId, StoreError, is_document_of};
 
 /// What is left of a tool result that quoted something erased.
 const REDACTED: &str = "[erased]";
@@ -72,6 +72,7 @@ impl Room {
         self.idempotency.retain(|(principal, _), _| *principal != Principal::User { user });
         self.forget_names(user);
         self.timers.retain(|_, row| row.timer.user != Some(user));
+        self.documents.retain(|_, row| row.document.owner.user() != Some(user));
         self.users.remove(&user);
     }
 
@@ -96,6 +97,7 @@ impl Room {
         self.links.retain(|(_, linked), _| *linked != agent);
         self.met.retain(|(met, _)| *met != agent);
         self.timers.retain(|_, row| row.timer.agent != agent);
+        self.documents.retain(|_, row| !is_own(row.document.owner));
         self.agents.remove(&agent);
     }
 
@@ -130,6 +132,7 @@ impl Room {
         self.approvals.retain(|_, approval| approval.conversation != id);
         self.idempotency.retain(|_, used| self.runs.contains_key(&used.run));
         self.timers.retain(|_, row| row.timer.conversation != Some(id));
+        self.documents.retain(|_, row| !is_document_of(&row.document, id));
         gone.extend(self.erase_passages(|p| p.provenance.conversation == Some(id), receipt));
         self.erase_items(|item| item.provenance.conversation == Some(id), receipt);
         gone.extend(self.erase_diary_of(id, receipt));

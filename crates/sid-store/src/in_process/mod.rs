@@ -9,6 +9,7 @@ mod blocks;
 mod commit;
 mod diary;
 mod directory;
+mod documents;
 mod duties;
 mod egos;
 mod erase;

@@ -13,6 +13,7 @@ use sid_types::{
     Toolset, User, UserId, WorkerId,
 };
 
+use super::documents::Documents;
 use super::missing;
 use super::search::Shelf;
 use super::timers::TimerRow;
@@ -90,6 +91,7 @@ pub(super) struct Room {
     pub(super) approvals: BTreeMap<ApprovalId, Approval>,
     pub(super) tasks: BTreeMap<TaskId, Task>,
     pub(super) timers: BTreeMap<TimerId, TimerRow>,
+    pub(super) documents: Documents,
     /// Tokens of each day's steps.
     pub(super) ledger: BTreeMap<Date, u64>,
     /// Tokens that runs have reserved, and until when.
@@ -183,6 +185,7 @@ impl Room {
             approvals: BTreeMap::new(),
             tasks: BTreeMap::new(),
             timers: BTreeMap::new(),
+            documents: Documents::new(),
             ledger: BTreeMap::new(),
             reserved: BTreeMap::new(),
         }

@@ -162,6 +162,17 @@ macro_rules! __each_store_check {
                 items_are_embedded,
                 an_items_passage_is_not_written_as_one,
             }
+            documents {
+                documents_are_kept_as_they_were_put,
+                the_same_bytes_are_one_document,
+                documents_are_seen_by_their_people,
+                documents_of_a_team_are_its_members,
+                unread_documents_are_taken_and_held,
+                tenants_take_turns_with_documents,
+                a_document_is_found_when_it_was_read,
+                parts_go_with_their_document,
+                documents_go_with_their_people,
+            }
             timers {
                 timers_are_kept_as_they_were_made,
                 timers_are_seen_by_their_people,

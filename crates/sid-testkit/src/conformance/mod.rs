@@ -12,6 +12,7 @@ pub mod audit;
 pub mod blocks;
 pub mod diary;
 pub mod directory;
+pub mod documents;
 pub mod durable;
 pub mod duties;
 pub mod egos;
