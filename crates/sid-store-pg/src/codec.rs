@@ -9,7 +9,7 @@ use jiff::civil::Date;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sid_types::{
-    AgentId, ApprovalId, BlockId, ConversationId, DiaryLevel, ItemId, KeyId, MessageId, PassageId, Role, RunId, RunStatus, SummaryId,
+    AgentId, ApprovalId, BlockId, ConversationId, DiaryLevel, ImageId, ItemId, KeyId, MessageId, PassageId, Role, RunId, RunStatus, SummaryId,
     TaskId, TeamId, TenantId, TimerId, Timestamp, UserId, WorkerId,
 };
 use sqlx::encode::IsNull;
@@ -54,6 +54,7 @@ id!(
     TaskId,
     TeamId,
     TenantId,
+    ImageId,
     TimerId,
     UserId,
     WorkerId

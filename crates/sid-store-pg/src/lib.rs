@@ -19,6 +19,7 @@ mod error;
 mod events;
 mod generations;
 mod glance;
+mod images;
 mod items;
 mod journal;
 mod known;

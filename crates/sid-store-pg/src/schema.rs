@@ -48,7 +48,8 @@ pub(crate) const STEPS: &[Step] = &[
         include_str!("../migrations/0004_approvals.sql"),
         include_str!("../migrations/0004_clients.sql"),
         include_str!("../migrations/0004_provenance.sql"),
-        // The last one locks, for a moment, what every turn writes: conversations get a trigger.
+        // The last ones lock, for a moment, what every turn writes: conversations get triggers.
+        include_str!("../migrations/0004_images.sql"),
         include_str!("../migrations/0004_timers.sql"),
     ])
     .for_programs_from(3),

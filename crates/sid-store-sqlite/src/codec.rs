@@ -4,7 +4,7 @@ use jiff::civil::Date;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sid_types::{
-    AgentId, ApprovalId, BlockId, ConversationId, DiaryLevel, ItemId, KeyId, MessageId, PassageId, Role, RunId, RunStatus, StepId,
+    AgentId, ApprovalId, BlockId, ConversationId, DiaryLevel, ImageId, ItemId, KeyId, MessageId, PassageId, Role, RunId, RunStatus, StepId,
     SummaryId, TaskId, TeamId, TenantId, TimerId, Timestamp, UserId, WorkerId,
 };
 use sqlx::Row;
@@ -47,6 +47,7 @@ id!(
     TaskId,
     TeamId,
     TenantId,
+    ImageId,
     TimerId,
     UserId,
     WorkerId

@@ -2,7 +2,7 @@
 
 use crate::{
     ApprovalStore, ArchivalStore, AuditLog, BlockStore, DiaryStore, Directory, Duties, EmbeddingIndex, Eraser, EventLog, Generations,
-    ItemStore, Maintenance, MemorySearch, RecallStore, StateStore, TaskStore, TimerStore, ToolsetStore, UsageStore,
+    ImageStore, ItemStore, Maintenance, MemorySearch, RecallStore, StateStore, TaskStore, TimerStore, ToolsetStore, UsageStore,
 };
 
 /// Everything that a server needs of one backend.
@@ -19,6 +19,7 @@ pub trait Store:
     + TimerStore
     + ToolsetStore
     + ApprovalStore
+    + ImageStore
     + TaskStore
     + DiaryStore
     + Directory
@@ -43,7 +44,8 @@ impl<T> Store for T where
         + TimerStore
         + ToolsetStore
         + ApprovalStore
-        + TaskStore
+        + ImageStore
+    + TaskStore
         + DiaryStore
         + Directory
         + AuditLog

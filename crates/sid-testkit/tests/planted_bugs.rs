@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use sid_store::{
     Accept, Accepted, ApprovalFilter, ApprovalStore, ArchivalStore, AuditEntry, AuditFilter, AuditLog, Candidates, Capability, Commit,
-    Committed, Decide, DecidedApproval, Directory, DueTimers, Effect, EmbeddingIndex, EraseTarget, Eraser, EventLog, Firing, GenerationId,
+    Committed, Decide, DecidedApproval, Directory, DueTimers, Effect, EmbeddingIndex, EraseTarget, Eraser, EventLog, Firing, GenerationId, ImageCaps, ImageFilter, ImageStore,
     InProcess, ItemFilter, ItemStore, ItemWrite, Lease, Loaded, MemorySearch, Order, Page, PageRequest, RecallStore, Receipt, Renewed,
     Reserve, Reserved, SearchQuery, SeenItem, StateStore, Store, StoreError, TaskFilter, TaskStore, TenantLimits, TimerFilter, TimerStore,
     TokenUse, ToolsetStore, UsageStore, Written,
@@ -17,7 +17,7 @@ use sid_store::{
 use sid_testkit::conformance::{self, Fixture};
 use sid_types::{
     Approval, ApprovalId, ConversationId, ItemId, KeyId, ManualClock, Message, MessageId, NewMessage, NewPassage, OperatorScope, Owner,
-    Passage, PassageId, Principal, Run, RunId, Scope, Seq, Share, ShareLevel, Sharee, Step, Task, TaskId, Tenant, TenantId, Timer, TimerId,
+    Image, ImageId, Passage, PassageId, Principal, Run, RunId, Scope, Seq, Share, ShareLevel, Sharee, Step, Task, TaskId, Tenant, TenantId, Timer, TimerId,
     Toolset, ToolsetSpec, WorkerId,
 };
 
@@ -64,6 +64,9 @@ enum Bug {
     FiresBesideTheTimer,
     HoldsNoTimers,
     KeepsTimersOfTheErased,
+    ShowsImagesToAnybody,
+    CountsImagesBlindly,
+    KeepsImagesOfTheErased,
 }
 
 /// The reference store with one bug.
@@ -72,6 +75,8 @@ struct Planted {
     inner: Arc<InProcess>,
     /// The newest lease of each conversation.
     leases: Mutex<HashMap<ConversationId, Lease>>,
+    /// The bytes of every image that was kept and not dropped by its owner.
+    pictures: Mutex<HashMap<ImageId, Vec<u8>>>,
 }
 
 sid_testkit::delegate_store!(Planted, inner: BlockStore, DiaryStore, Directory, Duties, Generations, Maintenance);
@@ -83,7 +88,7 @@ fn whole(tenant: &Tenant) -> Scope {
 
 impl Planted {
     fn new(bug: Bug, clock: Arc<ManualClock>) -> Self {
-        Self { bug, inner: Arc::new(InProcess::new(clock)), leases: Mutex::default() }
+        Self { bug, inner: Arc::new(InProcess::new(clock)), leases: Mutex::default(), pictures: Mutex::default() }
     }
 
     fn remember<'a>(&self, leases: impl IntoIterator<Item = &'a Lease>) {
@@ -541,6 +546,45 @@ impl TimerStore for Planted {
 }
 
 #[async_trait]
+impl ImageStore for Planted {
+    async fn put_image(&self, scope: &Scope, image: Image, bytes: Vec<u8>) -> Result<Image, StoreError> {
+        let kept = self.inner.put_image(scope, image, bytes.clone()).await?;
+        self.pictures.lock().insert(kept.id, bytes);
+        Ok(kept)
+    }
+
+    async fn image(&self, scope: &Scope, image: ImageId) -> Result<Image, StoreError> {
+        self.inner.image(scope, image).await
+    }
+
+    async fn image_bytes(&self, scope: &Scope, image: ImageId) -> Result<Vec<u8>, StoreError> {
+        let there = self.inner.image_bytes(scope, image).await;
+        let is_open = match self.bug {
+            Bug::ShowsImagesToAnybody => true,
+            Bug::KeepsImagesOfTheErased => scope.is_tenant_wide(),
+            _ => false,
+        };
+        let known = self.pictures.lock().get(&image).cloned();
+        if is_open { there.or_else(|error| known.ok_or(error)) } else { there }
+    }
+
+    async fn images(&self, scope: &Scope, filter: &ImageFilter, page: PageRequest) -> Result<Page<Image>, StoreError> {
+        self.inner.images(scope, filter, page).await
+    }
+
+    async fn drop_image(&self, scope: &Scope, image: ImageId) -> Result<(), StoreError> {
+        self.inner.drop_image(scope, image).await?;
+        self.pictures.lock().remove(&image);
+        Ok(())
+    }
+
+    async fn count_images(&self, scope: &Scope, images: i64, caps: ImageCaps) -> Result<(), StoreError> {
+        let most = ImageCaps { user: u64::MAX, tenant: u64::MAX };
+        self.inner.count_images(scope, images, if self.bug == Bug::CountsImagesBlindly { most } else { caps }).await
+    }
+}
+
+#[async_trait]
 impl ApprovalStore for Planted {
     async fn approvals(&self, scope: &Scope, filter: &ApprovalFilter, page: PageRequest) -> Result<Page<Approval>, StoreError> {
         let mut scope = *scope;
@@ -834,4 +878,19 @@ fn a_store_that_holds_no_timers() {
 #[test]
 fn a_store_that_keeps_timers_of_the_erased() {
     found_by(Bug::KeepsTimersOfTheErased, &["timers_go_with_their_people"]);
+}
+
+#[test]
+fn a_store_that_shows_images_to_anybody() {
+    found_by(Bug::ShowsImagesToAnybody, &["images_are_seen_by_their_people"]);
+}
+
+#[test]
+fn a_store_that_counts_images_blindly() {
+    found_by(Bug::CountsImagesBlindly, &["images_of_a_day_have_a_limit", "the_last_image_of_a_day_is_one"]);
+}
+
+#[test]
+fn a_store_that_keeps_images_of_the_erased() {
+    found_by(Bug::KeepsImagesOfTheErased, &["images_go_with_their_conversation"]);
 }

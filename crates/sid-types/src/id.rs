@@ -145,6 +145,8 @@ ids! {
     TaskId = "task";
     /// A timer.
     TimerId = "tmr";
+    /// An image that an agent had made.
+    ImageId = "img";
     /// One process that runs agents.
     WorkerId = "wrk";
 }

@@ -25,6 +25,7 @@ mod block;
 mod clock;
 mod event;
 mod id;
+mod image;
 mod item;
 mod message;
 mod owner;
@@ -46,9 +47,10 @@ pub use block::{Block, BlockAccess, BlockOp, BlockVersion, Provenance};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use event::{Event, EventBody, Recollection};
 pub use id::{
-    AgentId, ApprovalId, BlockId, ConversationId, IdError, ItemId, KeyId, MessageId, PassageId, RunId, StepId, SummaryId, TaskId, TeamId,
+    AgentId, ApprovalId, BlockId, ConversationId, IdError, ImageId, ItemId, KeyId, MessageId, PassageId, RunId, StepId, SummaryId, TaskId, TeamId,
     TenantId, TimerId, UserId, WorkerId,
 };
+pub use image::{Image, ImageFormat};
 pub use item::{Item, ItemKind, Share, ShareLevel, Sharee};
 pub use jiff::Timestamp;
 pub use message::{Body, Message, NewMessage, Role, ToolCall};

@@ -72,6 +72,7 @@ impl Room {
         self.idempotency.retain(|(principal, _), _| *principal != Principal::User { user });
         self.forget_names(user);
         self.timers.retain(|_, row| row.timer.user != Some(user));
+        self.image_use.remove(&Some(user));
         self.users.remove(&user);
     }
 
@@ -130,6 +131,7 @@ impl Room {
         self.approvals.retain(|_, approval| approval.conversation != id);
         self.idempotency.retain(|_, used| self.runs.contains_key(&used.run));
         self.timers.retain(|_, row| row.timer.conversation != Some(id));
+        self.images.retain(|_, row| row.image.conversation != id);
         gone.extend(self.erase_passages(|p| p.provenance.conversation == Some(id), receipt));
         self.erase_items(|item| item.provenance.conversation == Some(id), receipt);
         gone.extend(self.erase_diary_of(id, receipt));

@@ -13,6 +13,7 @@ mod duties;
 mod erase;
 mod events;
 mod generations;
+mod images;
 mod items;
 mod journal;
 mod maintenance;
