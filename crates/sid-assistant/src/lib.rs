@@ -5,6 +5,8 @@
 mod arithmetic;
 #[cfg(feature = "calendar")]
 mod dates;
+#[cfg(feature = "images")]
+mod images;
 #[cfg(feature = "mail")]
 mod mail;
 #[cfg(feature = "pages")]
@@ -14,6 +16,8 @@ mod pages;
 pub use arithmetic::calculator;
 #[cfg(feature = "calendar")]
 pub use dates::calendar;
+#[cfg(feature = "images")]
+pub use images::{Gallery, GenerateImage, ImageApi, ImageModel, Picture};
 #[cfg(feature = "mail")]
 pub use mail::{MailAccount, MailSecurity, SendEmail};
 #[cfg(feature = "pages")]

@@ -117,6 +117,9 @@ pub enum Command {
     /// What wakes agents by itself: list, set, show, pause, resume, remove
     #[command(subcommand)]
     Timers(commands::timers::Timers),
+    /// Images that agents had made: list, save, remove
+    #[command(subcommand)]
+    Images(commands::images::Images),
     /// Conversations: list, show, delete
     #[command(subcommand)]
     Conversation(commands::conversation::Conversation),

@@ -98,6 +98,7 @@ const RULES: &[Rule] = {
     const CONVERSATION: Whose = OwnerOf("conversation {id}");
     const RUN: Whose = OwnerOf("run {id}");
     const TIMER: Whose = OwnerOf("timer {id}");
+    const IMAGE: Whose = OwnerOf("image {id}");
     const BLOCK: Whose = OwnerOf("block {id}");
     const PASSAGE: Whose = OwnerOf("passage {id}");
     const APPROVAL: Whose = OwnerOf("approval {id}");
@@ -156,6 +157,9 @@ const RULES: &[Rule] = {
         row("get_timer", &[Chat, MemoryRead], Agent, TIMER),
         row("change_timer", &[Chat], Agent, TIMER),
         row("delete_timer", &[Chat], Agent, TIMER),
+        row("list_images", &[Chat, MemoryRead], Agent, Seen),
+        row("get_image", &[Chat, MemoryRead], Agent, IMAGE),
+        row("delete_image", &[Erase], User, IMAGE),
         row("list_blocks", &[MemoryRead], Agent, Named),
         row("create_block", &[MemoryWrite], User, Named),
         row("get_block", &[MemoryRead], Agent, BLOCK),

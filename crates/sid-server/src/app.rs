@@ -115,7 +115,8 @@ impl App {
         let vault = config.secrets.keys()?.map(|keys| Vault::new(context.clone(), Arc::new(keys)));
         let fetcher = config.tools.fetcher()?;
         let builtin = toolbox::builtin(&config.builtin, &fetcher);
-        let toolbox = Arc::new(TenantTools::new(store.clone(), fetcher, vault.clone(), clock.clone(), &config));
+        let toolbox = TenantTools::new(store.clone(), fetcher, vault.clone(), clock.clone(), &config);
+        let toolbox = Arc::new(toolbox.map_err(|e| crate::config::ConfigError::BadValue { key: "images".into(), problem: e.to_string(), place: None })?);
         let mut engine = Engine::builder(backend.store().clone(), models.entries(), embedding.embedder(), clock.clone(), engine_config)
             .next_embedder(next_embedding.as_ref().and_then(Embedding::embedder))
             .tool_provider(toolbox.clone());

@@ -18,6 +18,8 @@ named! {
         Mcp = "mcp",
         /// E-mail from one account.
         Email = "email",
+        /// Images from one service.
+        Images = "images",
     }
 }
 

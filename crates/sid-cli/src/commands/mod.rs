@@ -11,6 +11,7 @@ pub mod doctor;
 pub mod erase;
 pub mod events;
 pub mod export;
+pub mod images;
 pub mod import;
 pub mod key;
 pub mod mcp;
@@ -66,6 +67,7 @@ pub async fn run(command: Command, session: &Session) -> Result<(), CliError> {
         Command::Tools(args) => tools::run(args, session).await,
         Command::Sources(args) => sources::run(args, session).await,
         Command::Approvals(args) => approvals::run(args, session).await,
+        Command::Images(args) => images::run(args, session).await,
         Command::Conversation(args) => conversation::run(args, session).await,
         Command::Key(args) => key::run(args, session).await,
         Command::Tenant(args) => tenant::run(args, session).await,

@@ -7,11 +7,13 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use sid_context::secrets::SecretInfo;
-use sid_store::{ApprovalFilter, DiaryQuery, ITEM_CHANNEL, ItemFilter, Order, PageRequest, StoreError, TaskFilter, TimerFilter, Whose};
+use sid_store::{ApprovalFilter, DiaryQuery, ITEM_CHANNEL, ImageFilter, ItemFilter, Order, PageRequest, StoreError, TaskFilter, TimerFilter, Whose};
 use sid_types::{Agent, AgentId, ConversationId, ItemKind, Owner, Scope, Seq, Team, User, UserId};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -29,6 +31,7 @@ use super::passages::PassageJson;
 use super::search::DiaryJson;
 use super::tasks::TaskJson;
 use super::teams::TeamJson;
+use super::images::ImageJson;
 use super::timers::TimerJson;
 use super::users::UserJson;
 use super::wire::MessageJson;
@@ -75,6 +78,11 @@ enum Line {
     /// A call that waits, or waited, for somebody's word.
     Approval(Box<ApprovalJson>),
     Timer(Box<TimerJson>),
+    /// An image that an agent had made, with its bytes in base64.
+    Image {
+        image: Box<ImageJson>,
+        data: String,
+    },
     Block(BlockJson),
     Passage(PassageJson),
     Item {
@@ -99,7 +107,7 @@ enum Line {
     },
 }
 
-/// All that is held about a tenant or one user: users, teams, agents, toolsets, conversations, messages, approvals, timers, blocks, passages, items, names of secrets, diary, tasks.
+/// All that is held about a tenant or one user: users, teams, agents, toolsets, conversations, messages, approvals, timers, images, blocks, passages, items, names of secrets, diary, tasks.
 ///
 /// NDJSON, one `{"kind": …}` a line; the last line is `{"kind": "end", "lines": n}`, or `{"kind": "error", …}` if it broke off.
 #[utoipa::path(get, path = "/export", operation_id = "export_data", tag = "operations", params(ExportQuery), responses((status = 200, description = "NDJSON", content_type = "application/x-ndjson")))]
@@ -189,6 +197,7 @@ async fn write_all(app: &App, scope: &Scope, only: Option<UserId>, out: &mut Out
     let met = conversations(app, scope, only, out).await?;
     tasks(app, scope, only, out).await?;
     timers(app, scope, only, out).await?;
+    images(app, scope, only, out).await?;
     let mut owners: Vec<Owner> = Vec::new();
     if only.is_none() {
         owners.push(Owner::Tenant);
@@ -286,6 +295,26 @@ async fn tasks(app: &App, scope: &Scope, only: Option<UserId>, out: &mut Out) ->
         let page = app.store().tasks(scope, &filter, PageRequest { after, limit: PAGE }).await?;
         for task in page.items {
             out.put(&Line::Task { task: Box::new(task.into()) }).await?;
+        }
+        after = page.next;
+        if after.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+async fn images(app: &App, scope: &Scope, only: Option<UserId>, out: &mut Out) -> Result<(), Stop> {
+    let filter = ImageFilter { user: only, ..ImageFilter::default() };
+    let mut after = None;
+    loop {
+        let page = app.store().images(scope, &filter, PageRequest { after, limit: PAGE }).await?;
+        for image in page.items {
+            match app.store().image_bytes(scope, image.id).await {
+                Ok(bytes) => out.put(&Line::Image { data: STANDARD.encode(bytes), image: Box::new(image.into()) }).await?,
+                // It was deleted between the two.
+                Err(StoreError::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         after = page.next;
         if after.is_none() {

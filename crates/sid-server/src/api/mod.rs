@@ -11,6 +11,7 @@ mod conversations;
 mod document;
 mod erase;
 mod export;
+mod images;
 mod generations;
 mod keys;
 mod messages;
@@ -52,6 +53,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(passages::router())
         .merge(search::router())
         .merge(context::router())
+        .merge(images::router())
         .merge(timers::router())
         .merge(tools::router())
         .merge(tasks::router())

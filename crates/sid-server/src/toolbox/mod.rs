@@ -1,6 +1,7 @@
 //! Functions that tenants gave their agents: made from the toolsets that the store keeps, and remembered.
 
 mod builtin;
+mod images;
 mod make;
 mod mcp;
 mod python;
@@ -16,7 +17,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use sid_context::secrets::Vault;
 use sid_core::{GivenTools, ToolProvider};
-use sid_fetch::Fetcher;
+use sid_fetch::{FetchError, Fetcher};
 use sid_store::{Store, StoreError};
 use sid_tools::http::Connection;
 use sid_types::{Clock, Scope, TenantId, Timestamp, Toolset, ToolsetSpec};
@@ -25,6 +26,7 @@ use tracing::warn;
 
 pub(crate) use builtin::builtin;
 pub(crate) use make::Made;
+use images::Images;
 use mcp::McpServers;
 use python::Functions;
 use secrets::{TenantSecrets, VaultSecrets};
@@ -53,17 +55,19 @@ pub(crate) struct TenantTools {
     connection: Connection,
     functions: Functions,
     servers: McpServers,
+    images: Images,
     clock: Arc<dyn Clock>,
     known: Mutex<HashMap<TenantId, Known>>,
 }
 
 impl TenantTools {
-    pub(crate) fn new(store: Arc<dyn Store>, fetcher: Fetcher, vault: Option<Vault>, clock: Arc<dyn Clock>, config: &Config) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>, fetcher: Fetcher, vault: Option<Vault>, clock: Arc<dyn Clock>, config: &Config) -> Result<Self, FetchError> {
         let secrets = Arc::new(VaultSecrets::new(vault, store.clone()));
         let connection = Connection::new(fetcher).secrets(secrets.clone());
         let looks = connection.clone().secrets(Arc::new(TenantSecrets(secrets.clone())));
         let servers = McpServers::new(config, connection.clone(), looks, clock.now());
-        Self { store, connection, functions: Functions::new(config, secrets), servers, clock, known: Mutex::default() }
+        let images = Images::new(store.clone(), &connection, config)?;
+        Ok(Self { store, connection, functions: Functions::new(config, secrets), servers, images, clock, known: Mutex::default() })
     }
 
     /// What is put, as it is kept: a module is looked into, a server is asked. Answers with what cannot be a function, and why.
@@ -85,7 +89,7 @@ impl TenantTools {
 
     /// The functions of a toolset. Errors: as for [`Self::described`].
     pub(crate) async fn make(&self, scope: &Scope, name: &str, spec: &ToolsetSpec) -> Result<Made, String> {
-        make::make(scope.tenant(), name, spec, &self.connection, &self.functions, &self.servers).await
+        make::make(scope.tenant(), name, spec, &self.connection, &self.functions, &self.servers, &self.images).await
     }
 
     /// Whether the tenant gave its agents a function of this name.

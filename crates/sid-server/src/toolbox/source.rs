@@ -8,6 +8,8 @@ use sid_tools::EffectClass;
 use sid_types::{ToolsetKind, ToolsetSpec};
 use utoipa::ToSchema;
 
+use super::images::ImagesSource;
+
 /// Where a toolset's functions run, and all that is needed to call them.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "lowercase")]
@@ -22,6 +24,8 @@ pub(crate) enum Source {
     Mcp(McpSource),
     /// One function that sends e-mail from an account, to whom it may.
     Email(EmailSource),
+    /// One function that makes images by a service.
+    Images(ImagesSource),
 }
 
 /// A header with a secret's value.
@@ -256,7 +260,7 @@ impl Source {
             Self::Http(source) => source.trusted,
             Self::OpenApi(source) => source.trusted,
             Self::Mcp(source) => source.trusted,
-            Self::Email(_) => false,
+            Self::Email(_) | Self::Images(_) => false,
         }
     }
 
@@ -268,6 +272,7 @@ impl Source {
             Self::OpenApi(_) => ToolsetKind::OpenApi,
             Self::Mcp(_) => ToolsetKind::Mcp,
             Self::Email(_) => ToolsetKind::Email,
+            Self::Images(_) => ToolsetKind::Images,
         };
         let source = match serde_json::to_value(self) {
             Ok(Value::Object(mut source)) => {
