@@ -197,6 +197,7 @@ impl App {
             .merge(health::router())
             .merge(more)
             .route("/", axum::routing::get(mcp::home))
+            .route(toolbox::login::CALLBACK, axum::routing::get(api::logins::came_back))
             .route(well_known::PATH, axum::routing::get(well_known::protected_resource))
             .route(well_known::MCP_PATH, axum::routing::get(well_known::protected_resource))
             .fallback(no_route)

@@ -14,6 +14,7 @@ mod export;
 mod images;
 mod generations;
 mod keys;
+pub(crate) mod logins;
 mod messages;
 mod models;
 mod names;
@@ -56,6 +57,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(images::router())
         .merge(timers::router())
         .merge(tools::router())
+        .merge(logins::router())
         .merge(tasks::router())
         .merge(models::router())
         .merge(backup::router())

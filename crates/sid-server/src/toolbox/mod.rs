@@ -2,6 +2,7 @@
 
 mod builtin;
 mod images;
+pub(crate) mod login;
 mod make;
 mod mcp;
 mod python;
@@ -27,6 +28,7 @@ use tracing::warn;
 pub(crate) use builtin::builtin;
 pub(crate) use make::Made;
 use images::Images;
+use login::Logins;
 use mcp::McpServers;
 use python::Functions;
 use secrets::{TenantSecrets, VaultSecrets};
@@ -56,18 +58,20 @@ pub(crate) struct TenantTools {
     functions: Functions,
     servers: McpServers,
     images: Images,
+    logins: Arc<Logins>,
     clock: Arc<dyn Clock>,
     known: Mutex<HashMap<TenantId, Known>>,
 }
 
 impl TenantTools {
     pub(crate) fn new(store: Arc<dyn Store>, fetcher: Fetcher, vault: Option<Vault>, clock: Arc<dyn Clock>, config: &Config) -> Result<Self, FetchError> {
-        let secrets = Arc::new(VaultSecrets::new(vault, store.clone()));
+        let secrets = Arc::new(VaultSecrets::new(vault.clone(), store.clone()));
+        let logins = Arc::new(Logins::new(vault, secrets.clone(), store.clone(), fetcher.clone(), clock.clone(), config));
         let connection = Connection::new(fetcher).secrets(secrets.clone());
         let looks = connection.clone().secrets(Arc::new(TenantSecrets(secrets.clone())));
-        let servers = McpServers::new(config, connection.clone(), looks, clock.now());
+        let servers = McpServers::new(config, connection.clone(), looks, logins.clone(), clock.now());
         let images = Images::new(store.clone(), &connection, config)?;
-        Ok(Self { store, connection, functions: Functions::new(config, secrets), servers, images, clock, known: Mutex::default() })
+        Ok(Self { store, connection, functions: Functions::new(config, secrets), servers, images, logins, clock, known: Mutex::default() })
     }
 
     /// What is put, as it is kept: a module is looked into, a server is asked. Answers with what cannot be a function, and why.
@@ -95,6 +99,21 @@ impl TenantTools {
     /// Whether the tenant gave its agents a function of this name.
     pub(crate) async fn has(&self, scope: &Scope, name: &str) -> Result<bool, StoreError> {
         Ok(self.given(scope).await?.is_some_and(|given| given.registry.declaration(name).is_some()))
+    }
+
+    /// Logins of toolsets.
+    pub(crate) fn logins(&self) -> &Logins {
+        &self.logins
+    }
+
+    /// Somebody has logged in: what could not be asked before is asked now.
+    pub(crate) async fn logged_in(&self, scope: &Scope, name: &str) {
+        if let Ok(toolset) = self.store.toolset(scope, name).await
+            && let Ok(Source::Mcp(source)) = Source::of(&toolset.spec)
+        {
+            self.servers.look_again(scope, name, &source, self.clock.now()).await;
+        }
+        self.forget(scope.tenant());
     }
 
     /// The next run looks at the tenant's toolsets anew.

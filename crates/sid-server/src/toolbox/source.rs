@@ -9,6 +9,7 @@ use sid_types::{ToolsetKind, ToolsetSpec};
 use utoipa::ToSchema;
 
 use super::images::ImagesSource;
+use super::login::McpLogin;
 
 /// Where a toolset's functions run, and all that is needed to call them.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -215,6 +216,13 @@ pub(crate) struct McpSource {
     /// For servers that want a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) oauth: Option<McpOAuth>,
+    /// For servers that want people to log in, in a browser: `POST /tools/{toolset}/login`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) login: Option<McpLogin>,
+    /// Whether the server may ask the user something in the middle of a call. The question is what the call comes to, and a function more brings
+    /// the answers, which the user approves.
+    #[serde(default)]
+    pub(crate) questions: bool,
     /// Most milliseconds of one call; the server's limit (`tools.timeout_ms`) when left out, and never more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) timeout_ms: Option<u64>,
