@@ -195,7 +195,7 @@ impl McpServer {
         Self::new(name, Place::Local(program), limits)
     }
 
-    const fn has_login(&self) -> bool {
+    fn has_login(&self) -> bool {
         matches!(&self.0.place, Place::Remote { authorization: Some(Authorization::Login(_)), .. })
     }
 

@@ -14,6 +14,7 @@ pub mod export;
 pub mod images;
 pub mod import;
 pub mod key;
+mod login;
 pub mod mcp;
 pub mod memory;
 pub mod owner;

@@ -15,7 +15,7 @@ mod images;
 mod generations;
 mod keys;
 pub(crate) mod logins;
-mod messages;
+pub(crate) mod messages;
 mod models;
 mod names;
 mod passages;

@@ -115,6 +115,9 @@ impl McpServers {
         }
         let server = match (&source.url, &source.server) {
             (Some(url), None) => self.remote(tenant, name, url, source)?.asking(source.questions).knowing(source.functions.clone()),
+            (None, Some(_)) if source.questions || source.login.is_some() => {
+                return Err("`questions` and `login` are for servers on the network: all users share a program".into());
+            }
             (None, Some(own)) => {
                 let own = self.own.get(own).filter(|own| own.tenants.as_ref().is_none_or(|tenants| tenants.contains(&tenant)));
                 own.ok_or("`server`: the operator has set up no MCP server of this name for this tenant")?.server.clone()
