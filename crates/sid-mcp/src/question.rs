@@ -127,9 +127,10 @@ fn fields(schema: &Value) -> String {
     let line = |(name, property): (&String, &Value)| {
         let mut about: Vec<String> = vec![property["type"].as_str().unwrap_or("any").to_owned()];
         about.push(if required.contains(&name.as_str()) { "required".into() } else { "may be left out".into() });
-        let options = property["enum"].as_array().cloned().or_else(|| {
-            property["oneOf"].as_array().map(|options| options.iter().map(|o| o["const"].clone()).collect())
-        });
+        let options = property["enum"]
+            .as_array()
+            .cloned()
+            .or_else(|| property["oneOf"].as_array().map(|options| options.iter().map(|o| o["const"].clone()).collect()));
         about.extend(options.map(|options| format!("one of {}", Value::Array(options))));
         about.extend(property["description"].as_str().map(str::to_owned));
         format!("- {}: {}", printable(name), printable(&about.join(", ")))

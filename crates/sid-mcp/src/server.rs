@@ -201,7 +201,15 @@ impl McpServer {
 
     fn new(name: &str, place: Place, limits: Limits) -> Self {
         let has_changed = Arc::default();
-        Self(Arc::new(Inner { name: name.to_owned(), asks: false, place, limits, slots: Mutex::default(), known: Mutex::default(), has_changed }))
+        Self(Arc::new(Inner {
+            name: name.to_owned(),
+            asks: false,
+            place,
+            limits,
+            slots: Mutex::default(),
+            known: Mutex::default(),
+            has_changed,
+        }))
     }
 
     /// Begins with tools that are known from before.

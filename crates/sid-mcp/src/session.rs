@@ -109,7 +109,17 @@ impl Session {
     ) -> Self {
         // How long a list is good for is not the server's to say.
         service.peer().set_response_cache_config(ClientCacheConfig::disabled()).await;
-        Self { service, headers, problem, process, used: Mutex::new(Instant::now()), is_doubtful: AtomicBool::new(false), is_refused, talk, turn: tokio::sync::Mutex::default() }
+        Self {
+            service,
+            headers,
+            problem,
+            process,
+            used: Mutex::new(Instant::now()),
+            is_doubtful: AtomicBool::new(false),
+            is_refused,
+            talk,
+            turn: tokio::sync::Mutex::default(),
+        }
     }
 
     pub(crate) fn peer(&self) -> &Peer<RoleClient> {

@@ -116,7 +116,11 @@ impl App {
         let fetcher = config.tools.fetcher()?;
         let builtin = toolbox::builtin(&config.builtin, &fetcher);
         let toolbox = TenantTools::new(store.clone(), fetcher, vault.clone(), clock.clone(), &config);
-        let toolbox = Arc::new(toolbox.map_err(|e| crate::config::ConfigError::BadValue { key: "images".into(), problem: e.to_string(), place: None })?);
+        let toolbox = Arc::new(toolbox.map_err(|e| crate::config::ConfigError::BadValue {
+            key: "images".into(),
+            problem: e.to_string(),
+            place: None,
+        })?);
         let mut engine = Engine::builder(backend.store().clone(), models.entries(), embedding.embedder(), clock.clone(), engine_config)
             .next_embedder(next_embedding.as_ref().and_then(Embedding::embedder))
             .tool_provider(toolbox.clone());

@@ -45,7 +45,7 @@ impl<T> Store for T where
         + ToolsetStore
         + ApprovalStore
         + ImageStore
-    + TaskStore
+        + TaskStore
         + DiaryStore
         + Directory
         + AuditLog

@@ -9,16 +9,16 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use sid_store::{
     Accept, Accepted, ApprovalFilter, ApprovalStore, ArchivalStore, AuditEntry, AuditFilter, AuditLog, Candidates, Capability, Commit,
-    Committed, Decide, DecidedApproval, Directory, DueTimers, Effect, EmbeddingIndex, EraseTarget, Eraser, EventLog, Firing, GenerationId, ImageCaps, ImageFilter, ImageStore,
-    InProcess, ItemFilter, ItemStore, ItemWrite, Lease, Loaded, MemorySearch, Order, Page, PageRequest, RecallStore, Receipt, Renewed,
-    Reserve, Reserved, SearchQuery, SeenItem, StateStore, Store, StoreError, TaskFilter, TaskStore, TenantLimits, TimerFilter, TimerStore,
-    TokenUse, ToolsetStore, UsageStore, Written,
+    Committed, Decide, DecidedApproval, Directory, DueTimers, Effect, EmbeddingIndex, EraseTarget, Eraser, EventLog, Firing, GenerationId,
+    ImageCaps, ImageFilter, ImageStore, InProcess, ItemFilter, ItemStore, ItemWrite, Lease, Loaded, MemorySearch, Order, Page, PageRequest,
+    RecallStore, Receipt, Renewed, Reserve, Reserved, SearchQuery, SeenItem, StateStore, Store, StoreError, TaskFilter, TaskStore,
+    TenantLimits, TimerFilter, TimerStore, TokenUse, ToolsetStore, UsageStore, Written,
 };
 use sid_testkit::conformance::{self, Fixture};
 use sid_types::{
-    Approval, ApprovalId, ConversationId, ItemId, KeyId, ManualClock, Message, MessageId, NewMessage, NewPassage, OperatorScope, Owner,
-    Image, ImageId, Passage, PassageId, Principal, Run, RunId, Scope, Seq, Share, ShareLevel, Sharee, Step, Task, TaskId, Tenant, TenantId, Timer, TimerId,
-    Toolset, ToolsetSpec, WorkerId,
+    Approval, ApprovalId, ConversationId, Image, ImageId, ItemId, KeyId, ManualClock, Message, MessageId, NewMessage, NewPassage,
+    OperatorScope, Owner, Passage, PassageId, Principal, Run, RunId, Scope, Seq, Share, ShareLevel, Sharee, Step, Task, TaskId, Tenant,
+    TenantId, Timer, TimerId, Toolset, ToolsetSpec, WorkerId,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

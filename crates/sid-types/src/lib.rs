@@ -47,8 +47,8 @@ pub use block::{Block, BlockAccess, BlockOp, BlockVersion, Provenance};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use event::{Event, EventBody, Recollection};
 pub use id::{
-    AgentId, ApprovalId, BlockId, ConversationId, IdError, ImageId, ItemId, KeyId, MessageId, PassageId, RunId, StepId, SummaryId, TaskId, TeamId,
-    TenantId, TimerId, UserId, WorkerId,
+    AgentId, ApprovalId, BlockId, ConversationId, IdError, ImageId, ItemId, KeyId, MessageId, PassageId, RunId, StepId, SummaryId, TaskId,
+    TeamId, TenantId, TimerId, UserId, WorkerId,
 };
 pub use image::{Image, ImageFormat};
 pub use item::{Item, ItemKind, Share, ShareLevel, Sharee};

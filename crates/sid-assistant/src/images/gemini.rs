@@ -74,7 +74,8 @@ async fn predict(service: &Service<'_>, asked: &Asked) -> Result<Vec<Picture>, F
     let body = json!({"instances": [{"prompt": asked.prompt}], "parameters": parameters});
     let answer = service.ask(&path(service, "predict"), &body, asked.n).await?;
     let predictions = answer["predictions"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let (mut pictures, mut problem) = (Vec::new(), Failure::Refused("it answers without an image, which it does for what it filters".into()));
+    let (mut pictures, mut problem) =
+        (Vec::new(), Failure::Refused("it answers without an image, which it does for what it filters".into()));
     for prediction in predictions.iter().take(asked.n as usize) {
         match (prediction["bytesBase64Encoded"].as_str(), prediction["raiFilteredReason"].as_str()) {
             (Some(data), _) => match service.decoded(data) {
@@ -94,9 +95,14 @@ mod tests {
 
     #[test]
     fn sizes_become_the_nearest_shape() {
-        for (size, expected) in
-            [("1024x1024", "1:1"), ("1536x1024", "4:3"), ("1024x1536", "3:4"), ("1920x1080", "16:9"), ("1080x1920", "9:16"), ("8192x64", "16:9")]
-        {
+        for (size, expected) in [
+            ("1024x1024", "1:1"),
+            ("1536x1024", "4:3"),
+            ("1024x1536", "3:4"),
+            ("1920x1080", "16:9"),
+            ("1080x1920", "9:16"),
+            ("8192x64", "16:9"),
+        ] {
             assert_eq!(shape(size), expected, "{size}");
         }
     }

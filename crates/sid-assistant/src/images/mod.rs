@@ -181,16 +181,20 @@ fn sides(size: &str) -> Option<(u32, u32)> {
 impl Tool for GenerateImage {
     fn spec(&self) -> ToolSpec {
         let ImageModel { sizes, most_at_once, .. } = &self.model;
-        let mut properties = json!({"prompt": {"type": "string", "description": "What the image shows, in detail: subject, style, light, background"}});
+        let mut properties =
+            json!({"prompt": {"type": "string", "description": "What the image shows, in detail: subject, style, light, background"}});
         if sizes.len() > 1 {
-            properties["size"] = json!({"type": "string", "enum": sizes, "description": format!("Width and height; {} when left out", sizes[0])});
+            properties["size"] =
+                json!({"type": "string", "enum": sizes, "description": format!("Width and height; {} when left out", sizes[0])});
         }
         if *most_at_once > 1 {
             properties["n"] = json!({"type": "integer", "minimum": 1, "maximum": most_at_once, "description": "How many; 1 when left out"});
         }
         ToolSpec {
             name: self.name.clone(),
-            description: "Make an image from a description. It costs money: make one when the user wants one. Answers with links for the user.".into(),
+            description:
+                "Make an image from a description. It costs money: make one when the user wants one. Answers with links for the user."
+                    .into(),
             parameters: json!({"type": "object", "properties": properties, "required": ["prompt"], "additionalProperties": false}),
         }
     }

@@ -97,7 +97,8 @@ impl Service<'_> {
             return self.decoded(url);
         }
         let answer = self.fetcher.send(Request::get(url).at_most(self.model.most_bytes)).await;
-        let answer = answer.map_err(|e| Failure::Unusable(format!("the image cannot be fetched from where the service has put it: {e}")))?;
+        let answer =
+            answer.map_err(|e| Failure::Unusable(format!("the image cannot be fetched from where the service has put it: {e}")))?;
         if !answer.status.is_success() {
             return Err(Failure::Unusable(format!("where the service has put the image, the answer is {}", answer.status)));
         }

@@ -187,7 +187,9 @@ async fn gemini_answers_with_parts_and_is_asked_for_each_image() {
 
 #[tokio::test]
 async fn imagen_is_asked_to_predict() {
-    let replies = |_: &str| vec![ok(&json!({"predictions": [{"mimeType": "image/png", "bytesBase64Encoded": b64(PNG)}, {"raiFilteredReason": "x"}]}))];
+    let replies = |_: &str| {
+        vec![ok(&json!({"predictions": [{"mimeType": "image/png", "bytesBase64Encoded": b64(PNG)}, {"raiFilteredReason": "x"}]}))]
+    };
     let (outcome, taken, kept, service) = check(ImageApi::Gemini, "imagen-4.0-generate-001", replies).await;
     assert!(!outcome.is_error && outcome.text.contains("1 of 2 could not"), "{outcome:?}");
     assert_eq!((taken, kept), (1, 1));
@@ -200,7 +202,10 @@ async fn imagen_is_asked_to_predict() {
 #[tokio::test]
 async fn refusals_are_told_as_such_and_cost_nothing() {
     let policy = |_: &str| {
-        vec![refused(400, &json!({"error": {"code": "content_policy_violation", "message": "Your request was rejected.", "type": "invalid_request_error"}}))]
+        vec![refused(
+            400,
+            &json!({"error": {"code": "content_policy_violation", "message": "Your request was rejected.", "type": "invalid_request_error"}}),
+        )]
     };
     let blocked = |_: &str| vec![ok(&json!({"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}))];
     let safety = |_: &str| vec![ok(&json!({"candidates": [{"finishReason": "IMAGE_SAFETY", "finishMessage": "Unable to show it."}]}))];
@@ -245,7 +250,10 @@ async fn what_is_no_image_is_not_kept_and_stays_counted() {
     let broken = |_: &str| vec![data(json!({"b64_json": "iVBORw0KGgo*"}))];
     let html = |_: &str| vec![data(json!({"b64_json": b64(b"<html><script>alert(1)</script>")}))];
     let svg = |url: &str| {
-        vec![data(json!({"url": format!("{url}/x.svg")})), (200, "content-type: image/png\r\n".into(), b"<svg onload='alert(1)'/>".to_vec())]
+        vec![
+            data(json!({"url": format!("{url}/x.svg")})),
+            (200, "content-type: image/png\r\n".into(), b"<svg onload='alert(1)'/>".to_vec()),
+        ]
     };
     let large = |_: &str| vec![data(json!({"b64_json": b64(&[PNG, &[0; 1_500]].concat())}))];
     let huge = |_: &str| vec![data(json!({"b64_json": "A".repeat(900_000)}))];
@@ -282,7 +290,9 @@ async fn a_bad_key_and_a_full_day_are_told() {
     let tool = tool(ImageApi::OpenAi, "sd", &url, &shelf);
     let outcome = call(&tool, json!({"prompt": "a bear"})).await;
     assert!(outcome.is_error && outcome.text.contains("no more today"), "{outcome:?}");
-    for bad in [json!({"prompt": " "}), json!({"prompt": "x", "n": 4}), json!({"prompt": "x", "n": 0}), json!({"prompt": "x", "size": "1x1"})] {
+    for bad in
+        [json!({"prompt": " "}), json!({"prompt": "x", "n": 4}), json!({"prompt": "x", "n": 0}), json!({"prompt": "x", "size": "1x1"})]
+    {
         assert!(call(&tool, bad).await.text.starts_with("No image was made"));
     }
     assert!(service.heard.lock().is_empty(), "nobody is asked then");
@@ -292,8 +302,13 @@ async fn a_bad_key_and_a_full_day_are_told() {
 fn what_cannot_work_is_refused_when_it_is_set_up() {
     let connection = || Connection::new(Fetcher::new(Policy::default()).expect("a client"));
     let made = |change: fn(&mut ImageModel)| {
-        let mut model =
-            ImageModel { url: "https://api.example.com/v1".into(), model: "m".into(), most_at_once: 1, most_bytes: 1, ..ImageModel::default() };
+        let mut model = ImageModel {
+            url: "https://api.example.com/v1".into(),
+            model: "m".into(),
+            most_at_once: 1,
+            most_bytes: 1,
+            ..ImageModel::default()
+        };
         change(&mut model);
         GenerateImage::new("generate_image", model, connection(), Arc::new(Shelf::default())).err()
     };

@@ -28,7 +28,8 @@ pub(crate) async fn run(name: &str, code: Option<String>, status: bool, session:
     if let Some(code) = code {
         return session.ask(confirm(code), "the login", told).await;
     }
-    let begun: wire::LoginBegun = crate::client::read(session.client().await?.value(Request::post(&["tools", name, "login"])).await?, "a login")?;
+    let begun: wire::LoginBegun =
+        crate::client::read(session.client().await?.value(Request::post(&["tools", name, "login"])).await?, "a login")?;
     if session.out.json {
         return session.out.value(&json!({"url": begun.url, "expires_at": begun.expires_at}));
     }

@@ -104,7 +104,12 @@ impl Grant {
 
     /// A code becomes tokens. Errors: [`OAuthError`].
     pub async fn exchange(&self, fetcher: &Fetcher, code: &str, pkce: &Pkce) -> Result<Tokens, OAuthError> {
-        let fields = [("grant_type", "authorization_code"), ("code", code), ("code_verifier", pkce.verifier()), ("redirect_uri", &self.redirect_uri)];
+        let fields = [
+            ("grant_type", "authorization_code"),
+            ("code", code),
+            ("code_verifier", pkce.verifier()),
+            ("redirect_uri", &self.redirect_uri),
+        ];
         self.ask(fetcher, &fields).await
     }
 

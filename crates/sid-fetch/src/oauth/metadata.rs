@@ -129,7 +129,9 @@ pub async fn authorization_server(fetcher: &Fetcher, issuer: &str) -> Result<Aut
             return Err(OAuthError::Unusable(format!("{place} is of {}, not of {issuer}", found.issuer)));
         }
         if !found.code_challenge_methods_supported.iter().any(|m| m == "S256") {
-            return Err(OAuthError::Unusable(format!("{issuer} does not say that it takes PKCE with S256, without which a code could be stolen")));
+            return Err(OAuthError::Unusable(format!(
+                "{issuer} does not say that it takes PKCE with S256, without which a code could be stolen"
+            )));
         }
         for endpoint in [&found.authorization_endpoint, &found.token_endpoint].into_iter().chain(&found.registration_endpoint) {
             fetcher.policy().target(endpoint)?;
@@ -185,10 +187,13 @@ mod tests {
     fn well_known_places_stand_before_the_path() {
         let url: Url = "https://a.example:8443/x/mcp/".parse().expect("a URL");
         let places = well_known(&url, "oauth-protected-resource");
-        assert_eq!(places, [
-            "https://a.example:8443/.well-known/oauth-protected-resource/x/mcp",
-            "https://a.example:8443/.well-known/oauth-protected-resource"
-        ]);
+        assert_eq!(
+            places,
+            [
+                "https://a.example:8443/.well-known/oauth-protected-resource/x/mcp",
+                "https://a.example:8443/.well-known/oauth-protected-resource"
+            ]
+        );
         assert_eq!(well_known(&url, "oauth-authorization-server").len(), 1);
     }
 }

@@ -109,7 +109,11 @@ async fn document<T: DeserializeOwned>(fetcher: &Fetcher, url: &str) -> Result<O
 }
 
 /// Posts what is secret to this host and no other.
-async fn post<T: DeserializeOwned>(fetcher: &Fetcher, url: &str, fill: impl FnOnce(Request) -> Result<Request, FetchError>) -> Result<T, OAuthError> {
+async fn post<T: DeserializeOwned>(
+    fetcher: &Fetcher,
+    url: &str,
+    fill: impl FnOnce(Request) -> Result<Request, FetchError>,
+) -> Result<T, OAuthError> {
     let target = fetcher.policy().target(url)?;
     let request = fill(Request::post(url).only(only_host(target.url())?).at_most(MOST_BYTES))?.header("accept", "application/json")?;
     let answer = fetcher.send(request).await?;

@@ -13,7 +13,9 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use sid_context::secrets::SecretInfo;
-use sid_store::{ApprovalFilter, DiaryQuery, ITEM_CHANNEL, ImageFilter, ItemFilter, Order, PageRequest, StoreError, TaskFilter, TimerFilter, Whose};
+use sid_store::{
+    ApprovalFilter, DiaryQuery, ITEM_CHANNEL, ImageFilter, ItemFilter, Order, PageRequest, StoreError, TaskFilter, TimerFilter, Whose,
+};
 use sid_types::{Agent, AgentId, ConversationId, ItemKind, Owner, Scope, Seq, Team, User, UserId};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -26,12 +28,12 @@ use super::approvals::ApprovalJson;
 use super::blocks::BlockJson;
 use super::context::{ItemJson, SecretJson};
 use super::conversations::ConversationJson;
+use super::images::ImageJson;
 use super::names::Names;
 use super::passages::PassageJson;
 use super::search::DiaryJson;
 use super::tasks::TaskJson;
 use super::teams::TeamJson;
-use super::images::ImageJson;
 use super::timers::TimerJson;
 use super::users::UserJson;
 use super::wire::MessageJson;

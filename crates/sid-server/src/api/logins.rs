@@ -127,7 +127,8 @@ pub(crate) async fn came_back(State(app): State<App>, Query(query): Query<HashMa
     let came = app.toolbox().logins().came_back(of("state").unwrap_or_default(), code, of("iss")).await;
     let (status, head, text) = match came {
         Ok(code) => {
-            let text = "If you have begun this login yourself, give this code where you began it. If somebody sent you here, close this page.";
+            let text =
+                "If you have begun this login yourself, give this code where you began it. If somebody sent you here, close this page.";
             (StatusCode::OK, code, text.to_owned())
         }
         Err(LoginError::Refused(problem)) => (StatusCode::BAD_REQUEST, "Not logged in".to_owned(), problem),

@@ -17,8 +17,8 @@ pub use error::ConfigError;
 pub(crate) use identity::role;
 pub use load::Sources;
 pub use sections::{
-    Builtin, Context, Embedder, EmbedderKind, Engine, Images, Issuer, Limits, Log, LogFormat, Mcp, McpProgram, Model, ModelApi, Secrets, Server,
-    Store, StoreKind, Tokenizer, ToolMode, Tools, Top, TrustedProxy, Vectors, VectorsKind,
+    Builtin, Context, Embedder, EmbedderKind, Engine, Images, Issuer, Limits, Log, LogFormat, Mcp, McpProgram, Model, ModelApi, Secrets,
+    Server, Store, StoreKind, Tokenizer, ToolMode, Tools, Top, TrustedProxy, Vectors, VectorsKind,
 };
 use setting::Section;
 pub use setting::{ConfigField, Secret};

@@ -4,8 +4,8 @@
 //! back as the state is an approval's id and nothing that counts: deciding asks for the same rights as `POST /approvals/{id}`.
 
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, ElicitRequest, ElicitRequestParams, ElicitResult, ElicitationAction, InputRequest,
-    InputRequests, InputRequiredResult, ProtocolVersion,
+    CallToolRequestParams, CallToolResponse, CallToolResult, ElicitRequest, ElicitRequestParams, ElicitResult, ElicitationAction,
+    InputRequest, InputRequests, InputRequiredResult, ProtocolVersion,
 };
 use rmcp::service::{RequestContext, RoleServer};
 use serde_json::{Value, json};
@@ -14,8 +14,8 @@ use sid_types::{Approval, ApprovalId, ApprovalState, ConversationId, Permission}
 
 use super::call::failed;
 use crate::App;
-use crate::api::messages::turn_of;
 use crate::access::Level;
+use crate::api::messages::turn_of;
 use crate::auth::Caller;
 use crate::error::ApiError;
 
@@ -43,7 +43,8 @@ pub(super) async fn question(app: &App, caller: &Caller, result: &CallToolResult
 /// The exact call, and a yes or no.
 fn asked(approval: &Approval) -> InputRequiredResult {
     let arguments = serde_json::to_string_pretty(&approval.call.arguments).unwrap_or_default();
-    let message = format!("The agent wants to call `{}` with\n{arguments}\n{}\nNothing has been done yet.", approval.call.name, approval.reason);
+    let message =
+        format!("The agent wants to call `{}` with\n{arguments}\n{}\nNothing has been done yet.", approval.call.name, approval.reason);
     let schema = json!({
         "type": "object",
         "properties": {
@@ -83,7 +84,9 @@ async fn decide(app: &App, caller: &Caller, approval: ApprovalId, answer: Elicit
         (ElicitationAction::Accept, Some(false)) | (ElicitationAction::Decline, _) => Verdict::Deny,
         // Nobody has chosen: it goes on waiting, and can be decided elsewhere.
         _ => {
-            return Ok(failed(&format!("Nobody has decided: the call waits on as {approval}. `approvals` shows and decides it, until it expires.")));
+            return Ok(failed(&format!(
+                "Nobody has decided: the call waits on as {approval}. `approvals` shows and decides it, until it expires."
+            )));
         }
     };
     let note = content["note"].as_str().map(str::trim).filter(|note| !note.is_empty()).map(str::to_owned);

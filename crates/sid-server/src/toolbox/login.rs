@@ -14,8 +14,8 @@ use sha2::{Digest as _, Sha256};
 use sid_context::ContextError;
 use sid_context::secrets::{SecretValue, Vault};
 use sid_fetch::oauth::{
-    AuthorizationServer, Challenge, ClientAuth, Grant, Hidden, OAuthClient, OAuthError, Pkce, Tokens, authorization_server, protected_resource,
-    random, register,
+    AuthorizationServer, Challenge, ClientAuth, Grant, Hidden, OAuthClient, OAuthError, Pkce, Tokens, authorization_server,
+    protected_resource, random, register,
 };
 use sid_fetch::{Fetcher, Request, Url};
 use sid_store::{Store, StoreError};
@@ -207,7 +207,9 @@ impl Logins {
     }
 
     fn vault(&self) -> Result<&Vault, LoginError> {
-        self.vault.as_ref().ok_or_else(|| refused("this server keeps no secrets, so it can keep no login: its operator has to set `secrets.keys`"))
+        self.vault
+            .as_ref()
+            .ok_or_else(|| refused("this server keeps no secrets, so it can keep no login: its operator has to set `secrets.keys`"))
     }
 
     async fn read<T: for<'de> Deserialize<'de>>(&self, place: &Place, name: &str) -> Result<Option<T>, LoginError> {
@@ -248,9 +250,10 @@ impl Logins {
             None => (canonical(&parsed), vec![origin], Vec::new()),
         };
         let issuer = match &login.issuer {
-            Some(wanted) => issuers.iter().find(|i| i.trim_end_matches('/') == wanted.trim_end_matches('/')).ok_or_else(|| {
-                refused(format!("{url} takes tokens of {}, and `login.issuer` is another", issuers.join(", ")))
-            })?,
+            Some(wanted) => issuers
+                .iter()
+                .find(|i| i.trim_end_matches('/') == wanted.trim_end_matches('/'))
+                .ok_or_else(|| refused(format!("{url} takes tokens of {}, and `login.issuer` is another", issuers.join(", "))))?,
             None => issuers.first().ok_or_else(|| refused(format!("{url} does not say where tokens are made")))?,
         };
         let server = authorization_server(&self.fetcher, issuer).await.map_err(failed)?;
@@ -282,7 +285,13 @@ impl Logins {
         }
     }
 
-    async fn client(&self, place: &Place, login: &McpLogin, server: &AuthorizationServer, redirect_uri: &str) -> Result<OAuthClient, LoginError> {
+    async fn client(
+        &self,
+        place: &Place,
+        login: &McpLogin,
+        server: &AuthorizationServer,
+        redirect_uri: &str,
+    ) -> Result<OAuthClient, LoginError> {
         if let Some(id) = &login.client_id {
             let secret = match &login.client_secret {
                 Some(name) => {
@@ -384,7 +393,8 @@ impl Logins {
             LoginError::Refused(problem) => problem,
             LoginError::Context(error) => format!("its login cannot be read: {error}"),
         };
-        let is_good = |kept: &Kept, now: Timestamp| kept.until > now && shown.is_none_or(|s| s.reveal() != kept.tokens.access_token.reveal());
+        let is_good =
+            |kept: &Kept, now: Timestamp| kept.until > now && shown.is_none_or(|s| s.reveal() != kept.tokens.access_token.reveal());
         let duty = format!("login {}", &hashed(&format!("{} {:?} {}", place.tenant, place.user, place.toolset))[..40]);
         // Each call by itself: two of one process must not refresh at once, either.
         let worker = WorkerId::new();
@@ -497,11 +507,8 @@ fn place_of(state: &str) -> Option<(Place, [u8; 32])> {
     let user = id(16)?;
     let toolset = std::str::from_utf8(&parts[64..]).ok()?;
     let is_name = toolset.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    let place = Place {
-        tenant: TenantId::from_uuid(id(0)?),
-        user: (!user.is_nil()).then(|| UserId::from_uuid(user)),
-        toolset: toolset.to_owned(),
-    };
+    let place =
+        Place { tenant: TenantId::from_uuid(id(0)?), user: (!user.is_nil()).then(|| UserId::from_uuid(user)), toolset: toolset.to_owned() };
     is_name.then_some((place, parts[32..64].try_into().ok()?))
 }
 

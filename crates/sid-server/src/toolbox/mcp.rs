@@ -78,7 +78,8 @@ impl McpServers {
         let found = server.found();
         let prefix = source.prefix.clone().unwrap_or_else(|| format!("{name}_"));
         let wanted = |tool: &RemoteTool| source.only.as_ref().is_none_or(|only| only.contains(&tool.name));
-        let wanted: Vec<(RemoteTool, EffectClass)> = found.tools.into_iter().filter(wanted).map(|tool| (tool.clone(), effect(source, &tool))).collect();
+        let wanted: Vec<(RemoteTool, EffectClass)> =
+            found.tools.into_iter().filter(wanted).map(|tool| (tool.clone(), effect(source, &tool))).collect();
         let answers = McpAnswer::new(&server, &prefix, wanted.iter().map(|(tool, effect)| (tool.name.clone(), *effect)));
         let is_asking = source.questions && !wanted.is_empty();
         let tools = wanted.into_iter().map(|(tool, effect)| Arc::new(McpTool::new(&server, tool, &prefix, effect)) as Arc<dyn Tool>);

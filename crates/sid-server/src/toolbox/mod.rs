@@ -26,9 +26,9 @@ use tokio::time::Instant;
 use tracing::warn;
 
 pub(crate) use builtin::builtin;
-pub(crate) use make::Made;
 use images::Images;
 use login::Logins;
+pub(crate) use make::Made;
 use mcp::McpServers;
 use python::Functions;
 use secrets::{TenantSecrets, VaultSecrets};
@@ -64,7 +64,13 @@ pub(crate) struct TenantTools {
 }
 
 impl TenantTools {
-    pub(crate) fn new(store: Arc<dyn Store>, fetcher: Fetcher, vault: Option<Vault>, clock: Arc<dyn Clock>, config: &Config) -> Result<Self, FetchError> {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        fetcher: Fetcher,
+        vault: Option<Vault>,
+        clock: Arc<dyn Clock>,
+        config: &Config,
+    ) -> Result<Self, FetchError> {
         let secrets = Arc::new(VaultSecrets::new(vault.clone(), store.clone()));
         let logins = Arc::new(Logins::new(vault, secrets.clone(), store.clone(), fetcher.clone(), clock.clone(), config));
         let connection = Connection::new(fetcher).secrets(secrets.clone());

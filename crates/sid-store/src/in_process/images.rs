@@ -38,11 +38,7 @@ impl ImageStore for InProcess {
             }
             if let Some(row) = room.images.get(&image.id) {
                 let is_own = row.image.conversation == image.conversation;
-                return if is_own {
-                    Ok(row.image.clone())
-                } else {
-                    Err(StoreError::Exists { what: "image", name: image.id.to_string() })
-                };
+                return if is_own { Ok(row.image.clone()) } else { Err(StoreError::Exists { what: "image", name: image.id.to_string() }) };
             }
             let image = Image { agent, user, bytes: bytes.len() as u64, created_at: now, ..image };
             room.images.insert(image.id, ImageRow { image: image.clone(), bytes });

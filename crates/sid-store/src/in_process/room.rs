@@ -8,14 +8,14 @@ use std::time::Duration;
 use jiff::civil::Date;
 use sid_types::{
     Agent, AgentId, ApiKey, Approval, ApprovalId, Block, BlockAccess, BlockId, BlockVersion, Conversation, ConversationId, DiaryEntry,
-    DiaryLevel, Event, EventBody, Item, ImageId, ItemId, KeyId, Message, MessageId, NewMessage, Owner, Passage, PassageId, PlannedCall, Principal,
-    Run, RunId, Scope, Seq, Share, Sharee, Step, Task, TaskId, Team, TeamId, TeamRole, Tenant, TenantId, TimerId, Timestamp, Toolset, User,
-    UserId, WorkerId,
+    DiaryLevel, Event, EventBody, ImageId, Item, ItemId, KeyId, Message, MessageId, NewMessage, Owner, Passage, PassageId, PlannedCall,
+    Principal, Run, RunId, Scope, Seq, Share, Sharee, Step, Task, TaskId, Team, TeamId, TeamRole, Tenant, TenantId, TimerId, Timestamp,
+    Toolset, User, UserId, WorkerId,
 };
 
+use super::images::ImageRow;
 use super::missing;
 use super::search::Shelf;
-use super::images::ImageRow;
 use super::timers::TimerRow;
 use crate::{AuditEntry, Fingerprint, GenerationId, RecordId, StoreError, TenantLimits};
 
