@@ -7,6 +7,8 @@ mod arithmetic;
 mod dates;
 #[cfg(feature = "drive")]
 mod drive;
+#[cfg(feature = "images")]
+mod images;
 #[cfg(feature = "mail")]
 mod mail;
 #[cfg(feature = "pages")]
@@ -18,6 +20,8 @@ pub use arithmetic::calculator;
 pub use dates::calendar;
 #[cfg(feature = "drive")]
 pub use drive::{Drive, DriveError, DriveFile, DriveSettings, DriveTokens, Pending};
+#[cfg(feature = "images")]
+pub use images::{Gallery, GenerateImage, ImageApi, ImageModel, Picture};
 #[cfg(feature = "mail")]
 pub use mail::{MailAccount, MailSecurity, SendEmail};
 #[cfg(feature = "pages")]

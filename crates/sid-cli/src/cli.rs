@@ -126,6 +126,9 @@ pub enum Command {
     /// A person's Google Drive: status, connect, finish, disconnect, search, import
     #[command(subcommand)]
     Drive(commands::drive::Drive),
+    /// Images that agents had made: list, save, remove
+    #[command(subcommand)]
+    Images(commands::images::Images),
     /// Conversations: list, show, delete
     #[command(subcommand)]
     Conversation(commands::conversation::Conversation),

@@ -35,6 +35,12 @@ answers! {
         id: String, agent: String, user: Option<String>, conversation: Option<String>, name: String, stimulus: String, when: Value, late: String,
         state: String, next_due: Option<String>, fired: u64, skipped: u64, last_run: Option<String>,
     }
+    /// An image that an agent had made.
+    Image { id: String, agent: String, user: Option<String>, conversation: String, prompt: String, model: String, content_type: String, bytes: u64, created_at: String, }
+    /// A login of a toolset.
+    Login { state: String, issuer: Option<String>, }
+    /// A login that was begun.
+    LoginBegun { url: String, expires_at: String, }
     /// A person.
     User { id: String, handle: String, display_name: String, timezone: Option<String>, created_at: String, }
     /// A block that each pair starts with.

@@ -98,6 +98,7 @@ const RULES: &[Rule] = {
     const CONVERSATION: Whose = OwnerOf("conversation {id}");
     const RUN: Whose = OwnerOf("run {id}");
     const TIMER: Whose = OwnerOf("timer {id}");
+    const IMAGE: Whose = OwnerOf("image {id}");
     const BLOCK: Whose = OwnerOf("block {id}");
     const PASSAGE: Whose = OwnerOf("passage {id}");
     const DOCUMENT: Whose = OwnerOf("document {id}");
@@ -138,6 +139,10 @@ const RULES: &[Rule] = {
         row("get_toolset", &[DirectoryRead], Tenant, Whose::Tenant),
         row("put_toolset", &[DirectoryWrite], Tenant, Whose::Tenant),
         row("drop_toolset", &[DirectoryWrite], Tenant, Whose::Tenant),
+        row("get_login", &[ContextRead], User, Named),
+        row("begin_login", &[ContextWrite], User, Named),
+        row("confirm_login", &[ContextWrite], User, Named),
+        row("forget_login", &[ContextWrite], User, Named),
         row("erase_agent", &[Erase], Tenant, OwnerOf("agent {id}, and all who met it")),
         row("list_conversations", &[Chat, MemoryRead], Agent, Seen),
         row("open_conversation", &[Chat], Agent, Named),
@@ -162,6 +167,9 @@ const RULES: &[Rule] = {
         row("get_timer", &[Chat, MemoryRead], Agent, TIMER),
         row("change_timer", &[Chat], Agent, TIMER),
         row("delete_timer", &[Chat], Agent, TIMER),
+        row("list_images", &[Chat, MemoryRead], Agent, Seen),
+        row("get_image", &[Chat, MemoryRead], Agent, IMAGE),
+        row("delete_image", &[Erase], User, IMAGE),
         row("list_blocks", &[MemoryRead], Agent, Named),
         row("create_block", &[MemoryWrite], User, Named),
         row("get_block", &[MemoryRead], Agent, BLOCK),

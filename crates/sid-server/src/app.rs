@@ -123,7 +123,12 @@ impl App {
         if let Some(connections) = &drive {
             builtin.extend(drive::tools(connections, &reader, &library));
         }
-        let toolbox = Arc::new(TenantTools::new(store.clone(), fetcher, vault.clone(), clock.clone(), &config));
+        let toolbox = TenantTools::new(store.clone(), fetcher, vault.clone(), clock.clone(), &config);
+        let toolbox = Arc::new(toolbox.map_err(|e| crate::config::ConfigError::BadValue {
+            key: "images".into(),
+            problem: e.to_string(),
+            place: None,
+        })?);
         let mut engine = Engine::builder(backend.store().clone(), models.entries(), embedding.embedder(), clock.clone(), engine_config)
             .next_embedder(next_embedding.as_ref().and_then(Embedding::embedder))
             .tool_provider(toolbox.clone())
@@ -210,6 +215,7 @@ impl App {
             .merge(health::router())
             .merge(more)
             .route("/", axum::routing::get(mcp::home))
+            .route(toolbox::login::CALLBACK, axum::routing::get(api::logins::came_back))
             .route(well_known::PATH, axum::routing::get(well_known::protected_resource))
             .route(well_known::MCP_PATH, axum::routing::get(well_known::protected_resource))
             .fallback(no_route)

@@ -9,8 +9,8 @@ use jiff::civil::Date;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sid_types::{
-    AgentId, ApprovalId, BlockId, ConversationId, DiaryLevel, DocumentId, ItemId, KeyId, MessageId, PassageId, Role, RunId, RunStatus,
-    SummaryId, TaskId, TeamId, TenantId, TimerId, Timestamp, UserId, WorkerId,
+    AgentId, ApprovalId, BlockId, ConversationId, DiaryLevel, DocumentId, ImageId, ItemId, KeyId, MessageId, PassageId, Role, RunId,
+    RunStatus, SummaryId, TaskId, TeamId, TenantId, TimerId, Timestamp, UserId, WorkerId,
 };
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
@@ -55,6 +55,7 @@ id!(
     TeamId,
     TenantId,
     DocumentId,
+    ImageId,
     TimerId,
     UserId,
     WorkerId

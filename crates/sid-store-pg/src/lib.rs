@@ -21,6 +21,7 @@ mod error;
 mod events;
 mod generations;
 mod glance;
+mod images;
 mod items;
 mod journal;
 mod known;

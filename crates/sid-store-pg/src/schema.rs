@@ -36,7 +36,6 @@ pub(crate) const STEPS: &[Step] = &[
         include_str!("../migrations/0003_audit.sql"),
         include_str!("../migrations/0003_keys.sql"),
         include_str!("../migrations/0003_toolsets.sql"),
-        include_str!("../migrations/0004_egos.sql"),
         // The last ones lock, for a moment, what every turn reads: conversations get a trigger, teams a column.
         include_str!("../migrations/0003_items.sql"),
         include_str!("../migrations/0003_teams.sql"),
@@ -48,8 +47,10 @@ pub(crate) const STEPS: &[Step] = &[
         include_str!("../migrations/0004_documents.sql"),
         include_str!("../migrations/0004_approvals.sql"),
         include_str!("../migrations/0004_clients.sql"),
-        // The last ones lock, for a moment, what turns read and write: the diary gets a column, conversations get a trigger.
+        include_str!("../migrations/0004_egos.sql"),
+        // The last ones lock, for a moment, what turns read and write: the diary gets a column, conversations get triggers.
         include_str!("../migrations/0004_provenance.sql"),
+        include_str!("../migrations/0004_images.sql"),
         include_str!("../migrations/0004_timers.sql"),
     ])
     .for_programs_from(3),

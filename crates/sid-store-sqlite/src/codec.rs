@@ -4,8 +4,8 @@ use jiff::civil::Date;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sid_types::{
-    AgentId, ApprovalId, BlockId, ConversationId, DiaryLevel, DocumentId, ItemId, KeyId, MessageId, PassageId, Role, RunId, RunStatus,
-    StepId, SummaryId, TaskId, TeamId, TenantId, TimerId, Timestamp, UserId, WorkerId,
+    AgentId, ApprovalId, BlockId, ConversationId, DiaryLevel, DocumentId, ImageId, ItemId, KeyId, MessageId, PassageId, Role, RunId,
+    RunStatus, StepId, SummaryId, TaskId, TeamId, TenantId, TimerId, Timestamp, UserId, WorkerId,
 };
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
@@ -48,6 +48,7 @@ id!(
     TeamId,
     TenantId,
     DocumentId,
+    ImageId,
     TimerId,
     UserId,
     WorkerId

@@ -20,6 +20,7 @@ mod error;
 mod events;
 mod full_text;
 mod generations;
+mod images;
 mod items;
 mod journal;
 mod maintenance;

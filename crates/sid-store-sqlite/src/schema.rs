@@ -28,6 +28,7 @@ const STEPS: &[&[&str]] = &[
         include_str!("../migrations/0004_clients.sql"),
         include_str!("../migrations/0004_provenance.sql"),
         include_str!("../migrations/0004_egos.sql"),
+        include_str!("../migrations/0004_images.sql"),
     ],
 ];
 

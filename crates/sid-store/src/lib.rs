@@ -22,6 +22,7 @@
 //! | [`ToolsetStore`] | functions that a tenant gave its agents |
 //! | [`EgoStore`] | agents that meet people as one, and which agents there are |
 //! | [`ApprovalStore`] | calls that wait for somebody's word |
+//! | [`ImageStore`] | images that agents had made, and how many in a day |
 //! | [`TaskStore`] | tasks of agents, and which are due |
 //! | [`UsageStore`] | what tenants may use up, and what they have |
 //!
@@ -97,6 +98,7 @@ mod erase;
 mod error;
 mod events;
 mod generations;
+mod images;
 mod in_process;
 pub mod index;
 pub mod item_rules;
@@ -129,6 +131,10 @@ pub use erase::{EraseTarget, Eraser, Receipt};
 pub use error::StoreError;
 pub use events::EventLog;
 pub use generations::{Generation, Generations};
+pub use images::{
+    ImageCaps, ImageFilter, ImageStore, MOST_IMAGE_BYTES, MOST_PROMPT_CHARS, NO_IMAGE, check_image, image_day, may_drop_images,
+    too_many_images,
+};
 pub use in_process::InProcess;
 pub use items::{
     Below, ITEM_CHANNEL, ItemChange, ItemFilter, ItemStore, ItemWrite, NewItem, SeenItem, Whose, Written, check_channel, check_item,

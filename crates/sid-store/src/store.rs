@@ -1,8 +1,9 @@
 //! The sum of the contracts.
 
 use crate::{
-    ApprovalStore, ArchivalStore, AuditLog, BlockStore, DiaryStore, Directory, DocumentStore, Duties, EgoStore, EmbeddingIndex, Eraser, EventLog,
-    Generations, ItemStore, Maintenance, MemorySearch, RecallStore, StateStore, TaskStore, TimerStore, ToolsetStore, UsageStore,
+    ApprovalStore, ArchivalStore, AuditLog, BlockStore, DiaryStore, Directory, DocumentStore, Duties, EgoStore, EmbeddingIndex, Eraser,
+    EventLog, Generations, ImageStore, ItemStore, Maintenance, MemorySearch, RecallStore, StateStore, TaskStore, TimerStore, ToolsetStore,
+    UsageStore,
 };
 
 /// Everything that a server needs of one backend.
@@ -21,6 +22,7 @@ pub trait Store:
     + ToolsetStore
     + EgoStore
     + ApprovalStore
+    + ImageStore
     + TaskStore
     + DiaryStore
     + Directory
@@ -47,6 +49,7 @@ impl<T> Store for T where
         + ToolsetStore
         + EgoStore
         + ApprovalStore
+        + ImageStore
         + TaskStore
         + DiaryStore
         + Directory

@@ -14,7 +14,7 @@
 /// }
 ///
 /// sid_testkit::delegate_store!(Wrapped, inner: StateStore, EventLog, RecallStore, ArchivalStore, MemorySearch, EmbeddingIndex,
-///     BlockStore, ItemStore, TimerStore, ToolsetStore, EgoStore, TaskStore, ApprovalStore, DiaryStore, Directory, DocumentStore, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
+///     BlockStore, ItemStore, TimerStore, ToolsetStore, EgoStore, TaskStore, ImageStore, ApprovalStore, DiaryStore, Directory, DocumentStore, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
 ///
 /// let store: Arc<dyn Store> = Arc::new(Wrapped { inner: Arc::default() });
 /// # drop(store);
@@ -41,7 +41,7 @@
 /// }
 ///
 /// sid_testkit::delegate_store!(Counted, inner through count: StateStore, EventLog, RecallStore, ArchivalStore, MemorySearch,
-///     EmbeddingIndex, BlockStore, ItemStore, TimerStore, ToolsetStore, EgoStore, TaskStore, ApprovalStore, DiaryStore, Directory, DocumentStore, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
+///     EmbeddingIndex, BlockStore, ItemStore, TimerStore, ToolsetStore, EgoStore, TaskStore, ImageStore, ApprovalStore, DiaryStore, Directory, DocumentStore, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
 /// ```
 #[macro_export]
 macro_rules! delegate_store {
@@ -180,6 +180,16 @@ macro_rules! __delegate {
             fn drop_timer(scope: &Scope, timer: TimerId) -> ();
             fn take_timers(want: usize, hold: Duration) -> DueTimers;
             fn fire_timer(scope: &Scope, firing: Firing) -> Option<Accepted>;
+        } }
+    };
+    (ImageStore $type:ident $field:ident $via:tt) => {
+        $crate::__delegate! { @impl ImageStore $type $field $via {
+            fn put_image(scope: &Scope, image: Image, bytes: Vec<u8>) -> Image;
+            fn image(scope: &Scope, image: ImageId) -> Image;
+            fn image_bytes(scope: &Scope, image: ImageId) -> Vec<u8>;
+            fn images(scope: &Scope, filter: &ImageFilter, page: PageRequest) -> Page<Image>;
+            fn drop_image(scope: &Scope, image: ImageId) -> ();
+            fn count_images(scope: &Scope, images: i64, caps: ImageCaps) -> ();
         } }
     };
     (ToolsetStore $type:ident $field:ident $via:tt) => {

@@ -10,20 +10,17 @@ use jiff::civil::Date;
 use parking_lot::Mutex;
 use sid_store::{
     Accept, Accepted, ApprovalFilter, ApprovalStore, ArchivalStore, AuditEntry, AuditFilter, AuditLog, Candidates, Capability, Commit,
-    Committed, Decide, DecidedApproval, DiaryQuery, DiaryStore, DiaryWork, Directory, DocumentFilter, DocumentStore, DueTimers, Effect, EgoStore, EmbeddingIndex,
-    EraseTarget, Eraser,
-    EventLog, Firing, GenerationId, InProcess, ItemFilter, ItemStore, ItemWrite, Lease, Loaded, MemorySearch, NewDocument, Order,
-    Page,
-    PageRequest, Reading, RecallStore, Receipt, Renewed, Reserve, Reserved, SearchQuery, SeenItem, StateStore, Store, StoreError,
-    TaskFilter,
-    TaskStore, TenantLimits, TimerFilter, TimerStore, TokenUse, ToolsetStore, UnreadDocument, UsageStore, Written,
+    Committed, Decide, DecidedApproval, DiaryQuery, DiaryStore, DiaryWork, Directory, DocumentFilter, DocumentStore, DueTimers, Effect,
+    EgoStore, EmbeddingIndex, EraseTarget, Eraser, EventLog, Firing, GenerationId, ImageCaps, ImageFilter, ImageStore, InProcess,
+    ItemFilter, ItemStore, ItemWrite, Lease, Loaded, MemorySearch, NewDocument, Order, Page, PageRequest, Reading, RecallStore, Receipt,
+    Renewed, Reserve, Reserved, SearchQuery, SeenItem, StateStore, Store, StoreError, TaskFilter, TaskStore, TenantLimits, TimerFilter,
+    TimerStore, TokenUse, ToolsetStore, UnreadDocument, UsageStore, Written,
 };
 use sid_testkit::conformance::{self, Fixture};
 use sid_types::{
-    Agent, Approval, ApprovalId, ConversationId, DiaryEntry, Ego, EgoSpec, Document, DocumentId, ItemId, KeyId, ManualClock, Message, MessageId, NewMessage,
-    NewPassage,
-    OperatorScope, Owner, Passage, PassageId, Principal, Provenance, Run, RunId, Scope, Seq, Share, ShareLevel, Sharee, Step, Task, TaskId,
-    Tenant, TenantId, Timer, TimerId, Timestamp, Toolset, ToolsetSpec, WorkerId,
+    Agent, Approval, ApprovalId, ConversationId, DiaryEntry, Document, DocumentId, Ego, EgoSpec, Image, ImageId, ItemId, KeyId,
+    ManualClock, Message, MessageId, NewMessage, NewPassage, OperatorScope, Owner, Passage, PassageId, Principal, Provenance, Run, RunId,
+    Scope, Seq, Share, ShareLevel, Sharee, Step, Task, TaskId, Tenant, TenantId, Timer, TimerId, Timestamp, Toolset, ToolsetSpec, WorkerId,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +76,9 @@ enum Bug {
     TakesWhatIsHeld,
     KeepsTheSameBytesTwice,
     TellsOthersOfDocuments,
+    ShowsImagesToAnybody,
+    CountsImagesBlindly,
+    KeepsImagesOfTheErased,
 }
 
 /// The reference store with one bug.
@@ -87,6 +87,8 @@ struct Planted {
     inner: Arc<InProcess>,
     /// The newest lease of each conversation.
     leases: Mutex<HashMap<ConversationId, Lease>>,
+    /// The bytes of every image that was kept and not dropped by its owner.
+    pictures: Mutex<HashMap<ImageId, Vec<u8>>>,
 }
 
 sid_testkit::delegate_store!(Planted, inner: BlockStore, Directory, Duties, Generations, Maintenance);
@@ -98,7 +100,7 @@ fn whole(tenant: &Tenant) -> Scope {
 
 impl Planted {
     fn new(bug: Bug, clock: Arc<ManualClock>) -> Self {
-        Self { bug, inner: Arc::new(InProcess::new(clock)), leases: Mutex::default() }
+        Self { bug, inner: Arc::new(InProcess::new(clock)), leases: Mutex::default(), pictures: Mutex::default() }
     }
 
     fn remember<'a>(&self, leases: impl IntoIterator<Item = &'a Lease>) {
@@ -560,7 +562,6 @@ impl DiaryStore for Planted {
 }
 
 #[async_trait]
-
 #[async_trait]
 impl DocumentStore for Planted {
     async fn put_document(&self, scope: &Scope, mut new: NewDocument, most: u64) -> Result<Document, StoreError> {
@@ -666,6 +667,45 @@ impl TimerStore for Planted {
             _ => {}
         }
         self.inner.fire_timer(scope, firing).await
+    }
+}
+
+#[async_trait]
+impl ImageStore for Planted {
+    async fn put_image(&self, scope: &Scope, image: Image, bytes: Vec<u8>) -> Result<Image, StoreError> {
+        let kept = self.inner.put_image(scope, image, bytes.clone()).await?;
+        self.pictures.lock().insert(kept.id, bytes);
+        Ok(kept)
+    }
+
+    async fn image(&self, scope: &Scope, image: ImageId) -> Result<Image, StoreError> {
+        self.inner.image(scope, image).await
+    }
+
+    async fn image_bytes(&self, scope: &Scope, image: ImageId) -> Result<Vec<u8>, StoreError> {
+        let there = self.inner.image_bytes(scope, image).await;
+        let is_open = match self.bug {
+            Bug::ShowsImagesToAnybody => true,
+            Bug::KeepsImagesOfTheErased => scope.is_tenant_wide(),
+            _ => false,
+        };
+        let known = self.pictures.lock().get(&image).cloned();
+        if is_open { there.or_else(|error| known.ok_or(error)) } else { there }
+    }
+
+    async fn images(&self, scope: &Scope, filter: &ImageFilter, page: PageRequest) -> Result<Page<Image>, StoreError> {
+        self.inner.images(scope, filter, page).await
+    }
+
+    async fn drop_image(&self, scope: &Scope, image: ImageId) -> Result<(), StoreError> {
+        self.inner.drop_image(scope, image).await?;
+        self.pictures.lock().remove(&image);
+        Ok(())
+    }
+
+    async fn count_images(&self, scope: &Scope, images: i64, caps: ImageCaps) -> Result<(), StoreError> {
+        let most = ImageCaps { user: u64::MAX, tenant: u64::MAX };
+        self.inner.count_images(scope, images, if self.bug == Bug::CountsImagesBlindly { most } else { caps }).await
     }
 }
 
@@ -1013,4 +1053,19 @@ fn a_store_that_keeps_the_same_bytes_twice() {
 #[test]
 fn a_store_that_tells_others_of_documents() {
     found_by(Bug::TellsOthersOfDocuments, &["documents_are_seen_by_their_people"]);
+}
+
+#[test]
+fn a_store_that_shows_images_to_anybody() {
+    found_by(Bug::ShowsImagesToAnybody, &["images_are_seen_by_their_people"]);
+}
+
+#[test]
+fn a_store_that_counts_images_blindly() {
+    found_by(Bug::CountsImagesBlindly, &["images_of_a_day_have_a_limit", "the_last_image_of_a_day_is_one"]);
+}
+
+#[test]
+fn a_store_that_keeps_images_of_the_erased() {
+    found_by(Bug::KeepsImagesOfTheErased, &["images_go_with_their_conversation"]);
 }

@@ -147,6 +147,8 @@ ids! {
     DocumentId = "doc";
     /// A timer.
     TimerId = "tmr";
+    /// An image that an agent had made.
+    ImageId = "img";
     /// One process that runs agents.
     WorkerId = "wrk";
 }

@@ -24,10 +24,11 @@ mod approval;
 mod block;
 mod clock;
 mod colleague;
-mod ego;
 mod document;
+mod ego;
 mod event;
 mod id;
+mod image;
 mod item;
 mod message;
 mod owner;
@@ -48,13 +49,14 @@ pub use approval::{Approval, ApprovalState, Approvals, ApprovedCall, Ask, NewApp
 pub use block::{Block, BlockAccess, BlockOp, BlockVersion, Provenance};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use colleague::{AgentMatch, ChainBudget, Sender};
-pub use ego::{Ego, EgoMemory, EgoSpec};
 pub use document::{Citation, Document, DocumentFormat, DocumentParts, DocumentStatus, Place};
+pub use ego::{Ego, EgoMemory, EgoSpec};
 pub use event::{Event, EventBody, Recollection};
 pub use id::{
-    AgentId, ApprovalId, BlockId, ConversationId, DocumentId, IdError, ItemId, KeyId, MessageId, PassageId, RunId, StepId, SummaryId,
-    TaskId, TeamId, TenantId, TimerId, UserId, WorkerId,
+    AgentId, ApprovalId, BlockId, ConversationId, DocumentId, IdError, ImageId, ItemId, KeyId, MessageId, PassageId, RunId, StepId,
+    SummaryId, TaskId, TeamId, TenantId, TimerId, UserId, WorkerId,
 };
+pub use image::{Image, ImageFormat};
 pub use item::{Item, ItemKind, Share, ShareLevel, Sharee};
 pub use jiff::Timestamp;
 pub use message::{Body, Message, NewMessage, Role, ToolCall};

@@ -21,6 +21,8 @@ named! {
         /// A kind that a newer program has put, and this one knows nothing of. Nobody puts it.
         #[serde(other)]
         Unknown = "unknown",
+        /// Images from one service.
+        Images = "images",
     }
 }
 

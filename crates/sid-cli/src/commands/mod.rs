@@ -8,14 +8,16 @@ pub mod chat;
 pub mod context;
 pub mod conversation;
 pub mod doctor;
-pub mod ego;
 pub mod documents;
 pub mod drive;
+pub mod ego;
 pub mod erase;
 pub mod events;
 pub mod export;
+pub mod images;
 pub mod import;
 pub mod key;
+mod login;
 pub mod mcp;
 pub mod memory;
 pub mod owner;
@@ -72,6 +74,7 @@ pub async fn run(command: Command, session: &Session) -> Result<(), CliError> {
         Command::Tools(args) => tools::run(args, session).await,
         Command::Sources(args) => sources::run(args, session).await,
         Command::Approvals(args) => approvals::run(args, session).await,
+        Command::Images(args) => images::run(args, session).await,
         Command::Conversation(args) => conversation::run(args, session).await,
         Command::Key(args) => key::run(args, session).await,
         Command::Tenant(args) => tenant::run(args, session).await,

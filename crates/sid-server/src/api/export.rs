@@ -7,12 +7,15 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use sid_context::secrets::SecretInfo;
 use sid_store::{
-    ApprovalFilter, DiaryQuery, DocumentFilter, ITEM_CHANNEL, ItemFilter, Order, PageRequest, StoreError, TaskFilter, TimerFilter, Whose,
+    ApprovalFilter, DiaryQuery, DocumentFilter, ITEM_CHANNEL, ImageFilter, ItemFilter, Order, PageRequest, StoreError, TaskFilter,
+    TimerFilter, Whose,
 };
 use sid_types::{Agent, AgentId, ConversationId, ItemKind, Owner, Scope, Seq, Team, User, UserId};
 use tokio::sync::mpsc;
@@ -26,8 +29,9 @@ use super::approvals::ApprovalJson;
 use super::blocks::BlockJson;
 use super::context::{ItemJson, SecretJson};
 use super::conversations::ConversationJson;
-use super::egos::EgoJson;
 use super::documents::DocumentJson;
+use super::egos::EgoJson;
+use super::images::ImageJson;
 use super::names::Names;
 use super::passages::PassageJson;
 use super::search::DiaryJson;
@@ -82,6 +86,11 @@ enum Line {
     Approval(Box<ApprovalJson>),
     Timer(Box<TimerJson>),
     Document(Box<DocumentJson>),
+    /// An image that an agent had made, with its bytes in base64.
+    Image {
+        image: Box<ImageJson>,
+        data: String,
+    },
     Block(BlockJson),
     Passage(PassageJson),
     Item {
@@ -106,7 +115,7 @@ enum Line {
     },
 }
 
-/// All that is held about a tenant or one user: users, teams, agents, toolsets, egos, conversations, messages, approvals, timers, documents (without their bytes), blocks, passages, items, names of secrets, diary, tasks.
+/// All that is held about a tenant or one user: users, teams, agents, toolsets, egos, conversations, messages, approvals, timers, documents (without their bytes), images, blocks, passages, items, names of secrets, diary, tasks.
 ///
 /// NDJSON, one `{"kind": …}` a line; the last line is `{"kind": "end", "lines": n}`, or `{"kind": "error", …}` if it broke off.
 #[utoipa::path(get, path = "/export", operation_id = "export_data", tag = "operations", params(ExportQuery), responses((status = 200, description = "NDJSON", content_type = "application/x-ndjson")))]
@@ -201,6 +210,7 @@ async fn write_all(app: &App, scope: &Scope, only: Option<UserId>, out: &mut Out
     let met = conversations(app, scope, only, out).await?;
     tasks(app, scope, only, out).await?;
     timers(app, scope, only, out).await?;
+    images(app, scope, only, out).await?;
     let mut owners: Vec<Owner> = Vec::new();
     if only.is_none() {
         owners.push(Owner::Tenant);
@@ -298,6 +308,26 @@ async fn tasks(app: &App, scope: &Scope, only: Option<UserId>, out: &mut Out) ->
         let page = app.store().tasks(scope, &filter, PageRequest { after, limit: PAGE }).await?;
         for task in page.items {
             out.put(&Line::Task { task: Box::new(task.into()) }).await?;
+        }
+        after = page.next;
+        if after.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+async fn images(app: &App, scope: &Scope, only: Option<UserId>, out: &mut Out) -> Result<(), Stop> {
+    let filter = ImageFilter { user: only, ..ImageFilter::default() };
+    let mut after = None;
+    loop {
+        let page = app.store().images(scope, &filter, PageRequest { after, limit: PAGE }).await?;
+        for image in page.items {
+            match app.store().image_bytes(scope, image.id).await {
+                Ok(bytes) => out.put(&Line::Image { data: STANDARD.encode(bytes), image: Box::new(image.into()) }).await?,
+                // It was deleted between the two.
+                Err(StoreError::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         after = page.next;
         if after.is_none() {

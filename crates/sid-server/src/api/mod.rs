@@ -10,14 +10,16 @@ mod colleagues;
 mod context;
 mod conversations;
 mod document;
-mod egos;
 mod documents;
 mod drive;
+mod egos;
 mod erase;
 mod export;
 mod generations;
+mod images;
 mod keys;
-mod messages;
+pub(crate) mod logins;
+pub(crate) mod messages;
 mod models;
 mod names;
 mod passages;
@@ -59,8 +61,10 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(documents::router())
         .merge(drive::router())
         .merge(context::router())
+        .merge(images::router())
         .merge(timers::router())
         .merge(tools::router())
+        .merge(logins::router())
         .merge(tasks::router())
         .merge(models::router())
         .merge(backup::router())

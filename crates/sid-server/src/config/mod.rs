@@ -17,8 +17,8 @@ pub use error::ConfigError;
 pub(crate) use identity::role;
 pub use load::Sources;
 pub use sections::{
-    Builtin, Context, Documents, Embedder, EmbedderKind, Engine, Google, Issuer, Limits, Log, LogFormat, Mcp, McpProgram, Model, ModelApi,
-    Secrets, Server, Store, StoreKind, Tokenizer, ToolMode, Tools, Top, TrustedProxy, Vectors, VectorsKind,
+    Builtin, Context, Documents, Embedder, EmbedderKind, Engine, Google, Images, Issuer, Limits, Log, LogFormat, Mcp, McpProgram, Model,
+    ModelApi, Secrets, Server, Store, StoreKind, Tokenizer, ToolMode, Tools, Top, TrustedProxy, Vectors, VectorsKind,
 };
 use setting::Section;
 pub use setting::{ConfigField, Secret};
@@ -59,6 +59,8 @@ pub struct Config {
     pub google: Google,
     /// Tools that come with the server (`[tools.builtin]`).
     pub builtin: Builtin,
+    /// Images that agents have made.
+    pub images: Images,
     /// MCP servers on this machine by name (`[tools.mcp.NAME]`).
     pub mcp_programs: BTreeMap<String, McpProgram>,
     /// The MCP endpoint.
@@ -176,6 +178,12 @@ impl Config {
         if self.tools.mcp_discovery_ms == 0 {
             return bad("tools.mcp_discovery_ms", "must be at least 1".into());
         }
+        if !(1_024..=sid_store::MOST_IMAGE_BYTES).contains(&self.images.most_bytes) {
+            return bad("images.most_bytes", format!("expected 1024 to {}", sid_store::MOST_IMAGE_BYTES));
+        }
+        if self.images.timeout_ms == 0 {
+            return bad("images.timeout_ms", "must be at least 1".into());
+        }
         for (name, program) in &self.mcp_programs {
             program.check().or_else(|(field, problem)| bad(&format!("tools.mcp.{name}.{field}"), problem))?;
         }
@@ -262,6 +270,7 @@ impl Config {
         put(Some("secrets".into()), self.secrets.show());
         put(Some("tools".into()), self.tools.show());
         put(Some("tools.builtin".into()), self.builtin.show());
+        put(Some("images".into()), self.images.show());
         for (name, program) in &self.mcp_programs {
             put(Some(format!("tools.mcp.{name}")), program.show());
         }
@@ -345,6 +354,7 @@ pub fn reference() -> Vec<ConfigField> {
     all.extend(Google::describe("google"));
     all.extend(Tools::describe("tools"));
     all.extend(Builtin::describe("tools.builtin"));
+    all.extend(Images::describe("images"));
     all.extend(McpProgram::describe("tools.mcp.NAME"));
     all.extend(Mcp::describe("mcp"));
     all.extend(Issuer::describe("auth.oidc.NAME"));

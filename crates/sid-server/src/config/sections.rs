@@ -477,6 +477,20 @@ section! {
 }
 
 section! {
+    /// Images that agents have made by services that tenants name (toolsets of kind `images`).
+    Images {
+        /// Most images in a day (UTC) for one user.
+        per_user_day: u64 = 20;
+        /// Most images in a day (UTC) for a tenant, all its users together.
+        per_tenant_day: u64 = 200;
+        /// Most bytes of one image; 20,000,000 at most.
+        most_bytes: usize = 10_000_000;
+        /// Most milliseconds of one request to a service.
+        timeout_ms: u64 = 120_000;
+    }
+}
+
+section! {
     /// An MCP server that is a program on this machine. Tenants name it in a toolset; none of them can name a command.
     McpProgram {
         /// The program, by its path or as `PATH` finds it. It is started with a clean environment, spoken to over stdin and stdout, started again when it ends, and killed with the server.

@@ -16,6 +16,7 @@ use crate::codec::{Columns, Id, nanos};
 use crate::directory;
 use crate::documents;
 use crate::error::{Result, missing};
+use crate::images;
 use crate::items::erase_items;
 use crate::partitions::IndexChange;
 use crate::tasks;
@@ -87,6 +88,7 @@ async fn erase_user(tx: &mut Tx, viewer: &Viewer, user: UserId, receipt: &mut Re
          DELETE FROM api_keys WHERE tenant_id = ?4 AND user_id = ?2;
          DELETE FROM timers WHERE tenant = ?1 AND user = ?2;
          DELETE FROM documents WHERE tenant = ?1 AND (owner_kind = 2 AND a = ?2 OR owner_kind = 4 AND b = ?2);
+         DELETE FROM image_use WHERE tenant = ?1 AND who = ?2;
          DELETE FROM users WHERE tenant = ?1 AND id = ?2",
     )
     .bind(viewer.tenant)
@@ -162,6 +164,7 @@ async fn erase_conversation(tx: &mut Tx, viewer: &Viewer, conv: &Conv, receipt: 
     receipt.block_versions += blocks::take_back(tx, viewer, conv.id).await?;
     traces::forget_pair(tx, conv).await?;
     traces::forget_named(tx, conv.tenant, &passages).await?;
+    images::erase(tx, conv.tenant, conv.id).await?;
     erase_runs(tx, conv, receipt).await?;
     erase_messages(tx, conv, receipt).await?;
     sqlx::query(

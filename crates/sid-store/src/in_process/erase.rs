@@ -73,6 +73,7 @@ impl Room {
         self.forget_names(user);
         self.timers.retain(|_, row| row.timer.user != Some(user));
         self.documents.retain(|_, row| row.document.owner.user() != Some(user));
+        self.image_use.remove(&Some(user));
         self.users.remove(&user);
     }
 
@@ -133,6 +134,7 @@ impl Room {
         self.idempotency.retain(|_, used| self.runs.contains_key(&used.run));
         self.timers.retain(|_, row| row.timer.conversation != Some(id));
         self.documents.retain(|_, row| !is_document_of(&row.document, id));
+        self.images.retain(|_, row| row.image.conversation != id);
         gone.extend(self.erase_passages(|p| p.provenance.conversation == Some(id), receipt));
         self.erase_items(|item| item.provenance.conversation == Some(id), receipt);
         gone.extend(self.erase_diary_of(id, receipt));

@@ -15,6 +15,7 @@ mod egos;
 mod erase;
 mod events;
 mod generations;
+mod images;
 mod items;
 mod journal;
 mod maintenance;

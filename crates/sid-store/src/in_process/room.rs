@@ -8,12 +8,13 @@ use std::time::Duration;
 use jiff::civil::Date;
 use sid_types::{
     Agent, AgentId, ApiKey, Approval, ApprovalId, Block, BlockAccess, BlockId, BlockVersion, Conversation, ConversationId, DiaryEntry,
-    DiaryLevel, Ego, Event, EventBody, Item, ItemId, KeyId, Message, MessageId, NewMessage, Owner, Passage, PassageId, PlannedCall,
-    Principal, Run, RunId, Scope, Seq, Share, Sharee, Step, Task, TaskId, Team, TeamId, TeamRole, Tenant, TenantId, TimerId, Timestamp,
-    Toolset, User, UserId, WorkerId,
+    DiaryLevel, Ego, Event, EventBody, ImageId, Item, ItemId, KeyId, Message, MessageId, NewMessage, Owner, Passage, PassageId,
+    PlannedCall, Principal, Run, RunId, Scope, Seq, Share, Sharee, Step, Task, TaskId, Team, TeamId, TeamRole, Tenant, TenantId, TimerId,
+    Timestamp, Toolset, User, UserId, WorkerId,
 };
 
 use super::documents::Documents;
+use super::images::ImageRow;
 use super::missing;
 use super::search::Shelf;
 use super::timers::TimerRow;
@@ -92,6 +93,9 @@ pub(super) struct Room {
     pub(super) tasks: BTreeMap<TaskId, Task>,
     pub(super) timers: BTreeMap<TimerId, TimerRow>,
     pub(super) documents: Documents,
+    pub(super) images: BTreeMap<ImageId, ImageRow>,
+    /// Images of a day (the last that was counted), by human; `None`: by all.
+    pub(super) image_use: BTreeMap<Option<UserId>, (i64, u64)>,
     /// Tokens of each day's steps.
     pub(super) ledger: BTreeMap<Date, u64>,
     /// Tokens that runs have reserved, and until when.
@@ -186,6 +190,8 @@ impl Room {
             tasks: BTreeMap::new(),
             timers: BTreeMap::new(),
             documents: Documents::new(),
+            images: BTreeMap::new(),
+            image_use: BTreeMap::new(),
             ledger: BTreeMap::new(),
             reserved: BTreeMap::new(),
         }

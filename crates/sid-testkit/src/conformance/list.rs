@@ -185,6 +185,14 @@ macro_rules! __each_store_check {
                 an_occurrence_has_one_run,
                 timers_go_with_their_people,
             }
+            images {
+                images_are_kept_as_they_were_made,
+                images_are_what_they_say,
+                images_are_seen_by_their_people,
+                images_of_a_day_have_a_limit,
+                the_last_image_of_a_day_is_one,
+                images_go_with_their_conversation,
+            }
             toolsets {
                 toolsets_are_kept_as_they_were_put,
                 toolsets_change_by_version,

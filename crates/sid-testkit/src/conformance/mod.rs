@@ -20,6 +20,7 @@ pub mod erase;
 pub mod events;
 pub mod generations;
 pub mod idempotency;
+pub mod images;
 pub mod isolation;
 pub mod item_lists;
 pub mod item_rights;
