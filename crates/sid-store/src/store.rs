@@ -2,7 +2,7 @@
 
 use crate::{
     ApprovalStore, ArchivalStore, AuditLog, BlockStore, DiaryStore, Directory, Duties, EmbeddingIndex, Eraser, EventLog, Generations,
-    ItemStore, Maintenance, MemorySearch, RecallStore, StateStore, TaskStore, TimerStore, ToolsetStore, UsageStore,
+    ItemStore, Maintenance, MemorySearch, RecallStore, StateStore, TaskStore, TimerStore, ToolsetStore, UsageStore, WebhookStore,
 };
 
 /// Everything that a server needs of one backend.
@@ -19,6 +19,7 @@ pub trait Store:
     + TimerStore
     + ToolsetStore
     + ApprovalStore
+    + WebhookStore
     + TaskStore
     + DiaryStore
     + Directory
@@ -43,6 +44,7 @@ impl<T> Store for T where
         + TimerStore
         + ToolsetStore
         + ApprovalStore
+        + WebhookStore
         + TaskStore
         + DiaryStore
         + Directory

@@ -145,6 +145,10 @@ ids! {
     TaskId = "task";
     /// A timer.
     TimerId = "tmr";
+    /// An endpoint that is told what happens.
+    WebhookId = "whk";
+    /// What a webhook is told of one event.
+    DeliveryId = "dlv";
     /// One process that runs agents.
     WorkerId = "wrk";
 }

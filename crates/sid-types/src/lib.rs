@@ -39,6 +39,7 @@ mod timer;
 mod tool;
 mod toolset;
 mod unit;
+mod webhook;
 
 pub use access::{AccessRole, Permission};
 pub use approval::{Approval, ApprovalState, Approvals, ApprovedCall, Ask, NewApproval};
@@ -46,8 +47,8 @@ pub use block::{Block, BlockAccess, BlockOp, BlockVersion, Provenance};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use event::{Event, EventBody, Recollection};
 pub use id::{
-    AgentId, ApprovalId, BlockId, ConversationId, IdError, ItemId, KeyId, MessageId, PassageId, RunId, StepId, SummaryId, TaskId, TeamId,
-    TenantId, TimerId, UserId, WorkerId,
+    AgentId, ApprovalId, BlockId, ConversationId, DeliveryId, IdError, ItemId, KeyId, MessageId, PassageId, RunId, StepId, SummaryId, TaskId, TeamId,
+    TenantId, TimerId, UserId, WebhookId, WorkerId,
 };
 pub use item::{Item, ItemKind, Share, ShareLevel, Sharee};
 pub use jiff::Timestamp;
@@ -66,3 +67,4 @@ pub use timer::{Late, Priority, Timer, TimerMaker, TimerSpec, TimerState, When};
 pub use tool::{ToolRule, ToolSpec};
 pub use toolset::{Toolset, ToolsetKind, ToolsetSpec};
 pub use unit::{Seq, Tokens};
+pub use webhook::{Attempt, Delivery, DeliveryState, SealedSecret, Webhook, WebhookEvent, WebhookState};

@@ -16,6 +16,7 @@ use sid_types::{
 use super::missing;
 use super::search::Shelf;
 use super::timers::TimerRow;
+use super::webhooks::Hooks;
 use crate::{AuditEntry, Fingerprint, GenerationId, RecordId, StoreError, TenantLimits};
 
 /// Everything.
@@ -89,6 +90,7 @@ pub(super) struct Room {
     pub(super) approvals: BTreeMap<ApprovalId, Approval>,
     pub(super) tasks: BTreeMap<TaskId, Task>,
     pub(super) timers: BTreeMap<TimerId, TimerRow>,
+    pub(super) hooks: Hooks,
     /// Tokens of each day's steps.
     pub(super) ledger: BTreeMap<Date, u64>,
     /// Tokens that runs have reserved, and until when.
@@ -181,6 +183,7 @@ impl Room {
             approvals: BTreeMap::new(),
             tasks: BTreeMap::new(),
             timers: BTreeMap::new(),
+            hooks: Hooks::default(),
             ledger: BTreeMap::new(),
             reserved: BTreeMap::new(),
         }
