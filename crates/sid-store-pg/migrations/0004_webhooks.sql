@@ -70,10 +70,15 @@ $$;
 -- names and ids are found by their quotes, which no text inside a document has without a backslash before them.
 CREATE FUNCTION sid.tell_of() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-    r record := CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
+    r record;
     c record;
     v_run text;
 BEGIN
+    IF TG_OP = 'DELETE' THEN
+        r := OLD;
+    ELSE
+        r := NEW;
+    END IF;
     IF NOT EXISTS (SELECT FROM sid.webhooks w WHERE w.tenant = r.tenant AND w.is_on) THEN
         RETURN NULL;
     END IF;
@@ -124,7 +129,9 @@ END $$;
 -- Takes deliveries that are due and keeps others from them for a while; the last row has none, and tells the time. Webhooks are locked one by
 -- one, so that no two takers exceed what one of them may be sent at once; one that somebody else looks through is passed over.
 CREATE FUNCTION sid.take_deliveries(p_now text, p_want int, p_per_webhook int, p_hold_us bigint, p_patience int)
-RETURNS TABLE (o_now timestamptz, o_tenant uuid, o_webhook text, o_id uuid)
+RETURNS TABLE (o_id uuid, o_webhook uuid, o_event text, o_subject uuid, o_agent uuid, o_user uuid, o_conv uuid, o_facts text, o_at timestamptz,
+    o_state text, o_attempts int, o_attempts_before int, o_next_at timestamptz, o_history text, o_body text, o_now timestamptz, o_tenant uuid,
+    o_doc text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_now timestamptz := coalesce(nullif(p_now, '')::timestamptz, clock_timestamp());
@@ -132,6 +139,7 @@ DECLARE
     v_left int := p_want;
     v_free int;
     v_taken int;
+    v_doc text;
     w record;
 BEGIN
     -- Asked mostly in vain: looking takes no lock.
@@ -144,30 +152,31 @@ BEGIN
             WHERE x.is_on AND (x.not_before IS NULL OR x.not_before <= v_now) ORDER BY x.is_failing, y.due, x.id
         LOOP
             EXIT WHEN v_left <= 0;
-            SELECT x.tenant, x.id, x.doc INTO w FROM sid.webhooks x
-            WHERE x.tenant = w.tenant AND x.id = w.id AND x.is_on FOR UPDATE SKIP LOCKED;
+            SELECT x.doc INTO v_doc FROM sid.webhooks x WHERE x.tenant = w.tenant AND x.id = w.id AND x.is_on FOR UPDATE SKIP LOCKED;
             CONTINUE WHEN NOT FOUND;
             SELECT p_per_webhook - count(*) INTO v_free FROM sid.deliveries d
             WHERE d.tenant = w.tenant AND d.webhook = w.id AND d.state = 'pending' AND d.held_until > v_now;
             RETURN QUERY
             WITH mine AS MATERIALIZED (
-                SELECT d.tenant, d.id, d.seq FROM sid.deliveries d
+                SELECT d.tenant, d.id FROM sid.deliveries d
                 WHERE d.tenant = w.tenant AND d.webhook = w.id AND d.state = 'pending' AND d.next_at <= v_now
                     AND (d.held_until IS NULL OR d.held_until <= v_now)
                     AND NOT EXISTS (SELECT FROM sid.deliveries o WHERE o.tenant = d.tenant AND o.webhook = d.webhook AND o.state = 'pending'
                         AND o.conv = d.conv AND o.seq < d.seq AND o.attempts - o.attempts_before < p_patience)
                 ORDER BY d.seq LIMIT greatest(least(v_free, v_left), 0) FOR UPDATE OF d SKIP LOCKED),
             held AS (UPDATE sid.deliveries d SET held_until = v_until, attempts = d.attempts + 1 FROM mine m
-                WHERE d.tenant = m.tenant AND d.id = m.id RETURNING d.id)
-            SELECT v_now, m.tenant, w.doc::text, m.id FROM mine m JOIN held h ON h.id = m.id ORDER BY m.seq;
+                WHERE d.tenant = m.tenant AND d.id = m.id RETURNING d.*)
+            SELECT h.id, h.webhook, h.event, h.subject, h.agent_id, h.user_id, h.conv, h.facts, h.at, h.state, h.attempts, h.attempts_before,
+                h.next_at, h.history, h.body, v_now, h.tenant, v_doc FROM held h ORDER BY h.seq;
             GET DIAGNOSTICS v_taken = ROW_COUNT;
             v_left := v_left - v_taken;
         END LOOP;
     END IF;
-    RETURN QUERY SELECT v_now, NULL::uuid, NULL::text, NULL::uuid;
+    RETURN QUERY SELECT NULL::uuid, NULL::uuid, NULL::text, NULL::uuid, NULL::uuid, NULL::uuid, NULL::uuid, NULL::text, NULL::timestamptz,
+        NULL::text, NULL::int, NULL::int, NULL::timestamptz, NULL::text, NULL::text, v_now, NULL::uuid, NULL::text;
 END $$;
 
--- Forgets what is over and old, and what is for a webhook that is not there any more; a thousand at most.
+-- Forgets what is old and not to be tried again; a thousand at most.
 CREATE FUNCTION sid.forget_deliveries(p_now text, p_keep_us bigint) RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     WITH gone AS (

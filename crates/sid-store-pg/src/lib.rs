@@ -47,6 +47,7 @@ mod tx;
 mod usage;
 mod vectors;
 mod visibility;
+mod webhooks;
 mod words;
 
 pub use backend::PgStore;

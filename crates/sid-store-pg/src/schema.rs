@@ -48,8 +48,9 @@ pub(crate) const STEPS: &[Step] = &[
         include_str!("../migrations/0004_approvals.sql"),
         include_str!("../migrations/0004_clients.sql"),
         include_str!("../migrations/0004_provenance.sql"),
-        // The last one locks, for a moment, what every turn writes: conversations get a trigger.
+        // The last ones lock, for a moment, what every turn writes: conversations and runs get triggers.
         include_str!("../migrations/0004_timers.sql"),
+        include_str!("../migrations/0004_webhooks.sql"),
     ])
     .for_programs_from(3),
 ];
