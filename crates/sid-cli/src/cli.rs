@@ -117,6 +117,9 @@ pub enum Command {
     /// What wakes agents by itself: list, set, show, pause, resume, remove
     #[command(subcommand)]
     Timers(commands::timers::Timers),
+    /// Webhooks: where your application hears of what happens: list, add, rotate, test, deliveries
+    #[command(subcommand)]
+    Webhooks(commands::webhooks::Webhooks),
     /// Conversations: list, show, delete
     #[command(subcommand)]
     Conversation(commands::conversation::Conversation),

@@ -35,6 +35,7 @@ use crate::models::ModelDirectory;
 use crate::open_error::OpenError;
 use crate::rates::Rates;
 use crate::toolbox::{self, TenantTools};
+use crate::webhooks::{self, Sender};
 use crate::{api, health, layers, metrics, openai, well_known};
 
 /// After the drain, connections that still have not ended are cut after this long.
@@ -60,6 +61,8 @@ struct Inner {
     limits: RunLimits,
     context: ContextService,
     toolbox: Arc<TenantTools>,
+    /// Signs deliveries of webhooks.
+    sender: Arc<Sender>,
     /// Where a key for secrets is configured.
     vault: Option<Vault>,
     auth: Auth,
@@ -114,6 +117,8 @@ impl App {
         let context = ContextService::new(store.clone(), store.clone(), clock.clone(), context_policy(&config));
         let vault = config.secrets.keys()?.map(|keys| Vault::new(context.clone(), Arc::new(keys)));
         let fetcher = config.tools.fetcher()?;
+        let hook_fetcher = webhooks::fetcher(&config.tools, &config.webhooks)?;
+        let sender = Arc::new(Sender::new(hook_fetcher, vault.clone(), clock.clone(), &config.webhooks));
         let builtin = toolbox::builtin(&config.builtin, &fetcher);
         let toolbox = Arc::new(TenantTools::new(store.clone(), fetcher, vault.clone(), clock.clone(), &config));
         let mut engine = Engine::builder(backend.store().clone(), models.entries(), embedding.embedder(), clock.clone(), engine_config)
@@ -147,6 +152,7 @@ impl App {
             next_embedding,
             engine,
             toolbox,
+            sender,
             limits,
             context,
             vault,
@@ -155,9 +161,19 @@ impl App {
         let app = Self { inner: Arc::new(inner) };
         tokio::spawn(upkeep(app.closing().clone()));
         tokio::spawn(app.inner.rates.clone().share(app.backend().store().clone(), app.closing().clone()));
+        app.send_webhooks();
         let (feeder, closing) = (app.clone(), app.closing().clone());
         tokio::spawn(async move { feeder.backend().feed_index(closing.cancelled()).await });
         Ok(app)
+    }
+
+    /// Begins to send what webhooks are to be told, and to forget what is old.
+    fn send_webhooks(&self) {
+        let (store, settings, closing) = (self.backend().store(), &self.config().webhooks, self.closing());
+        tokio::spawn(webhooks::forget(store.clone(), settings.clone(), closing.clone()));
+        if settings.send {
+            tokio::spawn(webhooks::deliver(store.clone(), self.sender().clone(), settings.clone(), closing.clone()));
+        }
     }
 
     /// The operator key that was made because the store had no keys: shown once, stored nowhere.
@@ -334,6 +350,10 @@ impl App {
     /// Where secrets are kept; an error where no key for them is configured.
     pub(crate) fn toolbox(&self) -> &TenantTools {
         &self.inner.toolbox
+    }
+
+    pub(crate) fn sender(&self) -> &Arc<Sender> {
+        &self.inner.sender
     }
 
     pub(crate) fn vault(&self) -> Result<&Vault, ContextError> {

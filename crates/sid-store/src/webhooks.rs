@@ -64,6 +64,8 @@ pub enum EndpointHealth {
     Well,
     /// It does not. Nothing else is sent to it for so long.
     Failing(Option<Duration>),
+    /// Nobody has asked it.
+    Unknown,
     /// It wants no more, or there is no use in it: it is disabled, and this is why.
     Disabled(String),
 }
@@ -201,6 +203,7 @@ pub fn next_webhook(known: &Webhook, new: Webhook, now: Timestamp) -> Result<Web
 #[must_use]
 pub fn with_health(known: &Webhook, health: &EndpointHealth, now: Timestamp) -> Option<Webhook> {
     match health {
+        EndpointHealth::Unknown => None,
         EndpointHealth::Well if known.failing_since.is_none() && known.not_before.is_none() => None,
         EndpointHealth::Well => Some(Webhook { failing_since: None, not_before: None, ..known.clone() }),
         EndpointHealth::Failing(None) if known.failing_since.is_some() => None,

@@ -27,6 +27,7 @@ mod timers;
 mod tool_rules;
 mod tools;
 mod users;
+mod webhooks;
 pub(crate) mod wire;
 
 pub(crate) use document::{blank, finish};
@@ -55,6 +56,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(timers::router())
         .merge(tools::router())
         .merge(tasks::router())
+        .merge(webhooks::router())
         .merge(models::router())
         .merge(backup::router())
         .merge(audit::router())

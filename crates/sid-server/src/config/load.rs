@@ -112,7 +112,7 @@ fn set(config: &mut Config, key: &str, raw: Raw, place: &str, folder: Option<&Pa
         }
         return match (key, key.strip_prefix("models.")) {
             (
-                "server" | "store" | "vectors" | "models" | "embedder" | "engine" | "limits" | "context" | "secrets" | "tools" | "mcp"
+                "server" | "store" | "vectors" | "models" | "embedder" | "engine" | "limits" | "context" | "secrets" | "tools" | "webhooks" | "mcp"
                 | "log",
                 _,
             ) => Ok(()),
@@ -159,6 +159,7 @@ fn set(config: &mut Config, key: &str, raw: Raw, place: &str, folder: Option<&Pa
             }
             _ => config.tools.set(rest, &raw),
         },
+        Some(("webhooks", field)) => config.webhooks.set(field, &raw),
         Some(("mcp", field)) => config.mcp.set(field, &raw),
         Some(("log", field)) => config.log.set(field, &raw),
         Some(("auth", rest)) => match rest.split_once('.') {

@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::attempt::Sender;
-pub(crate) use self::secrets::{added, revealed};
+pub(crate) use self::secrets::added;
 use crate::config::Webhooks;
 
 /// A delivery waits for those of its conversation that are older, until they have been tried so often: longer than a restart of the receiver

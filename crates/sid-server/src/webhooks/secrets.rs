@@ -33,7 +33,7 @@ pub(crate) async fn added(
 }
 
 /// The secrets that are in force.
-pub(crate) async fn revealed(vault: &Vault, scope: &Scope, webhook: &Webhook, now: Timestamp) -> Result<Vec<Secret>, ContextError> {
+pub(super) async fn revealed(vault: &Vault, scope: &Scope, webhook: &Webhook, now: Timestamp) -> Result<Vec<Secret>, ContextError> {
     let mut secrets = Vec::with_capacity(webhook.secrets.len());
     for sealed in webhook.secrets.iter().filter(|s| s.until.is_none_or(|until| until > now)) {
         let value = vault.unseal(scope, Owner::Tenant, &place(webhook.id), &sealed.sealed).await?;
