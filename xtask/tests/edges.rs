@@ -148,6 +148,12 @@ fn the_guarded_client_is_taken_alone() {
 }
 
 #[test]
+fn receivers_of_webhooks_compile_no_server() {
+    absent("sid-webhooks", &["tokio", "axum", "reqwest", "hyper", "sqlx", "serde"]);
+    ours("sid-webhooks", &[]);
+}
+
+#[test]
 fn paging_compiles_no_server_no_client_no_runtime() {
     absent("sid-memory", &["axum", "reqwest", "hyper", "sqlx", "tokio", "fastembed"]);
     ours("sid-memory", &["sid-types"]);

@@ -129,6 +129,9 @@ pub enum Command {
     /// Images that agents had made: list, save, remove
     #[command(subcommand)]
     Images(commands::images::Images),
+    /// Webhooks: where your application hears of what happens: list, add, rotate, test, deliveries
+    #[command(subcommand)]
+    Webhooks(commands::webhooks::Webhooks),
     /// Conversations: list, show, delete
     #[command(subcommand)]
     Conversation(commands::conversation::Conversation),

@@ -41,6 +41,18 @@ answers! {
     Login { state: String, issuer: Option<String>, }
     /// A login that was begun.
     LoginBegun { url: String, expires_at: String, }
+    /// Where an application hears of what happens.
+    Webhook {
+        id: String, url: String, description: String, events: Vec<String>, include: Option<String>, state: String,
+        disabled_because: Option<String>, failing_since: Option<String>, secrets: u64, version: u64, secret: Option<String>,
+    }
+    /// One try to deliver.
+    Attempt { number: u64, at: String, status: Option<u64>, error: Option<String>, took_ms: u64, }
+    /// What a webhook is told of one event.
+    Delivery {
+        id: String, webhook: String, event: String, subject: String, at: String, state: String, attempts: u64, status: Option<u64>,
+        next_attempt: Option<String>, history: Vec<Attempt>, body: Option<String>,
+    }
     /// A person.
     User { id: String, handle: String, display_name: String, timezone: Option<String>, created_at: String, }
     /// A block that each pair starts with.

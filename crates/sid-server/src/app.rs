@@ -36,6 +36,7 @@ use crate::models::ModelDirectory;
 use crate::open_error::OpenError;
 use crate::rates::Rates;
 use crate::toolbox::{self, TenantTools};
+use crate::webhooks::{self, Sender};
 use crate::{api, health, layers, metrics, openai, well_known};
 
 /// After the drain, connections that still have not ended are cut after this long.
@@ -61,6 +62,8 @@ struct Inner {
     limits: RunLimits,
     context: ContextService,
     toolbox: Arc<TenantTools>,
+    /// Signs deliveries of webhooks.
+    sender: Arc<Sender>,
     /// Where a key for secrets is configured.
     vault: Option<Vault>,
     /// Where Google Drive is set up.
@@ -117,6 +120,8 @@ impl App {
         let context = ContextService::new(store.clone(), store.clone(), clock.clone(), context_policy(&config));
         let vault = config.secrets.keys()?.map(|keys| Vault::new(context.clone(), Arc::new(keys)));
         let fetcher = config.tools.fetcher()?;
+        let hook_fetcher = webhooks::fetcher(&config.tools, &config.webhooks)?;
+        let sender = Arc::new(Sender::new(hook_fetcher, vault.clone(), clock.clone(), &config.webhooks));
         let mut builtin = toolbox::builtin(&config.builtin, &fetcher);
         let (reader, library) = (config.documents.reader(), drive::LaterLibrary::default());
         let drive = config.drive(&fetcher)?.zip(vault.clone()).map(|(drive, vault)| Connections::new(drive, vault, clock.clone()));
@@ -165,6 +170,7 @@ impl App {
             next_embedding,
             engine,
             toolbox,
+            sender,
             limits,
             context,
             vault,
@@ -174,9 +180,19 @@ impl App {
         let app = Self { inner: Arc::new(inner) };
         tokio::spawn(upkeep(app.closing().clone()));
         tokio::spawn(app.inner.rates.clone().share(app.backend().store().clone(), app.closing().clone()));
+        app.send_webhooks();
         let (feeder, closing) = (app.clone(), app.closing().clone());
         tokio::spawn(async move { feeder.backend().feed_index(closing.cancelled()).await });
         Ok(app)
+    }
+
+    /// Begins to send what webhooks are to be told, and to forget what is old.
+    fn send_webhooks(&self) {
+        let (store, settings, closing) = (self.backend().store(), &self.config().webhooks, self.closing());
+        tokio::spawn(webhooks::forget(store.clone(), settings.clone(), closing.clone()));
+        if settings.send {
+            tokio::spawn(webhooks::deliver(store.clone(), self.sender().clone(), settings.clone(), closing.clone()));
+        }
     }
 
     /// The operator key that was made because the store had no keys: shown once, stored nowhere.
@@ -359,6 +375,10 @@ impl App {
     /// Google Drive of people, where it is set up.
     pub(crate) fn drive(&self) -> Option<&Connections> {
         self.inner.drive.as_ref()
+    }
+
+    pub(crate) fn sender(&self) -> &Arc<Sender> {
+        &self.inner.sender
     }
 
     pub(crate) fn vault(&self) -> Result<&Vault, ContextError> {

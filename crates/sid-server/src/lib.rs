@@ -66,6 +66,7 @@ mod openai;
 mod rates;
 mod toolbox;
 mod turns;
+mod webhooks;
 mod well_known;
 
 pub use app::{App, access_markdown, create_operator_key, migrate, openapi_json};

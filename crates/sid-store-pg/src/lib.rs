@@ -50,6 +50,7 @@ mod tx;
 mod usage;
 mod vectors;
 mod visibility;
+mod webhooks;
 mod words;
 
 pub use backend::PgStore;

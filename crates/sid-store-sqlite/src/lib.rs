@@ -37,6 +37,7 @@ mod timers;
 mod toolsets;
 mod usage;
 mod visibility;
+mod webhooks;
 mod writer;
 
 pub use backend::SqliteStore;

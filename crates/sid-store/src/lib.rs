@@ -24,6 +24,7 @@
 //! | [`ApprovalStore`] | calls that wait for somebody's word |
 //! | [`ImageStore`] | images that agents had made, and how many in a day |
 //! | [`TaskStore`] | tasks of agents, and which are due |
+//! | [`WebhookStore`] | where applications hear of what happens, and what is on its way there, written with what it tells |
 //! | [`UsageStore`] | what tenants may use up, and what they have |
 //!
 //! One turn through the journal, as a worker drives it:
@@ -111,9 +112,11 @@ mod state;
 mod store;
 mod tasks;
 mod timers;
+mod told;
 mod toolsets;
 mod usage;
 mod vector_index;
+mod webhooks;
 
 pub use approvals::{ApprovalFilter, ApprovalStore, Decide, DecidedApproval, MOST_NOTE_CHARS, Verdict, asked, decided};
 pub use audit::{AuditEntry, AuditFilter, AuditLog};
@@ -156,6 +159,11 @@ pub use tasks::{NO_TASK, TaskFilter, TaskPlace, TaskStore, check_task, check_tas
 pub use timers::{
     DueTimer, DueTimers, Firing, NO_TIMER, TimerFilter, TimerStore, check_timer, may_change_timers, next_timer, too_many_timers,
 };
+pub use told::Told;
 pub use toolsets::{MOST_TOOLSET_BYTES, MOST_TOOLSETS, NO_TOOLSET, ToolsetStore, check_toolset, check_toolset_version, too_many_toolsets};
 pub use usage::{Reserve, Reserved, TenantLimits, TokenUse, UsageStore};
 pub use vector_index::{PointCursor, PointFilter, PointKey, PointPage, RecordKind, VectorHit, VectorIndex, VectorPoint, VectorQuery};
+pub use webhooks::{
+    DeliveryOutcome, DueDeliveries, DueDelivery, EndpointHealth, FinishDelivery, NO_DELIVERY, NO_WEBHOOK, TakeDeliveries, WebhookStore,
+    check_webhook, delivered_again, finished, is_disabled, next_webhook, too_many_webhooks, with_health,
+};

@@ -3,7 +3,7 @@
 use crate::{
     ApprovalStore, ArchivalStore, AuditLog, BlockStore, DiaryStore, Directory, DocumentStore, Duties, EgoStore, EmbeddingIndex, Eraser,
     EventLog, Generations, ImageStore, ItemStore, Maintenance, MemorySearch, RecallStore, StateStore, TaskStore, TimerStore, ToolsetStore,
-    UsageStore,
+    UsageStore, WebhookStore,
 };
 
 /// Everything that a server needs of one backend.
@@ -23,6 +23,7 @@ pub trait Store:
     + EgoStore
     + ApprovalStore
     + ImageStore
+    + WebhookStore
     + TaskStore
     + DiaryStore
     + Directory
@@ -50,6 +51,7 @@ impl<T> Store for T where
         + EgoStore
         + ApprovalStore
         + ImageStore
+        + WebhookStore
         + TaskStore
         + DiaryStore
         + Directory

@@ -14,7 +14,7 @@
 /// }
 ///
 /// sid_testkit::delegate_store!(Wrapped, inner: StateStore, EventLog, RecallStore, ArchivalStore, MemorySearch, EmbeddingIndex,
-///     BlockStore, ItemStore, TimerStore, ToolsetStore, EgoStore, TaskStore, ImageStore, ApprovalStore, DiaryStore, Directory, DocumentStore, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
+///     BlockStore, ItemStore, TimerStore, ToolsetStore, EgoStore, TaskStore, ImageStore, ApprovalStore, WebhookStore, DiaryStore, Directory, DocumentStore, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
 ///
 /// let store: Arc<dyn Store> = Arc::new(Wrapped { inner: Arc::default() });
 /// # drop(store);
@@ -41,7 +41,7 @@
 /// }
 ///
 /// sid_testkit::delegate_store!(Counted, inner through count: StateStore, EventLog, RecallStore, ArchivalStore, MemorySearch,
-///     EmbeddingIndex, BlockStore, ItemStore, TimerStore, ToolsetStore, EgoStore, TaskStore, ImageStore, ApprovalStore, DiaryStore, Directory, DocumentStore, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
+///     EmbeddingIndex, BlockStore, ItemStore, TimerStore, ToolsetStore, EgoStore, TaskStore, ImageStore, ApprovalStore, WebhookStore, DiaryStore, Directory, DocumentStore, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
 /// ```
 #[macro_export]
 macro_rules! delegate_store {
@@ -215,6 +215,22 @@ macro_rules! __delegate {
             fn approval(scope: &Scope, approval: ApprovalId) -> Approval;
             fn decide(scope: &Scope, decide: Decide) -> DecidedApproval;
             fn expired_approvals(most: usize) -> Vec<(Scope, ApprovalId)>;
+        } }
+    };
+    (WebhookStore $type:ident $field:ident $via:tt) => {
+        $crate::__delegate! { @impl WebhookStore $type $field $via {
+            fn create_webhook(scope: &Scope, webhook: Webhook, most: u64) -> Webhook;
+            fn webhook(scope: &Scope, webhook: WebhookId) -> Webhook;
+            fn webhooks(scope: &Scope) -> Vec<Webhook>;
+            fn put_webhook(scope: &Scope, webhook: Webhook) -> Webhook;
+            fn drop_webhook(scope: &Scope, webhook: WebhookId) -> ();
+            fn test_webhook(scope: &Scope, webhook: WebhookId, delivery: DeliveryId) -> Delivery;
+            fn deliveries(scope: &Scope, webhook: WebhookId, state: Option<DeliveryState>, page: PageRequest) -> Page<Delivery>;
+            fn delivery(scope: &Scope, webhook: WebhookId, delivery: DeliveryId) -> Delivery;
+            fn redeliver(scope: &Scope, webhook: WebhookId, delivery: DeliveryId) -> Delivery;
+            fn take_deliveries(take: TakeDeliveries) -> DueDeliveries;
+            fn finish_delivery(scope: &Scope, finish: FinishDelivery) -> ();
+            fn forget_deliveries(keep: Duration) -> u64;
         } }
     };
     (AuditLog $type:ident $field:ident $via:tt) => {

@@ -10,17 +10,17 @@ use jiff::civil::Date;
 use parking_lot::Mutex;
 use sid_store::{
     Accept, Accepted, ApprovalFilter, ApprovalStore, ArchivalStore, AuditEntry, AuditFilter, AuditLog, Candidates, Capability, Commit,
-    Committed, Decide, DecidedApproval, DiaryQuery, DiaryStore, DiaryWork, Directory, DocumentFilter, DocumentStore, DueTimers, Effect,
+    Committed, Decide, DecidedApproval, DiaryQuery, DiaryStore, DiaryWork, Directory, DocumentFilter, DocumentStore, DueDeliveries, DueTimers, FinishDelivery, Effect,
     EgoStore, EmbeddingIndex, EraseTarget, Eraser, EventLog, Firing, GenerationId, ImageCaps, ImageFilter, ImageStore, InProcess,
     ItemFilter, ItemStore, ItemWrite, Lease, Loaded, MemorySearch, NewDocument, Order, Page, PageRequest, Reading, RecallStore, Receipt,
-    Renewed, Reserve, Reserved, SearchQuery, SeenItem, StateStore, Store, StoreError, TaskFilter, TaskStore, TenantLimits, TimerFilter,
-    TimerStore, TokenUse, ToolsetStore, UnreadDocument, UsageStore, Written,
+    Renewed, Reserve, Reserved, SearchQuery, SeenItem, StateStore, Store, StoreError, TakeDeliveries, TaskFilter, TaskStore, TenantLimits, TimerFilter,
+    TimerStore, TokenUse, ToolsetStore, UnreadDocument, UsageStore, WebhookStore, Written,
 };
 use sid_testkit::conformance::{self, Fixture};
 use sid_types::{
-    Agent, Approval, ApprovalId, ConversationId, DiaryEntry, Document, DocumentId, Ego, EgoSpec, Image, ImageId, ItemId, KeyId,
+    Agent, Approval, ApprovalId, ConversationId, DiaryEntry, Document, DocumentId, Ego, EgoSpec, Image, ImageId, Delivery, DeliveryId, DeliveryState, ItemId, KeyId,
     ManualClock, Message, MessageId, NewMessage, NewPassage, OperatorScope, Owner, Passage, PassageId, Principal, Provenance, Run, RunId,
-    Scope, Seq, Share, ShareLevel, Sharee, Step, Task, TaskId, Tenant, TenantId, Timer, TimerId, Timestamp, Toolset, ToolsetSpec, WorkerId,
+    Scope, Seq, Share, ShareLevel, Sharee, Step, Task, TaskId, Tenant, TenantId, Timer, TimerId, Timestamp, Toolset, ToolsetSpec, Webhook, WebhookEvent, WebhookId, WebhookState, WorkerId,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +79,12 @@ enum Bug {
     ShowsImagesToAnybody,
     CountsImagesBlindly,
     KeepsImagesOfTheErased,
+    TellsBesideTheCommit,
+    HoldsNoDeliveries,
+    EndsAnyAttempt,
+    ForgetsTheOrder,
+    TellsOthersOfWebhooks,
+    SendsToTheDisabled,
 }
 
 /// The reference store with one bug.
@@ -174,6 +180,14 @@ impl StateStore for Planted {
                 }
             }
             _ => {}
+        }
+        // A transaction of its own for what is told: it stays when the commit fails.
+        if self.bug == Bug::TellsBesideTheCommit && commit.effects.iter().any(|e| matches!(e, Effect::Finish { .. })) {
+            let tenants = self.inner.tenants(&OperatorScope::grant()).await?;
+            let scope = tenants.iter().find(|tenant| tenant.id == lease.scope.tenant()).map_or(lease.scope, whole);
+            for webhook in self.inner.webhooks(&scope).await?.iter().filter(|w| w.hears(WebhookEvent::RunCompleted)) {
+                self.inner.test_webhook(&scope, webhook.id, DeliveryId::new()).await?;
+            }
         }
         let committed = self.inner.commit(&lease, commit).await?;
         self.remember(&committed.next);
@@ -757,6 +771,85 @@ impl ApprovalStore for Planted {
 }
 
 #[async_trait]
+impl WebhookStore for Planted {
+    async fn create_webhook(&self, scope: &Scope, webhook: Webhook, most: u64) -> Result<Webhook, StoreError> {
+        self.inner.create_webhook(scope, webhook, most).await
+    }
+
+    async fn webhook(&self, scope: &Scope, webhook: WebhookId) -> Result<Webhook, StoreError> {
+        let mut scope = *scope;
+        if let (Bug::TellsOthersOfWebhooks, Principal::User { .. }) = (self.bug, scope.principal()) {
+            let tenants = self.inner.tenants(&OperatorScope::grant()).await?;
+            scope = tenants.iter().find(|tenant| tenant.id == scope.tenant()).map_or(scope, whole);
+        }
+        self.inner.webhook(&scope, webhook).await
+    }
+
+    async fn webhooks(&self, scope: &Scope) -> Result<Vec<Webhook>, StoreError> {
+        self.inner.webhooks(scope).await
+    }
+
+    async fn put_webhook(&self, scope: &Scope, webhook: Webhook) -> Result<Webhook, StoreError> {
+        let put = self.inner.put_webhook(scope, webhook).await?;
+        // What waits for one that is disabled stays due.
+        if self.bug == Bug::SendsToTheDisabled && put.state == WebhookState::Disabled {
+            return self.inner.put_webhook(scope, Webhook { state: WebhookState::Enabled, ..put }).await;
+        }
+        Ok(put)
+    }
+
+    async fn drop_webhook(&self, scope: &Scope, webhook: WebhookId) -> Result<(), StoreError> {
+        self.inner.drop_webhook(scope, webhook).await
+    }
+
+    async fn test_webhook(&self, scope: &Scope, webhook: WebhookId, delivery: DeliveryId) -> Result<Delivery, StoreError> {
+        self.inner.test_webhook(scope, webhook, delivery).await
+    }
+
+    async fn deliveries(
+        &self,
+        scope: &Scope,
+        webhook: WebhookId,
+        state: Option<DeliveryState>,
+        page: PageRequest,
+    ) -> Result<Page<Delivery>, StoreError> {
+        self.inner.deliveries(scope, webhook, state, page).await
+    }
+
+    async fn delivery(&self, scope: &Scope, webhook: WebhookId, delivery: DeliveryId) -> Result<Delivery, StoreError> {
+        self.inner.delivery(scope, webhook, delivery).await
+    }
+
+    async fn redeliver(&self, scope: &Scope, webhook: WebhookId, delivery: DeliveryId) -> Result<Delivery, StoreError> {
+        self.inner.redeliver(scope, webhook, delivery).await
+    }
+
+    async fn take_deliveries(&self, mut take: TakeDeliveries) -> Result<DueDeliveries, StoreError> {
+        match self.bug {
+            Bug::HoldsNoDeliveries => take.hold = Duration::ZERO,
+            Bug::ForgetsTheOrder => take.patience = 0,
+            _ => {}
+        }
+        self.inner.take_deliveries(take).await
+    }
+
+    async fn finish_delivery(&self, scope: &Scope, mut finish: FinishDelivery) -> Result<(), StoreError> {
+        if self.bug == Bug::EndsAnyAttempt {
+            for webhook in self.inner.webhooks(scope).await? {
+                if let Ok(delivery) = self.inner.delivery(scope, webhook.id, finish.delivery).await {
+                    finish.attempt.number = delivery.attempts;
+                }
+            }
+        }
+        self.inner.finish_delivery(scope, finish).await
+    }
+
+    async fn forget_deliveries(&self, keep: Duration) -> Result<u64, StoreError> {
+        self.inner.forget_deliveries(keep).await
+    }
+}
+
+#[async_trait]
 impl AuditLog for Planted {
     async fn record(&self, mut entries: Vec<AuditEntry>) -> Result<(), StoreError> {
         if self.bug == Bug::ForgetsEntriesOfOthers {
@@ -1068,4 +1161,34 @@ fn a_store_that_counts_images_blindly() {
 #[test]
 fn a_store_that_keeps_images_of_the_erased() {
     found_by(Bug::KeepsImagesOfTheErased, &["images_go_with_their_conversation"]);
+}
+
+#[test]
+fn a_store_that_tells_webhooks_beside_the_commit() {
+    found_by(Bug::TellsBesideTheCommit, &["ended_runs_are_told_with_their_commit"]);
+}
+
+#[test]
+fn a_store_that_holds_no_deliveries() {
+    found_by(Bug::HoldsNoDeliveries, &["deliveries_are_taken_and_held", "deliveries_are_taken_by_one"]);
+}
+
+#[test]
+fn a_store_that_ends_any_attempt() {
+    found_by(Bug::EndsAnyAttempt, &["an_attempt_ends_once"]);
+}
+
+#[test]
+fn a_store_that_forgets_the_order_of_deliveries() {
+    found_by(Bug::ForgetsTheOrder, &["conversations_are_told_in_order"]);
+}
+
+#[test]
+fn a_store_that_tells_others_of_webhooks() {
+    found_by(Bug::TellsOthersOfWebhooks, &["webhooks_are_the_tenants"]);
+}
+
+#[test]
+fn a_store_that_sends_to_the_disabled() {
+    found_by(Bug::SendsToTheDisabled, &["disabled_webhooks_wait", "ended_runs_are_told_with_their_commit"]);
 }

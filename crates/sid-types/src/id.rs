@@ -149,6 +149,10 @@ ids! {
     TimerId = "tmr";
     /// An image that an agent had made.
     ImageId = "img";
+    /// An endpoint that is told what happens.
+    WebhookId = "whk";
+    /// What a webhook is told of one event.
+    DeliveryId = "dlv";
     /// One process that runs agents.
     WorkerId = "wrk";
 }

@@ -43,6 +43,7 @@ mod timer;
 mod tool;
 mod toolset;
 mod unit;
+mod webhook;
 
 pub use access::{AccessRole, Permission};
 pub use approval::{Approval, ApprovalState, Approvals, ApprovedCall, Ask, NewApproval};
@@ -53,8 +54,8 @@ pub use document::{Citation, Document, DocumentFormat, DocumentParts, DocumentSt
 pub use ego::{Ego, EgoMemory, EgoSpec};
 pub use event::{Event, EventBody, Recollection};
 pub use id::{
-    AgentId, ApprovalId, BlockId, ConversationId, DocumentId, IdError, ImageId, ItemId, KeyId, MessageId, PassageId, RunId, StepId,
-    SummaryId, TaskId, TeamId, TenantId, TimerId, UserId, WorkerId,
+    AgentId, ApprovalId, BlockId, ConversationId, DocumentId, DeliveryId, IdError, ImageId, ItemId, KeyId, MessageId, PassageId, RunId, StepId,
+    SummaryId, TaskId, TeamId, TenantId, TimerId, UserId, WebhookId, WorkerId,
 };
 pub use image::{Image, ImageFormat};
 pub use item::{Item, ItemKind, Share, ShareLevel, Sharee};
@@ -74,3 +75,4 @@ pub use timer::{Late, Priority, Timer, TimerMaker, TimerSpec, TimerState, When};
 pub use tool::{ClientTool, ToolRule, ToolSpec};
 pub use toolset::{Toolset, ToolsetKind, ToolsetSpec};
 pub use unit::{Seq, Tokens};
+pub use webhook::{Attempt, Delivery, DeliveryState, SealedSecret, Webhook, WebhookEvent, WebhookState};

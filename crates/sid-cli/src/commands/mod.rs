@@ -31,6 +31,7 @@ pub mod tenant;
 pub mod timers;
 pub mod tools;
 pub mod user;
+pub mod webhooks;
 
 use crate::cli::Command;
 use crate::error::CliError;
@@ -48,6 +49,7 @@ pub fn acts_as_user(command: &Command) -> bool {
             | Command::Conversation(_)
             | Command::Task(_)
             | Command::Timers(_)
+            | Command::Webhooks(_)
             | Command::Block(_)
             | Command::Memory(_)
             | Command::Prompt(_)
@@ -72,6 +74,7 @@ pub async fn run(command: Command, session: &Session) -> Result<(), CliError> {
         Command::Documents(args) => Box::pin(documents::run(args, session)).await,
         Command::Timers(args) => timers::run(args, session).await,
         Command::Tools(args) => tools::run(args, session).await,
+        Command::Webhooks(args) => webhooks::run(args, session).await,
         Command::Sources(args) => sources::run(args, session).await,
         Command::Approvals(args) => approvals::run(args, session).await,
         Command::Images(args) => images::run(args, session).await,

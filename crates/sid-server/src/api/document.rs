@@ -50,6 +50,7 @@ pub(crate) fn blank() -> OpenApi {
             tag("context", "What assistants keep for their user beside conversations: notes, memories, projects, hand-offs, secrets."),
             tag("timers", "What wakes agents by itself, once or again and again."),
             tag("images", "Images that agents had made."),
+            tag("webhooks", "Where your application hears of what happens."),
             tag("tools", "Functions that a tenant gives its agents."),
             tag("models", "Configured models."),
             tag("audit", "Who read or wrote whose memory."),

@@ -33,6 +33,7 @@ mod timers;
 mod tool_rules;
 mod tools;
 mod users;
+mod webhooks;
 pub(crate) mod wire;
 
 pub(crate) use document::{blank, finish};
@@ -66,6 +67,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(tools::router())
         .merge(logins::router())
         .merge(tasks::router())
+        .merge(webhooks::router())
         .merge(models::router())
         .merge(backup::router())
         .merge(audit::router())

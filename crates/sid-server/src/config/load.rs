@@ -113,7 +113,7 @@ fn set(config: &mut Config, key: &str, raw: Raw, place: &str, folder: Option<&Pa
         return match (key, key.strip_prefix("models.")) {
             (
                 "server" | "store" | "vectors" | "models" | "embedder" | "engine" | "limits" | "context" | "documents" | "google"
-                | "secrets" | "tools" | "images" | "mcp" | "log",
+                | "secrets" | "tools" | "images" | "webhooks" | "mcp" | "log",
                 _,
             ) => Ok(()),
             ("auth" | "auth.oidc" | "auth.trusted_proxy" | "tools.mcp" | "tools.builtin", _) => Ok(()),
@@ -162,6 +162,7 @@ fn set(config: &mut Config, key: &str, raw: Raw, place: &str, folder: Option<&Pa
             _ => config.tools.set(rest, &raw),
         },
         Some(("images", field)) => config.images.set(field, &raw),
+        Some(("webhooks", field)) => config.webhooks.set(field, &raw),
         Some(("mcp", field)) => config.mcp.set(field, &raw),
         Some(("log", field)) => config.log.set(field, &raw),
         Some(("auth", rest)) => match rest.split_once('.') {

@@ -18,7 +18,7 @@ pub(crate) use identity::role;
 pub use load::Sources;
 pub use sections::{
     Builtin, Context, Documents, Embedder, EmbedderKind, Engine, Google, Images, Issuer, Limits, Log, LogFormat, Mcp, McpProgram, Model,
-    ModelApi, Secrets, Server, Store, StoreKind, Tokenizer, ToolMode, Tools, Top, TrustedProxy, Vectors, VectorsKind,
+    ModelApi, Secrets, Server, Store, StoreKind, Tokenizer, ToolMode, Tools, Top, TrustedProxy, Vectors, VectorsKind, Webhooks,
 };
 use setting::Section;
 pub use setting::{ConfigField, Secret};
@@ -61,6 +61,8 @@ pub struct Config {
     pub builtin: Builtin,
     /// Images that agents have made.
     pub images: Images,
+    /// Webhooks.
+    pub webhooks: Webhooks,
     /// MCP servers on this machine by name (`[tools.mcp.NAME]`).
     pub mcp_programs: BTreeMap<String, McpProgram>,
     /// The MCP endpoint.
@@ -202,6 +204,18 @@ impl Config {
         if self.documents.read_memory_bytes < 256 << 20 {
             return bad("documents.read_memory_bytes", "must be at least 268435456: the process itself has to fit".into());
         }
+        let hooks = &self.webhooks;
+        let sizes = [("webhooks.at_once", hooks.at_once as u64), ("webhooks.per_webhook", hooks.per_webhook as u64)];
+        let times = [
+            ("webhooks.timeout_ms", hooks.timeout_ms),
+            ("webhooks.first_retry_ms", hooks.first_retry_ms),
+            ("webhooks.give_up_days", hooks.give_up_days),
+            ("webhooks.keep_days", hooks.keep_days),
+            ("webhooks.poll_ms", hooks.poll_ms),
+        ];
+        if let Some((key, _)) = sizes.iter().chain(&times).find(|(_, value)| *value == 0) {
+            return bad(key, "must be at least 1".into());
+        }
         if self.context.claim_s == 0 {
             return bad("context.claim_s", "must be at least 1".into());
         }
@@ -271,6 +285,7 @@ impl Config {
         put(Some("tools".into()), self.tools.show());
         put(Some("tools.builtin".into()), self.builtin.show());
         put(Some("images".into()), self.images.show());
+        put(Some("webhooks".into()), self.webhooks.show());
         for (name, program) in &self.mcp_programs {
             put(Some(format!("tools.mcp.{name}")), program.show());
         }
@@ -297,13 +312,19 @@ impl Secrets {
 impl Tools {
     /// What functions call out with.
     pub(crate) fn fetcher(&self) -> Result<Fetcher, ConfigError> {
+        self.fetcher_with(|_| {})
+    }
+
+    /// The same with another policy, but for what is open.
+    pub(crate) fn fetcher_with(&self, change: impl FnOnce(&mut Policy)) -> Result<Fetcher, ConfigError> {
         let bad = |key: &str, problem: String| ConfigError::BadValue { key: key.to_owned(), problem, place: None };
         if self.timeout_ms == 0 {
             return Err(bad("tools.timeout_ms", "must be at least 1".into()));
         }
         let open = self.open.iter().map(|text| text.trim().parse::<Opening>().map_err(|e| bad("tools.open", e.to_string())));
         let timeout = Duration::from_millis(self.timeout_ms);
-        let policy = Policy { open: open.collect::<Result<_, _>>()?, https_only: self.https_only, timeout, ..Policy::default() };
+        let mut policy = Policy { open: open.collect::<Result<_, _>>()?, https_only: self.https_only, timeout, ..Policy::default() };
+        change(&mut policy);
         Fetcher::new(policy).map_err(|e| bad("tools", e.to_string()))
     }
 }
@@ -355,6 +376,7 @@ pub fn reference() -> Vec<ConfigField> {
     all.extend(Tools::describe("tools"));
     all.extend(Builtin::describe("tools.builtin"));
     all.extend(Images::describe("images"));
+    all.extend(Webhooks::describe("webhooks"));
     all.extend(McpProgram::describe("tools.mcp.NAME"));
     all.extend(Mcp::describe("mcp"));
     all.extend(Issuer::describe("auth.oidc.NAME"));

@@ -465,6 +465,30 @@ impl Documents {
 }
 
 section! {
+    /// Webhooks: what happens is sent to where tenants want to hear of it. They may call what functions may (`tools.open`, `tools.https_only`).
+    Webhooks {
+        /// Whether this server sends what is due. Servers that do not still write it down for those that do.
+        send: bool = true;
+        /// Most webhooks of a tenant.
+        per_tenant: u64 = 20;
+        /// Most deliveries that this server sends at once.
+        at_once: usize = 64;
+        /// Most deliveries to one webhook that all servers send at once.
+        per_webhook: usize = 4;
+        /// Most milliseconds until an endpoint has answered.
+        timeout_ms: u64 = 15_000;
+        /// Milliseconds from the first attempt to the second. The waits after it grow with it: with 5000 there are ten attempts in three days.
+        first_retry_ms: u64 = 5_000;
+        /// An endpoint of which every attempt has failed for so many days is disabled.
+        give_up_days: u64 = 5;
+        /// Deliveries are kept for so many days, with what was sent.
+        keep_days: u64 = 7;
+        /// Milliseconds between two looks for what is due.
+        poll_ms: u64 = 1_000;
+    }
+}
+
+section! {
     /// Tools that all agents have which name none of their own, beside those for their memory.
     Builtin {
         /// Dates and times: `current_time`, `date_add`, `date_difference`, `find_weekday`, `convert_time`.

@@ -149,4 +149,4 @@ pub(super) const GROUPS: &[Group] = &[
 ];
 
 /// Operations that are no tools at all: they show a value that no model may see.
-pub(super) const NEVER: &[&str] = &["reveal_secret", "create_key", "rotate_key"];
+pub(super) const NEVER: &[&str] = &["reveal_secret", "create_key", "rotate_key", "create_webhook", "rotate_webhook"];

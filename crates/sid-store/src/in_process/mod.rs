@@ -30,6 +30,7 @@ mod toolsets;
 mod usage;
 mod vectors;
 mod visibility;
+mod webhooks;
 
 use std::fmt;
 use std::sync::Arc;

@@ -18,6 +18,7 @@ use super::images::ImageRow;
 use super::missing;
 use super::search::Shelf;
 use super::timers::TimerRow;
+use super::webhooks::Hooks;
 use crate::{AuditEntry, Fingerprint, GenerationId, RecordId, StoreError, TenantLimits};
 
 /// Everything.
@@ -96,6 +97,7 @@ pub(super) struct Room {
     pub(super) images: BTreeMap<ImageId, ImageRow>,
     /// Images of a day (the last that was counted), by human; `None`: by all.
     pub(super) image_use: BTreeMap<Option<UserId>, (i64, u64)>,
+    pub(super) hooks: Hooks,
     /// Tokens of each day's steps.
     pub(super) ledger: BTreeMap<Date, u64>,
     /// Tokens that runs have reserved, and until when.
@@ -192,6 +194,7 @@ impl Room {
             documents: Documents::new(),
             images: BTreeMap::new(),
             image_use: BTreeMap::new(),
+            hooks: Hooks::default(),
             ledger: BTreeMap::new(),
             reserved: BTreeMap::new(),
         }

@@ -226,6 +226,19 @@ macro_rules! __each_store_check {
                 due_tasks_are_fair,
                 erasing_takes_tasks_along,
             }
+            webhooks {
+                webhooks_are_kept_as_they_were_made,
+                webhooks_are_the_tenants,
+                ended_runs_are_told_with_their_commit,
+                other_changes_are_told,
+                erasing_takes_deliveries_along,
+                deliveries_are_taken_and_held,
+                deliveries_are_taken_by_one,
+                conversations_are_told_in_order,
+                an_attempt_ends_once,
+                disabled_webhooks_wait,
+                deliveries_are_listed_and_forgotten,
+            }
             audit {
                 entries_come_back_as_they_were,
                 everybody_reads_their_part_of_the_log,

@@ -40,6 +40,7 @@ pub mod usage;
 pub mod vectors;
 pub mod visibility;
 pub mod walk;
+pub mod webhooks;
 mod world;
 
 use std::any::Any;
