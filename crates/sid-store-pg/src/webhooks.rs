@@ -205,10 +205,9 @@ impl WebhookStore for PgStore {
         let outcome = async {
             find_locked(&mut tx, webhook).await?;
             // The webhook first: whoever tells it at this moment and is not done yet leaves a delivery that goes by its age.
-            for sql in [
-                "DELETE FROM sid.webhooks WHERE tenant = $1 AND id = $2",
-                "DELETE FROM sid.deliveries WHERE tenant = $1 AND webhook = $2",
-            ] {
+            for sql in
+                ["DELETE FROM sid.webhooks WHERE tenant = $1 AND id = $2", "DELETE FROM sid.deliveries WHERE tenant = $1 AND webhook = $2"]
+            {
                 tx.query(sql).bind(tx.tenant).bind(webhook.uuid()).execute(tx.conn()).await?;
             }
             Ok(())

@@ -19,7 +19,8 @@ use crate::journal::ttl_nanos;
 use crate::paging::Cursor;
 use crate::writer::Tx;
 
-const DELIVERY: &str = "d.id, d.webhook, d.event, d.subject, d.agent, d.user, d.conv, d.facts, d.at, d.state, d.attempts, d.attempts_before,
+const DELIVERY: &str =
+    "d.id, d.webhook, d.event, d.subject, d.agent, d.user, d.conv, d.facts, d.at, d.state, d.attempts, d.attempts_before,
     d.next_at, d.history, d.body";
 
 fn delivery(row: &SqliteRow) -> Result<Delivery> {
@@ -244,11 +245,13 @@ impl WebhookStore for SqliteStore {
         self.write(move |tx| {
             async move {
                 find(&mut tx.conn, tenant, webhook).await?;
-                sqlx::query("DELETE FROM deliveries WHERE tenant = ?1 AND webhook = ?2; DELETE FROM webhooks WHERE tenant = ?1 AND id = ?2")
-                    .bind(tenant)
-                    .bind(webhook.blob())
-                    .execute(&mut tx.conn)
-                    .await?;
+                sqlx::query(
+                    "DELETE FROM deliveries WHERE tenant = ?1 AND webhook = ?2; DELETE FROM webhooks WHERE tenant = ?1 AND id = ?2",
+                )
+                .bind(tenant)
+                .bind(webhook.blob())
+                .execute(&mut tx.conn)
+                .await?;
                 Ok(())
             }
             .boxed()

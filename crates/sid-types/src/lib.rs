@@ -54,8 +54,8 @@ pub use document::{Citation, Document, DocumentFormat, DocumentParts, DocumentSt
 pub use ego::{Ego, EgoMemory, EgoSpec};
 pub use event::{Event, EventBody, Recollection};
 pub use id::{
-    AgentId, ApprovalId, BlockId, ConversationId, DocumentId, DeliveryId, IdError, ImageId, ItemId, KeyId, MessageId, PassageId, RunId, StepId,
-    SummaryId, TaskId, TeamId, TenantId, TimerId, UserId, WebhookId, WorkerId,
+    AgentId, ApprovalId, BlockId, ConversationId, DeliveryId, DocumentId, IdError, ImageId, ItemId, KeyId, MessageId, PassageId, RunId,
+    StepId, SummaryId, TaskId, TeamId, TenantId, TimerId, UserId, WebhookId, WorkerId,
 };
 pub use image::{Image, ImageFormat};
 pub use item::{Item, ItemKind, Share, ShareLevel, Sharee};

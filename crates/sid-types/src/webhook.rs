@@ -4,9 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::{
-    AgentId, ApprovalId, ConversationId, DeliveryId, ItemId, RunId, TaskId, TimerId, Timestamp, UserId, WebhookId,
-};
+use crate::{AgentId, ApprovalId, ConversationId, DeliveryId, ItemId, RunId, TaskId, TimerId, Timestamp, UserId, WebhookId};
 
 named! {
     /// What a webhook may be told. A name is a noun and what became of it.

@@ -429,11 +429,7 @@ async fn get_delivery(
 
 /// Tries a delivery now, and if need be as often as a new one: under the same id, so that a receiver that has it already knows.
 #[utoipa::path(post, path = "/webhooks/{id}/deliveries/{delivery}/redeliver", tag = "webhooks", params(("id" = String, Path), ("delivery" = String, Path)), responses((status = 202, description = "The delivery, on its way", body = DeliveryJson)))]
-async fn redeliver(
-    State(app): State<App>,
-    caller: Caller,
-    Path((id, delivery)): Path<(String, String)>,
-) -> Result<Response, ApiError> {
+async fn redeliver(State(app): State<App>, caller: Caller, Path((id, delivery)): Path<(String, String)>) -> Result<Response, ApiError> {
     let (webhook, delivery) = (parse_id(&id, "webhook")?, parse_id(&delivery, "delivery")?);
     let again = app.store().redeliver(&caller.scope()?, webhook, delivery).await?;
     Ok((StatusCode::ACCEPTED, axum::Json(DeliveryJson::from(again))).into_response())

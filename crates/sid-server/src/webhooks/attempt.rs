@@ -89,14 +89,7 @@ impl Sender {
         }
     }
 
-    async fn tried(
-        &self,
-        scope: &sid_types::Scope,
-        webhook: &Webhook,
-        delivery: &sid_types::Delivery,
-        body: &str,
-        at: Timestamp,
-    ) -> Tried {
+    async fn tried(&self, scope: &sid_types::Scope, webhook: &Webhook, delivery: &sid_types::Delivery, body: &str, at: Timestamp) -> Tried {
         let Some(vault) = &self.vault else { return Tried::unsent(sid_context::ContextError::NoKey) };
         let secrets = match secrets::revealed(vault, scope, webhook, at).await {
             Ok(secrets) => secrets,

@@ -2,9 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use sid_store::{Order, Store, StoreError};
-use sid_types::{
-    ApprovalId, ConversationId, Delivery, ItemId, MessageId, Role, RunId, Scope, TaskId, TimerId, WebhookEvent,
-};
+use sid_types::{ApprovalId, ConversationId, Delivery, ItemId, MessageId, Role, RunId, Scope, TaskId, TimerId, WebhookEvent};
 
 /// Messages at the end of a conversation among which the answer is looked for.
 const TAIL: usize = 100;
@@ -51,7 +49,9 @@ async fn content(store: &dyn Store, scope: &Scope, delivery: &Delivery) -> Resul
                 Some(conversation) => answer_of(store, scope, conversation, run).await?,
                 None => None,
             };
-            Some(json!({ "message": answer.as_ref().map(|(id, _)| id), "text": answer.as_ref().map(|(_, text)| text), "error": ended.error }))
+            Some(
+                json!({ "message": answer.as_ref().map(|(id, _)| id), "text": answer.as_ref().map(|(_, text)| text), "error": ended.error }),
+            )
         }
         WebhookEvent::ApprovalRequested | WebhookEvent::ApprovalDecided | WebhookEvent::ApprovalExpired => {
             let approval = there(store.approval(scope, ApprovalId::from_uuid(id)).await)?;

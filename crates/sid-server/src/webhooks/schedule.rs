@@ -128,7 +128,8 @@ mod tests {
         let hours = waits.iter().sum::<Duration>().as_secs() / 3_600;
         assert_eq!(hours, 75);
         assert_eq!(decided(Answer::None, 10, &webhook(), 0.5).0, DeliveryOutcome::Failed);
-        let again = Delivery { attempts: 11, attempts_before: 10, ..Delivery::new(WebhookId::new(), WebhookEvent::RunFailed, Uuid::nil(), now()) };
+        let again =
+            Delivery { attempts: 11, attempts_before: 10, ..Delivery::new(WebhookId::new(), WebhookEvent::RunFailed, Uuid::nil(), now()) };
         let (outcome, _) = decide(&Answer::None, &again, &webhook(), now(), TERMS, 0.5);
         assert_eq!(outcome, DeliveryOutcome::Retry(Duration::from_secs(5)), "asked for again, it begins anew");
         let (soonest, latest) = (decided(Answer::None, 2, &webhook(), 0.0).0, decided(Answer::None, 2, &webhook(), 1.0).0);
@@ -143,11 +144,7 @@ mod tests {
             (Answer::Status(204, minute), DeliveryOutcome::Delivered, EndpointHealth::Well),
             (Answer::Status(410, minute), DeliveryOutcome::Failed, EndpointHealth::Disabled("it answered 410 Gone".into())),
             (Answer::Status(503, minute), DeliveryOutcome::Retry(Duration::from_secs(60)), EndpointHealth::Failing(minute)),
-            (
-                Answer::Status(429, Some(Duration::MAX)),
-                DeliveryOutcome::Retry(LONGEST_REST),
-                EndpointHealth::Failing(Some(LONGEST_REST)),
-            ),
+            (Answer::Status(429, Some(Duration::MAX)), DeliveryOutcome::Retry(LONGEST_REST), EndpointHealth::Failing(Some(LONGEST_REST))),
             (Answer::Status(302, None), DeliveryOutcome::Retry(Duration::from_secs(5)), EndpointHealth::Failing(None)),
             (Answer::None, DeliveryOutcome::Retry(Duration::from_secs(5)), EndpointHealth::Failing(None)),
             (Answer::Unsent, DeliveryOutcome::Retry(Duration::from_secs(5)), EndpointHealth::Unknown),
@@ -167,7 +164,9 @@ mod tests {
 
     #[test]
     fn rests_are_seconds_or_moments() {
-        for (value, seconds) in [("120", Some(120)), (" 0 ", Some(0)), ("Mon, 02 Mar 2026 09:01:00 GMT", Some(60)), ("soon", None), ("-1", None)] {
+        for (value, seconds) in
+            [("120", Some(120)), (" 0 ", Some(0)), ("Mon, 02 Mar 2026 09:01:00 GMT", Some(60)), ("soon", None), ("-1", None)]
+        {
             assert_eq!(rest(value, now()).map(|rest| rest.as_secs()), seconds, "{value}");
         }
         assert_eq!(rest("Mon, 02 Mar 2026 08:00:00 GMT", now()), Some(Duration::ZERO), "it is over");

@@ -9,7 +9,7 @@ use sid_types::{
 
 use super::room::{BlockRow, Journal, Room};
 use super::{InProcess, missing};
-use crate::{EraseTarget, Eraser, Receipt, RecordId, StoreError, is_document_of, Told};
+use crate::{EraseTarget, Eraser, Receipt, RecordId, StoreError, Told, is_document_of};
 
 /// What is left of a tool result that quoted something erased.
 const REDACTED: &str = "[erased]";

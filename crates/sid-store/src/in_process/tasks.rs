@@ -9,7 +9,9 @@ use super::directory::paged;
 use super::room::Room;
 use super::{InProcess, missing};
 use crate::tasks::NO_TASK;
-use crate::{Order, Page, PageRequest, Right, StoreError, TaskFilter, TaskPlace, TaskStore, Told, check_task, check_task_change, sees_task};
+use crate::{
+    Order, Page, PageRequest, Right, StoreError, TaskFilter, TaskPlace, TaskStore, Told, check_task, check_task_change, sees_task,
+};
 
 fn sees(scope: &Scope, task: &Task) -> bool {
     sees_task(scope, task.agent, task.user, task.created_by.agent())

@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sid_types::{ConversationId, Delivery, DeliveryId, DeliveryState, Item, ItemId, Owner, Role, RunId, Scope, Timestamp, Webhook, WebhookEvent, WebhookId, WebhookState};
+use sid_types::{
+    ConversationId, Delivery, DeliveryId, DeliveryState, Item, ItemId, Owner, Role, RunId, Scope, Timestamp, Webhook, WebhookEvent,
+    WebhookId, WebhookState,
+};
 
+use super::InProcess;
 use super::directory::paged;
 use super::journal::after;
 use super::room::Room;
-use super::InProcess;
 use crate::webhooks::{NO_DELIVERY, NO_WEBHOOK, delivered_again, finished, is_disabled, next_webhook, too_many_webhooks, with_health};
 use crate::{
-    Told, DueDeliveries, DueDelivery, FinishDelivery, Order, Page, PageRequest, StoreError, TakeDeliveries, WebhookStore, check_webhook,
+    DueDeliveries, DueDelivery, FinishDelivery, Order, Page, PageRequest, StoreError, TakeDeliveries, Told, WebhookStore, check_webhook,
 };
 
 /// A delivery, and until when somebody sends it.
@@ -70,7 +73,8 @@ impl Hooks {
                 continue;
             }
             let is_held = |row: &DeliveryRow| row.held_until.is_some_and(|until| until > now);
-            let mine = || self.deliveries.iter().filter(|row| row.delivery.webhook == webhook.id && row.delivery.state == DeliveryState::Pending);
+            let mine =
+                || self.deliveries.iter().filter(|row| row.delivery.webhook == webhook.id && row.delivery.state == DeliveryState::Pending);
             let free = take.per_webhook.saturating_sub(mine().filter(|row| is_held(row)).count());
             // Whose conversation has an older one that was not tried often enough.
             let mut waited: Vec<ConversationId> = Vec::new();
@@ -89,7 +93,11 @@ impl Hooks {
                 row.delivery.attempts += 1;
                 row.held_until = Some(after(now, take.hold));
                 let at = row.delivery.at;
-                due.push((webhook.failing_since.is_some(), at, DueDelivery { scope, webhook: webhook.clone(), delivery: row.delivery.clone() }));
+                due.push((
+                    webhook.failing_since.is_some(),
+                    at,
+                    DueDelivery { scope, webhook: webhook.clone(), delivery: row.delivery.clone() },
+                ));
             }
         }
         due
