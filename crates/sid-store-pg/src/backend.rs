@@ -23,6 +23,7 @@ use crate::schema;
 use crate::tx::{Opening, Tx};
 use crate::vectors::Vectors;
 use crate::visibility::{Partition, Viewer};
+use crate::writes::Writes;
 
 /// The production store: a Postgres database, shared by any number of processes. Cheap to clone.
 #[derive(Clone)]
@@ -39,6 +40,7 @@ struct Inner {
     known: KnownConversations,
     queues: Queues,
     recent: RecentMessages,
+    writes: Writes,
     /// Tenants that are known to be there; they never go.
     tenants: RwLock<HashSet<TenantId>>,
     /// The tenant that the last claim's look ended at.
@@ -123,6 +125,7 @@ impl PgStore {
             known: KnownConversations::default(),
             queues: Queues::default(),
             recent: RecentMessages::default(),
+            writes: Writes::default(),
             tenants: RwLock::default(),
             claimed_at: Mutex::new(Uuid::nil()),
         };
@@ -176,6 +179,10 @@ impl PgStore {
 
     pub(crate) fn recent(&self) -> &RecentMessages {
         &self.0.recent
+    }
+
+    pub(crate) fn writes(&self) -> &Writes {
+        &self.0.writes
     }
 
     pub(crate) fn claimed_at(&self) -> &Mutex<Uuid> {

@@ -48,6 +48,7 @@ mod usage;
 mod vectors;
 mod visibility;
 mod words;
+mod writes;
 
 pub use backend::PgStore;
 pub use config::PgConfig;
