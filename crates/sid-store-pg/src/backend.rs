@@ -15,6 +15,7 @@ use crate::config::PgConfig;
 use crate::error::{Result, missing, unavailable};
 use crate::events::Watchers;
 use crate::known::KnownConversations;
+use crate::looked::Looked;
 use crate::migrate;
 use crate::partitions::Partitions;
 use crate::queues::Queues;
@@ -38,6 +39,7 @@ struct Inner {
     vectors: Option<Vectors>,
     watchers: Arc<Watchers>,
     known: KnownConversations,
+    looked: Looked,
     queues: Queues,
     recent: RecentMessages,
     writes: Writes,
@@ -123,6 +125,7 @@ impl PgStore {
             vectors: None,
             watchers: Arc::default(),
             known: KnownConversations::default(),
+            looked: Looked::default(),
             queues: Queues::default(),
             recent: RecentMessages::default(),
             writes: Writes::default(),
@@ -171,6 +174,10 @@ impl PgStore {
 
     pub(crate) fn known(&self) -> &KnownConversations {
         &self.0.known
+    }
+
+    pub(crate) fn looked(&self) -> &Looked {
+        &self.0.looked
     }
 
     pub(crate) fn queues(&self) -> &Queues {

@@ -22,6 +22,7 @@ mod glance;
 mod items;
 mod journal;
 mod known;
+mod looked;
 mod maintenance;
 #[cfg_attr(
     not(feature = "next-schema"),
