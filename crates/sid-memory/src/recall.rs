@@ -1,8 +1,8 @@
 //! Recall over a store: one search or two, ranked. What automatic recall, the search tools and the search API share.
 
 use std::collections::HashMap;
-use std::time::Instant;
 use std::ops::Range;
+use std::time::Instant;
 
 use jiff::Zoned;
 use sid_llm::{EmbedInput, Embedder, LlmError};
@@ -110,7 +110,14 @@ pub async fn recall(
     let next = options.follow.then(|| second_hop_query(&asked, &candidates, &ranked)).flatten();
     let mut records: HashMap<RecordId, Candidate> = HashMap::new();
     if let Some(next) = next {
-        let again = SearchQuery { text: next.clone(), vector: None, named_times: Vec::new(), per_channel: FOLLOWED_PER_CHANNEL, follows: Some(began), ..query };
+        let again = SearchQuery {
+            text: next.clone(),
+            vector: None,
+            named_times: Vec::new(),
+            per_channel: FOLLOWED_PER_CHANNEL,
+            follows: Some(began),
+            ..query
+        };
         let second = search.search(scope, &again).await?;
         let hits = rank(&RankQuery { text: &next, now: None, associative: false, ..asked }, &Candidates::from(&second));
         ranked = merge_hops(ranked, hits);

@@ -204,3 +204,94 @@ fn alone(store: &PgStore, tenant: TenantId, mut batch: Vec<Waiting>, fault: Faul
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::payload::{ConvWrite, EventWrite};
+
+    fn write(conv: Uuid, bytes: usize) -> (Waiting, oneshot::Receiver<Result<bool>>) {
+        let conversation = ConvWrite {
+            conv,
+            rev: 1,
+            last_seq: 0,
+            queue_start: 1,
+            last_at: None,
+            head: None,
+            head_no: None,
+            new_run: None,
+            lease: false,
+            epoch: 0,
+            holder: None,
+            expires_at: None,
+            ttl_us: None,
+        };
+        let (run, at) = (Uuid::nil(), sid_types::Timestamp::UNIX_EPOCH);
+        let event = EventWrite { conv, run, seq: 1, at, kind: "done", body: "x".repeat(bytes) };
+        let (answer, answered) = oneshot::channel();
+        let payload = Payload { convs: vec![conversation], events: vec![event], ..Payload::default() };
+        (Waiting { payload, answer }, answered)
+    }
+
+    /// Takes batches until nothing waits; tells for each which writes, by their number, were in it.
+    fn batches(writes: &[(u128, usize)]) -> Vec<Vec<usize>> {
+        let (all, _answered): (Vec<_>, Vec<_>) = writes.iter().map(|(conv, bytes)| write(Uuid::from_u128(*conv), *bytes)).unzip();
+        let mut waiting = VecDeque::new();
+        for (number, mut write) in all.into_iter().enumerate() {
+            write.payload.events[0].seq = number as u64;
+            waiting.push_back(write);
+        }
+        let mut out = Vec::new();
+        while !waiting.is_empty() {
+            out.push(take_batch(&mut waiting).iter().map(|w| w.payload.events[0].seq as usize).collect());
+        }
+        out
+    }
+
+    #[test]
+    fn a_conversation_is_in_a_batch_once_and_its_writes_keep_their_order() {
+        assert_eq!(batches(&[(1, 1), (2, 1), (1, 1), (3, 1), (1, 1)]), [vec![0, 1, 3], vec![2], vec![4]]);
+        // The first is too large for the batch; the second of its conversation does not go before it.
+        assert_eq!(batches(&[(1, 1), (2, MOST_BYTES), (2, 1), (3, 1)]), [vec![0, 3], vec![1], vec![2]]);
+    }
+
+    #[test]
+    fn a_batch_has_a_limit_and_what_is_larger_goes_alone() {
+        let many: Vec<(u128, usize)> = (0..MOST as u128 + 3).map(|conv| (conv, 1)).collect();
+        assert_eq!(batches(&many).iter().map(Vec::len).collect::<Vec<_>>(), [MOST, 3]);
+        assert_eq!(batches(&[(1, MOST_BYTES * 2), (2, 1)]), [vec![0], vec![1]]);
+    }
+
+    #[test]
+    fn who_has_gone_is_not_written_for() {
+        let (gone, answered) = write(Uuid::from_u128(1), 1);
+        drop(answered);
+        let (here, _answered) = write(Uuid::from_u128(2), 1);
+        let batch = take_batch(&mut VecDeque::from([gone, here]));
+        assert_eq!(batch.iter().map(|w| w.payload.convs[0].conv).collect::<Vec<_>>(), [Uuid::from_u128(2)]);
+    }
+
+    #[test]
+    fn new_runs_keep_their_numbers_in_a_batch() {
+        let (mut one, mut two) = (Payload::default(), Payload::default());
+        for payload in [&mut one, &mut two] {
+            let (mut waiting, _answered) = write(Uuid::nil(), 1);
+            waiting.payload.convs[0].new_run = Some(1);
+            waiting.payload.new_runs.push(crate::payload::NewRun {
+                conv: Uuid::nil(),
+                id: Uuid::nil(),
+                new_run: 1,
+                status: 0,
+                limits: String::new(),
+                usage: String::new(),
+                stimulus: Vec::new(),
+                waiting: None,
+                at: sid_types::Timestamp::UNIX_EPOCH,
+            });
+            *payload = waiting.payload;
+        }
+        one.append(two);
+        assert_eq!(one.convs.iter().map(|c| c.new_run).collect::<Vec<_>>(), [Some(1), Some(2)]);
+        assert_eq!(one.new_runs.iter().map(|r| r.new_run).collect::<Vec<_>>(), [1, 2]);
+    }
+}
