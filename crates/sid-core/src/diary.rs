@@ -8,11 +8,12 @@ use sid_memory::{
 };
 
 use sid_store::{DiaryQuery, DiaryWork, StoreError, crash_point};
-use sid_types::{DiaryEntry, DiaryLevel, Owner, Principal, Scope, SummaryId, Timestamp, Tokens};
+use sid_types::{DiaryEntry, DiaryLevel, Owner, Principal, Scope, Source, SummaryId, Timestamp, Tokens};
 use tracing::debug;
 
 use crate::consolidate::{self, Day};
 use crate::engine::Inner;
+use crate::successors::{self, Successors};
 use crate::{ModelEntry, collect};
 
 /// The diary as the prompt shows it: the pages before today, newest first, within `cap`.
@@ -48,6 +49,7 @@ pub(crate) async fn write_page(inner: &Arc<Inner>, work: &DiaryWork) -> Result<(
         _ => None,
     };
     let zone = render::zone(user.as_ref().and_then(|u| u.timezone.as_deref()).unwrap_or("UTC"));
+    let mut untrusted = Vec::new();
     let (task, messages) = match work.level {
         DiaryLevel::Day => {
             let messages = inner.store.day_messages(&work.scope, work.owner, work.start).await?;
@@ -55,17 +57,21 @@ pub(crate) async fn write_page(inner: &Arc<Inner>, work: &DiaryWork) -> Result<(
             if inner.config.consolidate {
                 if let Some(model) = summarizer_of(inner, &agent.spec.model) {
                     let day = Day { scope: &work.scope, owner: work.owner, user: user.as_ref(), zone: &zone, model };
+                    // What was interrupted after an erasure.
+                    successors::mend(inner, &work.scope, work.owner, &Successors::new()).await?;
                     consolidate::draw_facts(inner, &day, &messages).await?;
                     consolidate::tidy_written(inner, &day, work.start).await?;
                 }
                 collect::collect(inner, &work.scope, work.owner).await?;
             }
+            messages.iter().for_each(|message| Source::add(&mut untrusted, &message.untrusted));
             (Some(day_task(work.start, &messages, &zone)), message_ranges(&messages))
         }
         level => {
             let query =
                 DiaryQuery { level: level.below(), from: Some(level.start_of(work.start)), to: Some(level.end_of(work.start)), limit: 31 };
             let pages = inner.store.diary(&work.scope, work.owner, &query).await?;
+            pages.iter().for_each(|page| Source::add(&mut untrusted, &page.untrusted));
             (upper_task(level, work.start, &pages), Vec::new())
         }
     };
@@ -80,6 +86,7 @@ pub(crate) async fn write_page(inner: &Arc<Inner>, work: &DiaryWork) -> Result<(
         text,
         messages,
         is_floor,
+        untrusted,
         written_at: inner.clock.now(),
     };
     crash_point!("diary.before");

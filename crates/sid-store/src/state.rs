@@ -5,9 +5,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use sid_types::{
-    Agent, Block, BlockId, BlockOp, Conversation, ConversationId, EventBody, Membership, Message, MessageId, NewApproval, NewMessage,
-    NewPassage, PlannedCall, Provenance, RecursiveSummary, Role, Run, RunId, RunLimits, Scope, Seq, Step, StopReason, Timestamp, ToolSpec,
-    User, WorkerId,
+    Agent, Block, BlockId, BlockOp, ClientTool, Conversation, ConversationId, EventBody, Membership, Message, MessageId, NewApproval,
+    NewMessage, NewPassage, PlannedCall, Provenance, RecursiveSummary, Role, Run, RunId, RunLimits, Scope, Seq, Step, StopReason,
+    Timestamp, User, WorkerId,
 };
 use uuid::Uuid;
 
@@ -52,7 +52,7 @@ pub struct Accept {
     /// What the run may use up.
     pub limits: RunLimits,
     /// Tools of the caller, kept with the run.
-    pub client_tools: Vec<ToolSpec>,
+    pub client_tools: Vec<ClientTool>,
     /// Only if no run is under way or waits, and this is the place of the last message; [`StoreError::Conflict`] otherwise, with both
     /// places. So what a caller has read before holds: an answer is accepted once.
     pub only_after: Option<Seq>,
@@ -98,7 +98,7 @@ pub struct RunTerms {
     pub limits: RunLimits,
     /// Tools of the caller.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub client_tools: Vec<ToolSpec>,
+    pub client_tools: Vec<ClientTool>,
 }
 
 impl RunTerms {

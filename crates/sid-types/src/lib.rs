@@ -63,6 +63,6 @@ pub use task::{
 };
 pub use tenancy::{Agent, AgentSpec, ApiKey, BlockTemplate, Conversation, KeyRole, Membership, Team, TeamRole, Tenant, User};
 pub use timer::{Late, Priority, Timer, TimerMaker, TimerSpec, TimerState, When};
-pub use tool::{ToolRule, ToolSpec};
+pub use tool::{ClientTool, ToolRule, ToolSpec};
 pub use toolset::{Toolset, ToolsetKind, ToolsetSpec};
 pub use unit::{Seq, Tokens};

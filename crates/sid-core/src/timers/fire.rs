@@ -84,7 +84,10 @@ async fn fire(engine: &Engine, DueTimer { scope, timer }: DueTimer, now: Timesta
     let accept = Accept {
         run: Timer::run_for(timer.id, due),
         conversation,
-        messages: vec![NewMessage::of(Body::Note { text: note(&timer, &plan, due, now) }, now)],
+        messages: vec![NewMessage {
+            untrusted: timer.untrusted.clone(),
+            ..NewMessage::of(Body::Note { text: note(&timer, &plan, due, now) }, now)
+        }],
         idempotency: None,
         limits: inner.config.limits,
         client_tools: Vec::new(),

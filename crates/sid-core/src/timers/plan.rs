@@ -127,6 +127,7 @@ mod tests {
             skipped: 0,
             last_run: None,
             made_by: TimerMaker::Api,
+            untrusted: Vec::new(),
             version: 1,
             created_at: Timestamp::UNIX_EPOCH,
             updated_at: Timestamp::UNIX_EPOCH,

@@ -26,6 +26,8 @@ use crate::idempotency;
 const DEFAULT_BLOCK_LIMIT: u32 = 2_000;
 /// Most rules of when to ask.
 const MOST_RULES: usize = 200;
+/// How long a question may wait, in milliseconds.
+const TTLS: std::ops::RangeInclusive<u64> = 60_000..=34_560_000_000;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(create_agent, list_agents)).routes(routes!(get_agent, update_agent, erase_agent))
@@ -117,6 +119,8 @@ pub(crate) struct AgentJson {
     /// When its calls need somebody's word: name of a tool, or pattern with `*` -> `always`, `never` or `tainted` (when the run has read text
     /// from outside). What no rule names goes by what the tool says; what says nothing is `tainted` where it has effects outside.
     approvals: BTreeMap<String, AskJson>,
+    /// How long such a question waits for an answer, in milliseconds; as long as the server's settings say when `null`.
+    approval_ttl_ms: Option<u64>,
     /// Free text pairs for the application; never shown to a model.
     metadata: Metadata,
     #[schema(value_type = String, format = DateTime)]
@@ -144,6 +148,7 @@ impl From<Agent> for AgentJson {
             tool_rules: a.spec.tool_rules.into_iter().map(Into::into).collect(),
             teams: a.teams,
             approvals: a.spec.approvals.0.into_iter().map(|(tool, ask)| (tool, ask.into())).collect(),
+            approval_ttl_ms: a.spec.approval_ttl_ms,
             metadata: a.spec.metadata,
             created_at: a.created_at,
             updated_at: a.updated_at,
@@ -197,6 +202,10 @@ struct AgentPatch {
     /// When calls need somebody's word: name of a tool, or pattern with `*` -> `always`, `never` or `tainted`. All rules at once.
     #[serde(default)]
     approvals: Option<BTreeMap<String, AskJson>>,
+    /// How long such a question waits for an answer, in milliseconds: a minute to 400 days.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<u64>)]
+    approval_ttl_ms: Option<Option<u64>>,
     #[serde(default)]
     metadata: Option<Metadata>,
 }
@@ -265,6 +274,12 @@ impl AgentPatch {
                 check_name("approvals", pattern, 64)?;
             }
             spec.approvals = Approvals(approvals.into_iter().map(|(tool, ask)| (tool, ask.into())).collect());
+        }
+        if let Some(ttl) = self.approval_ttl_ms {
+            if ttl.is_some_and(|ttl| !TTLS.contains(&ttl)) {
+                return Err(ApiError::bad_request("`approval_ttl_ms` must be 60000 (a minute) to 34560000000 (400 days)"));
+            }
+            spec.approval_ttl_ms = ttl;
         }
         if let Some(tasks) = self.tasks {
             spec.tasks = tasks;
