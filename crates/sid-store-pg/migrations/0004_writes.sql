@@ -14,7 +14,8 @@ END $$;
 
 -- `sid.write` of schema 1, which servers of schema 3 go on calling, for some conversations of a tenant at once: `p` has a list of rows for each
 -- kind of row, and each row names its conversation (`conv`). A conversation that is not as it was read is left out; answers which were written.
--- Every statement is for all of them, and finds what it changes by key, whatever is believed of the tables' sizes.
+-- What is inserted goes in one statement for all of them; what is changed is found one by one, by its key, whatever is believed of the
+-- tables' sizes (0004_lookups.sql).
 --
 -- What is locked, is locked in one order everywhere: conversations, then partitions, each by their ids, then the ledger's slots. Who writes to
 -- many waits a moment only: on a time-out the caller writes to each alone, and none waits for the lock of another.
@@ -24,17 +25,16 @@ DECLARE
     v_set text;
     v_convs int := jsonb_array_length(p->'convs');
     v_numbers bigint[];
-    v_done uuid[];
+    v_done uuid[] := '{}';
     v_parts bigint[];
     v_one jsonb;
     v_forget timestamptz;
+    v record;
 BEGIN
     v_set := set_config('sid.tenant', p_tenant::text, true);
     v_set := set_config('sid.now', coalesce(p_now, ''), true);
     IF v_convs > 1 THEN
         v_set := set_config('lock_timeout', '100ms', true);
-        PERFORM 1 FROM sid.conversations c WHERE c.tenant = p_tenant
-            AND c.id = ANY (ARRAY(SELECT (x->>'conv')::uuid FROM jsonb_array_elements(p->'convs') AS x)) ORDER BY c.id FOR UPDATE;
     ELSIF current_setting('lock_timeout') = '0' THEN
         v_set := set_config('lock_timeout', '2s', true);
     END IF;
@@ -42,25 +42,29 @@ BEGIN
     FOR i IN 1..coalesce(jsonb_array_length(p->'new_runs'), 0) LOOP
         v_numbers[i] := nextval('sid.run_numbers');
     END LOOP;
-    WITH written AS (
+    FOR v IN SELECT x.* FROM jsonb_to_recordset(p->'convs') AS x(conv uuid, rev bigint, last_seq bigint, queue_start bigint,
+        last_at timestamptz, head uuid, head_no bigint, new_run int, lease boolean, epoch bigint, holder uuid, expires_at timestamptz,
+        ttl_us bigint) ORDER BY x.conv
+    LOOP
         UPDATE sid.conversations c SET
             rev = c.rev + 1,
-            last_seq = x.last_seq,
-            queue_start = x.queue_start,
-            last_at = x.last_at,
-            head = x.head,
-            head_no = CASE WHEN x.head IS NOT NULL THEN
-                coalesce(x.head_no, CASE WHEN x.head = c.head THEN c.head_no END, v_numbers[x.new_run]) END,
-            epoch = CASE WHEN x.lease THEN x.epoch ELSE c.epoch END,
-            holder = CASE WHEN x.lease THEN x.holder ELSE c.holder END,
-            expires_at = CASE WHEN x.lease THEN x.expires_at ELSE c.expires_at END,
-            ttl_us = CASE WHEN x.lease THEN x.ttl_us ELSE c.ttl_us END
-        FROM jsonb_to_recordset(p->'convs') AS x(conv uuid, rev bigint, last_seq bigint, queue_start bigint, last_at timestamptz, head uuid,
-            head_no bigint, new_run int, lease boolean, epoch bigint, holder uuid, expires_at timestamptz, ttl_us bigint)
-        WHERE c.tenant = p_tenant AND c.id = x.conv AND c.rev = x.rev RETURNING c.id)
-    SELECT array_agg(w.id) INTO v_done FROM written w;
-    IF v_done IS NULL THEN
-        RETURN '{}';
+            last_seq = v.last_seq,
+            queue_start = v.queue_start,
+            last_at = v.last_at,
+            head = v.head,
+            head_no = CASE WHEN v.head IS NOT NULL THEN
+                coalesce(v.head_no, CASE WHEN v.head = c.head THEN c.head_no END, v_numbers[v.new_run]) END,
+            epoch = CASE WHEN v.lease THEN v.epoch ELSE c.epoch END,
+            holder = CASE WHEN v.lease THEN v.holder ELSE c.holder END,
+            expires_at = CASE WHEN v.lease THEN v.expires_at ELSE c.expires_at END,
+            ttl_us = CASE WHEN v.lease THEN v.ttl_us ELSE c.ttl_us END
+        WHERE c.tenant = p_tenant AND c.id = v.conv AND c.rev = v.rev;
+        IF FOUND THEN
+            v_done := v_done || v.conv;
+        END IF;
+    END LOOP;
+    IF cardinality(v_done) = 0 THEN
+        RETURN v_done;
     END IF;
     IF cardinality(v_done) < v_convs THEN
         SELECT jsonb_object_agg(k.key, k.rows) INTO p FROM (
@@ -87,12 +91,14 @@ BEGIN
         WHERE r.tenant = p_tenant AND r.id = x.run AND r.status < 2;
     END IF;
     IF p ? 'runs' THEN
-        UPDATE sid.runs r SET status = x.status, stop_reason = x.stop_reason, error = x.error, steps = x.steps, usage = x.usage,
-            commits = x.commits, commit_epoch = x.commit_epoch, calls = x.calls, events = x.events, started_at = x.started_at,
-            ended_at = x.ended_at, waiting = NULL
-        FROM jsonb_to_recordset(p->'runs') AS x(id uuid, status smallint, stop_reason text, error text, steps int, usage text, commits bigint,
-            commit_epoch bigint, calls text, events bigint, started_at timestamptz, ended_at timestamptz)
-        WHERE r.tenant = p_tenant AND r.id = x.id;
+        FOR v IN SELECT x.* FROM jsonb_to_recordset(p->'runs') AS x(id uuid, status smallint, stop_reason text, error text, steps int, usage text,
+            commits bigint, commit_epoch bigint, calls text, events bigint, started_at timestamptz, ended_at timestamptz)
+        LOOP
+            UPDATE sid.runs r SET status = v.status, stop_reason = v.stop_reason, error = v.error, steps = v.steps, usage = v.usage,
+                commits = v.commits, commit_epoch = v.commit_epoch, calls = v.calls, events = v.events, started_at = v.started_at,
+                ended_at = v.ended_at, waiting = NULL
+            WHERE r.tenant = p_tenant AND r.id = v.id AND (r.tenant, r.id) >= (p_tenant, v.id) AND (r.tenant, r.id) <= (p_tenant, v.id);
+        END LOOP;
     END IF;
     IF p ? 'ids' THEN
         INSERT INTO sid.message_ids (tenant, id, part, conv, seq)
@@ -115,6 +121,9 @@ BEGIN
         SELECT p_tenant, s.part, m.conv, m.seq, m.id, s.version, m.run, m.role, m.text, m.extra, m.speaker, m.at, m.written_at, m.tokens
         FROM s CROSS JOIN jsonb_to_record(v_one) AS m(conv uuid, seq bigint, id uuid, run uuid, role smallint, text text, extra text,
             speaker text, at timestamptz, written_at timestamptz, tokens bigint);
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'the partition % of a message is not there', v_one->>'part' USING ERRCODE = 'data_corrupted';
+        END IF;
     ELSE
         v_parts := ARRAY(SELECT (x->>'part')::bigint FROM jsonb_array_elements(p->'messages') AS x WHERE (x->>'searchable')::boolean);
         PERFORM 1 FROM sid.partitions s WHERE s.tenant = p_tenant AND s.part = ANY (v_parts) ORDER BY s.part FOR UPDATE;
