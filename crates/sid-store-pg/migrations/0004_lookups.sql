@@ -48,7 +48,7 @@ BEGIN
     END LOOP;
 END $$;
 
--- `sid.load` of schema 2; the run is found by its id.
+-- `sid.load` of schema 3; the run is found by its id.
 CREATE OR REPLACE FUNCTION sid.load(p_tenant uuid, p_now text, p_conv uuid, p_run uuid, p_rev bigint) RETURNS text
 LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_sort = off AS $$
 DECLARE
@@ -68,7 +68,8 @@ BEGIN
             AND (r.tenant, r.id) >= (p_tenant, p_run) AND (r.tenant, r.id) <= (p_tenant, p_run)),
         'agent', (SELECT row_to_json(a) FROM sid.agents a WHERE a.tenant = p_tenant AND a.id = c.agent_id),
         'user', (SELECT row_to_json(u) FROM sid.users u WHERE u.tenant = p_tenant AND u.id = c.user_id),
-        'teams', (SELECT json_agg(t ORDER BY t.id) FROM sid.team_members m
+        'teams', (SELECT json_agg(to_jsonb(t) || jsonb_build_object('role', m.role, 'is_direct', m.given IS NOT NULL) ORDER BY t.id)
+            FROM sid.team_members m
             JOIN sid.agent_teams g ON g.tenant = p_tenant AND g.agent_id = c.agent_id AND g.team_id = m.team_id
             JOIN sid.teams t ON t.tenant = p_tenant AND t.id = m.team_id WHERE m.tenant = p_tenant AND m.user_id = c.user_id),
         'queue', CASE WHEN x.rev IS DISTINCT FROM p_rev THEN (

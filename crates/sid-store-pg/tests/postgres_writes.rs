@@ -70,19 +70,30 @@ async fn writes_that_wait_go_together_and_fail_alone() {
     assert!(commits[0] <= TALKS as i64 / 3, "{commits:?} commits of {TALKS} messages");
     finish_all(&store, &second).await;
 
-    // One names a message that is there, one has a conversation to which another process has written since.
+    // To one of them another process has written since: it alone is refused, and looked at again.
     let taken = count(&database, "SELECT count(*) FROM sid.messages").await[0];
     assert_eq!(taken, 4 * TALKS as i64);
+    let lease = other.accept(&home.scope, said(&home, &talks[7], MessageId::new())).await.expect("accepted").lease.expect("idle");
+    other.commit(&lease, finish(1, "so")).await.expect("committed");
+    finish_all(&store, &leases(say(&store, &home, &talks, &fresh()).await)).await;
+
+    // One names a message that is there.
     let mut ids = fresh();
     let mut admin = sqlx::PgConnection::connect(&database.url(ADMIN)).await.expect("the superuser");
     let row = sqlx::query("SELECT id FROM sid.message_ids LIMIT 1").fetch_one(&mut admin).await.expect("a message");
     ids[5] = MessageId::from_uuid(row.get(0));
-    let lease = other.accept(&home.scope, said(&home, &talks[7], MessageId::new())).await.expect("accepted").lease.expect("idle");
-    other.commit(&lease, finish(1, "so")).await.expect("committed");
     let mut third = say(&store, &home, &talks, &ids).await;
     let refused = third.remove(5);
     assert!(matches!(refused, Err(StoreError::Exists { what: "message", .. })), "{refused:?}");
     finish_all(&store, &leases(third)).await;
+
+    // Two name the same new one, by a process that looked before: nothing is tried twice that would hide a neighbour's failure.
+    let new = PgStore::open(config(&database)).await.expect("opens");
+    let mut ids = fresh();
+    ids[20] = ids[15];
+    let (accepted, refused): (Vec<_>, Vec<_>) = say(&new, &home, &talks, &ids).await.into_iter().partition(Result::is_ok);
+    assert!(matches!(&refused[..], [Err(StoreError::Exists { what: "message", .. })]), "{refused:?}");
+    finish_all(&new, &leases(accepted)).await;
 
     // Every conversation has what was acknowledged, once and in order; versions of partitions are those of their last records.
     let wrong = count(
@@ -100,7 +111,8 @@ async fn writes_that_wait_go_together_and_fail_alone() {
     .await;
     assert_eq!(behind, [0]);
     let messages = count(&database, "SELECT count(*) FROM sid.messages").await[0];
-    assert_eq!(messages, taken + 2 + 2 * (TALKS as i64 - 1), "the other process's two, and two for each that was accepted");
+    let accepted = TALKS as i64 + 2 * (TALKS as i64 - 1);
+    assert_eq!(messages, taken + 2 + 2 * accepted, "the other process's two, and two for each that was accepted");
     let open = count(&database, "SELECT count(*) FROM sid.conversations WHERE head IS NOT NULL").await;
     assert_eq!(open, [0]);
 }
