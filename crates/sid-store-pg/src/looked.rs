@@ -14,9 +14,12 @@ const AGE: Duration = Duration::from_secs(1);
 /// Most looks that are kept.
 const MOST: usize = 1_024;
 
-/// The last look of each principal: when it began, and the partitions that it found.
+/// When a look began, and the partitions that it found.
+type Look = (Instant, Arc<[Partition]>);
+
+/// The last look of each principal.
 #[derive(Default)]
-pub(crate) struct Looked(Mutex<HashMap<Scope, (Instant, Arc<[Partition]>)>>);
+pub(crate) struct Looked(Mutex<HashMap<Scope, Look>>);
 
 impl Looked {
     pub(crate) fn keep(&self, scope: &Scope, began: Instant, partitions: Vec<Partition>) {
