@@ -143,7 +143,8 @@ async fn the_messages_of_one_stimulus_are_counted() {
     }
     let budget = ChainBudget { messages: 9, tokens: 1_000_000 };
     let house =
-        House::open(&[("desk", many, &["billing"]), ("billing", answering, &[])], EngineConfig { chain_budget: budget, ..config() }).await;
+        House::open(&[("desk", many, &["billing"]), ("billing", answering, &["desk"])], EngineConfig { chain_budget: budget, ..config() })
+            .await;
     let said = house.say("desk", "go").await;
     let sent = house.senders().await;
     // 9: one and four for billing, one and one, one and none, one: what billing does not use does not come back.
@@ -151,7 +152,19 @@ async fn the_messages_of_one_stimulus_are_counted() {
     assert!(sent.windows(2).all(|pair| pair[1].left.tokens < pair[0].left.tokens));
     assert!(said.contains("used up"), "{said}");
     let runs = house.runs(house.only_conversation("billing").await.id).await;
-    assert!(runs.iter().all(|run| sent.iter().any(|s| s.left.tokens == run.limits.max_tokens)), "a run may use what it was given");
+    let given: Vec<u64> = runs.iter().map(|run| run.limits.max_tokens).collect();
+    assert_eq!(given.iter().max(), Some(&250_000), "half of the first part is its reader's own, half for whom that wakes");
+    let all = given.iter().sum::<u64>() + sent.iter().map(|s| s.left.tokens).sum::<u64>();
+    assert!(all <= budget.tokens, "{all}: more than there was");
+}
+
+#[tokio::test]
+async fn who_wakes_nobody_may_use_all_that_it_is_given() {
+    let house = House::open(&[("desk", asking, &["billing"]), ("billing", answering, &[])], config()).await;
+    house.say("desk", "what does it cost?").await;
+    let runs = house.runs(house.only_conversation("billing").await.id).await;
+    assert_eq!(runs[0].limits.max_tokens, 500_000);
+    assert_eq!(house.senders().await[0].left, ChainBudget { messages: 0, tokens: 0 });
 }
 
 #[tokio::test]
@@ -211,6 +224,31 @@ async fn erasing_a_conversation_takes_what_others_did_for_it_along() {
     house.engine.erase(&house.ann, EraseTarget::Conversation(talk)).await.expect("erased");
     assert!(house.all_conversations().await.is_empty());
     assert!(matches!(house.store.page(&house.tenant, talk, None, sid_store::Order::Ascending, 10).await, Err(StoreError::NotFound { .. })));
+}
+
+#[tokio::test]
+async fn erasing_a_conversation_takes_the_work_of_those_who_were_asked_along() {
+    /// Makes a task of what it is asked, and there asks `desk`.
+    fn billing(told: &str, since: &[String]) -> Act {
+        match (told.contains("[Task "), since.len()) {
+            (false, 0) => Act::Call("create_task", json!({"title": "the price", "objective": "find it"})),
+            (true, 0) => ask("notes", "which price?"),
+            (true, 1) => Act::Call("complete_task", json!({"result": "42 EUR"})),
+            _ => Act::Say("Begun.".into()),
+        }
+    }
+    let agents = [
+        ("desk", asking as fn(&str, &[String]) -> Act, &["billing"] as &[&str]),
+        ("billing", billing, &["notes"]),
+        ("notes", answering, &[]),
+    ];
+    let house = House::open(&agents, config()).await;
+    house.say("desk", "what does it cost?").await;
+    house.until("the task is done", async || house.is_quiet().await && house.conversations("notes").await.len() == 1).await;
+    assert_eq!(house.all_conversations().await.len(), 4);
+    let talk = house.talk("desk").await;
+    house.engine.erase(&house.ann, EraseTarget::Conversation(talk)).await.expect("erased");
+    assert_eq!(house.all_conversations().await, []);
 }
 
 #[test]
