@@ -201,6 +201,22 @@ async fn only_colleagues_are_reached_and_others_are_as_if_they_were_not() {
 }
 
 #[tokio::test]
+async fn a_hundred_colleagues_are_reached_at_most() {
+    fn desk(told: &str, since: &[String]) -> Act {
+        let name = if told.contains("the last") { "agent100" } else { "agent099" };
+        since.first().map_or_else(|| ask(name, "are you there?"), |answer| Act::Say(answer.clone()))
+    }
+    let house = House::open(&[("desk", desk, &[]), ("billing", answering, &[])], config()).await;
+    for n in 0..101 {
+        let spec = AgentSpec { tags: vec!["many".into()], ..AgentSpec::new(format!("agent{n:03}"), "billing") };
+        house.store.create_agent(&house.tenant, AgentId::new(), spec, vec![]).await.expect("an agent");
+    }
+    house.meet("desk", vec![AgentMatch::Tag("many".into())]).await;
+    assert!(house.say("desk", "the one before").await.contains("It is 42 EUR."));
+    assert!(!house.say("desk", "the last").await.contains("It is 42 EUR."));
+}
+
+#[tokio::test]
 async fn another_users_memory_stays_another_users() {
     let house = House::open(&[("desk", asking, &["billing"]), ("billing", answering, &[])], config()).await;
     house.say("desk", "what does it cost?").await;
