@@ -88,7 +88,11 @@ class Together(Case):
         self.refused(400, inside.post, "/agents", {"name": "office"})
         self.refused(400, inside.post, "/conversations", {"ego": "office"})
         self.refused(400, inside.post, "/conversations", {"ego": "office", "agent": "@desk", "user": "@ann"})
+        # Keys that Sid gives are nobody else's to give.
         ann = self.api.acting(key=user_key(self.api, inside.tenant, "ann"))
+        for key in ("ego:office:default", "from:conv_1", "task:task_1"):
+            self.refused(400, ann.post, "/conversations", {"agent": "@desk", "key": key})
+            self.refused(400, ann.call, "POST", "/v1/chat/completions", {"model": "desk", "metadata": {"conversation": key}, "messages": [{"role": "user", "content": "hi"}]})
         self.refused(403, ann.put, "/egos/office", {"spokesperson": "@desk", "members": ["@billing"]})
         self.assertEqual([e["name"] for e in ann.get("/egos")["items"]], ["office"])
         inside.delete("/egos/office")

@@ -8,7 +8,7 @@ use sid_types::{Conversation, ConversationId, Ego, Scope, Source};
 
 use super::models::Called;
 use crate::App;
-use crate::api::names::check_key;
+use crate::api::check_key;
 use crate::auth::Caller;
 use crate::error::ApiError;
 
