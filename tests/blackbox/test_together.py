@@ -1,7 +1,7 @@
 """Agents that work together, over a real server: asked and answered at every door and over a kill, delegated with a budget, handed off."""
 import threading, time
 
-from harness.api import user_key
+from harness.api import ApiError, user_key
 from harness.case import Case
 
 
@@ -83,7 +83,7 @@ class Together(Case):
         self.assertEqual(self.office(inside)["version"], 1)
         self.refused(412, inside.put, "/egos/office", {"spokesperson": "@desk", "members": ["@billing"]}, headers={"if-match": '"7"'})
         self.refused(422, inside.put, "/egos/desk", {"spokesperson": "@desk", "members": ["@billing"]})
-        self.refused(400, inside.put, "/egos/office", {"spokesperson": "@desk", "members": []})
+        self.refused(422, inside.put, "/egos/office", {"spokesperson": "@desk", "members": []})
         self.refused(404, inside.put, "/egos/office", {"spokesperson": "@desk", "members": ["@nobody"]})
         self.refused(400, inside.post, "/agents", {"name": "office"})
         self.refused(400, inside.post, "/conversations", {"ego": "office"})
@@ -92,7 +92,9 @@ class Together(Case):
         ann = self.api.acting(key=user_key(self.api, inside.tenant, "ann"))
         for key in ("ego:office:default", "from:conv_1", "task:task_1"):
             self.refused(400, ann.post, "/conversations", {"agent": "@desk", "key": key})
-            self.refused(400, ann.call, "POST", "/v1/chat/completions", {"model": "desk", "metadata": {"conversation": key}, "messages": [{"role": "user", "content": "hi"}]})
+            with self.assertRaises(ApiError) as refused:
+                ann.call("POST", "/v1/chat/completions", {"model": "desk", "metadata": {"conversation": key}, "messages": [{"role": "user", "content": "hi"}]})
+            self.assertEqual(refused.exception.status, 400)
         self.refused(403, ann.put, "/egos/office", {"spokesperson": "@desk", "members": ["@billing"]})
         self.assertEqual([e["name"] for e in ann.get("/egos")["items"]], ["office"])
         inside.delete("/egos/office")
