@@ -37,7 +37,7 @@ mod webhooks;
 pub(crate) mod wire;
 
 pub(crate) use document::{blank, finish};
-pub(crate) use names::check_name;
+pub(crate) use names::{check_key, check_name};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::App;
