@@ -124,7 +124,8 @@ impl App {
         let sender = Arc::new(Sender::new(hook_fetcher, vault.clone(), clock.clone(), &config.webhooks));
         let mut builtin = toolbox::builtin(&config.builtin, &fetcher);
         let (reader, library) = (config.documents.reader(), drive::LaterLibrary::default());
-        let drive = config.drive(&fetcher)?.zip(vault.clone()).map(|(drive, vault)| Connections::new(drive, vault, clock.clone()));
+        let drive =
+            config.drive(&fetcher)?.zip(vault.clone()).map(|(drive, vault)| Connections::new(drive, vault, store.clone(), clock.clone()));
         if let Some(connections) = &drive {
             builtin.extend(drive::tools(connections, &reader, &library));
         }

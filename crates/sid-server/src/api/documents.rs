@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use sid_core::{Bring, DocumentHit, DocumentSearch};
 use sid_store::DocumentFilter;
-use sid_types::{Citation, Document, DocumentFormat, DocumentId, Owner, Passage, Provenance, Scope, Timestamp};
+use sid_types::{Citation, ConversationId, Document, DocumentFormat, DocumentId, Owner, Passage, Provenance, Scope, Timestamp};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -161,29 +161,37 @@ struct AddQuery {
     agent: Option<String>,
 }
 
+/// What the request's headers say of its bytes.
+fn told(headers: &HeaderMap) -> Option<DocumentFormat> {
+    DocumentFormat::of_media_type(headers.get(header::CONTENT_TYPE)?.to_str().ok()?)
+}
+
 fn format_of(given: Option<FormatJson>, headers: &HeaderMap, title: &str) -> Result<DocumentFormat, ApiError> {
-    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let told = given.map(Into::into).or_else(|| DocumentFormat::of_media_type(media_type?)).or_else(|| DocumentFormat::of_name(title));
-    told.ok_or_else(|| {
+    let found = given.map(Into::into).or_else(|| told(headers)).or_else(|| DocumentFormat::of_name(title));
+    found.ok_or_else(|| {
         let read = "text/plain, text/markdown, text/html and application/pdf are read";
         ApiError::bad_request(format!("it is not known what the bytes are: say `format`, or a `Content-Type` ({read})"))
     })
 }
 
-async fn bring(
-    app: &App,
-    caller: &Caller,
-    scope: &Scope,
+/// What the request's body is to become.
+struct Upload {
     id: DocumentId,
     owner: Owner,
-    new: (String, DocumentFormat, Vec<u8>),
-) -> Result<Document, ApiError> {
-    let (title, format, content) = new;
+    /// With which it goes.
+    conversation: Option<ConversationId>,
+    title: String,
+    format: DocumentFormat,
+    content: Vec<u8>,
+}
+
+async fn bring(app: &App, caller: &Caller, scope: &Scope, upload: Upload) -> Result<Document, ApiError> {
+    let Upload { id, owner, conversation, title, format, content } = upload;
     check_name("title", &title, Document::TITLE_CHARS)?;
     if content.is_empty() {
         return Err(ApiError::bad_request("the body is empty: send the document's bytes"));
     }
-    let provenance = Provenance { user: caller.user(), channel: "api".into(), ..Provenance::default() };
+    let provenance = Provenance { user: caller.user(), conversation, channel: "api".into(), ..Provenance::default() };
     let bring = Bring { id, owner, title, format, origin: None, content, provenance };
     Ok(app.engine().library().bring(scope, bring).await?)
 }
@@ -228,7 +236,7 @@ async fn add_document(
         }
     }
     let id = derived.unwrap_or_else(DocumentId::new);
-    let document = bring(&app, &caller, &scope, id, owner, (title, format, content)).await?;
+    let document = bring(&app, &caller, &scope, Upload { id, owner, conversation: None, title, format, content }).await?;
     Ok((StatusCode::CREATED, axum::Json(document.into())))
 }
 
@@ -258,15 +266,13 @@ async fn replace_document(
     caller.about(known.owner.user());
     let title = query.title.unwrap_or_else(|| known.title.clone());
     let format = match query.format {
-        None if DocumentFormat::of_media_type(headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default())
-            .is_none() =>
-        {
-            known.format
-        }
-        given => format_of(given, &headers, &title)?,
+        Some(given) => given.into(),
+        None => told(&headers).unwrap_or(known.format),
     };
     let content = body_of(&app, request).await?;
-    Ok(axum::Json(bring(&app, &caller, &scope, known.id, known.owner, (title, format, content)).await?.into()))
+    let Document { id, owner, provenance, .. } = known;
+    let upload = Upload { id, owner, conversation: provenance.conversation, title, format, content };
+    Ok(axum::Json(bring(&app, &caller, &scope, upload).await?.into()))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
