@@ -127,7 +127,8 @@ impl App {
         let drive =
             config.drive(&fetcher)?.zip(vault.clone()).map(|(drive, vault)| Connections::new(drive, vault, store.clone(), clock.clone()));
         if let Some(connections) = &drive {
-            builtin.extend(drive::tools(connections, &reader, &library));
+            // A reader of its own: however many files are opened, documents that wait are not kept from theirs.
+            builtin.extend(drive::tools(connections, &config.documents.reader(), &library));
         }
         let toolbox = TenantTools::new(store.clone(), fetcher, vault.clone(), clock.clone(), &config);
         let toolbox = Arc::new(toolbox.map_err(|e| crate::config::ConfigError::BadValue {
