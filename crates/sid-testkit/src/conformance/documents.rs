@@ -267,6 +267,19 @@ pub async fn a_document_is_found_when_it_was_read(w: World) {
     assert_eq!(w.find(&o.scope, "pickle").await, ["pickle three"]);
     assert_error!(
         s.settle_document(&w.ours.as_user(&o.ann), made.id, failed.version, read(&w, &failed, &["x"])).await,
+
+    // New bytes at the moment in which parts of those before are put in place: none of these is left behind.
+    for round in 0..10 {
+        let version = |name: &str| NewDocument { id: made.id, ..document(anns(o), &format!("{name} {round}")) };
+        put(&w, &o.scope, version("old")).await;
+        let unread = taken(&w, 1).await.remove(0);
+        let reading = read(&w, &unread.document, &["pickle old", "pickle older"]);
+        let settled = s.settle_document(&unread.scope, made.id, unread.document.version, reading);
+        let (settled, _) = futures::future::join(settled, put(&w, &o.scope, version("new"))).await;
+        assert!(matches!(settled, Ok(_) | Err(StoreError::Conflict { .. })), "{settled:?}");
+        settle(&w, &["pickle new"]).await;
+        assert_eq!(w.find(&o.scope, "pickle").await, ["pickle new"]);
+    }
         StoreError::NotFound { .. }
     );
 }
