@@ -100,6 +100,28 @@ class Login(Case):
             self.assertIn("you are ann", json.dumps(run["messages"]))
         self.assertEqual(self.service.replayed, 0)
 
+    def test_a_refresh_that_nobody_waits_for_is_kept(self):
+        self.log_in(self.inside, "tenant")
+        self.log_in(self.ann, "ann")
+        self.service.expire()
+        # Longer than a call waits for a session: it is given up, and the token that comes afterwards is the only good one.
+        self.service.slow_s = 5
+        self.assertIn("does not greet", self.ask())
+        time.sleep(4)
+        self.service.slow_s = 0
+        self.assertIn("you are ann", self.ask())
+        self.assertEqual(self.service.replayed, 0)
+
+    def test_a_call_that_ran_out_of_time_is_not_made_again(self):
+        self.service.refuses_stream = True
+        self.inside.put("/tools/notes", {"source": {"kind": "mcp", "url": self.service.url, "login": {}, "timeout_ms": 2000}})
+        self.log_in(self.inside, "tenant")
+        self.log_in(self.ann, "ann")
+        self.assertIn("you are ann", self.ask())
+        self.service.calls, self.service.call_s = 0, 4
+        self.assertIn("may have been carried out", self.ask())
+        self.assertEqual(self.service.calls, 1)
+
     def test_a_login_that_has_ended_says_what_to_do(self):
         self.log_in(self.inside, "tenant")
         self.log_in(self.ann, "ann")

@@ -17,7 +17,7 @@ use sid_fetch::oauth::{
     AuthorizationServer, Challenge, ClientAuth, Grant, Hidden, OAuthClient, OAuthError, Pkce, Tokens, authorization_server,
     protected_resource, random, register,
 };
-use sid_fetch::{Fetcher, Request, Url};
+use sid_fetch::{FetchError, Fetcher, Request, Url};
 use sid_store::{Store, StoreError};
 use sid_tools::ToolContext;
 use sid_tools::http::Secret;
@@ -104,6 +104,30 @@ struct Kept {
     until: Timestamp,
     #[serde(default)]
     is_over: bool,
+}
+
+impl Kept {
+    /// Whether its token is good now, and not the one that the server has refused.
+    fn is_good(&self, now: Timestamp, refused: Option<&Hidden>) -> bool {
+        self.until > now && refused != Some(&self.tokens.access_token)
+    }
+}
+
+/// Why there is no token.
+enum NoToken {
+    /// Only another login helps.
+    Ended,
+    /// It may work later.
+    NotNow(String),
+}
+
+impl From<LoginError> for NoToken {
+    fn from(error: LoginError) -> Self {
+        Self::NotNow(match error {
+            LoginError::Refused(problem) => problem,
+            LoginError::Context(error) => format!("its login cannot be read or kept: {error}"),
+        })
+    }
 }
 
 /// A login on its way.
@@ -387,63 +411,62 @@ impl Logins {
         Ok(self.remove(place, &place.kept()).await? || was_on_its_way)
     }
 
-    /// A token that is good now. `None`: nobody has logged in. Errors: only a login helps, or it may work later; in words.
-    async fn token(&self, place: &Place, url: &str, shown: Option<&Secret>) -> Result<Option<Hidden>, String> {
-        let words = |error: LoginError| match error {
-            LoginError::Refused(problem) => problem,
-            LoginError::Context(error) => format!("its login cannot be read: {error}"),
-        };
-        let is_good =
-            |kept: &Kept, now: Timestamp| kept.until > now && shown.is_none_or(|s| s.reveal() != kept.tokens.access_token.reveal());
+    /// A token that is good now. `None`: nobody has logged in. `shown`: the server has just refused this one.
+    async fn token(self: &Arc<Self>, place: &Place, url: &str, shown: Option<Hidden>) -> Result<Option<Hidden>, NoToken> {
         let duty = format!("login {}", &hashed(&format!("{} {:?} {}", place.tenant, place.user, place.toolset))[..40]);
         // Each call by itself: two of one process must not refresh at once, either.
         let worker = WorkerId::new();
         let tries = TURN.as_millis() / 100;
         for _ in 0..tries {
-            let kept: Option<Kept> = self.read(place, &place.kept()).await.map_err(words)?;
+            let kept: Option<Kept> = self.read(place, &place.kept()).await?;
             let Some(kept) = kept.filter(|k| k.url == url) else { return Ok(None) };
-            if is_good(&kept, self.clock.now()) {
+            if kept.is_good(self.clock.now(), shown.as_ref()) {
                 return Ok(Some(kept.tokens.access_token));
             }
             if kept.is_over || kept.tokens.refresh_token.is_none() {
-                return Err("its login has ended".into());
+                return Err(NoToken::Ended);
             }
-            if !self.store.take_duty(&duty, worker, TURN).await.map_err(|e| e.to_string())? {
+            if !self.store.take_duty(&duty, worker, TURN).await.map_err(|e| NoToken::NotNow(e.to_string()))? {
                 // Somebody else is at it: with rotation, a second one would end the login.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
-            let refreshed = self.refreshed(place, url, &is_good).await;
-            if let Err(error) = self.store.leave_duty(&duty, worker).await {
-                warn!(%error, "the next refresh of a login has to wait");
-            }
-            return refreshed.map(Some);
+            // By itself: a call that is given up in the middle must not lose the token that is on its way.
+            let (this, place, url) = (self.clone(), place.clone(), url.to_owned());
+            let refreshing = tokio::spawn(async move {
+                let refreshed = this.refreshed(&place, &url, shown.as_ref()).await;
+                if let Err(error) = this.store.leave_duty(&duty, worker).await {
+                    warn!(%error, "the next refresh of a login has to wait");
+                }
+                refreshed
+            });
+            return refreshing.await.unwrap_or_else(|e| Err(NoToken::NotNow(e.to_string()))).map(Some);
         }
-        Err("its login is being refreshed for too long; it may work later".into())
+        Err(NoToken::NotNow("its login is being refreshed for too long".into()))
     }
 
     /// With the duty in hand: as it is now, somebody may have refreshed it before.
-    async fn refreshed(&self, place: &Place, url: &str, is_good: &(dyn Fn(&Kept, Timestamp) -> bool + Sync)) -> Result<Hidden, String> {
-        let unreadable = || "its login cannot be read or kept now; it may work later".to_owned();
-        let kept: Option<Kept> = self.read(place, &place.kept()).await.map_err(|_| unreadable())?;
-        let mut kept = kept.filter(|k| k.url == url).ok_or("its login is gone")?;
-        if is_good(&kept, self.clock.now()) {
+    async fn refreshed(&self, place: &Place, url: &str, shown: Option<&Hidden>) -> Result<Hidden, NoToken> {
+        let kept: Option<Kept> = self.read(place, &place.kept()).await?;
+        let mut kept = kept.filter(|k| k.url == url).ok_or(NoToken::Ended)?;
+        if kept.is_good(self.clock.now(), shown) {
             return Ok(kept.tokens.access_token);
         }
-        let Some(token) = kept.tokens.refresh_token.clone() else { return Err("its login has ended".into()) };
-        match kept.grant.refresh(&self.fetcher, &token).await {
+        let Some(token) = kept.tokens.refresh_token.clone() else { return Err(NoToken::Ended) };
+        let refreshed = tokio::time::timeout(TURN / 2, kept.grant.refresh(&self.fetcher, &token)).await;
+        match refreshed.unwrap_or_else(|_| Err(FetchError::Timeout { limit: TURN / 2 }.into())) {
             Ok(tokens) => {
                 kept.until = ends(&tokens, self.clock.now());
                 kept.tokens = tokens;
-                self.keep(place, &kept).await.map_err(|_| unreadable())?;
+                self.keep(place, &kept).await?;
                 Ok(kept.tokens.access_token)
             }
             Err(error) if error.is_over() => {
                 kept.is_over = true;
-                let _ = self.keep(place, &kept).await;
-                Err("its login has ended".into())
+                self.keep(place, &kept).await?;
+                Err(NoToken::Ended)
             }
-            Err(error) => Err(format!("its login cannot be refreshed now: {error}")),
+            Err(error) => Err(NoToken::NotNow(format!("its login cannot be refreshed: {error}"))),
         }
     }
 }
@@ -461,8 +484,9 @@ pub(super) struct ToolsetLogin {
 impl sid_mcp::Login for ToolsetLogin {
     async fn token(&self, context: &ToolContext, looks: bool, refused: Option<&Secret>) -> Result<Secret, String> {
         let user = context.scope.user().filter(|_| !looks);
+        let refused = refused.map(|token| Hidden::new(token.reveal()));
         let at = |user| Place { tenant: self.tenant, user, toolset: self.toolset.clone() };
-        let mut found = self.logins.token(&at(user), &self.url, refused).await.map(|t| t.map(|t| (user, t)));
+        let mut found = self.logins.token(&at(user), &self.url, refused.clone()).await.map(|t| t.map(|t| (user, t)));
         if self.shared && user.is_some() && matches!(found, Ok(None)) {
             found = self.logins.token(&at(None), &self.url, refused).await.map(|t| t.map(|t| (None, t)));
         }
@@ -476,8 +500,8 @@ impl sid_mcp::Login for ToolsetLogin {
                 Ok(Secret::new(token.reveal()))
             }
             Ok(None) => Err(format!("{who} to log in first, {how}")),
-            Err(problem) if problem.contains("ended") => Err(format!("{problem}: {who} to log in again, {how}")),
-            Err(problem) => Err(problem),
+            Err(NoToken::Ended) => Err(format!("its login has ended: {who} to log in again, {how}")),
+            Err(NoToken::NotNow(problem)) => Err(format!("{problem}; it may work later")),
         }
     }
 }
