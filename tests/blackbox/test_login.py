@@ -196,6 +196,13 @@ class Login(Case):
         self.model.answer = lambda request: script.pop(0) if script else "Understood."
         self.inside.post(f"/conversations/{self.talk(self.inside, key='thief')}/messages", {"text": "Go."})
         self.assertNotIn("/thief", json.dumps(self.service.asked))
+        # Nobody puts one by hand, so that somebody works with an account that is not theirs, or sees one; an assistant ends none.
+        helper = self.inside.acting(user="ann", agent="@helper")
+        for name in ("login%2Fnotes", "login%2Fnotes%2Fpending", "google-drive%2Ftokens"):
+            for api in (helper, self.ann, self.inside):
+                self.assertIn("is a login's", self.refused(403, api.put, f"/context/secrets/{name}", {"value": "{}"}).text)
+                self.refused(403, api.post, f"/context/secrets/{name}/reveal")
+        self.refused(403, helper.delete, "/context/secrets/login%2Fnotes")
         # And what is seen of it is never a token.
         everything = self.inside.raw("GET", "/export")[2].decode() + json.dumps(self.model.requests)
         for token in [*self.service.access, *self.service.refresh]:

@@ -7,7 +7,7 @@ pub(crate) mod login;
 mod make;
 mod mcp;
 mod python;
-mod secrets;
+pub(crate) mod secrets;
 pub(crate) mod source;
 mod trusted;
 
