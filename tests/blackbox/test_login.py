@@ -178,8 +178,9 @@ class Login(Case):
         self.assertIn("10.0.0.1", begin())
         self.service.metadata = {"server": {"registration_endpoint": None}}
         self.assertIn("registers no clients", begin())
-        source = {"kind": "mcp", "url": self.service.url, "login": {"client_id": "x", "client_secret": "s"}}
-        self.assertIn("issuer", self.refused(400, self.inside.put, "/tools/bad", {"source": source}).text)
+        for login in ({"client_id": "x"}, {"client_id": "x", "client_secret": "s"}, {"issuer": self.service.issuer, "client_secret": "s"}):
+            source = {"kind": "mcp", "url": self.service.url, "login": login}
+            self.assertIn("issuer", self.refused(400, self.inside.put, "/tools/bad", {"source": source}).text)
 
     def test_tokens_go_nowhere_else(self):
         self.log_in(self.inside, "tenant")

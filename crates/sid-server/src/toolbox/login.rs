@@ -50,7 +50,7 @@ const TURN: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct McpLogin {
-    /// The authorization server. Found by the server's metadata when left out; needed with `client_secret`.
+    /// The authorization server. Found by the server's metadata when left out; needed with `client_id`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) issuer: Option<String>,
     /// The client's id there; one is registered for each login when left out.
@@ -70,9 +70,9 @@ pub(crate) struct McpLogin {
 impl McpLogin {
     /// Errors: what does not fit, in words for who put it.
     pub(super) fn check(&self) -> Result<(), String> {
-        if self.client_secret.is_some() && (self.issuer.is_none() || self.client_id.is_none()) {
-            // A server could else name the place that the secret is sent to.
-            return Err("`login.client_secret` needs `client_id` and `issuer`, the authorization server that it is for".into());
+        // The MCP server could else name the place that the client's secret and its users' codes are sent to.
+        if self.client_id.is_some() && self.issuer.is_none() || self.client_secret.is_some() && self.client_id.is_none() {
+            return Err("`login.client_secret` needs `client_id`, and that needs `issuer`, the authorization server that knows them".into());
         }
         Ok(())
     }
