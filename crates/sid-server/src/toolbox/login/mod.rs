@@ -3,12 +3,12 @@
 //! Tokens are secrets of whoever has logged in: sealed, erased with their user, shown in lists by name. Whoever comes back from the browser has no
 //! key, so the page shows a code, and only who began the login can give it: a link that was passed on logs nobody else in.
 
+mod place;
+mod refresh;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use sid_context::ContextError;
@@ -17,19 +17,18 @@ use sid_fetch::oauth::{
     AuthorizationServer, Challenge, ClientAuth, Grant, Hidden, OAuthClient, OAuthError, Pkce, Tokens, authorization_server,
     protected_resource, random, register,
 };
-use sid_fetch::{FetchError, Fetcher, Request, Url};
+use sid_fetch::{Fetcher, Request, Url};
 use sid_store::{Store, StoreError};
-use sid_tools::ToolContext;
-use sid_tools::http::Secret;
-use sid_types::{Clock, KeyId, Owner, Scope, TenantId, Timestamp, UserId, WorkerId};
+use sid_types::{Clock, Owner, Timestamp};
 use subtle::ConstantTimeEq as _;
-use tracing::warn;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::secrets::VaultSecrets;
-use crate::auth::house_right;
 use crate::config::Config;
+
+pub(crate) use place::Place;
+use place::{place_of, state_of};
+pub(super) use refresh::ToolsetLogin;
 
 /// Where browsers come back to.
 pub(crate) const CALLBACK: &str = "/oauth/callback";
@@ -43,8 +42,6 @@ const MOST_TRIES: u32 = 5;
 const EARLY: Duration = Duration::from_secs(30);
 /// For a token that does not say when it ends: until the server refuses it.
 const LONG: Duration = Duration::from_secs(30 * 86_400);
-/// Who refreshes has so long; the others wait.
-const TURN: Duration = Duration::from_secs(30);
 
 /// A login in a browser (OAuth's authorization code with PKCE).
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
@@ -113,23 +110,6 @@ impl Kept {
     }
 }
 
-/// Why there is no token.
-enum NoToken {
-    /// Only another login helps.
-    Ended,
-    /// It may work later.
-    NotNow(String),
-}
-
-impl From<LoginError> for NoToken {
-    fn from(error: LoginError) -> Self {
-        Self::NotNow(match error {
-            LoginError::Refused(problem) => problem,
-            LoginError::Context(error) => format!("its login cannot be read or kept: {error}"),
-        })
-    }
-}
-
 /// A login on its way.
 #[derive(Serialize, Deserialize)]
 struct Pending {
@@ -169,33 +149,6 @@ impl From<ContextError> for LoginError {
 
 fn refused(problem: impl Into<String>) -> LoginError {
     LoginError::Refused(problem.into())
-}
-
-/// Whose login, for which toolset.
-#[derive(Debug, Clone)]
-pub(crate) struct Place {
-    pub(crate) tenant: TenantId,
-    /// `None`: the tenant's.
-    pub(crate) user: Option<UserId>,
-    pub(crate) toolset: String,
-}
-
-impl Place {
-    fn owner(&self) -> Owner {
-        self.user.map_or(Owner::Tenant, |user| Owner::User { user })
-    }
-
-    fn scope(&self) -> Scope {
-        house_right().enter(self.tenant, KeyId::from_uuid(Uuid::nil()))
-    }
-
-    fn kept(&self) -> String {
-        format!("{PREFIX}{}", self.toolset)
-    }
-
-    fn pending(&self) -> String {
-        format!("{PREFIX}{}/pending", self.toolset)
-    }
 }
 
 fn hashed(text: &str) -> String {
@@ -410,100 +363,6 @@ impl Logins {
         let was_on_its_way = self.remove(place, &place.pending()).await?;
         Ok(self.remove(place, &place.kept()).await? || was_on_its_way)
     }
-
-    /// A token that is good now. `None`: nobody has logged in. `shown`: the server has just refused this one.
-    async fn token(self: &Arc<Self>, place: &Place, url: &str, shown: Option<Hidden>) -> Result<Option<Hidden>, NoToken> {
-        let duty = format!("login {}", &hashed(&format!("{} {:?} {}", place.tenant, place.user, place.toolset))[..40]);
-        // Each call by itself: two of one process must not refresh at once, either.
-        let worker = WorkerId::new();
-        let tries = TURN.as_millis() / 100;
-        for _ in 0..tries {
-            let kept: Option<Kept> = self.read(place, &place.kept()).await?;
-            let Some(kept) = kept.filter(|k| k.url == url) else { return Ok(None) };
-            if kept.is_good(self.clock.now(), shown.as_ref()) {
-                return Ok(Some(kept.tokens.access_token));
-            }
-            if kept.is_over || kept.tokens.refresh_token.is_none() {
-                return Err(NoToken::Ended);
-            }
-            if !self.store.take_duty(&duty, worker, TURN).await.map_err(|e| NoToken::NotNow(e.to_string()))? {
-                // Somebody else is at it: with rotation, a second one would end the login.
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-            // By itself: a call that is given up in the middle must not lose the token that is on its way.
-            let (this, place, url) = (self.clone(), place.clone(), url.to_owned());
-            let refreshing = tokio::spawn(async move {
-                let refreshed = this.refreshed(&place, &url, shown.as_ref()).await;
-                if let Err(error) = this.store.leave_duty(&duty, worker).await {
-                    warn!(%error, "the next refresh of a login has to wait");
-                }
-                refreshed
-            });
-            return refreshing.await.unwrap_or_else(|e| Err(NoToken::NotNow(e.to_string()))).map(Some);
-        }
-        Err(NoToken::NotNow("its login is being refreshed for too long".into()))
-    }
-
-    /// With the duty in hand: as it is now, somebody may have refreshed it before.
-    async fn refreshed(&self, place: &Place, url: &str, shown: Option<&Hidden>) -> Result<Hidden, NoToken> {
-        let kept: Option<Kept> = self.read(place, &place.kept()).await?;
-        let mut kept = kept.filter(|k| k.url == url).ok_or(NoToken::Ended)?;
-        if kept.is_good(self.clock.now(), shown) {
-            return Ok(kept.tokens.access_token);
-        }
-        let Some(token) = kept.tokens.refresh_token.clone() else { return Err(NoToken::Ended) };
-        let refreshed = tokio::time::timeout(TURN / 2, kept.grant.refresh(&self.fetcher, &token)).await;
-        match refreshed.unwrap_or_else(|_| Err(FetchError::Timeout { limit: TURN / 2 }.into())) {
-            Ok(tokens) => {
-                kept.until = ends(&tokens, self.clock.now());
-                kept.tokens = tokens;
-                self.keep(place, &kept).await?;
-                Ok(kept.tokens.access_token)
-            }
-            Err(error) if error.is_over() => {
-                kept.is_over = true;
-                self.keep(place, &kept).await?;
-                Err(NoToken::Ended)
-            }
-            Err(error) => Err(NoToken::NotNow(format!("its login cannot be refreshed: {error}"))),
-        }
-    }
-}
-
-/// What a toolset's server is shown.
-pub(super) struct ToolsetLogin {
-    pub(super) logins: Arc<Logins>,
-    pub(super) tenant: TenantId,
-    pub(super) toolset: String,
-    pub(super) url: String,
-    pub(super) shared: bool,
-}
-
-#[async_trait]
-impl sid_mcp::Login for ToolsetLogin {
-    async fn token(&self, context: &ToolContext, looks: bool, refused: Option<&Secret>) -> Result<Secret, String> {
-        let user = context.scope.user().filter(|_| !looks);
-        let refused = refused.map(|token| Hidden::new(token.reveal()));
-        let at = |user| Place { tenant: self.tenant, user, toolset: self.toolset.clone() };
-        let mut found = self.logins.token(&at(user), &self.url, refused.clone()).await.map(|t| t.map(|t| (user, t)));
-        if self.shared && user.is_some() && matches!(found, Ok(None)) {
-            found = self.logins.token(&at(None), &self.url, refused).await.map(|t| t.map(|t| (None, t)));
-        }
-        let name = &self.toolset;
-        let who = if user.is_some() { "the user has" } else { "the tenant has" };
-        let how = format!("by `sid tools login {name}`, or POST /api/v1/tools/{name}/login");
-        match found {
-            Ok(Some((whose, token))) => {
-                let place = at(whose);
-                self.logins.secrets.note(context, &place.kept(), place.owner()).await;
-                Ok(Secret::new(token.reveal()))
-            }
-            Ok(None) => Err(format!("{who} to log in first, {how}")),
-            Err(NoToken::Ended) => Err(format!("its login has ended: {who} to log in again, {how}")),
-            Err(NoToken::NotNow(problem)) => Err(format!("{problem}; it may work later")),
-        }
-    }
 }
 
 fn ends(tokens: &Tokens, from: Timestamp) -> Timestamp {
@@ -518,24 +377,6 @@ fn canonical(url: &Url) -> String {
     url.as_str().trim_end_matches('/').to_owned()
 }
 
-/// Whose login it is, and a nonce that nobody can guess: what was kept tells whether it is that one.
-fn state_of(place: &Place, nonce: &[u8; 32]) -> String {
-    let user = place.user.map_or_else(Uuid::nil, |user| user.uuid());
-    let parts = [place.tenant.uuid().as_bytes(), user.as_bytes(), &nonce[..], place.toolset.as_bytes()].concat();
-    URL_SAFE_NO_PAD.encode(parts)
-}
-
-fn place_of(state: &str) -> Option<(Place, [u8; 32])> {
-    let parts = URL_SAFE_NO_PAD.decode(state).ok().filter(|parts| (65..=128).contains(&parts.len()))?;
-    let id = |at: usize| Uuid::from_slice(&parts[at..at + 16]).ok();
-    let user = id(16)?;
-    let toolset = std::str::from_utf8(&parts[64..]).ok()?;
-    let is_name = toolset.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    let place =
-        Place { tenant: TenantId::from_uuid(id(0)?), user: (!user.is_nil()).then(|| UserId::from_uuid(user)), toolset: toolset.to_owned() };
-    is_name.then_some((place, parts[32..64].try_into().ok()?))
-}
-
 /// Forty bits that a person can read out.
 fn spoken(bytes: [u8; 5]) -> String {
     const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -545,19 +386,7 @@ fn spoken(bytes: [u8; 5]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    #[test]
-    fn a_state_says_whose_it_is_and_garbage_says_nothing() {
-        for user in [None, Some(UserId::new())] {
-            let place = Place { tenant: TenantId::new(), user, toolset: "my-notes_2".into() };
-            let (read, nonce) = place_of(&state_of(&place, &[7; 32])).expect("a place");
-            assert_eq!((read.tenant, read.user, read.toolset, nonce), (place.tenant, user, place.toolset, [7; 32]));
-        }
-        for bad in ["", "x", "AAAA", &"A".repeat(4_000), &URL_SAFE_NO_PAD.encode([&[0; 64][..], b"../x"].concat())] {
-            assert!(place_of(bad).is_none(), "{bad}");
-        }
-    }
+    use super::spoken;
 
     #[test]
     fn a_code_has_eight_digits_that_are_not_mistaken() {
