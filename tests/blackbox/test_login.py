@@ -12,7 +12,7 @@ KEYS = {"keys": "one:" + base64.b64encode(bytes(32)).decode()}
 class Login(Case):
     sid, offered = test_tools.Tools.sid, test_tools.Tools.offered
     port = free_port()
-    config = {"server": {"listen": f"127.0.0.1:{port}", "public_url": f"http://127.0.0.1:{port}"}, "tools": {"open": ["127.0.0.0/8:*"], "mcp_discovery_ms": 3000}, "secrets": KEYS}
+    config = {"server": {"public_url": f"http://127.0.0.1:{port}"}, "tools": {"open": ["127.0.0.0/8:*"], "mcp_discovery_ms": 3000}, "secrets": KEYS}
 
     def setUp(self):
         super().setUp()
@@ -71,6 +71,12 @@ class Login(Case):
         self.assertEqual(self.ann.get("/tools/notes/login")["state"], "none")
         self.assertIn("log in first", self.ask())
         self.assertIn("you are bob", self.ask(user="bob"))
+
+    def test_users_are_told_of_no_other_toolset(self):
+        self.inside.put("/tools/plain", {"source": {"kind": "http", "description": "x", "url": f"{self.service.base}/plain"}})
+        self.assertIn("wants no login", self.refused(400, self.inside.get, "/tools/plain/login").text)
+        for name in ("plain", "nothing"):
+            self.assertIn("toolset not found", self.refused(404, self.ann.post, f"/tools/{name}/login").text)
 
     def test_one_login_for_all_where_the_tenant_says_so(self):
         self.inside.put("/tools/notes", {"source": {"kind": "mcp", "url": self.service.url, "login": {"shared": True}}})

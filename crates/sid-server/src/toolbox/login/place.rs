@@ -22,7 +22,8 @@ impl Place {
         self.user.map_or(Owner::Tenant, |user| Owner::User { user })
     }
 
-    pub(super) fn scope(&self) -> Scope {
+    /// The tenant's: what is kept is looked up by owner.
+    pub(crate) fn scope(&self) -> Scope {
         house_right().enter(self.tenant, KeyId::from_uuid(Uuid::nil()))
     }
 
