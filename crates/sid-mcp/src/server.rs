@@ -232,9 +232,8 @@ impl McpServer {
         self
     }
 
-    /// Asks for tools at once when they are wanted next: something has changed that a failure before was about.
-    pub fn look_soon(&self) {
-        self.0.known.lock().next_look = None;
+    /// Forgets sessions, and how long it is left alone after a failure: what it was shown has changed.
+    pub fn greet_anew(&self) {
         self.0.slots.lock().clear();
     }
 

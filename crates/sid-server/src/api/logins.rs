@@ -104,7 +104,7 @@ async fn confirm_login(
 ) -> Result<axum::Json<LoginJson>, ApiError> {
     let (place, url, _) = place_of(&app, &caller, &name).await?;
     app.toolbox().logins().confirm(&place, &body.value.code).await?;
-    app.toolbox().logged_in(&place.scope(), &name).await;
+    app.toolbox().logged_in(&place).await;
     let (state, issuer) = app.toolbox().logins().state(&place, &url).await?;
     Ok(axum::Json(LoginJson { state, issuer }))
 }
