@@ -137,7 +137,7 @@ pub trait WebhookStore: Send + Sync {
     async fn redeliver(&self, scope: &Scope, webhook: WebhookId, delivery: DeliveryId) -> Result<Delivery, StoreError>;
 
     /// Takes deliveries that are due, as [`TakeDeliveries`] says. The engine's own call: it spans tenants. Endpoints that answer come before
-    /// those that fail, and of each the oldest delivery first.
+    /// those that fail, and of each the oldest delivery first, of the thousand that have been due for longest.
     async fn take_deliveries(&self, take: TakeDeliveries) -> Result<DueDeliveries, StoreError>;
 
     /// Writes down how an attempt ended, as [`finished`] and [`with_health`] say. An attempt that is not the delivery's last, or whose delivery is
