@@ -199,15 +199,18 @@ BEGIN
         NULL::text, NULL::int, NULL::int, NULL::timestamptz, NULL::text, NULL::text, v_now, NULL::uuid, NULL::text;
 END $$;
 
--- Forgets what is old and not to be tried again; a thousand at most.
+-- Forgets what is old and not to be tried again, or was told to a webhook while somebody deleted it; a thousand at most.
 CREATE FUNCTION sid.forget_deliveries(p_now text, p_keep_us bigint) RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    WITH gone AS (
-        DELETE FROM sid.deliveries d USING (
-            SELECT x.tenant, x.id FROM sid.deliveries x WHERE x.next_at IS NULL
-                AND x.at <= coalesce(nullif(p_now, '')::timestamptz, clock_timestamp()) - p_keep_us * interval '1 microsecond'
-            ORDER BY x.at LIMIT 1000) old
-        WHERE d.tenant = old.tenant AND d.id = old.id RETURNING 1)
+    WITH since AS (
+        SELECT coalesce(nullif(p_now, '')::timestamptz, clock_timestamp()) - p_keep_us * interval '1 microsecond' AS at),
+    old AS (
+        (SELECT x.tenant, x.id FROM sid.deliveries x WHERE x.next_at IS NULL AND x.at <= (SELECT s.at FROM since s) ORDER BY x.at LIMIT 1000)
+        UNION
+        (SELECT x.tenant, x.id FROM sid.deliveries x WHERE x.next_at <= (SELECT s.at FROM since s)
+            AND NOT EXISTS (SELECT FROM sid.webhooks w WHERE w.tenant = x.tenant AND w.id = x.webhook) LIMIT 1000)
+        LIMIT 1000),
+    gone AS (DELETE FROM sid.deliveries d USING old WHERE d.tenant = old.tenant AND d.id = old.id RETURNING 1)
     SELECT count(*) FROM gone
 $$;
 
