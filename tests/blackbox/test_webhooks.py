@@ -219,3 +219,18 @@ class Webhooks(Case):
         self.assertEqual(first["id"], again["id"])
         self.assertNotIn("secret", again, "it was shown")
         self.refused(412, self.inside.patch, f"/webhooks/{hook['id']}", {"description": "x"}, headers={"if-match": '"9"'})
+
+    def test_only_who_may_read_memory_has_words_sent(self):
+        made = self.inside.post("/keys", {"name": "directory", "role": {"type": "tenant", "tenant": self.inside.get("/users/@ann")["tenant"]}, "scopes": ["directory-write", "directory-read"]})
+        narrow = self.api.acting(key=made["key"])
+        self.assertIn("memory-read", self.refused(403, narrow.post, "/webhooks", {"url": self.receiver.url, "include": "content"}).text)
+        thin, whole = narrow.post("/webhooks", {"url": self.receiver.url}), self.hook(include="content")
+        self.refused(403, narrow.patch, f"/webhooks/{thin['id']}", {"include": "content"})
+        self.refused(403, narrow.patch, f"/webhooks/{whole['id']}", {"url": "http://127.0.0.1:1/"})
+        self.say(self.talk(self.inside))
+        self.wait("all are told", lambda: self.all_over(whole, 2) and self.all_over(thin, 2))
+        delivery = self.deliveries(whole)[0]
+        self.assertIn("content", json.loads(delivery["body"])["data"])
+        path = f"/webhooks/{whole['id']}/deliveries"
+        for body in (narrow.get(path)["items"][0]["body"], narrow.get(f"{path}/{delivery['id']}")["body"], narrow.post(f"{path}/{delivery['id']}/redeliver")["body"]):
+            self.assertIsNone(body)

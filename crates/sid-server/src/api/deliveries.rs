@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use sid_types::{Attempt, Delivery, DeliveryId, DeliveryState, Timestamp, WebhookId};
+use sid_types::{Attempt, Delivery, DeliveryId, DeliveryState, Permission, Timestamp, WebhookId};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -63,8 +63,18 @@ pub(crate) struct DeliveryJson {
     next_attempt: Option<Timestamp>,
     /// The last 20, oldest first.
     history: Vec<AttemptJson>,
-    /// What was sent, once it was.
+    /// What was sent, once it was; `null` for who may not read memory.
     body: Option<String>,
+}
+
+/// Who may read what webhooks are told that ask for the words.
+pub(super) fn may_read(caller: &Caller) -> bool {
+    caller.may(Permission::MemoryRead) && caller.may(Permission::ContextRead)
+}
+
+/// A delivery as this caller sees it.
+fn seen(caller: &Caller, delivery: Delivery) -> Delivery {
+    Delivery { body: delivery.body.filter(|_| may_read(caller)), ..delivery }
 }
 
 impl From<Delivery> for DeliveryJson {
@@ -116,7 +126,9 @@ async fn list_deliveries(
     };
     let page = Paging { after: query.after, limit: query.limit }.request()?;
     let scope = caller.scope()?;
-    Ok(axum::Json(List::of(app.store().deliveries(&scope, parse_id(&id, "webhook")?, state, page).await?)))
+    let mut found = app.store().deliveries(&scope, parse_id(&id, "webhook")?, state, page).await?;
+    found.items = found.items.into_iter().map(|delivery| seen(&caller, delivery)).collect();
+    Ok(axum::Json(List::of(found)))
 }
 
 /// One delivery.
@@ -127,7 +139,8 @@ async fn get_delivery(
     Path((id, delivery)): Path<(String, String)>,
 ) -> Result<axum::Json<DeliveryJson>, ApiError> {
     let (webhook, delivery) = (parse_id(&id, "webhook")?, parse_id(&delivery, "delivery")?);
-    Ok(axum::Json(app.store().delivery(&caller.scope()?, webhook, delivery).await?.into()))
+    let found = app.store().delivery(&caller.scope()?, webhook, delivery).await?;
+    Ok(axum::Json(seen(&caller, found).into()))
 }
 
 /// Tries a delivery now, and if need be as often as a new one: under the same id, so that a receiver that has it already knows.
@@ -135,5 +148,5 @@ async fn get_delivery(
 async fn redeliver(State(app): State<App>, caller: Caller, Path((id, delivery)): Path<(String, String)>) -> Result<Response, ApiError> {
     let (webhook, delivery) = (parse_id(&id, "webhook")?, parse_id(&delivery, "delivery")?);
     let again = app.store().redeliver(&caller.scope()?, webhook, delivery).await?;
-    Ok((StatusCode::ACCEPTED, axum::Json(DeliveryJson::from(again))).into_response())
+    Ok((StatusCode::ACCEPTED, axum::Json(DeliveryJson::from(seen(&caller, again)))).into_response())
 }

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::deliveries::DeliveryJson;
+use super::deliveries::{DeliveryJson, may_read};
 use super::names::check_text;
 use super::users::present;
 use super::wire::{List, if_match, parse_id, precondition};
@@ -172,6 +172,16 @@ fn check_description(text: &str) -> Result<(), ApiError> {
     check_text("description", text, 1_000)
 }
 
+/// Whoever has the words sent somewhere can read them there.
+fn check_content(caller: &Caller, include_content: bool) -> Result<(), ApiError> {
+    if include_content && !may_read(caller) {
+        let detail =
+            "a webhook that includes content needs a key with `memory-read` and `context-read`: leave out `include`, or use another key";
+        return Err(ApiError::forbidden(detail));
+    }
+    Ok(())
+}
+
 async fn found(app: &App, caller: &Caller, id: &str) -> Result<(Scope, Webhook), ApiError> {
     let scope = caller.scope()?;
     let webhook = app.store().webhook(&scope, parse_id(id, "webhook")?).await?;
@@ -190,6 +200,7 @@ async fn create_webhook(
     let CreateWebhook { url, events, description, include } = body.value;
     check_url(&app, &url)?;
     check_description(&description)?;
+    check_content(&caller, include.is_some())?;
     let events = events_of(&events)?;
     let derived = idempotency::derived_id(&headers, &caller, "webhook")?.map(WebhookId::from_uuid);
     if let Some(id) = derived {
@@ -256,6 +267,8 @@ async fn change_webhook(
     if let Some(description) = &description {
         check_description(description)?;
     }
+    let include_content = include.map_or(known.include_content, |include| include.is_some());
+    check_content(&caller, include_content)?;
     let state = match enabled {
         Some(true) => WebhookState::Enabled,
         Some(false) => WebhookState::Disabled,
@@ -266,7 +279,7 @@ async fn change_webhook(
         url: url.unwrap_or(known.url),
         events: events.map_or(Ok(known.events), |events| events_of(&events))?,
         description: description.unwrap_or(known.description),
-        include_content: include.map_or(known.include_content, |include| include.is_some()),
+        include_content,
         state,
         disabled_because: if is_switched_off { Some("it was switched off".into()) } else { known.disabled_because },
         version: expected.unwrap_or(known.version),
