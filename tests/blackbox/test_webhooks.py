@@ -121,7 +121,7 @@ class Webhooks(Case):
         self.inside.post(f"/webhooks/{hook['id']}/test")
         self.wait("it is disabled", lambda: self.inside.get(f"/webhooks/{hook['id']}")["state"] == "disabled")
         self.assertIn("410", self.inside.get(f"/webhooks/{hook['id']}")["disabled_because"])
-        self.refused(400, self.inside.post, f"/webhooks/{hook['id']}/test")
+        self.refused(422, self.inside.post, f"/webhooks/{hook['id']}/test")
         self.receiver.answer = lambda n: 200
         self.inside.patch(f"/webhooks/{hook['id']}", {"enabled": True})
         delivery = self.deliveries(hook)[0]

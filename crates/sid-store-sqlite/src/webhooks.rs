@@ -119,18 +119,15 @@ async fn replace(tx: &mut Tx, tenant: i64, known: &Webhook, next: &Webhook) -> R
 }
 
 async fn save(tx: &mut Tx, tenant: i64, delivery: &Delivery) -> Result<()> {
-    sqlx::query(
-        "UPDATE deliveries SET state = ?, attempts_before = ?, next_at = ?, held_until = NULL, history = ?, body = ? WHERE tenant = ? AND id = ?",
-    )
-    .bind(delivery.state.as_str())
-    .bind(i64::from(delivery.attempts_before))
-    .bind(delivery.next_attempt.map(nanos))
-    .bind(to_json(&delivery.history)?)
-    .bind(delivery.body.as_deref())
-    .bind(tenant)
-    .bind(delivery.id.blob())
-    .execute(&mut tx.conn)
-    .await?;
+    sqlx::query("UPDATE deliveries SET state = ?, next_at = ?, held_until = NULL, history = ?, body = ? WHERE tenant = ? AND id = ?")
+        .bind(delivery.state.as_str())
+        .bind(delivery.next_attempt.map(nanos))
+        .bind(to_json(&delivery.history)?)
+        .bind(delivery.body.as_deref())
+        .bind(tenant)
+        .bind(delivery.id.blob())
+        .execute(&mut tx.conn)
+        .await?;
     Ok(())
 }
 
@@ -324,7 +321,12 @@ impl WebhookStore for SqliteStore {
                 let known = find_of(&mut tx.conn, tenant, webhook, delivery).await?;
                 find_enabled(&mut tx.conn, tenant, webhook).await?;
                 let next = delivered_again(&known, tx.now);
-                save(tx, tenant, &next).await?;
+                sqlx::query("UPDATE deliveries SET state = 'pending', attempts_before = attempts, next_at = ? WHERE tenant = ? AND id = ?")
+                    .bind(nanos(tx.now))
+                    .bind(tenant)
+                    .bind(delivery.blob())
+                    .execute(&mut tx.conn)
+                    .await?;
                 Ok(next)
             }
             .boxed()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sid_store::{DeliveryOutcome, EndpointHealth, PageRequest, StoreError, TakeDeliveries};
+use sid_store::{DeliveryOutcome, DueDelivery, EndpointHealth, PageRequest, StoreError, TakeDeliveries};
 use sid_types::{DeliveryId, DeliveryState, Scope, Webhook, WebhookEvent, WebhookState};
 
 use super::World;
@@ -60,6 +60,22 @@ pub async fn deliveries_are_taken_by_one(w: World) {
     taken.sort();
     taken.dedup();
     assert_eq!((taken.len(), count), (40, 40));
+}
+
+/// What somebody asks for again while it is tried is not tried twice at once: it is due when that attempt has failed, also when it was the last.
+pub async fn what_is_asked_for_again_is_tried_by_one(w: World) {
+    let (s, scope) = (&*w.store, &w.ours.scope);
+    let all = w.hook(&[]).await;
+    let id = s.test_webhook(scope, all.id, DeliveryId::new()).await.expect("a test").id;
+    let first = w.taken(TAKE).await;
+    assert_eq!(ids(&first), [id]);
+    s.redeliver(scope, all.id, id).await.expect("asked for");
+    assert!(w.taken(TAKE).await.is_empty(), "somebody holds it");
+    w.end(&first[0], DeliveryOutcome::Failed, EndpointHealth::Unknown).await;
+    let again = w.taken(TAKE).await;
+    assert_eq!((ids(&again), again[0].delivery.attempts, again[0].delivery.attempts_before), (vec![id], 2, 1));
+    w.end(&again[0], DeliveryOutcome::Failed, EndpointHealth::Unknown).await;
+    assert_eq!(w.delivery_of(&again[0]).await.state, DeliveryState::Failed);
 }
 
 /// What happened in one conversation is told in order, unless what is older is tried again and again.

@@ -236,6 +236,7 @@ macro_rules! __each_store_check {
             deliveries {
                 deliveries_are_taken_and_held,
                 deliveries_are_taken_by_one,
+                what_is_asked_for_again_is_tried_by_one,
                 conversations_are_told_in_order,
                 an_attempt_ends_once,
                 disabled_webhooks_wait,
