@@ -9,6 +9,7 @@ pub(crate) mod client_calls;
 mod colleagues;
 mod context;
 mod conversations;
+mod deliveries;
 mod document;
 mod documents;
 mod drive;
@@ -68,6 +69,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(logins::router())
         .merge(tasks::router())
         .merge(webhooks::router())
+        .merge(deliveries::router())
         .merge(models::router())
         .merge(backup::router())
         .merge(audit::router())
