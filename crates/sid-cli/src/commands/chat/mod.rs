@@ -19,7 +19,7 @@ use crate::session::Session;
 /// Talk with an agent. A user or agent that is not there yet is made. Piped input is one message a line.
 #[derive(Debug, Args)]
 pub struct Chat {
-    /// The agent
+    /// The agent, or the ego
     #[arg(long, short, env = "SID_AGENT", default_value = "sid")]
     agent: String,
     /// Which conversation of the two: a key of your own, or an id
