@@ -267,6 +267,8 @@ pub async fn a_document_is_found_when_it_was_read(w: World) {
     assert_eq!(w.find(&o.scope, "pickle").await, ["pickle three"]);
     assert_error!(
         s.settle_document(&w.ours.as_user(&o.ann), made.id, failed.version, read(&w, &failed, &["x"])).await,
+        StoreError::NotFound { .. }
+    );
 
     // New bytes at the moment in which parts of those before are put in place: none of these is left behind.
     for round in 0..10 {
@@ -280,8 +282,6 @@ pub async fn a_document_is_found_when_it_was_read(w: World) {
         settle(&w, &["pickle new"]).await;
         assert_eq!(w.find(&o.scope, "pickle").await, ["pickle new"]);
     }
-        StoreError::NotFound { .. }
-    );
 }
 
 /// What a document says goes with it, and its parts change in no other way.
