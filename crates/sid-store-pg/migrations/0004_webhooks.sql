@@ -181,12 +181,14 @@ BEGIN
             RETURN QUERY
             WITH mine AS MATERIALIZED (
                 SELECT d.tenant, d.id FROM sid.deliveries d JOIN (
-                    SELECT x.id FROM sid.deliveries x WHERE x.tenant = w.tenant AND x.webhook = w.id AND x.next_at <= v_now
-                        AND (x.held_until IS NULL OR x.held_until <= v_now) ORDER BY x.next_at LIMIT 1000) due ON due.id = d.id
-                WHERE d.tenant = w.tenant
-                    AND NOT EXISTS (SELECT FROM sid.deliveries o WHERE o.tenant = d.tenant AND o.webhook = d.webhook AND o.state = 'pending'
-                        AND o.conv = d.conv AND o.seq < d.seq AND o.attempts - o.attempts_before < p_patience)
-                ORDER BY d.seq LIMIT least(v_free, v_left) FOR UPDATE OF d SKIP LOCKED),
+                    SELECT y.tenant, y.id FROM (
+                        SELECT x.tenant, x.id, x.webhook, x.conv, x.seq FROM sid.deliveries x
+                        WHERE x.tenant = w.tenant AND x.webhook = w.id AND x.next_at <= v_now AND (x.held_until IS NULL OR x.held_until <= v_now)
+                        ORDER BY x.next_at LIMIT 1000) y
+                    WHERE NOT EXISTS (SELECT FROM sid.deliveries o WHERE o.tenant = y.tenant AND o.webhook = y.webhook AND o.state = 'pending'
+                        AND o.conv = y.conv AND o.seq < y.seq AND o.attempts - o.attempts_before < p_patience)
+                    ORDER BY y.seq LIMIT least(v_free, v_left)) due ON due.tenant = d.tenant AND due.id = d.id
+                FOR UPDATE OF d SKIP LOCKED),
             held AS (UPDATE sid.deliveries d SET held_until = v_until, attempts = d.attempts + 1 FROM mine m
                 WHERE d.tenant = m.tenant AND d.id = m.id RETURNING d.*)
             SELECT h.id, h.webhook, h.event, h.subject, h.agent_id, h.user_id, h.conv, h.facts, h.at, h.state, h.attempts, h.attempts_before,
