@@ -122,7 +122,7 @@ async fn household(store: &SqliteStore) -> Result<(Scope, AgentId, UserId), Box<
         Ok(user) => user.id,
         Err(_) => {
             let me =
-                User { id: UserId::new(), handle: "me".into(), display_name: "Me".into(), timezone: None, created_at: Timestamp::now() };
+                User { id: UserId::new(), handle: "me".into(), display_name: "Me".into(), timezone: None, quiet_hours: None, created_at: Timestamp::now() };
             store.create_user(&scope, me).await?.id
         }
     };

@@ -6,10 +6,7 @@ use serde::Serialize;
 use sid_llm::ChatMessage;
 use sid_memory::{Budget, View, valid_view};
 use sid_store::{Loaded, Order};
-use sid_types::{
-    Conversation, ConversationId, EventBody, NewMessage, Owner, Recollection, Run, RunId, RunLimits, RunStatus, Scope, Seq, Step, Tokens,
-    ToolSpec, Usage,
-};
+use sid_types::{Conversation, ConversationId, EventBody, NewMessage, Owner, Priority, Recollection, Run, RunId, RunLimits, RunStatus, Scope, Seq, Step, Tokens, ToolSpec, Usage};
 
 use crate::engine::Inner;
 use crate::machine::RunMachine;
@@ -193,6 +190,7 @@ async fn state_of(inner: &Inner, scope: &Scope, conversation: Conversation, run:
             stop_reason: None,
             error: None,
             limits: RunLimits::default(),
+            priority: Priority::User,
             client_tools: Vec::new(),
             steps: 0,
             usage: Usage::default(),

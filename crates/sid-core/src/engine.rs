@@ -8,7 +8,7 @@ use serde::Serialize;
 use sid_llm::Embedder;
 use sid_store::{Accept, EraseTarget, GenerationId, IdempotencyKey, IndexStatus, Lease, OnBusy, Receipt, Store, StoreError, crash_point};
 use sid_tools::{Registry, RegistryError, Tool};
-use sid_types::{Clock, ConversationId, NewMessage, Run, RunId, RunLimits, Scope, Seq, ToolSpec};
+use sid_types::{Clock, ConversationId, NewMessage, Priority, Run, RunId, RunLimits, Scope, Seq, ToolSpec};
 use tokio_util::task::TaskTracker;
 
 use crate::active::{ActiveRuns, Room, RunEnd};
@@ -316,6 +316,7 @@ impl Engine {
                     messages: submit.messages,
                     idempotency: submit.idempotency,
                     limits: submit.limits.unwrap_or(config.limits),
+                    priority: Priority::User,
                     client_tools: submit.client_tools.unwrap_or_default(),
                     only_after,
                     on_busy: submit.on_busy,

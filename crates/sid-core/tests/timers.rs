@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use sid_core::{CoreError, NewTimer, TimerChange};
 use sid_store::{Directory as _, StateStore as _, StoreError, TimerStore as _};
-use sid_types::{Body, Late, Priority, Run, Timer, TimerId, TimerMaker, TimerSpec, TimerState, Timestamp, When};
+use sid_types::{Body, InQuietHours, Late, Run, Timer, TimerId, TimerKind, TimerMaker, TimerSpec, TimerState, Timestamp, When};
 use support::{House, Say, Scripted, at};
 
 const TOOLS: [&str; 4] = ["cancel_timer", "list_timers", "set_timer", "sleep"];
@@ -44,7 +44,9 @@ fn new(house: &House, when: When) -> NewTimer {
             stimulus: "Water the plants.".into(),
             when,
             late: Late::RunOnce,
-            priority: Priority::Normal,
+            kind: TimerKind::Reminder,
+            in_quiet_hours: InQuietHours::Fire,
+            only_when_open: false,
             until: None,
             most: None,
         },

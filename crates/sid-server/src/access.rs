@@ -151,6 +151,7 @@ const RULES: &[Rule] = {
         row("get_approval", &[Chat, MemoryRead], Agent, APPROVAL),
         row("decide_approval", &[ContextDecide], User, APPROVAL),
         row("undo_source", &[Erase], Tenant, Seen),
+        row("set_heartrate", &[Chat], Agent, Named),
         row("list_timers", &[Chat, MemoryRead], Agent, Seen),
         row("create_timer", &[Chat], Agent, Named),
         row("get_timer", &[Chat, MemoryRead], Agent, TIMER),

@@ -30,6 +30,9 @@ pub(crate) struct Payload {
     pub(crate) days: Vec<Date>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) steps: Vec<StepWrite>,
+    /// Of steps that nobody asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) self_begun_tokens: Option<u64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) events: Vec<EventWrite>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,7 +52,6 @@ pub(crate) struct ConvWrite {
     pub(crate) queue_start: u64,
     pub(crate) last_at: Option<Timestamp>,
     pub(crate) head: Option<Uuid>,
-    pub(crate) head_no: Option<i64>,
     /// Whether the four that follow are written: renewals must not be undone by a commit that knows nothing of them.
     pub(crate) lease: bool,
     pub(crate) epoch: u64,
@@ -66,6 +68,9 @@ pub(crate) struct NewRun {
     pub(crate) usage: String,
     pub(crate) stimulus: Vec<Uuid>,
     pub(crate) waiting: Option<String>,
+    pub(crate) priority: i16,
+    /// So much later than it is accepted it is the run's turn.
+    pub(crate) patience_us: i64,
 }
 
 #[derive(Serialize)]

@@ -48,6 +48,7 @@ pub(crate) const STEPS: &[Step] = &[
         include_str!("../migrations/0004_approvals.sql"),
         include_str!("../migrations/0004_clients.sql"),
         include_str!("../migrations/0004_provenance.sql"),
+        include_str!("../migrations/0004_perpetual.sql"),
         // The last one locks, for a moment, what every turn writes: conversations get a trigger.
         include_str!("../migrations/0004_timers.sql"),
     ])

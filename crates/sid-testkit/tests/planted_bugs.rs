@@ -7,19 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use sid_store::{
-    Accept, Accepted, ApprovalFilter, ApprovalStore, ArchivalStore, AuditEntry, AuditFilter, AuditLog, Candidates, Capability, Commit,
-    Committed, Decide, DecidedApproval, Directory, DueTimers, Effect, EmbeddingIndex, EraseTarget, Eraser, EventLog, Firing, GenerationId,
-    InProcess, ItemFilter, ItemStore, ItemWrite, Lease, Loaded, MemorySearch, Order, Page, PageRequest, RecallStore, Receipt, Renewed,
-    Reserve, Reserved, SearchQuery, SeenItem, StateStore, Store, StoreError, TaskFilter, TaskStore, TenantLimits, TimerFilter, TimerStore,
-    TokenUse, ToolsetStore, UsageStore, Written,
-};
+use sid_store::{Accept, Accepted, ApprovalFilter, ApprovalStore, ArchivalStore, AuditEntry, AuditFilter, AuditLog, Candidates, Capability, Commit, Committed, Decide, DecidedApproval, DiaryQuery, DiaryStore, DiaryWork, Directory, DueTimers, Effect, EmbeddingIndex, EraseTarget, Eraser, EventLog, Firing, GenerationId, InProcess, ItemFilter, ItemStore, ItemWrite, Lease, Loaded, MemorySearch, Order, Page, PageRequest, RecallStore, Receipt, Renewed, Reserve, Reserved, SearchQuery, SeenItem, SelfBegunUse, StateStore, Store, StoreError, TaskFilter, TaskStore, TenantLimits, TimerFilter, TimerStore, TokenUse, ToolsetStore, UsageStore, Written};
 use sid_testkit::conformance::{self, Fixture};
-use sid_types::{
-    Approval, ApprovalId, ConversationId, ItemId, KeyId, ManualClock, Message, MessageId, NewMessage, NewPassage, OperatorScope, Owner,
-    Passage, PassageId, Principal, Run, RunId, Scope, Seq, Share, ShareLevel, Sharee, Step, Task, TaskId, Tenant, TenantId, Timer, TimerId,
-    Toolset, ToolsetSpec, WorkerId,
-};
+use sid_types::{AgentId, Approval, ApprovalId, ConversationId, DiaryEntry, ItemId, KeyId, ManualClock, Message, MessageId, NewMessage, NewPassage, OperatorScope, Owner, Passage, PassageId, Principal, Priority, Run, RunId, Scope, Seq, Share, ShareLevel, Sharee, Step, Task, TaskId, Tenant, TenantId, Timer, TimerId, Timestamp, Toolset, ToolsetSpec, WorkerId};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Bug {
@@ -64,6 +54,9 @@ enum Bug {
     FiresBesideTheTimer,
     HoldsNoTimers,
     KeepsTimersOfTheErased,
+    KnowsNoPriorities,
+    CountsNothingThatAgentsBegin,
+    TriesPagesOnce,
 }
 
 /// The reference store with one bug.
@@ -74,7 +67,7 @@ struct Planted {
     leases: Mutex<HashMap<ConversationId, Lease>>,
 }
 
-sid_testkit::delegate_store!(Planted, inner: BlockStore, DiaryStore, Directory, Duties, Generations, Maintenance);
+sid_testkit::delegate_store!(Planted, inner: BlockStore, Directory, Duties, Generations, Maintenance);
 
 /// The scope of a tenant's application.
 fn whole(tenant: &Tenant) -> Scope {
@@ -113,7 +106,12 @@ impl StateStore for Planted {
             Bug::ForgetsToolsOfCallers => accept.client_tools.clear(),
             _ => {}
         }
-        let accepted = self.inner.accept(scope, accept).await?;
+        let priority = accept.priority;
+        if self.bug == Bug::KnowsNoPriorities {
+            accept.priority = Priority::User;
+        }
+        let mut accepted = self.inner.accept(scope, accept).await?;
+        accepted.run.priority = priority;
         self.remember(&accepted.lease);
         Ok(accepted)
     }
@@ -325,6 +323,29 @@ impl Eraser for Planted {
 }
 
 #[async_trait]
+impl DiaryStore for Planted {
+    async fn diary(&self, scope: &Scope, owner: Owner, query: &DiaryQuery) -> Result<Vec<DiaryEntry>, StoreError> {
+        self.inner.diary(scope, owner, query).await
+    }
+
+    async fn diary_work(&self, now: Timestamp, limit: usize) -> Result<Vec<DiaryWork>, StoreError> {
+        self.inner.diary_work(now, limit).await
+    }
+
+    async fn redo_diary(&self, work: &DiaryWork, not_before: Timestamp) -> Result<(), StoreError> {
+        if self.bug == Bug::TriesPagesOnce { Ok(()) } else { self.inner.redo_diary(work, not_before).await }
+    }
+
+    async fn day_messages(&self, scope: &Scope, owner: Owner, day: jiff::civil::Date) -> Result<Vec<Message>, StoreError> {
+        self.inner.day_messages(scope, owner, day).await
+    }
+
+    async fn put_diary(&self, scope: &Scope, entry: DiaryEntry) -> Result<(), StoreError> {
+        self.inner.put_diary(scope, entry).await
+    }
+}
+
+#[async_trait]
 impl UsageStore for Planted {
     async fn limits(&self, tenant: TenantId) -> Result<TenantLimits, StoreError> {
         self.inner.limits(tenant).await
@@ -345,6 +366,12 @@ impl UsageStore for Planted {
 
     async fn unreserve(&self, lease: &Lease) -> Result<(), StoreError> {
         self.inner.unreserve(lease).await
+    }
+
+    async fn self_begun(&self, scope: &Scope, agent: AgentId) -> Result<SelfBegunUse, StoreError> {
+        let used = self.inner.self_begun(scope, agent).await?;
+        let nothing = SelfBegunUse { now: used.now, ..SelfBegunUse::default() };
+        Ok(if self.bug == Bug::CountsNothingThatAgentsBegin { nothing } else { used })
     }
 
     async fn token_use(&self, operator: &OperatorScope, tenant: TenantId) -> Result<TokenUse, StoreError> {
@@ -571,6 +598,7 @@ impl ApprovalStore for Planted {
                 messages,
                 idempotency: None,
                 limits: again.limits,
+                priority: again.priority,
                 on_busy: sid_store::OnBusy::Queue,
                 queue_depth: 256,
                 claim_for: None,
@@ -628,6 +656,22 @@ fn failing(bug: Bug, names: &[&str]) -> Vec<String> {
 fn found_by(bug: Bug, names: &[&str]) {
     assert_eq!(failing(bug, names), names, "{bug:?} is not found");
     assert!(failing(Bug::None, names).is_empty(), "the wrapper itself is sound");
+}
+
+#[test]
+fn a_store_without_priorities() {
+    let names = ["users_go_before_what_agents_begin", "nothing_waits_for_ever", "work_is_claimed_by_its_turn"];
+    found_by(Bug::KnowsNoPriorities, &names);
+}
+
+#[test]
+fn a_store_that_does_not_count_what_agents_begin() {
+    found_by(Bug::CountsNothingThatAgentsBegin, &["what_agents_begin_by_themselves_is_counted"]);
+}
+
+#[test]
+fn a_store_that_tries_pages_once() {
+    found_by(Bug::TriesPagesOnce, &["a_page_that_failed_is_made_again"]);
 }
 
 #[test]

@@ -13,10 +13,7 @@ use sid_core::{Engine, EngineConfig, ModelEntry, Models, NewTimer};
 use sid_llm::{ByteCounter, CalibratedCounter, Scripted, ScriptedModel};
 use sid_store::{InProcess, NewConversation, Store};
 use sid_store_sqlite::{SqliteConfig, SqliteStore};
-use sid_types::{
-    AgentId, AgentSpec, Clock, ConversationId, KeyId, Late, ManualClock, OperatorScope, Priority, RunId, Scope, Timer, TimerId, TimerMaker,
-    TimerSpec, Tokens, User, UserId, When,
-};
+use sid_types::{AgentId, AgentSpec, Clock, ConversationId, InQuietHours, KeyId, Late, ManualClock, OperatorScope, RunId, Scope, Timer, TimerId, TimerKind, TimerMaker, TimerSpec, Tokens, User, UserId, When};
 use tokio::runtime::{Builder, Runtime};
 
 /// How many timers there are.
@@ -167,7 +164,9 @@ impl Play {
                 stimulus: "Water the plants.".into(),
                 when,
                 late,
-                priority: Priority::Normal,
+                kind: TimerKind::Reminder,
+                in_quiet_hours: InQuietHours::Fire,
+                only_when_open: false,
                 until: None,
                 most,
             },

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccessRole, AgentId, Approvals, ConversationId, KeyId, Permission, RecursiveSummary, Seq, TeamId, TenantId, Tokens, ToolRule, UserId,
+    AccessRole, AgentId, Approvals, Caps, ConversationId, Heartrate, KeyId, Permission, QuietHours, RecursiveSummary, Seq, TeamId, TenantId,
+    Tokens, ToolRule, UserId,
 };
 
 /// A customer organisation: the outermost boundary of all data.
@@ -68,6 +69,9 @@ pub struct User {
     pub display_name: String,
     /// IANA time zone, such as `Europe/Berlin`; the prompt's clock is shown in it. UTC when `None`.
     pub timezone: Option<String>,
+    /// When agents begin nothing by themselves, in this zone; what the agent says when `None`.
+    #[serde(default)]
+    pub quiet_hours: Option<QuietHours>,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -120,6 +124,18 @@ pub struct AgentSpec {
     /// When its calls need somebody's word.
     #[serde(default, skip_serializing_if = "Approvals::is_empty")]
     pub approvals: Approvals,
+    /// The configured model that summarises and consolidates for it in the background; the one that its model's configuration names when `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub background_model: Option<String>,
+    /// How often it wakes by itself, for each user that it talks with. Default never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartrate: Option<Heartrate>,
+    /// Quiet hours of users who have said nothing of theirs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet_hours: Option<QuietHours>,
+    /// Most of what it begins by itself.
+    #[serde(default, skip_serializing_if = "Caps::is_empty")]
+    pub caps: Caps,
 }
 
 impl AgentSpec {
@@ -146,6 +162,10 @@ impl AgentSpec {
             tool_rules: Vec::new(),
             metadata: BTreeMap::new(),
             approvals: Approvals::default(),
+            background_model: None,
+            heartrate: None,
+            quiet_hours: None,
+            caps: Caps::default(),
         }
     }
 }

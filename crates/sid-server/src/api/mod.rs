@@ -12,6 +12,7 @@ mod document;
 mod erase;
 mod export;
 mod generations;
+mod initiative;
 mod keys;
 mod messages;
 mod models;
@@ -43,6 +44,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(users::router())
         .merge(teams::router())
         .merge(agents::router())
+        .merge(initiative::router())
         .merge(conversations::router())
         .merge(messages::router())
         .merge(runs::router())

@@ -27,6 +27,7 @@ pub mod leases;
 mod list;
 pub mod maintenance;
 pub mod recall;
+pub mod perpetual;
 pub mod runs;
 pub mod search;
 pub mod steps;

@@ -60,7 +60,7 @@ impl Scene {
         let tenant = truth.create_tenant(&OperatorScope::grant(), "acme").await.expect("a tenant").id;
         let whole = OperatorScope::grant().enter(tenant, KeyId::new());
         let ann =
-            User { id: UserId::new(), handle: "ann".into(), display_name: "Ann".into(), timezone: None, created_at: Timestamp::UNIX_EPOCH };
+            User { id: UserId::new(), handle: "ann".into(), display_name: "Ann".into(), timezone: None, quiet_hours: None, created_at: Timestamp::UNIX_EPOCH };
         let user = truth.create_user(&whole, ann).await.expect("a user").id;
         let spec = AgentSpec { context_window: Some(Tokens(1_300)), ..AgentSpec::new("helper", "scripted") };
         let agent = truth.create_agent(&whole, AgentId::new(), spec, vec![]).await.expect("an agent").id;
