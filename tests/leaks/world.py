@@ -144,6 +144,9 @@ class Rules:
     def list_approvals(self):
         return self.rng.choice([{}, {"status": "pending"}, {"conversation": self.world.pick(self.rng, "conv", self.caller)}]), None, {}
 
+    def list_sources(self):
+        return {}, None, {}
+
     def undo_source(self):
         return {}, {"source": {"channel": self.rng.choice(["web", "import", "agent"]), "name": "*"}}, {}
 

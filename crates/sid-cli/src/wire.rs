@@ -79,6 +79,12 @@ answers! {
     }
     /// An edit that went with what was undone.
     LeftOutEdit { block: String, version: u64, why: String, }
+    /// Where text came from.
+    Source { channel: String, name: String, }
+    /// How much stands under the influence of a source.
+    SourceUse {
+        source: Source, messages: u64, passages: u64, facts: u64, block_lines: u64, diary_pages: u64, timers: u64, tasks: u64, since: String,
+    }
     /// What was undone.
     Undone { blocks: u64, passages: u64, left_out: Vec<LeftOutEdit>, }
     /// A run.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use sid_store::{
     Directory, ItemChange, ItemFilter, ItemStore, ItemWrite, NewItem, Page, PageRequest, SeenItem, StoreError, Whose, Written,
 };
-use sid_types::{AgentId, Clock, Item, ItemId, ItemKind, Owner, Principal, Provenance, Scope, ShareLevel, UserId};
+use sid_types::{AgentId, Channel, Clock, Item, ItemId, ItemKind, Owner, Principal, Provenance, Scope, ShareLevel, Source, UserId};
 
 use crate::error::{ContextError, Result};
 use crate::proposals;
@@ -265,9 +265,10 @@ pub(crate) fn change_of(edit: Edit, state: Option<String>, provenance: Provenanc
     ItemChange { title, body, tags, state, position, parent, provenance, ..ItemChange::default() }
 }
 
-/// Where a write comes from.
+/// Where a write comes from. What an assistant writes is told to others, not followed by them.
 pub(crate) fn by(scope: &Scope, channel: &str) -> Provenance {
-    Provenance { user: scope.user(), channel: channel.into(), ..Provenance::default() }
+    let untrusted = agent_of(scope).map(|agent| Source::new(Channel::Agent, agent.to_string())).into_iter().collect();
+    Provenance { user: scope.user(), channel: channel.into(), untrusted, ..Provenance::default() }
 }
 
 /// The assistant that asks, if one does.

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use sid_store::{ApprovalFilter, Decide, Page, PageRequest, StoreError, Verdict};
 use sid_tools::{EffectClass, Registry, ToolOutcome};
 use sid_types::{
-    Approval, ApprovalId, ApprovalState, Approvals, ApprovedCall, Ask, CallState, NewApproval, PlannedCall, RunId, Scope, Source, ToolCall,
+    Approval, ApprovalId, ApprovalState, Approvals, ApprovedCall, Ask, Body, CallState, Message, NewApproval, PlannedCall, RunId, Scope,
+    Source, ToolCall,
 };
 use tracing::warn;
 
@@ -32,11 +34,15 @@ impl Gate {
     }
 
     /// What is to be asked before this call, if anything. A call that could not be made anyway is not asked for: the model is told why.
+    /// `context`: what the run has read.
     #[must_use]
-    pub fn asks(&self, planned: &PlannedCall, tainted_by: &[Source]) -> Option<NewApproval> {
+    pub fn asks(&self, planned: &PlannedCall, tainted_by: &[Source], context: &[Message]) -> Option<NewApproval> {
         let name = &planned.call.name;
         let declared = self.tools.declaration(name)?;
-        let usual = if matches!(declared.effect, EffectClass::External { .. }) { Ask::Tainted } else { Ask::Never };
+        // Who reads from any host sends there what stands in the call.
+        let may_carry_out = declared.hosts.iter().any(|host| host == "*") && !self.was_given(&planned.call, context);
+        let acts_outside = matches!(declared.effect, EffectClass::External { .. });
+        let usual = if acts_outside || may_carry_out { Ask::Tainted } else { Ask::Never };
         let reason = match self.rules.rule(name).or(declared.ask).unwrap_or(usual) {
             Ask::Never => return None,
             Ask::Always => format!("`{name}` is called only when somebody has said yes"),
@@ -44,7 +50,14 @@ impl Gate {
             Ask::Tainted => {
                 let sources: Vec<String> = tainted_by.iter().take(3).map(ToString::to_string).collect();
                 let more = if tainted_by.len() > sources.len() { " and others" } else { "" };
-                format!("the agent has read text from outside ({}{more})", sources.join(", "))
+                let sources = sources.join(", ");
+                if acts_outside {
+                    format!("the agent has read text from outside ({sources}{more})")
+                } else {
+                    format!(
+                        "the agent has read text from outside ({sources}{more}), and what it sends with this call was in nobody's words"
+                    )
+                }
             }
         };
         let arguments = self.tools.fitted(name, planned.call.arguments.clone()).ok()?;
@@ -56,10 +69,43 @@ impl Gate {
         })
     }
 
+    /// Whether all that a call says was said before, by the user or from outside, letter by letter: then it carries nothing away that the agent
+    /// knows besides. What the agent says itself, or has read in its memory, does not count.
+    fn was_given(&self, call: &ToolCall, context: &[Message]) -> bool {
+        let is_given = |message: &&Message| match &message.body {
+            Body::User { .. } => true,
+            Body::Tool { name, .. } => self.is_from_outside(name),
+            Body::Assistant { .. } | Body::Note { .. } => false,
+        };
+        let given: Vec<&str> = context.iter().filter(is_given).map(|message| message.body.text()).collect();
+        texts(call.arguments.values()).iter().all(|text| {
+            let bare = text.trim().trim_end_matches('/');
+            let bare = bare.strip_prefix("https://").or_else(|| bare.strip_prefix("http://")).unwrap_or(bare);
+            given.iter().any(|said| said.contains(bare))
+        })
+    }
+
     /// Whether what a tool answers is to be trusted; what is no tool answers nothing.
     pub(crate) fn is_from_outside(&self, tool: &str) -> bool {
         self.tools.declaration(tool).is_some_and(|declared| declared.untrusted)
     }
+}
+
+/// All texts in these values, names of fields included.
+fn texts<'v>(values: impl Iterator<Item = &'v Value>) -> Vec<&'v str> {
+    let mut found = Vec::new();
+    for value in values {
+        match value {
+            Value::String(text) => found.push(text.as_str()),
+            Value::Array(list) => found.extend(texts(list.iter())),
+            Value::Object(fields) => {
+                found.extend(fields.keys().map(String::as_str));
+                found.extend(texts(fields.values()));
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+    found
 }
 
 /// What the model reads in place of a result.
@@ -78,14 +124,14 @@ pub(crate) fn planned(approved: &ApprovedCall) -> PlannedCall {
 }
 
 /// Puts the questions to calls that were not begun. The one that was approved is not asked for again.
-pub(crate) fn guard(gate: &Gate, calls: &mut [ToCall], approved: Option<&ApprovedCall>, tainted_by: &[Source]) {
+pub(crate) fn guard(gate: &Gate, calls: &mut [ToCall], approved: Option<&ApprovedCall>, tainted_by: &[Source], context: &[Message]) {
     let approved = approved.map(ApprovedCall::token);
     for call in calls {
         let is_open = call.planned.state == CallState::Planned
             && call.bad_arguments.is_none()
             && call.refused.is_none()
             && approved != Some(call.planned.token);
-        call.asks = if is_open { gate.asks(&call.planned, tainted_by).map(Box::new) } else { None };
+        call.asks = if is_open { gate.asks(&call.planned, tainted_by, context).map(Box::new) } else { None };
     }
 }
 

@@ -10,10 +10,12 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 use sid_store::{Order, StoreError};
 use sid_tools::{EffectClass, Registry, Tool, ToolContext, ToolOutcome};
-use sid_types::{Body, ConversationId, Message, NewMessage, Run, Scope, Seq, StopReason, Timestamp, ToolCall, ToolSpec};
+use sid_types::{
+    Body, ClientTool, ConversationId, Message, NewMessage, Run, Scope, Seq, Source, StopReason, Timestamp, ToolCall, ToolSpec,
+};
 
 use crate::engine::Inner;
-use crate::{CoreError, tool_search};
+use crate::{CoreError, taint, tool_search};
 
 /// Most tools of one caller.
 const MOST_TOOLS: usize = 128;
@@ -31,6 +33,8 @@ pub struct ClientAnswer {
     pub text: String,
     /// Whether the call failed.
     pub is_error: bool,
+    /// Sources that are not trusted, of what whoever answers has read; beside those that the tool itself stands for.
+    pub untrusted: Vec<Source>,
 }
 
 /// A tool that only the caller can carry out.
@@ -61,9 +65,9 @@ pub struct ClientTools {
 
 impl ClientTools {
     /// Those that can be used, in the order in which they were given. A name that `others` has by now is theirs.
-    pub(crate) fn of(given: &[ToolSpec], others: &Registry) -> Self {
+    pub(crate) fn of(given: &[ClientTool], others: &Registry) -> Self {
         let mut out = Self::default();
-        for spec in given.iter().filter(|spec| others.declaration(&spec.name).is_none()) {
+        for spec in given.iter().map(|tool| &tool.spec).filter(|spec| others.declaration(&spec.name).is_none()) {
             if out.registry.register(Arc::new(ForClient(spec.clone()))).is_ok() {
                 out.specs.push(spec.clone());
             }
@@ -107,7 +111,7 @@ pub(crate) fn stimulus(queue: &[Message], run: sid_types::RunId) -> Vec<&Message
 }
 
 /// Refuses tools that cannot be offered: a bad name or schema, one of Sid's or the tenant's own, too many.
-pub(crate) async fn check(inner: &Inner, scope: &Scope, conversation: ConversationId, tools: &[ToolSpec]) -> Result<(), CoreError> {
+pub(crate) async fn check(inner: &Inner, scope: &Scope, conversation: ConversationId, tools: &[ClientTool]) -> Result<(), CoreError> {
     if tools.is_empty() {
         return Ok(());
     }
@@ -121,7 +125,7 @@ pub(crate) async fn check(inner: &Inner, scope: &Scope, conversation: Conversati
     }
     let mut own = Registry::new();
     for spec in tools {
-        own.register(Arc::new(ForClient(spec.clone()))).map_err(|e| bad(e.to_string()))?;
+        own.register(Arc::new(ForClient(spec.spec.clone()))).map_err(|e| bad(e.to_string()))?;
     }
     let given = match &inner.provider {
         Some(provider) => {
@@ -148,7 +152,7 @@ pub(crate) struct Answers {
     /// What they were checked against holds while this is the last message.
     pub(crate) after: Seq,
     /// The tools of the run that called.
-    pub(crate) tools: Vec<ToolSpec>,
+    pub(crate) tools: Vec<ClientTool>,
 }
 
 /// Finds the calls that wait in a conversation and answers them, all at once.
@@ -186,10 +190,16 @@ pub(crate) async fn answer(
     let message = |call: &&ToolCall| {
         let given = answers.iter().find(|given| given.call_id == call.id)?;
         let text = if given.text.trim().is_empty() { "(no output)".to_owned() } else { given.text.clone() };
+        let mut untrusted = given.untrusted.clone();
+        if run.client_tools.iter().any(|tool| tool.spec.name == call.name && tool.untrusted) {
+            Source::add(&mut untrusted, &[taint::of_tool(&call.name)]);
+        }
+        let text = if untrusted.is_empty() { text } else { taint::marked(text) };
         let body = Body::Tool { call_id: call.id.clone(), name: call.name.clone(), text, is_error: given.is_error, quotes: Vec::new() };
-        Some(NewMessage::of(body, now))
+        Some(NewMessage { untrusted, ..NewMessage::of(body, now) })
     };
-    Ok(Answers { messages: calls.iter().filter_map(message).collect(), after: last.seq, tools: run.client_tools })
+    let messages = calls.iter().filter_map(message).collect();
+    Ok(Answers { messages, after: last.seq, tools: run.client_tools })
 }
 
 /// The run that ended with calls for the client, if the conversation's last run did.

@@ -12,8 +12,8 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 use sid_llm::{ChatMessage, ChatRequest, LlmError, complete};
 use sid_memory::facts::{
-    CONSOLIDATION, Comparison, FACT, FactPrompt, SUPERSEDED, Said, Standing, Statement, compare_prompt, compare_schema, extract_prompt,
-    extract_schema, is_borne_out, is_repetition, read_comparison, read_statements, standing,
+    CONSOLIDATION, Comparison, FACT, FactPrompt, SUPERSEDED, Said, Standing, Statement, UNTIL, compare_prompt, compare_schema,
+    extract_prompt, extract_schema, is_borne_out, is_repetition, read_comparison, read_statements, standing,
 };
 use sid_memory::render;
 use sid_store::{ITEM_CHANNEL, PageRequest, Record, RecordKinds, SearchQuery, StoreError};
@@ -219,7 +219,7 @@ fn as_new(passage: &Passage) -> NewPassage {
 /// The passage as history: it says until when it was true, and by what its place was taken.
 fn superseded(mut passage: NewPassage, by: PassageId, until: Timestamp, zone: &TimeZone) -> NewPassage {
     if passage.provenance.superseded_by.is_none() {
-        passage.text = format!("(Until {}) {}", render::day(until, zone), passage.text);
+        passage.text = format!("{UNTIL}{}) {}", render::day(until, zone), passage.text);
         passage.tags.push(SUPERSEDED.into());
         passage.provenance.superseded_by = Some(by);
     }

@@ -9,11 +9,12 @@ use sid_memory::{
 };
 
 use sid_store::{DiaryQuery, DiaryWork, StoreError, crash_point};
-use sid_types::{AgentSpec, DiaryEntry, DiaryLevel, Owner, Principal, Scope, SummaryId, Timestamp, Tokens};
+use sid_types::{AgentSpec, DiaryEntry, DiaryLevel, Owner, Principal, Scope, Source, SummaryId, Timestamp, Tokens};
 use tracing::{debug, warn};
 
 use crate::consolidate::{self, Day};
 use crate::engine::Inner;
+use crate::successors::{self, Successors};
 use crate::{ModelEntry, collect};
 
 /// The diary as the prompt shows it: the pages before today, newest first, within `cap`.
@@ -59,6 +60,7 @@ pub(crate) async fn write_page(inner: &Arc<Inner>, work: &DiaryWork) -> Result<(
     };
     let zone = render::zone(user.as_ref().and_then(|u| u.timezone.as_deref()).unwrap_or("UTC"));
     let mut has_failed = false;
+    let mut untrusted = Vec::new();
     let (task, messages) = match work.level {
         DiaryLevel::Day => {
             let messages = inner.store.day_messages(&work.scope, work.owner, work.start).await?;
@@ -67,17 +69,21 @@ pub(crate) async fn write_page(inner: &Arc<Inner>, work: &DiaryWork) -> Result<(
                 if let Some(model) = background_model(inner, &agent.spec) {
                     let is_last = work.tries >= MOST_TRIES;
                     let day = Day { scope: &work.scope, owner: work.owner, user: user.as_ref(), zone: &zone, model, is_last };
+                    // What was interrupted after an erasure.
+                    successors::mend(inner, &work.scope, work.owner, &Successors::new()).await?;
                     has_failed |= !consolidate::draw_facts(inner, &day, &messages).await?;
                     has_failed |= !consolidate::tidy_written(inner, &day, work.start).await?;
                 }
                 collect::collect(inner, &work.scope, work.owner).await?;
             }
+            messages.iter().for_each(|message| Source::add(&mut untrusted, &message.untrusted));
             (Some(day_task(work.start, &messages, &zone)), message_ranges(&messages))
         }
         level => {
             let query =
                 DiaryQuery { level: level.below(), from: Some(level.start_of(work.start)), to: Some(level.end_of(work.start)), limit: 31 };
             let pages = inner.store.diary(&work.scope, work.owner, &query).await?;
+            pages.iter().for_each(|page| Source::add(&mut untrusted, &page.untrusted));
             (upper_task(level, work.start, &pages), Vec::new())
         }
     };
@@ -98,6 +104,7 @@ pub(crate) async fn write_page(inner: &Arc<Inner>, work: &DiaryWork) -> Result<(
         text,
         messages,
         is_floor,
+        untrusted,
         written_at: inner.clock.now(),
     };
     crash_point!("diary.before");

@@ -127,7 +127,7 @@ async fn run_one(inner: &Arc<Inner>, lease: &Lease, stop: &CancellationToken) ->
     let rules = turn.rules(&loaded.agent.spec.tool_rules);
     let mut machine =
         RunMachine::new(loaded, said_at, started, model.counter.clone()).with_rules(rules).with_client_tools(turn.take_client_tools());
-    machine.guard(turn.gate(machine.state().agent.spec.approvals.clone()));
+    machine.guard(turn.gate(&machine.state().agent.spec));
     machine.event(EventBody::Started { epoch: lease.epoch });
     let mut next_lease = None;
     let mut ended = None;
@@ -494,6 +494,7 @@ async fn call_tools(
         blocks: state.blocks.clone(),
         queue_start: Seq(state.conversation.queue_start.0.max(1)),
         result_budget: turn.tool_result_budget(calls.len()),
+        untrusted: machine.tainted_by(),
     };
     let mut outcomes = Vec::with_capacity(calls.len());
     let stays_inside = |call: &ToCall| tools.effect(&call.planned.call.name) == Some(EffectClass::Memory);

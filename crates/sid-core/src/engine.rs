@@ -8,7 +8,7 @@ use serde::Serialize;
 use sid_llm::Embedder;
 use sid_store::{Accept, EraseTarget, GenerationId, IdempotencyKey, IndexStatus, Lease, OnBusy, Receipt, Store, StoreError, crash_point};
 use sid_tools::{Registry, RegistryError, Tool};
-use sid_types::{Clock, ConversationId, NewMessage, Priority, Run, RunId, RunLimits, Scope, Seq, ToolSpec};
+use sid_types::{ClientTool, Clock, ConversationId, NewMessage, Priority, Run, RunId, RunLimits, Scope, Seq};
 use tokio_util::task::TaskTracker;
 
 use crate::active::{ActiveRuns, Room, RunEnd};
@@ -20,6 +20,7 @@ use crate::embedders::Embedders;
 use crate::provider::ToolProvider;
 use crate::task::{self, TaskTools};
 use crate::timers::Keeper;
+use crate::tool_vectors::ToolVectors;
 use crate::{
     ContextOf, CoreError, EngineConfig, Models, PromptView, SearchRequest, SearchResponse, background, context, driver, embedders, search,
     timers,
@@ -40,7 +41,7 @@ pub struct Submit {
     /// Answers to calls that wait for the caller: to all of them, or none. What is said comes after them.
     pub answers: Vec<ClientAnswer>,
     /// Tools that the caller carries out; `None` = those of the run whose calls are answered, if any are.
-    pub client_tools: Option<Vec<ToolSpec>>,
+    pub client_tools: Option<Vec<ClientTool>>,
     /// The client's idempotency key.
     pub idempotency: Option<IdempotencyKey>,
     /// What the run may use up; the engine's defaults when `None`.
@@ -100,6 +101,8 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) models: Models,
     pub(crate) embedder: Option<Arc<Embedders>>,
+    /// What tools are about, for who searches them.
+    pub(crate) tool_vectors: Arc<ToolVectors>,
     pub(crate) tools: Arc<Registry>,
     /// Those that an agent has which names none.
     pub(crate) offered: Vec<String>,
@@ -175,6 +178,7 @@ impl EngineBuilder {
         };
         let embedder = current.map(|current| Arc::new(Embedders::new(current, next)));
         let searched = embedder.clone().map(|e| e as Arc<dyn Embedder>);
+        let tool_vectors = Arc::new(ToolVectors::new(searched.clone(), self.config.embed_wait));
         sid_memory::tools::register_memory_tools(&mut self.tools, self.store.clone(), searched)?;
         let tasks_changed = Arc::new(tokio::sync::Notify::new());
         let task_tools = TaskTools::new(self.store.clone(), tasks_changed.clone())?;
@@ -187,6 +191,7 @@ impl EngineBuilder {
                 store: self.store,
                 models: self.models,
                 embedder,
+                tool_vectors,
                 tools: Arc::new(self.tools),
                 offered,
                 provider: self.provider,
@@ -489,8 +494,10 @@ impl Engine {
                 }
             }
         }
+        let known = self.before_erasure(scope, target).await?;
         receipt += self.inner.store.erase(scope, target).await?;
         crash_point!("erase.after");
+        self.after_erasure(scope, known).await;
         match target {
             EraseTarget::Conversation(id) | EraseTarget::Idle { conversation: id, .. } => self.inner.prepared.forget(id),
             EraseTarget::User(_) | EraseTarget::Agent(_) => self.inner.prepared.forget_all(),

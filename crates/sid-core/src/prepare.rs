@@ -1,6 +1,7 @@
 //! From a loaded run to a request: paging, prefix, recall, assembly.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sid_llm::{ChatReply, ChatRequest};
 use sid_memory::{
@@ -9,7 +10,7 @@ use sid_memory::{
 };
 use sid_store::Loaded;
 use sid_tools::Registry;
-use sid_types::{Approvals, EventBody, MessageId, Owner, RecursiveSummary, Scope, Tokens, ToolRule, ToolSpec};
+use sid_types::{AgentSpec, EventBody, MessageId, Owner, RecursiveSummary, Scope, Source, Tokens, ToolRule, ToolSpec};
 use tracing::debug;
 
 use crate::approval::Gate;
@@ -70,6 +71,8 @@ pub(crate) struct TurnPreparation {
     tools: TurnTools,
     /// Tasks that wait for who speaks here.
     tasks: Vec<String>,
+    /// The sources of those lines.
+    tasks_from: Vec<Source>,
     is_task: bool,
     zone: jiff::tz::TimeZone,
     /// What was recalled for the stimulus: once per run, so that the steps of a run share their prefix.
@@ -87,15 +90,15 @@ impl TurnPreparation {
         let tools =
             TurnTools::of(&inner, &scope, spec.tools.as_deref(), &loaded.run.client_tools, inner.task_tools.of(&side, &loaded.agent))
                 .await?;
-        let tasks = side.lines(&*inner.store, &scope).await?;
+        let (tasks, tasks_from) = side.lines(&*inner.store, &scope).await?;
         let is_task = matches!(side, TaskSide::Work(_));
         let budget = Budget::new(window, spec.max_output);
         let cap = inner.config.most_tool_tokens.map_or(budget.tools, |most| most.min(budget.tools));
-        let tools = tools.searched(spec, &loaded.run.client_tools, cap);
+        let tools = tools.searched(spec, &loaded.run.client_tools, cap, &inner.tool_vectors);
         let zone = render::zone(loaded.user.as_ref().and_then(|u| u.timezone.as_deref()).unwrap_or("UTC"));
         let max_output = spec.max_output;
         let (recalled, shrinks, is_filling) = (None, 0, false);
-        Ok(Self { inner, scope, model, window, max_output, tools, tasks, is_task, zone, recalled, shrinks, is_filling })
+        Ok(Self { inner, scope, model, window, max_output, tools, tasks, tasks_from, is_task, zone, recalled, shrinks, is_filling })
     }
 
     /// Whether the run works on a task.
@@ -130,8 +133,9 @@ impl TurnPreparation {
     }
 
     /// Which calls need somebody's word.
-    pub(crate) fn gate(&self, rules: Approvals) -> Gate {
-        Gate::new(self.tools.registry.clone(), rules, self.inner.config.approval_ttl)
+    pub(crate) fn gate(&self, agent: &AgentSpec) -> Gate {
+        let ttl = agent.approval_ttl_ms.map_or(self.inner.config.approval_ttl, Duration::from_millis);
+        Gate::new(self.tools.registry.clone(), agent.approvals.clone(), ttl)
     }
 
     /// The tools that fit the window, and their size. Chosen by bytes, not by the learning counter, so that the offer stands still.
@@ -233,6 +237,7 @@ impl TurnPreparation {
             let room = recall_room(&fitted, queue.tokens_capped(fitted.message()));
             let recalled = recall::for_turn(&self.inner, &self.scope, machine, room, &count).await?;
             recalled.iter().for_each(|reminder| machine.on_recalled(&reminder.untrusted));
+            machine.on_recalled(&self.tasks_from);
             self.recalled = Some(recalled);
         }
         let mut recalled = self.recalled.clone().unwrap_or_default();

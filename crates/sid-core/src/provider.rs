@@ -5,11 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sid_store::StoreError;
 use sid_tools::Registry;
-use sid_types::{AgentSpec, Scope, Tokens, ToolRule, ToolSpec};
+use sid_types::{AgentSpec, ClientTool, Scope, Tokens, ToolRule, ToolSpec};
 
 use crate::client_tools::ClientTools;
 use crate::engine::Inner;
 use crate::tool_search;
+use crate::tool_vectors::ToolVectors;
 
 /// Functions that a tenant gave its agents.
 #[derive(Default)]
@@ -50,7 +51,7 @@ impl TurnTools {
         inner: &Inner,
         scope: &Scope,
         named: Option<&[String]>,
-        from_client: &[ToolSpec],
+        from_client: &[ClientTool],
         more: Option<Registry>,
     ) -> Result<Self, StoreError> {
         let (mut registry, mut specs) = Self::of_server(inner, scope, named).await?;
@@ -70,14 +71,14 @@ impl TurnTools {
 
     /// With a search where not all of them fit `cap`. Pinned are the caller's own, those that rules name, and those that the agent names, in
     /// its order.
-    pub(crate) fn searched(mut self, agent: &AgentSpec, from_client: &[ToolSpec], cap: Tokens) -> Self {
-        let of_client = from_client.iter().map(|spec| spec.name.as_str());
+    pub(crate) fn searched(mut self, agent: &AgentSpec, from_client: &[ClientTool], cap: Tokens, vectors: &Arc<ToolVectors>) -> Self {
+        let of_client = from_client.iter().map(|tool| tool.spec.name.as_str());
         let of_rules = agent.tool_rules.iter().flat_map(ToolRule::names);
         let named = agent.tools.iter().flatten().map(String::as_str);
         let first: Vec<&str> = self.first.iter().map(String::as_str).collect();
         let pinned: Vec<&str> = of_client.chain(of_rules).chain(named).collect();
         if let Some(offered) = tool_search::offer(&self.specs, &first, &pinned, cap)
-            && let Some(registry) = tool_search::with_search(&self.registry, &self.specs)
+            && let Some(registry) = tool_search::with_search(&self.registry, &self.specs, vectors.clone())
         {
             (self.registry, self.offered, self.is_searched) = (Arc::new(registry), offered, true);
         }

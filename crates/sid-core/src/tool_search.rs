@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
@@ -16,6 +17,8 @@ use sid_store::{RecordId, SearchQuery};
 use sid_tools::{EffectClass, Registry, Tool, ToolContext, ToolOutcome, fit_result};
 use sid_types::{PassageId, Timestamp, Tokens, ToolSpec};
 
+use crate::tool_vectors::ToolVectors;
+
 /// Finds tools.
 pub(crate) const FIND: &str = "find_tools";
 /// Calls a tool that was found.
@@ -24,6 +27,8 @@ pub(crate) const CALL: &str = "call_tool";
 const MOST_FOUND: usize = 5;
 /// Most tokens of what it tells.
 const MOST_TOLD: Tokens = Tokens(1_500);
+/// From this likeness on a tool is found that shares no word with the request. Sentences about different things are below 0.2 for MiniLM.
+const LIKE: f32 = 0.3;
 
 /// What stands in the prompt of an agent with these tools, when not all of them fit `cap`; `None` = they do, or search would not help.
 ///
@@ -58,10 +63,10 @@ pub(crate) fn offer(specs: &[ToolSpec], first: &[&str], pinned: &[&str], cap: To
 }
 
 /// The registry with the two tools of the search over `specs`; `None` = one of the names is taken.
-pub(crate) fn with_search(registry: &Registry, specs: &[ToolSpec]) -> Option<Registry> {
+pub(crate) fn with_search(registry: &Registry, specs: &[ToolSpec], vectors: Arc<ToolVectors>) -> Option<Registry> {
     let mut own = Registry::new();
-    own.register(std::sync::Arc::new(FindTools { specs: specs.to_vec() })).ok()?;
-    own.register(std::sync::Arc::new(CallTool)).ok()?;
+    own.register(Arc::new(FindTools { specs: specs.to_vec(), vectors })).ok()?;
+    own.register(Arc::new(CallTool)).ok()?;
     let is_free = [FIND, CALL].iter().all(|name| registry.declaration(name).is_none());
     is_free.then(|| registry.and(&own))
 }
@@ -104,25 +109,38 @@ fn call_spec() -> ToolSpec {
 
 struct FindTools {
     specs: Vec<ToolSpec>,
+    vectors: Arc<ToolVectors>,
 }
 
 impl FindTools {
-    /// The best first: BM25 over names, descriptions and arguments.
-    fn search(&self, query: &str) -> Vec<&ToolSpec> {
+    /// The best first: BM25 over names, descriptions and arguments, and their likeness of meaning where an embedder knows it. The scores of both
+    /// are added, each as a share of the best there may be.
+    async fn search(&self, query: &str) -> Vec<&ToolSpec> {
+        let texts: Vec<String> = self.specs.iter().map(words_of).collect();
+        let likeness = self.vectors.likeness(query, &texts).await.unwrap_or_else(|| vec![0.0; texts.len()]);
+        let words = self.by_words(query, &texts);
+        let best = words.iter().copied().fold(0.0, f32::max);
+        let share = |words: f32| if best > 0.0 { words / best } else { 0.0 };
+        let score = |i: usize| share(words[i]) + likeness[i].max(0.0);
+        let mut found: Vec<usize> = (0..self.specs.len()).filter(|i| words[*i] > 0.0 || likeness[*i] >= LIKE).collect();
+        found.sort_by(|a, b| score(*b).total_cmp(&score(*a)).then_with(|| self.specs[*a].name.cmp(&self.specs[*b].name)));
+        found.into_iter().take(MOST_FOUND).map(|i| &self.specs[i]).collect()
+    }
+
+    /// The score of each by words.
+    fn by_words(&self, query: &str, texts: &[String]) -> Vec<f32> {
         let mut index = PartitionIndex::new();
         let mut by_id = HashMap::new();
-        for spec in &self.specs {
+        for (i, text) in texts.iter().enumerate() {
             let id = RecordId::Passage(PassageId::new());
-            let text = words_of(spec);
             let at = Timestamp::UNIX_EPOCH;
-            index.insert(&Document { id, conversation: None, seq: None, role: None, at, speaker: None, text: &text });
-            by_id.insert(id, spec);
+            index.insert(&Document { id, conversation: None, seq: None, role: None, at, speaker: None, text });
+            by_id.insert(id, i);
         }
-        let query = SearchQuery { per_channel: MOST_FOUND, ..SearchQuery::new(apart(query)) };
-        let mut hits = index.search(&query).items;
-        hits.retain(|hit| hit.channels.bm25 > 0.0);
-        hits.sort_by(|a, b| b.channels.bm25.total_cmp(&a.channels.bm25).then_with(|| by_id[&a.id].name.cmp(&by_id[&b.id].name)));
-        hits.iter().take(MOST_FOUND).map(|hit| by_id[&hit.id]).collect()
+        let query = SearchQuery { per_channel: texts.len().max(1), ..SearchQuery::new(apart(query)) };
+        let mut scores = vec![0.0; texts.len()];
+        index.search(&query).items.iter().for_each(|hit| scores[by_id[&hit.id]] = hit.channels.bm25);
+        scores
     }
 }
 
@@ -138,7 +156,7 @@ impl Tool for FindTools {
 
     async fn call(&self, context: &ToolContext, arguments: Map<String, Value>) -> ToolOutcome {
         let query = arguments.get("query").and_then(Value::as_str).unwrap_or_default();
-        let found = self.search(query);
+        let found = self.search(query).await;
         if found.is_empty() {
             let names: Vec<&str> = self.specs.iter().map(|spec| spec.name.as_str()).collect();
             let text = format!("No tool fits these words. Try others. These are all tools: {}", names.join(", "));
@@ -196,4 +214,28 @@ fn apart(name: &str) -> String {
         before = c;
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tool_vectors::tests::vectors;
+
+    #[tokio::test]
+    async fn tools_are_found_by_words_and_by_meaning_and_by_words_alone_when_the_embedder_fails() {
+        let spec = |name: &str, description: &str| ToolSpec { name: name.into(), description: description.into(), parameters: json!({}) };
+        let specs = vec![spec("bake", "Makes a loaf."), spec("bill", "Sends an invoice."), spec("plough", "Turns the field.")];
+        let check = async |fails: bool, query: &str, expected: &[&str]| {
+            let find = FindTools { specs: specs.clone(), vectors: Arc::new(vectors(fails).0) };
+            let found: Vec<&str> = find.search(query).await.into_iter().map(|spec| spec.name.as_str()).collect();
+            assert_eq!(found, expected, "{query}, {fails}");
+        };
+        check(false, "let her pay", &["bill"]).await;
+        check(true, "let her pay", &[]).await;
+        // Its word stands in one, its meaning in the other.
+        check(false, "pay for the loaf", &["bake", "bill"]).await;
+        check(true, "pay for the loaf", &["bake"]).await;
+        // Word and meaning together go before a word alone.
+        check(false, "turns into an invoice", &["bill", "plough"]).await;
+    }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use sid_store::{BlockWrite, ITEM_CHANNEL, PageRequest, StoreError};
 use sid_types::{Block, BlockId, BlockOp, BlockVersion, Owner, PassageId, Provenance, Scope, Source, Timestamp};
 
-use crate::{CoreError, Engine};
+use crate::{CoreError, Engine, successors};
 
 /// Items of one look at the store.
 const PAGE: usize = 500;
@@ -103,15 +103,20 @@ impl Engine {
                 break;
             }
         }
+        if gone.is_empty() {
+            return Ok(0);
+        }
+        let before = successors::of(&self.inner, scope, owner).await?;
         let mut removed = 0;
         for some in gone.chunks(PAGE) {
             removed += self.inner.store.delete(scope, some).await?;
         }
+        successors::mend(&self.inner, scope, owner, &before).await?;
         Ok(removed)
     }
 
     /// Whoever has memory in the tenant. Pairs that have never met have none.
-    async fn owners(&self, scope: &Scope) -> Result<BTreeSet<Owner>, CoreError> {
+    pub(crate) async fn owners(&self, scope: &Scope) -> Result<BTreeSet<Owner>, CoreError> {
         let store = &self.inner.store;
         let mut owners = BTreeSet::from([Owner::Tenant]);
         owners.extend(store.teams(scope).await?.into_iter().map(|team| Owner::Team { team: team.id }));

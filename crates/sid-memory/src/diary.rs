@@ -2,7 +2,7 @@
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use sid_types::{ConversationId, DiaryEntry, DiaryLevel, Message, Seq, Tokens};
+use sid_types::{ConversationId, DiaryEntry, DiaryLevel, Message, Seq, Source, Tokens};
 
 use crate::summary::{SourceLine, SummaryTask, page_name};
 use crate::text::{Count, cut_to, one_line};
@@ -87,7 +87,7 @@ pub fn pages_to_show(entries: &[DiaryEntry]) -> Vec<&DiaryEntry> {
 
 /// The morning's reading: [`pages_to_show`] in at most `cap` tokens, one page a line, newest first.
 ///
-/// Shape: `2025-03-10 Mon: …`, `week of 2025-03-03: …`, `2025-02: …`; the dates are what `diary_read` takes to open the page or the
+/// Shape: `2025-03-10 Mon: …`, `week of 2025-03-03: …`, `2025-02: …`, with the mark of sources that are not trusted before the words; the dates are what `diary_read` takes to open the page or the
 /// messages under it. Days may use half of the cap, weeks half of the rest, months what is left; what a page does not use goes on to
 /// the next. Empty when there is nothing, or no room to tell anything. Pure.
 #[must_use]
@@ -107,7 +107,7 @@ pub fn diary_segment(entries: &[DiaryEntry], cap: Tokens, count: &Count<'_>) -> 
         let share = Tokens(level_end.saturating_sub(used).0 / u32::try_from(left_of(page.level, n)).unwrap_or(1).max(1));
         // A page that is shown at all shows a sentence: in a small cap the newest one gets it.
         let share = share.max(Tokens(24)).min(cap.saturating_sub(used));
-        let head = format!("{}: ", page_name(page.level, page.start));
+        let head = format!("{}: {}", page_name(page.level, page.start), Source::mark(&page.untrusted));
         // One for the line break, one for the mark of a cut.
         let room = share.saturating_sub(count(&head) + Tokens(2));
         let words = one_line(&page.text);

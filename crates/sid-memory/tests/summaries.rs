@@ -98,7 +98,17 @@ fn owner() -> Owner {
 
 fn page(owner: Owner, level: DiaryLevel, start: Date, text: &str) -> DiaryEntry {
     let written_at = at("2025-06-01T00:00:00Z");
-    DiaryEntry { id: SummaryId::new(), owner, level, start, text: text.into(), messages: Vec::new(), is_floor: false, written_at }
+    DiaryEntry {
+        id: SummaryId::new(),
+        owner,
+        level,
+        start,
+        text: text.into(),
+        messages: Vec::new(),
+        is_floor: false,
+        untrusted: Vec::new(),
+        written_at,
+    }
 }
 
 fn message(seq: u64, text: &str) -> Message {

@@ -150,6 +150,7 @@ const RULES: &[Rule] = {
         row("list_approvals", &[Chat, MemoryRead], Agent, Seen),
         row("get_approval", &[Chat, MemoryRead], Agent, APPROVAL),
         row("decide_approval", &[ContextDecide], User, APPROVAL),
+        row("list_sources", &[MemoryRead], Tenant, Seen),
         row("undo_source", &[Erase], Tenant, Seen),
         row("set_heartrate", &[Chat], Agent, Named),
         row("list_timers", &[Chat, MemoryRead], Agent, Seen),

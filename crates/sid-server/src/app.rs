@@ -517,6 +517,7 @@ fn engine_config(config: &Config) -> EngineConfig {
         embed_wait: Duration::from_millis(engine.embed_wait_ms),
         diary: engine.diary,
         timers_per_pair: engine.timers_per_user,
+        approval_ttl: Duration::from_millis(engine.approval_ttl_ms),
         shortest_timer: Duration::from_millis(engine.shortest_timer_ms),
         timer_patience: Duration::from_millis(engine.timer_patience_ms),
         consolidate: engine.consolidate,

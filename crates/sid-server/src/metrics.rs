@@ -19,6 +19,7 @@ const RETRIES_REFUSED: &str = "sid_model_retries_refused_total";
 const VECTORS_ANSWERING: &str = "sid_vector_index_answering";
 const VECTORS_WAITING: &str = "sid_vector_index_waiting_changes";
 const VECTORS_REMOVALS: &str = "sid_vector_index_unverified_removals";
+const TOOLSETS_UNUSABLE: &str = "sid_toolsets_unusable_total";
 const RESIDENT: &str = "sid_process_resident_bytes";
 
 static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
@@ -72,6 +73,7 @@ fn describe() {
     describe_gauge!(VECTORS_ANSWERING, Unit::Count, "1 if the vector index answered when a search of this process last asked it, else 0");
     describe_gauge!(VECTORS_WAITING, Unit::Count, "Changes that the vector index has not taken in; searches compare them without it");
     describe_gauge!(VECTORS_REMOVALS, Unit::Count, "Deletions from the vector index that no count has verified yet");
+    describe_counter!(TOOLSETS_UNUSABLE, Unit::Count, "Times that a toolset was left out because it could not be used, by kind");
     describe_gauge!(RESIDENT, Unit::Bytes, "Memory of this process");
 }
 
@@ -90,6 +92,11 @@ pub(crate) fn state(in_flight: usize, active_runs: usize, index: Option<sid_stor
     if let Some(bytes) = resident_bytes() {
         gauge!(RESIDENT).set(bytes as f64);
     }
+}
+
+/// A toolset was left out. `kind`: one of those that there are, or `unknown`.
+pub(crate) fn toolset_unusable(kind: &'static str) {
+    counter!(TOOLSETS_UNUSABLE, "kind" => kind).increment(1);
 }
 
 /// How a model's endpoint is. The label is the configured name, of which there are few.

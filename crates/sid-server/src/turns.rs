@@ -79,10 +79,11 @@ async fn stored_messages_of(app: &App, scope: &Scope, run: &Run) -> Result<Vec<M
 
 /// What somebody says to an agent. The words of another agent are told, not followed.
 pub(crate) fn said(caller: &Caller, text: String, at: Timestamp, is_untrusted: bool) -> NewMessage {
-    let of_user = || Source::new(Channel::User, caller.user().map_or_else(|| "stranger".to_owned(), |user| user.to_string()));
-    let of_agent = caller.agent().map(|agent| Source::new(Channel::Agent, agent.to_string()));
-    let from = of_agent.or_else(|| is_untrusted.then(of_user));
-    NewMessage { untrusted: from.into_iter().collect(), ..NewMessage::user(text, at) }
+    let mut untrusted = caller.sources();
+    if is_untrusted && untrusted.is_empty() {
+        untrusted.push(Source::new(Channel::User, caller.user().map_or_else(|| "stranger".to_owned(), |user| user.to_string())));
+    }
+    NewMessage { untrusted, ..NewMessage::user(text, at) }
 }
 
 /// What a door that knows no approvals tells of a call that waits for one.

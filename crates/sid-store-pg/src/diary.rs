@@ -23,7 +23,8 @@ use crate::tx::Tx;
 use crate::visibility::{Partition, Viewer, owner};
 
 /// The columns of [`read`], of tables `d` (diary) and `o` (partitions).
-pub(crate) const COLUMNS: &str = "d.id, o.kind, o.a, o.b, d.level, d.start, d.text, d.messages, d.is_floor, d.written_at, d.rid, d.part";
+pub(crate) const COLUMNS: &str =
+    "d.id, o.kind, o.a, o.b, d.level, d.start, d.text, d.messages, d.is_floor, d.written_at, d.untrusted, d.rid, d.part";
 /// Their tables.
 pub(crate) const TABLES: &str = "sid.diary d JOIN sid.partitions o ON o.tenant = d.tenant AND o.part = d.part";
 
@@ -37,6 +38,7 @@ pub(crate) fn read(row: &PgRow) -> Result<DiaryEntry> {
         text: row.text(6)?,
         messages: row.json(7)?,
         is_floor: row.flag(8)?,
+        untrusted: row.json(10)?,
         written_at: row.time(9)?,
     })
 }
@@ -243,6 +245,11 @@ async fn put(store: &PgStore, tx: &mut Tx, viewer: &Viewer, mut entry: DiaryEntr
         .execute(tx.conn())
         .await
         .map_err(|e| directory::taken(e, "diary page", &entry.id.to_string()))?;
+    if !entry.untrusted.is_empty() {
+        let query = tx.query("UPDATE sid.diary SET untrusted = $5 WHERE tenant = $1 AND part = $2 AND level = $3 AND start = $4");
+        let query = query.bind(tx.tenant).bind(part).bind(level_number(entry.level)).bind(Day(entry.start));
+        query.bind(to_json(&entry.untrusted)?).execute(tx.conn()).await?;
+    }
     let query = tx.query("DELETE FROM sid.diary_dirty WHERE tenant = $1 AND part = $2 AND level = $3 AND start = $4 AND touched_at <= $5");
     let query = query.bind(tx.tenant).bind(part).bind(level_number(entry.level)).bind(Day(entry.start));
     query.bind(At(entry.written_at)).execute(tx.conn()).await?;

@@ -244,7 +244,7 @@ pub(crate) async fn named(store: &PgStore, scope: &Scope, found: &[(i64, RecordI
         records.insert(RecordId::Passage(passage.id), Record::Passage(passage));
     }
     let pages = of(|id| if let RecordId::Diary(id) = id { Some(id.uuid()) } else { None });
-    for row in rows(store, scope, "SELECT * FROM sid.named_pages($1, $2, $3)", pages).await? {
+    for row in rows(store, scope, "SELECT * FROM sid.named_entries($1, $2, $3)", pages).await? {
         let page = diary::read(&row)?;
         records.insert(RecordId::Diary(page.id), Record::Diary(page));
     }

@@ -175,7 +175,7 @@ pub(crate) async fn numbered(tx: &mut Tx, part: i64, rids: &[i64]) -> Result<Vec
     if !pages.is_empty() {
         let sql = format!("SELECT {} FROM {} WHERE d.tenant = $1 AND d.part = $2 AND d.rid = ANY ($3)", diary::COLUMNS, diary::TABLES);
         for row in tx.query_of(sql).bind(tx.tenant).bind(part).bind(pages).fetch_all(tx.conn()).await? {
-            found.push((row.int(10)?, Record::Diary(diary::read(&row)?)));
+            found.push((row.int(11)?, Record::Diary(diary::read(&row)?)));
         }
     }
     found.sort_unstable_by_key(|(rid, _)| *rid);

@@ -47,9 +47,9 @@ pub(crate) const STEPS: &[Step] = &[
         include_str!("../migrations/0004_documents.sql"),
         include_str!("../migrations/0004_approvals.sql"),
         include_str!("../migrations/0004_clients.sql"),
+        // The last ones lock, for a moment, what turns read and write: the diary gets a column, conversations get a trigger.
         include_str!("../migrations/0004_provenance.sql"),
         include_str!("../migrations/0004_perpetual.sql"),
-        // The last one locks, for a moment, what every turn writes: conversations get a trigger.
         include_str!("../migrations/0004_timers.sql"),
     ])
     .for_programs_from(3),

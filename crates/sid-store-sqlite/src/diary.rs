@@ -23,7 +23,8 @@ use crate::visibility::{Partition, Viewer, owner, turn_scope};
 use crate::writer::{After, Kind, Tx};
 
 /// The columns of [`read`], of tables `d` (diary) and `o` (partitions).
-pub(crate) const COLUMNS: &str = "d.id, o.kind, o.a, o.b, d.level, d.start, d.text, d.messages, d.is_floor, d.written_at, d.rid, d.part";
+pub(crate) const COLUMNS: &str =
+    "d.id, o.kind, o.a, o.b, d.level, d.start, d.text, d.messages, d.is_floor, d.written_at, d.untrusted, d.rid, d.part";
 
 /// A page from a row that begins with [`COLUMNS`].
 pub(crate) fn read(row: &SqliteRow) -> Result<DiaryEntry> {
@@ -35,6 +36,7 @@ pub(crate) fn read(row: &SqliteRow) -> Result<DiaryEntry> {
         text: row.text(6)?,
         messages: row.json(7)?,
         is_floor: row.flag(8)?,
+        untrusted: row.json(10)?,
         written_at: row.time(9)?,
     })
 }
@@ -258,7 +260,8 @@ async fn put(tx: &mut Tx, viewer: Viewer, entry: DiaryEntry) -> Result<()> {
     }
     let rid = tx.rid(Kind::Diary);
     sqlx::query(
-        "INSERT INTO diary (rid, tenant, part, level, start, id, text, messages, is_floor, written_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO diary (rid, tenant, part, level, start, id, text, messages, is_floor, written_at, untrusted)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(rid)
     .bind(viewer.tenant)
@@ -270,6 +273,7 @@ async fn put(tx: &mut Tx, viewer: Viewer, entry: DiaryEntry) -> Result<()> {
     .bind(to_json(&entry.messages)?)
     .bind(entry.is_floor)
     .bind(nanos(entry.written_at))
+    .bind(to_json(&entry.untrusted)?)
     .execute(&mut tx.conn)
     .await
     .map_err(|e| match Fault::Sql(e) {

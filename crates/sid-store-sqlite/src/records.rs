@@ -57,7 +57,7 @@ pub(crate) async fn numbered(conn: &mut SqliteConnection, rids: &[i64]) -> Resul
         for row in &rows {
             found.push(match kind {
                 Kind::Passage => (row.int(9)?, Record::Passage(archival::read(row)?)),
-                _ => (row.int(10)?, Record::Diary(diary::read(row)?)),
+                _ => (row.int(11)?, Record::Diary(diary::read(row)?)),
             });
         }
     }

@@ -6,9 +6,9 @@ use std::fs;
 use std::path::Path;
 
 use common::{Home, open, open_at, turn};
-use sid_store::{Directory, Order, RecallStore, StoreError};
+use sid_store::{Directory, Order, RecallStore, StoreError, ToolsetStore};
 use sid_store_sqlite::SqliteConfig;
-use sid_types::{AccessRole, KeyId, KeyRole, OperatorScope, TeamId, TeamRole, TenantId, UserId};
+use sid_types::{AccessRole, AgentSpec, KeyId, KeyRole, OperatorScope, TeamId, TeamRole, TenantId, ToolsetKind, ToolsetSpec, UserId};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor};
 
@@ -195,4 +195,25 @@ async fn a_checkpoint_leaves_an_empty_log() {
     store.checkpoint().await.expect("done");
     assert_eq!(log(), 0);
     turn(&store, &home, "said", "it goes on").await.expect("a turn");
+}
+
+#[tokio::test]
+async fn what_a_newer_program_has_put_is_no_fault() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open_at(folder.path()).await;
+    let home = Home::build(&store).await;
+    let spec = ToolsetSpec { kind: ToolsetKind::Http, source: serde_json::Map::new(), is_default: true };
+    store.put_toolset(&home.scope, "odd", spec.clone(), None).await.expect("put");
+    store.put_toolset(&home.scope, "plain", spec, None).await.expect("put");
+    store.close().await;
+    execute(&folder.path().join("sid.db"), "UPDATE toolsets SET kind = 'telepathy' WHERE name = 'odd'").await;
+    execute(&folder.path().join("sid.db"), "UPDATE agents SET spec = json_set(spec, '$.mood', 7)").await;
+    let store = open_at(folder.path()).await;
+    let kinds: Vec<_> = store.toolsets(&home.scope).await.expect("listed").into_iter().map(|t| t.spec.kind).collect();
+    assert_eq!(kinds, [ToolsetKind::Unknown, ToolsetKind::Http]);
+    let agent = store.agent(&home.scope, home.agent).await.expect("there");
+    let spec = AgentSpec { tasks: true, ..agent.spec };
+    let agent = store.update_agent(&home.scope, home.agent, spec, vec![]).await.expect("changed");
+    assert_eq!(store.agent(&home.scope, home.agent).await.expect("there").spec.rest["mood"], 7);
+    assert!(agent.spec.tasks);
 }

@@ -1,7 +1,7 @@
 //! What a write does to an item: one set of rules for every store, without IO.
 
 use jiff::SignedDuration;
-use sid_types::{AgentId, Item, ItemId, NewPassage, PassageId, Principal, Provenance, Scope, ShareLevel, Timestamp};
+use sid_types::{AgentId, Item, ItemId, NewPassage, PassageId, Principal, Provenance, Scope, ShareLevel, Source, Timestamp};
 
 use crate::{ITEM_CHANNEL, ItemChange, NewItem, SeenItem, StoreError, check_item, distinct_tags, item_text};
 
@@ -58,6 +58,9 @@ pub fn changed_item(
     }
     check_version(&item, expected_version)?;
     let ItemChange { title, body, tags, state, position, parent, recipient, data, provenance } = change;
+    // What is left of the words before still comes from where they came from.
+    let is_rewritten = title.is_some() && (body.is_some() || item.body.is_empty());
+    let before = std::mem::take(&mut item.provenance.untrusted);
     item.parent = parent.or(item.parent);
     item.title = title.unwrap_or(item.title);
     item.body = body.unwrap_or(item.body);
@@ -70,6 +73,9 @@ pub fn changed_item(
     item.version += 1;
     item.written_by = writer(scope);
     item.provenance = provenance;
+    if !is_rewritten {
+        Source::add(&mut item.provenance.untrusted, &before);
+    }
     // Lists are paged by it: two writes at one moment still have an order.
     item.updated_at = now.max(item.updated_at + SignedDuration::from_micros(1));
     Ok(item)

@@ -5,9 +5,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use sid_types::{
-    Agent, Block, BlockId, BlockOp, Conversation, ConversationId, EventBody, Membership, Message, MessageId, NewApproval, NewMessage,
-    NewPassage, PlannedCall, Priority, Provenance, RecursiveSummary, Role, Run, RunId, RunLimits, Scope, Seq, Step, StopReason, Timestamp, ToolSpec,
-    User, WorkerId,
+    Agent, Block, BlockId, BlockOp, ClientTool, Conversation, ConversationId, EventBody, Membership, Message, MessageId, NewApproval,
+    NewMessage, NewPassage, PlannedCall, Priority, Provenance, RecursiveSummary, Role, Run, RunId, RunLimits, Scope, Seq, Step, StopReason,
+    Timestamp, User, WorkerId,
 };
 use uuid::Uuid;
 
@@ -54,7 +54,7 @@ pub struct Accept {
     /// What wakes the agent.
     pub priority: Priority,
     /// Tools of the caller, kept with the run.
-    pub client_tools: Vec<ToolSpec>,
+    pub client_tools: Vec<ClientTool>,
     /// Only if no run is under way or waits, and this is the place of the last message; [`StoreError::Conflict`] otherwise, with both
     /// places. So what a caller has read before holds: an answer is accepted once.
     pub only_after: Option<Seq>,
@@ -103,7 +103,7 @@ pub struct RunTerms {
     pub priority: Priority,
     /// Tools of the caller.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub client_tools: Vec<ToolSpec>,
+    pub client_tools: Vec<ClientTool>,
 }
 
 impl RunTerms {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sid_types::{AgentId, ConversationId, Principal, Scope, Timer, TimerId, TimerState, Timestamp, UserId};
+use sid_types::{AgentId, ConversationId, Principal, Scope, Source, Timer, TimerId, TimerState, Timestamp, UserId};
 
 use crate::{Accept, Accepted, Page, PageRequest, Right, StoreError};
 
@@ -128,19 +128,22 @@ pub fn check_timer(timer: &Timer) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The timer that comes into the place of `known`, for implementers.
+/// The timer that comes into the place of `known`, for implementers. Sources that it has stay.
 ///
 /// Errors: `Conflict` unless it was made from that version.
 pub fn next_timer(known: &Timer, timer: Timer, now: Timestamp) -> Result<Timer, StoreError> {
     if known.version != timer.version {
         return Err(StoreError::Conflict { expected: timer.version, found: known.version });
     }
+    let mut untrusted = known.untrusted.clone();
+    Source::add(&mut untrusted, &timer.untrusted);
     Ok(Timer {
         id: known.id,
         agent: known.agent,
         user: known.user,
         conversation: known.conversation,
         made_by: known.made_by,
+        untrusted,
         created_at: known.created_at,
         version: known.version + 1,
         updated_at: now,

@@ -1,7 +1,7 @@
 //! Toolsets: what a tenant gave its agents to call.
 
 use async_trait::async_trait;
-use sid_types::{Scope, Toolset, ToolsetSpec};
+use sid_types::{Scope, Toolset, ToolsetKind, ToolsetSpec};
 
 use crate::StoreError;
 
@@ -38,12 +38,15 @@ pub const NO_TOOLSET: StoreError = StoreError::NotFound { what: "toolset" };
 
 /// Checks what is put, and tells the source as JSON.
 ///
-/// Errors: `Invalid` for a name that is not 1 to 64 characters of `[a-zA-Z0-9_-]`; `TooLarge` for a source of more than
+/// Errors: `Invalid` for a name that is not 1 to 64 characters of `[a-zA-Z0-9_-]`, and for an unknown kind; `TooLarge` for a source of more than
 /// [`MOST_TOOLSET_BYTES`].
 pub fn check_toolset(name: &str, spec: &ToolsetSpec) -> Result<String, StoreError> {
     let is_fine = (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     if !is_fine {
         return Err(StoreError::Invalid(format!("the name of a toolset has 1 to 64 characters of a-z, A-Z, 0-9, _ and -, not `{name}`")));
+    }
+    if spec.kind == ToolsetKind::Unknown {
+        return Err(StoreError::Invalid("a toolset is of one of the kinds that there are".into()));
     }
     let source = serde_json::Value::Object(spec.source.clone()).to_string();
     let size = source.len() as u64;

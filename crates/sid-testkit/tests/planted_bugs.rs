@@ -6,10 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::civil::Date;
 use parking_lot::Mutex;
-use sid_store::{Accept, Accepted, ApprovalFilter, ApprovalStore, ArchivalStore, AuditEntry, AuditFilter, AuditLog, Candidates, Capability, Commit, Committed, Decide, DecidedApproval, DiaryQuery, DiaryStore, DiaryWork, Directory, DueTimers, Effect, EmbeddingIndex, EraseTarget, Eraser, EventLog, Firing, GenerationId, InProcess, ItemFilter, ItemStore, ItemWrite, Lease, Loaded, MemorySearch, Order, Page, PageRequest, RecallStore, Receipt, Renewed, Reserve, Reserved, SearchQuery, SeenItem, SelfBegunUse, StateStore, Store, StoreError, TaskFilter, TaskStore, TenantLimits, TimerFilter, TimerStore, TokenUse, ToolsetStore, UsageStore, Written};
+use sid_store::{
+    Accept, Accepted, ApprovalFilter, ApprovalStore, ArchivalStore, AuditEntry, AuditFilter, AuditLog, Candidates, Capability, Commit,
+    Committed, Decide, DecidedApproval, DiaryQuery, DiaryStore, DiaryWork, Directory, DueTimers, Effect, EmbeddingIndex, EraseTarget,
+    Eraser, EventLog, Firing, GenerationId, InProcess, ItemFilter, ItemStore, ItemWrite, Lease, Loaded, MemorySearch, Order, Page,
+    PageRequest, RecallStore, Receipt, Renewed, Reserve, Reserved, SearchQuery, SeenItem, SelfBegunUse, StateStore, Store, StoreError, TaskFilter,
+    TaskStore, TenantLimits, TimerFilter, TimerStore, TokenUse, ToolsetStore, UsageStore, Written,
+};
 use sid_testkit::conformance::{self, Fixture};
-use sid_types::{AgentId, Approval, ApprovalId, ConversationId, DiaryEntry, ItemId, KeyId, ManualClock, Message, MessageId, NewMessage, NewPassage, OperatorScope, Owner, Passage, PassageId, Principal, Priority, Run, RunId, Scope, Seq, Share, ShareLevel, Sharee, Step, Task, TaskId, Tenant, TenantId, Timer, TimerId, Timestamp, Toolset, ToolsetSpec, WorkerId};
+use sid_types::{
+    AgentId, Approval, ApprovalId, ConversationId, DiaryEntry, ItemId, KeyId, ManualClock, Message, MessageId, NewMessage, NewPassage,
+    OperatorScope, Owner, Passage, PassageId, Principal, Priority, Run, RunId, Scope, Seq, Share, ShareLevel, Sharee, Step, Task, TaskId, Tenant,
+    TenantId, Timer, TimerId, Timestamp, Toolset, ToolsetSpec, WorkerId,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Bug {
@@ -57,6 +68,8 @@ enum Bug {
     KnowsNoPriorities,
     CountsNothingThatAgentsBegin,
     TriesPagesOnce,
+    ForgetsSourcesOfPages,
+    ForgetsSourcesOfTimers,
 }
 
 /// The reference store with one bug.
@@ -517,9 +530,32 @@ impl TaskStore for Planted {
 }
 
 #[async_trait]
+impl DiaryStore for Planted {
+    async fn diary(&self, scope: &Scope, owner: Owner, query: &DiaryQuery) -> Result<Vec<DiaryEntry>, StoreError> {
+        self.inner.diary(scope, owner, query).await
+    }
+
+    async fn diary_work(&self, now: Timestamp, limit: usize) -> Result<Vec<DiaryWork>, StoreError> {
+        self.inner.diary_work(now, limit).await
+    }
+
+    async fn day_messages(&self, scope: &Scope, owner: Owner, day: Date) -> Result<Vec<Message>, StoreError> {
+        self.inner.day_messages(scope, owner, day).await
+    }
+
+    async fn put_diary(&self, scope: &Scope, mut entry: DiaryEntry) -> Result<(), StoreError> {
+        if self.bug == Bug::ForgetsSourcesOfPages {
+            entry.untrusted.clear();
+        }
+        self.inner.put_diary(scope, entry).await
+    }
+}
+
+#[async_trait]
 impl TimerStore for Planted {
     async fn create_timer(&self, scope: &Scope, timer: Timer, most: u64) -> Result<Timer, StoreError> {
-        self.inner.create_timer(scope, timer, most).await
+        let untrusted = if self.bug == Bug::ForgetsSourcesOfTimers { Vec::new() } else { timer.untrusted.clone() };
+        self.inner.create_timer(scope, Timer { untrusted, ..timer }, most).await
     }
 
     async fn timer(&self, scope: &Scope, timer: TimerId) -> Result<Timer, StoreError> {
@@ -878,4 +914,14 @@ fn a_store_that_holds_no_timers() {
 #[test]
 fn a_store_that_keeps_timers_of_the_erased() {
     found_by(Bug::KeepsTimersOfTheErased, &["timers_go_with_their_people"]);
+}
+
+#[test]
+fn a_store_that_forgets_where_pages_come_from() {
+    found_by(Bug::ForgetsSourcesOfPages, &["a_period_has_one_page", "pages_are_found"]);
+}
+
+#[test]
+fn a_store_that_forgets_where_timers_come_from() {
+    found_by(Bug::ForgetsSourcesOfTimers, &["timers_are_kept_as_they_were_made"]);
 }

@@ -171,6 +171,7 @@ impl Play {
                 most,
             },
             made_by: TimerMaker::Api,
+            untrusted: Vec::new(),
         };
         self.main.block_on(self.replicas[0].engine.create_timer(&self.scope, new)).expect("a timer")
     }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use serde_json::{Map, Value};
-use sid_types::{Block, ConversationId, MessageId, NewPassage, RunId, Scope, Seq, Timestamp, Tokens, ToolSpec};
+use sid_types::{Block, ConversationId, MessageId, NewPassage, RunId, Scope, Seq, Source, Timestamp, Tokens, ToolSpec};
 use uuid::Uuid;
 
 use crate::Declaration;
@@ -42,6 +42,8 @@ pub struct ToolContext {
     pub queue_start: Seq,
     /// Most tokens that the result may have; longer ones are paged or cut.
     pub result_budget: Tokens,
+    /// Sources that are not trusted, of what the turn has read: what a tool keeps of the call's arguments keeps these with it.
+    pub untrusted: Vec<Source>,
 }
 
 impl ToolContext {
@@ -60,6 +62,7 @@ impl ToolContext {
             blocks: Vec::new(),
             queue_start: Seq(1),
             result_budget: Tokens(2_000),
+            untrusted: Vec::new(),
         }
     }
 }

@@ -72,6 +72,23 @@ impl BlockOp {
             Self::Replace { old, new } => (!old.is_empty() && value.contains(old.as_str())).then(|| value.replacen(old.as_str(), new, 1)),
         }
     }
+
+    /// This edit by somebody who has read these sources: what it writes says so in the block itself, where each later turn reads it.
+    #[must_use]
+    pub fn marked(self, sources: &[Source]) -> Self {
+        if sources.is_empty() {
+            return self;
+        }
+        let mark = Source::mark(sources);
+        let marked = |text: String| if text.is_empty() || text.starts_with(&mark) { text } else { format!("{mark}{text}") };
+        match self {
+            Self::Set { value } => Self::Set { value: marked(value) },
+            Self::Append { text } => Self::Append { text: marked(text) },
+            // What takes a mark away leaves one, also where it only deletes.
+            Self::Replace { old, new } if new.is_empty() && old.contains(Source::MARK) => Self::Replace { old, new: mark },
+            Self::Replace { old, new } => Self::Replace { old, new: marked(new) },
+        }
+    }
 }
 
 /// Where a memory came from: what undo, blame and erasure look at.
@@ -115,4 +132,29 @@ pub struct BlockVersion {
     pub provenance: Provenance,
     /// When.
     pub at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Channel;
+
+    #[test]
+    fn a_block_says_which_sources_its_writer_had_read() {
+        let sources = vec![Source::new(Channel::Tool, "tickets, old]"), Source::new(Channel::Web, "evil.example")];
+        let told = vec![Source::new(Channel::Tool, "tickets_ old_"), Source::new(Channel::Web, "evil.example")];
+        let text = || "Likes tea.".to_owned();
+        for op in [BlockOp::Set { value: text() }, BlockOp::Append { text: text() }, BlockOp::Replace { old: "Likes".into(), new: text() }]
+        {
+            let value = op.clone().marked(&sources).apply("Likes coffee.").expect("it fits");
+            assert_eq!(Source::marks_in(&value), told, "{value}");
+            let again = op.clone().marked(&sources).marked(&sources);
+            assert_eq!(again, op.marked(&sources), "marked once");
+        }
+        // Who would take the mark away under the same influence writes it again.
+        let cleaning = BlockOp::Replace { old: "[from web:evil.example] ".into(), new: "so ".into() };
+        let cleaned = cleaning.marked(&sources[1..]).apply("[from web:evil.example] Pay Eve.").expect("it fits");
+        assert_eq!(Source::marks_in(&cleaned), sources[1..]);
+        assert_eq!(Source::marks_in("From her: tea. [from nowhere] x [from web: ]"), Vec::<Source>::new());
+    }
 }

@@ -69,6 +69,6 @@ pub use task::{
 };
 pub use tenancy::{Agent, AgentSpec, ApiKey, BlockTemplate, Conversation, KeyRole, Membership, Team, TeamRole, Tenant, User};
 pub use timer::{InQuietHours, Late, Timer, TimerKind, TimerMaker, TimerSpec, TimerState, When};
-pub use tool::{ToolRule, ToolSpec};
+pub use tool::{ClientTool, ToolRule, ToolSpec};
 pub use toolset::{Toolset, ToolsetKind, ToolsetSpec};
 pub use unit::{Seq, Tokens};

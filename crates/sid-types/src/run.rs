@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{AgentId, ConversationId, MessageId, Priority, RunId, StepId, ToolCall, ToolSpec};
+use crate::{AgentId, ClientTool, ConversationId, MessageId, Priority, RunId, StepId, ToolCall};
 
 /// Where a run stands. A closed set; every state but the last three has a lease or a place in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -152,7 +152,7 @@ pub struct Run {
     pub priority: Priority,
     /// Tools of the caller: the model may call them, and the caller answers. In the order in which they were given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub client_tools: Vec<ToolSpec>,
+    pub client_tools: Vec<ClientTool>,
     /// Steps that were committed.
     pub steps: u32,
     /// Tokens of all committed steps.

@@ -53,6 +53,9 @@ pub struct Source {
 const MOST_SOURCES: usize = 32;
 
 impl Source {
+    /// How each mark begins.
+    pub const MARK: &str = "[from ";
+
     /// A source of a channel.
     #[must_use]
     pub fn new(channel: Channel, name: impl Into<String>) -> Self {
@@ -79,6 +82,37 @@ impl Source {
         }
         list.sort_unstable();
         list.dedup();
+    }
+
+    /// What stands before text that came from these sources, so that whoever reads it is told: `[from web:example.org] `; empty for none.
+    ///
+    /// ```
+    /// # use sid_types::{Channel, Source};
+    /// let sources = vec![Source::new(Channel::Web, "example.org")];
+    /// assert_eq!(Source::marks_in(&format!("{}Pay Eve.", Source::mark(&sources))), sources);
+    /// ```
+    #[must_use]
+    pub fn mark(sources: &[Self]) -> String {
+        if sources.is_empty() {
+            return String::new();
+        }
+        let names: Vec<String> = sources.iter().map(|s| s.to_string().replace([',', ']', '\n'], "_")).collect();
+        format!("{}{}] ", Self::MARK, names.join(", "))
+    }
+
+    /// The sources that the marks in a text name.
+    #[must_use]
+    pub fn marks_in(text: &str) -> Vec<Self> {
+        let mut sources = Vec::new();
+        for rest in text.split(Self::MARK).skip(1) {
+            let Some((names, _)) = rest.split_once("] ") else { continue };
+            for name in names.split(", ") {
+                let Some((channel, name)) = name.split_once(':') else { continue };
+                let channel = Channel::ALL.into_iter().find(|c| c.name() == channel);
+                Self::add(&mut sources, &channel.map(|channel| Self::new(channel, name)).into_iter().collect::<Vec<_>>());
+            }
+        }
+        sources
     }
 
     /// Whether a record with these sources was written by, or under the influence of, this one.

@@ -87,6 +87,9 @@ pub struct DiaryEntry {
     /// Whether the deterministic floor wrote it because no model could.
     #[serde(default)]
     pub is_floor: bool,
+    /// Sources that are not trusted, of what it tells.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub untrusted: Vec<Source>,
     /// When it was written.
     pub written_at: Timestamp,
 }

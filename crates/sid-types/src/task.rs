@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{AgentId, ConversationId, Held, Run, RunId, TaskId, UserId};
+use crate::{AgentId, ConversationId, Held, Run, RunId, Source, TaskId, UserId};
 
 named! {
     /// Where a task stands. A closed set; [`TaskState::may_become`] says which change there is.
@@ -283,6 +283,9 @@ pub struct Task {
     pub used: TaskUsage,
     /// Who made it.
     pub created_by: TaskCreator,
+    /// Sources that are not trusted, of which its words tell: those that whoever wrote in it had read. None is ever taken away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub untrusted: Vec<Source>,
     /// The engine's own.
     pub work: TaskWork,
     /// Counts changes, from 1; writes are compare-and-set on it.
@@ -325,6 +328,7 @@ impl Task {
             report_to: None,
             used: TaskUsage::default(),
             created_by: TaskCreator::Api,
+            untrusted: Vec::new(),
             work: TaskWork::default(),
             version: 1,
             created_at: Timestamp::UNIX_EPOCH,

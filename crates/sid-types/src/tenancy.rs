@@ -124,6 +124,9 @@ pub struct AgentSpec {
     /// When its calls need somebody's word.
     #[serde(default, skip_serializing_if = "Approvals::is_empty")]
     pub approvals: Approvals,
+    /// How long such a question waits for an answer, in milliseconds; the engine's default when `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval_ttl_ms: Option<u64>,
     /// The configured model that summarises and consolidates for it in the background; the one that its model's configuration names when `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub background_model: Option<String>,
@@ -136,6 +139,9 @@ pub struct AgentSpec {
     /// Most of what it begins by itself.
     #[serde(default, skip_serializing_if = "Caps::is_empty")]
     pub caps: Caps,
+    /// What a newer program has set, and this one knows nothing of: kept as it is.
+    #[serde(flatten, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rest: BTreeMap<String, serde_json::Value>,
 }
 
 impl AgentSpec {
@@ -162,10 +168,12 @@ impl AgentSpec {
             tool_rules: Vec::new(),
             metadata: BTreeMap::new(),
             approvals: Approvals::default(),
+            approval_ttl_ms: None,
             background_model: None,
             heartrate: None,
             quiet_hours: None,
             caps: Caps::default(),
+            rest: BTreeMap::new(),
         }
     }
 }
@@ -300,4 +308,25 @@ pub struct ApiKey {
     pub expires_at: Option<Timestamp>,
     /// When it was revoked, if it was.
     pub revoked_at: Option<Timestamp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_newer_program_has_set_for_an_agent_is_kept() {
+        let mut set = serde_json::to_value(AgentSpec::new("a", "m")).expect("JSON");
+        set["mood"] = serde_json::json!({"level": 7, "of": ["a", null]});
+        let agent = serde_json::json!({"id": AgentId::new(), "teams": [], "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"});
+        let mut whole = agent.as_object().cloned().expect("an object");
+        whole.extend(set.as_object().cloned().expect("an object"));
+        for read in [serde_json::from_value::<AgentSpec>(set.clone()), serde_json::from_value::<Agent>(whole.into()).map(|a| a.spec)] {
+            let mut read = read.expect("it is read");
+            assert_eq!(read.rest.len(), 1, "{:?}", read.rest);
+            read.tasks = true;
+            let written = serde_json::to_value(read).expect("JSON");
+            assert_eq!((&written["mood"], &written["tasks"]), (&set["mood"], &true.into()));
+        }
+    }
 }

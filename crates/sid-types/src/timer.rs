@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{AgentId, ConversationId, Held, Priority, RunId, TimerId, Timestamp, UserId};
+use crate::{AgentId, ConversationId, Held, Priority, RunId, Source, TimerId, Timestamp, UserId};
 
 /// When a timer is due.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,6 +169,9 @@ pub struct Timer {
     pub held: Option<Held>,
     /// Who made it.
     pub made_by: TimerMaker,
+    /// Sources that are not trusted, of which its words tell: those that its maker had read. What it wakes is under their influence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub untrusted: Vec<Source>,
     /// Counts its changes, from 1. A firing is one.
     pub version: u64,
     /// When it was made.

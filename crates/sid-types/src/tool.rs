@@ -13,6 +13,23 @@ pub struct ToolSpec {
     pub parameters: serde_json::Value,
 }
 
+/// A tool that a caller brings, and carries out itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientTool {
+    /// How it is described.
+    #[serde(flatten)]
+    pub spec: ToolSpec,
+    /// Whether its answers are not to be trusted: the caller passes on what others have written.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untrusted: bool,
+}
+
+impl From<ToolSpec> for ClientTool {
+    fn from(spec: ToolSpec) -> Self {
+        Self { spec, untrusted: false }
+    }
+}
+
 /// When an agent may call a tool, and when it must. Names of tools that are not there mean nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "rule", rename_all = "snake_case")]

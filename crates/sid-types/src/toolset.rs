@@ -18,6 +18,9 @@ named! {
         Mcp = "mcp",
         /// E-mail from one account.
         Email = "email",
+        /// A kind that a newer program has put, and this one knows nothing of. Nobody puts it.
+        #[serde(other)]
+        Unknown = "unknown",
     }
 }
 
@@ -46,4 +49,20 @@ pub struct Toolset {
     pub created_at: Timestamp,
     /// When it was last put.
     pub updated_at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_of_a_newer_program_is_unknown_and_no_fault() {
+        let spec = serde_json::json!({"kind": "telepathy", "source": {}, "is_default": true});
+        let spec: ToolsetSpec = serde_json::from_value(spec).expect("it is read");
+        assert_eq!(spec.kind, ToolsetKind::Unknown);
+        for kind in ToolsetKind::ALL {
+            let word = serde_json::to_value(kind).expect("a word");
+            assert_eq!((word.as_str(), serde_json::from_value(word.clone()).ok()), (Some(kind.as_str()), Some(kind)));
+        }
+    }
 }

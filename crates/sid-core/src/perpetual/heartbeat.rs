@@ -86,7 +86,7 @@ async fn make(
     made_by: TimerMaker,
 ) -> Result<Timer, CoreError> {
     let spec = spec_of(rate, first(engine.inner.clock.now(), rate));
-    engine.create_timer(scope, NewTimer { id: Timer::heartbeat_of(agent, user), agent, user, conversation, spec, made_by }).await
+    engine.create_timer(scope, NewTimer { id: Timer::heartbeat_of(agent, user), agent, user, conversation, spec, made_by, untrusted: Vec::new() }).await
 }
 
 impl Engine {

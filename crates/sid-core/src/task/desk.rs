@@ -5,7 +5,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use sid_store::{NewConversation, PageRequest, Store, StoreError, TaskFilter};
 use sid_types::{
-    Acceptance, AgentId, ConversationId, PlanStep, PlanStepState, RunId, Scope, Task, TaskBudget, TaskCreator, TaskId, TaskState, UserId,
+    Acceptance, AgentId, ConversationId, PlanStep, PlanStepState, RunId, Scope, Source, Task, TaskBudget, TaskCreator, TaskId, TaskState,
+    UserId,
 };
 use uuid::Uuid;
 
@@ -47,6 +48,8 @@ pub struct NewTask {
     pub parent: Option<TaskId>,
     /// Who makes it.
     pub created_by: TaskCreator,
+    /// Sources that are not trusted, of what its maker had read.
+    pub untrusted: Vec<Source>,
 }
 
 impl NewTask {
@@ -66,6 +69,7 @@ impl NewTask {
             report_to: None,
             parent: None,
             created_by: TaskCreator::Api,
+            untrusted: Vec::new(),
         }
     }
 }
@@ -94,6 +98,7 @@ pub(super) async fn create(store: &dyn Store, scope: &Scope, new: NewTask, repor
     task.report_to = new.report_to;
     task.parent = new.parent;
     task.created_by = new.created_by;
+    task.untrusted = new.untrusted;
     task.work.report_agent = report_agent;
     Ok(store.create_task(&scope, task).await?)
 }
@@ -111,11 +116,13 @@ impl From<StoreError> for NotChanged {
 }
 
 /// Changes a task, again where somebody else was first. A token that was applied before changes nothing and answers the task as it is.
+/// `untrusted`: what whoever changes it had read goes on with the task.
 pub(super) async fn apply(
     store: &dyn Store,
     scope: &Scope,
     id: TaskId,
     token: Uuid,
+    untrusted: &[Source],
     edit: &(dyn Fn(&mut Task) -> Result<(), Refusal> + Send + Sync),
 ) -> Result<Task, NotChanged> {
     let mut tries = 0;
@@ -125,6 +132,7 @@ pub(super) async fn apply(
             return Ok(task);
         }
         edit(&mut task).map_err(NotChanged::Refused)?;
+        Source::add(&mut task.untrusted, untrusted);
         task.work.applied.push(token);
         let old = task.work.applied.len().saturating_sub(MOST_APPLIED);
         task.work.applied.drain(..old);
@@ -138,14 +146,21 @@ pub(super) async fn apply(
 }
 
 /// A letter of a task that was handed on, for the one that handed it on: news for its next run, which begins now if it waited for that.
-pub(super) async fn tell_parent(inner: &Arc<Inner>, scope: &Scope, parent: TaskId, letter: RunId, text: String) -> Result<(), CoreError> {
+pub(super) async fn tell_parent(
+    inner: &Arc<Inner>,
+    scope: &Scope,
+    child: &Task,
+    parent: TaskId,
+    letter: RunId,
+    text: String,
+) -> Result<(), CoreError> {
     let tell = |task: &mut Task| {
         if !task.state.is_over() {
             change::wake(task, text.clone());
         }
         Ok(())
     };
-    match apply(&*inner.store, scope, parent, letter.uuid(), &tell).await {
+    match apply(&*inner.store, scope, parent, letter.uuid(), &child.untrusted, &tell).await {
         Ok(_) => Ok(()),
         Err(NotChanged::Failed(error)) => Err(error.into()),
         Err(NotChanged::Refused(why)) => Err(CoreError::Invalid(why)),
@@ -230,18 +245,19 @@ impl Engine {
     }
 
     /// Answers a task's question.
-    pub async fn answer_task(&self, scope: &Scope, id: TaskId, answer: &str) -> Result<Task, CoreError> {
-        self.apply(scope, id, &|task| change::answer(task, answer.trim())).await
+    /// Of `untrusted` sources where whoever answers is not to be followed.
+    pub async fn answer_task(&self, scope: &Scope, id: TaskId, answer: &str, untrusted: &[Source]) -> Result<Task, CoreError> {
+        self.apply(scope, id, untrusted, &|task| change::answer(task, answer.trim())).await
     }
 
     /// Sets a task's plan.
-    pub async fn plan_task(&self, scope: &Scope, id: TaskId, steps: &[String]) -> Result<Task, CoreError> {
-        self.apply(scope, id, &|task| change::plan(task, steps.to_vec())).await
+    pub async fn plan_task(&self, scope: &Scope, id: TaskId, steps: &[String], untrusted: &[Source]) -> Result<Task, CoreError> {
+        self.apply(scope, id, untrusted, &|task| change::plan(task, steps.to_vec())).await
     }
 
     /// Calls a task off, and stops its run.
-    pub async fn cancel_task(&self, scope: &Scope, id: TaskId, reason: &str) -> Result<Task, CoreError> {
-        let task = self.apply(scope, id, &|task| change::cancel(task, reason)).await?;
+    pub async fn cancel_task(&self, scope: &Scope, id: TaskId, reason: &str, untrusted: &[Source]) -> Result<Task, CoreError> {
+        let task = self.apply(scope, id, untrusted, &|task| change::cancel(task, reason)).await?;
         if let Some(run) = task.work.run {
             match self.cancel(scope, run).await {
                 Ok(_) | Err(CoreError::Store(StoreError::NotFound { .. })) => {}
@@ -255,9 +271,10 @@ impl Engine {
         &self,
         scope: &Scope,
         id: TaskId,
+        untrusted: &[Source],
         edit: &(dyn Fn(&mut Task) -> Result<(), Refusal> + Send + Sync),
     ) -> Result<Task, CoreError> {
-        let changed = apply(&*self.inner.store, scope, id, Uuid::now_v7(), edit).await;
+        let changed = apply(&*self.inner.store, scope, id, Uuid::now_v7(), untrusted, edit).await;
         self.inner.tasks_changed.notify_one();
         match changed {
             Ok(task) => Ok(task),
@@ -267,12 +284,18 @@ impl Engine {
     }
 }
 
-/// Tasks that wait for who speaks in this conversation, as lines of its prompt's tail.
-pub(crate) async fn waiting_lines(store: &dyn Store, scope: &Scope, side: Option<&Task>) -> Result<Vec<String>, StoreError> {
+/// Tasks that wait for who speaks in this conversation, as lines of its prompt's tail, and the sources of what they say.
+pub(crate) async fn waiting_lines(store: &dyn Store, scope: &Scope, side: Option<&Task>) -> Result<(Vec<String>, Vec<Source>), StoreError> {
     /// Most that are shown.
     const MOST: usize = 5;
     let filter = TaskFilter { state: Some(TaskState::WaitingUser), parent: side.map(|t| t.id), ..TaskFilter::default() };
     let waiting = store.tasks(scope, &filter, PageRequest { after: None, limit: MOST }).await?;
     let is_for_here = |t: &&Task| side.is_some() || t.parent.is_none();
-    Ok(waiting.items.iter().filter(is_for_here).map(super::words::line).collect())
+    let mut sources = Vec::new();
+    let line = |task: &Task| {
+        Source::add(&mut sources, &task.untrusted);
+        super::words::line(task)
+    };
+    let lines = waiting.items.iter().filter(is_for_here).map(line).collect();
+    Ok((lines, sources))
 }

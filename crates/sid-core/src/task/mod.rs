@@ -12,6 +12,7 @@ mod words;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
+use jiff::Timestamp;
 use sid_store::{Accept, OnBusy, PageRequest, Store, StoreError, TaskFilter, crash_point};
 use sid_types::{Body, ConversationId, NewMessage, Priority, RunId, RunLimits, Scope, Task, TaskId};
 use tracing::{debug, warn};
@@ -142,7 +143,7 @@ pub(crate) async fn work_for(store: &dyn Store, scope: &Scope, conversation: Con
 async fn begin(inner: &Arc<Inner>, scope: &Scope, task: &Task, run: RunId) -> Result<bool, CoreError> {
     let limits = decide::limits(task, inner.config.limits, inner.clock.now());
     debug!(task = %task.id, turn = task.work.turn, %run, "a task goes on");
-    accept(inner, scope, run, task.conversation, task.work.brief.clone(), limits).await?;
+    accept(inner, scope, run, task.conversation, said(&task.work.brief, task), limits).await?;
     Ok(true)
 }
 
@@ -173,8 +174,8 @@ async fn deliver(inner: &Arc<Inner>, scope: &Scope, mut task: Task) -> Result<bo
         let run = task.run_of_letter(letter.number);
         crash_point!("task.letter.before");
         let sent = match task.parent {
-            Some(parent) => desk::tell_parent(inner, &there, parent, run, letter.text).await,
-            None => accept(inner, &there, run, to, letter.text, inner.config.limits).await,
+            Some(parent) => desk::tell_parent(inner, &there, &task, parent, run, letter.text).await,
+            None => accept(inner, &there, run, to, said(&letter.text, &task), inner.config.limits).await,
         };
         crash_point!("task.letter.after");
         match sent {
@@ -195,16 +196,22 @@ async fn deliver(inner: &Arc<Inner>, scope: &Scope, mut task: Task) -> Result<bo
     Ok(is_done)
 }
 
+/// What a task says. Whoever reads it is under the influence of those under whose influence the task was written.
+fn said(text: &str, task: &Task) -> NewMessage {
+    let note = NewMessage::of(Body::Note { text: text.to_owned() }, Timestamp::UNIX_EPOCH);
+    NewMessage { untrusted: task.untrusted.clone(), ..note }
+}
+
 /// Stores a stimulus without words of a person, once for each run id; whoever looks for work takes it up.
 async fn accept(
     inner: &Arc<Inner>,
     scope: &Scope,
     run: RunId,
     conversation: ConversationId,
-    text: String,
+    said: NewMessage,
     limits: RunLimits,
 ) -> Result<(), CoreError> {
-    let note = NewMessage::of(Body::Note { text }, inner.clock.now());
+    let note = NewMessage { at: inner.clock.now(), ..said };
     let accept = Accept {
         run,
         conversation,

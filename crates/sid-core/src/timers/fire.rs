@@ -101,7 +101,7 @@ async fn fire(engine: &Engine, DueTimer { scope, timer }: DueTimer, now: Timesta
     let accept = Accept {
         run: Timer::run_for(timer.id, due),
         conversation,
-        messages: vec![NewMessage::of(Body::Note { text }, now)],
+        messages: vec![NewMessage { untrusted: timer.untrusted.clone(), ..NewMessage::of(Body::Note { text }, now) }],
         idempotency: None,
         limits: inner.config.limits,
         priority: timer.spec.kind.priority(),

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 use sid_store::Store;
-use sid_types::{AgentId, Clock, ConversationId, Scope, Timer, TimerId, TimerMaker, TimerSpec, TimerState, Timestamp, UserId, When};
+use sid_types::{
+    AgentId, Clock, ConversationId, Scope, Source, Timer, TimerId, TimerMaker, TimerSpec, TimerState, Timestamp, UserId, When,
+};
 use tokio::sync::Notify;
 
 use super::Calendar;
@@ -28,6 +30,8 @@ pub struct NewTimer {
     pub spec: TimerSpec,
     /// Who makes it.
     pub made_by: TimerMaker,
+    /// Sources that are not trusted, of what its maker had read.
+    pub untrusted: Vec<Source>,
 }
 
 /// A change of a timer.
@@ -39,6 +43,8 @@ pub struct TimerChange {
     pub is_rescheduled: bool,
     /// Whether it waits. What would have been due while it waited is left out.
     pub is_paused: Option<bool>,
+    /// Sources that are not trusted, of what whoever changes it had read; those that it has already stay.
+    pub untrusted: Vec<Source>,
     /// The version that was read.
     pub expected: Option<u64>,
 }
@@ -63,7 +69,7 @@ impl Keeper {
     }
 
     pub(super) async fn create(&self, scope: &Scope, new: NewTimer) -> Result<Timer, CoreError> {
-        let NewTimer { id, agent, user, conversation, spec, made_by } = new;
+        let NewTimer { id, agent, user, conversation, spec, made_by, untrusted } = new;
         let next_due = Some(self.first_due(&spec)?);
         let timer = Timer {
             id,
@@ -78,6 +84,7 @@ impl Keeper {
             last_run: None,
             held: None,
             made_by,
+            untrusted,
             version: 0,
             created_at: Timestamp::UNIX_EPOCH,
             updated_at: Timestamp::UNIX_EPOCH,
@@ -88,7 +95,8 @@ impl Keeper {
     }
 
     async fn change(&self, scope: &Scope, timer: TimerId, change: TimerChange) -> Result<Timer, CoreError> {
-        let known = self.store.timer(scope, timer).await?;
+        let mut known = self.store.timer(scope, timer).await?;
+        Source::add(&mut known.untrusted, &change.untrusted);
         let is_paused = change.is_paused.unwrap_or(known.state == TimerState::Paused);
         let is_new = change.spec.is_some() && change.is_rescheduled;
         let spec = change.spec.unwrap_or_else(|| known.spec.clone());

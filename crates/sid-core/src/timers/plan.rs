@@ -147,6 +147,7 @@ mod tests {
             last_run: None,
             held: None,
             made_by: TimerMaker::Api,
+            untrusted: Vec::new(),
             version: 1,
             created_at: Timestamp::UNIX_EPOCH,
             updated_at: Timestamp::UNIX_EPOCH,

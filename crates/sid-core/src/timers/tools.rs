@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 use sid_store::{PageRequest, StoreError, TimerFilter};
 use sid_tools::{EffectClass, Registry, RegistryError, Tool, ToolContext, ToolOutcome};
-use sid_types::{InQuietHours, Late, Principal, Timer, TimerId, TimerKind, TimerMaker, TimerSpec, TimerState, ToolSpec, When};
+use sid_types::{InQuietHours, Late, Principal, Source, Timer, TimerId, TimerKind, TimerMaker, TimerSpec, TimerState, ToolSpec, When};
 
 use super::{Keeper, NewTimer};
 use crate::CoreError;
@@ -78,18 +78,24 @@ impl Tool for TimerTool {
     async fn call(&self, context: &ToolContext, arguments: Map<String, Value>) -> ToolOutcome {
         let done = match self.kind {
             Kind::Set => self.set(context, &arguments).await,
-            Kind::List => self.list(context).await,
+            Kind::List => return self.list(context).await.unwrap_or_else(|error| failed(&error)),
             Kind::Cancel => self.cancel(context, text(&arguments, "timer")).await,
             Kind::Sleep => self.sleep(context, &arguments).await,
         };
         match done {
             Ok(said) => ToolOutcome { ends_run: matches!(self.kind, Kind::Sleep), ..ToolOutcome::text(said) },
-            Err(CoreError::Invalid(why) | CoreError::Store(StoreError::Invalid(why))) => ToolOutcome::error(format!("Not done: {why}.")),
-            Err(CoreError::Store(StoreError::NotFound { what })) => ToolOutcome::error(format!("There is no such {what}.")),
-            Err(error) => {
-                tracing::warn!(%error, "a timer's tool failed");
-                ToolOutcome::error("The timers cannot be reached now. Try again later.")
-            }
+            Err(error) => failed(&error),
+        }
+    }
+}
+
+fn failed(error: &CoreError) -> ToolOutcome {
+    match error {
+        CoreError::Invalid(why) | CoreError::Store(StoreError::Invalid(why)) => ToolOutcome::error(format!("Not done: {why}.")),
+        CoreError::Store(StoreError::NotFound { what }) => ToolOutcome::error(format!("There is no such {what}.")),
+        error => {
+            tracing::warn!(%error, "a timer's tool failed");
+            ToolOutcome::error("The timers cannot be reached now. Try again later.")
         }
     }
 }
@@ -153,6 +159,7 @@ impl TimerTool {
                 most,
             },
             made_by: TimerMaker::Agent,
+            untrusted: context.untrusted.clone(),
         };
         let timer = self.keeper.create(&context.scope, new).await?;
         Ok(format!("Set: {}.", line(&timer, context)))
@@ -173,9 +180,13 @@ impl TimerTool {
         }
     }
 
-    async fn list(&self, context: &ToolContext) -> Result<String, CoreError> {
-        let lines: Vec<String> = self.own(context).await?.iter().map(|timer| line(timer, context)).collect();
-        Ok(if lines.is_empty() { "There are no timers here.".into() } else { lines.join("\n") })
+    async fn list(&self, context: &ToolContext) -> Result<ToolOutcome, CoreError> {
+        let own = self.own(context).await?;
+        let lines: Vec<String> = own.iter().map(|timer| line(timer, context)).collect();
+        let mut sources = Vec::new();
+        own.iter().for_each(|timer| Source::add(&mut sources, &timer.untrusted));
+        let text = if lines.is_empty() { "There are no timers here.".into() } else { lines.join("\n") };
+        Ok(ToolOutcome { sources, ..ToolOutcome::text(text) })
     }
 
     async fn cancel(&self, context: &ToolContext, which: &str) -> Result<String, CoreError> {

@@ -18,6 +18,8 @@ use std::collections::BTreeSet;
 pub const FACT: &str = "fact";
 /// The tag of passages that a newer one has taken the place of.
 pub const SUPERSEDED: &str = "superseded";
+/// How their texts begin: then follow the day until which they were true, and `) `.
+pub const UNTIL: &str = "(Until ";
 /// Where such passages come from, as [`Provenance::channel`](sid_types::Provenance) says it.
 pub const CONSOLIDATION: &str = "consolidation";
 

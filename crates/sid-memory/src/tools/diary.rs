@@ -7,7 +7,7 @@ use jiff::civil::Date;
 use serde_json::{Map, Value, json};
 use sid_store::{DiaryQuery, DiaryStore, StoreError};
 use sid_tools::{EffectClass, Tool, ToolContext, ToolOutcome};
-use sid_types::{DiaryEntry, DiaryLevel, Owner, ToolSpec};
+use sid_types::{DiaryEntry, DiaryLevel, Owner, Source, ToolSpec};
 
 use super::archival::owner;
 use super::pager::Row;
@@ -40,9 +40,9 @@ impl DiaryRead {
     }
 
     /// What was said on the days of `span`, oldest first.
-    async fn messages(&self, context: &ToolContext, owner: Owner, span: (Date, Date)) -> Result<Vec<Row>, StoreError> {
+    async fn messages(&self, context: &ToolContext, owner: Owner, span: (Date, Date)) -> Result<Told, StoreError> {
         let zone = render::zone(&context.timezone);
-        let mut rows = Vec::new();
+        let mut told = Told::default();
         for day in days(span).take(MOST_DAYS) {
             for message in self.diary.day_messages(&context.scope, owner, day).await? {
                 let is_in_prompt = message.conversation == context.conversation && message.seq >= context.queue_start;
@@ -50,15 +50,23 @@ impl DiaryRead {
                     continue;
                 }
                 let is_here = message.conversation == context.conversation;
-                rows.push(Row {
+                Source::add(&mut told.sources, &message.untrusted);
+                told.rows.push(Row {
                     text: render::message_line(&message, &zone),
                     whole_at: if is_here { format!(" (whole: conversation_search \"#{}\")", message.seq) } else { String::new() },
                     quotes: vec![message.id],
                 });
             }
         }
-        Ok(rows)
+        Ok(told)
     }
+}
+
+/// What is shown, and the sources of it that are not trusted.
+#[derive(Default)]
+struct Told {
+    rows: Vec<Row>,
+    sources: Vec<Source>,
 }
 
 /// What is asked for.
@@ -110,12 +118,12 @@ impl Tool for DiaryRead {
             _ => None,
         };
         match self.read(context, owner, span, level).await {
-            Ok(rows) if rows.is_empty() => ToolOutcome::text(match span {
+            Ok(told) if told.rows.is_empty() => ToolOutcome::text(match span {
                 Some((a, b)) if a == b => format!("The diary has nothing about {a}."),
                 Some((a, b)) => format!("The diary has nothing from {a} to {b}."),
                 None => "The diary is empty.".into(),
             }),
-            Ok(rows) => outcome("Diary", &rows, page(&arguments), context.result_budget),
+            Ok(Told { rows, sources }) => ToolOutcome { sources, ..outcome("Diary", &rows, page(&arguments), context.result_budget) },
             Err(error) => store_failed(&error),
         }
     }
@@ -128,7 +136,7 @@ impl DiaryRead {
         owner: Owner,
         span: Option<(Date, Date)>,
         level: Option<Level>,
-    ) -> Result<Vec<Row>, StoreError> {
+    ) -> Result<Told, StoreError> {
         let today = context.now.to_zoned(render::zone(&context.timezone)).date();
         if level == Some(Level::Messages) {
             return self.messages(context, owner, span.unwrap_or((today, today))).await;
@@ -157,7 +165,9 @@ impl DiaryRead {
             // Not written yet (today), or never: what was said is the page.
             return self.messages(context, owner, (from, to)).await;
         }
-        Ok(pages.iter().map(page_row).collect())
+        let mut sources = Vec::new();
+        pages.iter().for_each(|page| Source::add(&mut sources, &page.untrusted));
+        Ok(Told { rows: pages.iter().map(page_row).collect(), sources })
     }
 }
 

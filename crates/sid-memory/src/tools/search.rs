@@ -162,7 +162,7 @@ pub(super) fn sources<'r>(records: impl Iterator<Item = &'r Record>) -> Vec<Sour
         match record {
             Record::Message(message) => Source::add(&mut sources, &message.untrusted),
             Record::Passage(passage) => Source::add(&mut sources, &passage.provenance.untrusted),
-            Record::Diary(_) => {}
+            Record::Diary(page) => Source::add(&mut sources, &page.untrusted),
         }
     }
     sources

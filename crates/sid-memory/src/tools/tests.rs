@@ -65,6 +65,7 @@ impl World {
             blocks: vec![block(self.agent, user, "human", "Likes tea.\nLives in Leeds.", BlockAccess::Write)],
             queue_start: Seq(texts.len() as u64 + 1),
             result_budget: Tokens(200),
+            untrusted: Vec::new(),
         }
     }
 
@@ -289,6 +290,7 @@ fn page_of(owner: Owner, level: DiaryLevel, start: jiff::civil::Date, text: &str
         text: text.into(),
         messages: Vec::new(),
         is_floor: false,
+        untrusted: Vec::new(),
         written_at: at("2025-04-01T00:00:00Z"),
     }
 }

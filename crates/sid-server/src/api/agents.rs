@@ -27,6 +27,8 @@ use crate::idempotency;
 const DEFAULT_BLOCK_LIMIT: u32 = 2_000;
 /// Most rules of when to ask.
 const MOST_RULES: usize = 200;
+/// How long a question may wait, in milliseconds.
+const TTLS: std::ops::RangeInclusive<u64> = 60_000..=34_560_000_000;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(create_agent, list_agents)).routes(routes!(get_agent, update_agent, erase_agent))
@@ -118,6 +120,8 @@ pub(crate) struct AgentJson {
     /// When its calls need somebody's word: name of a tool, or pattern with `*` -> `always`, `never` or `tainted` (when the run has read text
     /// from outside). What no rule names goes by what the tool says; what says nothing is `tainted` where it has effects outside.
     approvals: BTreeMap<String, AskJson>,
+    /// How long such a question waits for an answer, in milliseconds; as long as the server's settings say when `null`.
+    approval_ttl_ms: Option<u64>,
     /// The configured model that summarises and consolidates for it in the background; the one that its model's configuration names when `null`.
     background_model: Option<String>,
     /// How often it wakes by itself, for each user that it has had a run with; never when `null`.
@@ -153,6 +157,7 @@ impl From<Agent> for AgentJson {
             tool_rules: a.spec.tool_rules.into_iter().map(Into::into).collect(),
             teams: a.teams,
             approvals: a.spec.approvals.0.into_iter().map(|(tool, ask)| (tool, ask.into())).collect(),
+            approval_ttl_ms: a.spec.approval_ttl_ms,
             background_model: a.spec.background_model,
             heartrate: a.spec.heartrate.map(Into::into),
             quiet_hours: a.spec.quiet_hours.map(|hours| hours.to_string()),
@@ -210,6 +215,10 @@ struct AgentPatch {
     /// When calls need somebody's word: name of a tool, or pattern with `*` -> `always`, `never` or `tainted`. All rules at once.
     #[serde(default)]
     approvals: Option<BTreeMap<String, AskJson>>,
+    /// How long such a question waits for an answer, in milliseconds: a minute to 400 days.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<u64>)]
+    approval_ttl_ms: Option<Option<u64>>,
     /// The name of a configured model for work in the background: summaries, diary, consolidation.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>)]
@@ -309,6 +318,12 @@ impl AgentPatch {
                 check_name("approvals", pattern, 64)?;
             }
             spec.approvals = Approvals(approvals.into_iter().map(|(tool, ask)| (tool, ask.into())).collect());
+        }
+        if let Some(ttl) = self.approval_ttl_ms {
+            if ttl.is_some_and(|ttl| !TTLS.contains(&ttl)) {
+                return Err(ApiError::bad_request("`approval_ttl_ms` must be 60000 (a minute) to 34560000000 (400 days)"));
+            }
+            spec.approval_ttl_ms = ttl;
         }
         if let Some(tasks) = self.tasks {
             spec.tasks = tasks;

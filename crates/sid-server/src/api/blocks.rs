@@ -215,7 +215,8 @@ async fn edit_block(
             check_text("value", text, usize::MAX)?
         }
     }
-    let write = BlockWrite { op: body.value.into(), expected_version, provenance: by_api(&caller, "api") };
+    let provenance = Provenance { untrusted: caller.sources(), ..by_api(&caller, "api") };
+    let write = BlockWrite { op: BlockOp::from(body.value).marked(&provenance.untrusted), expected_version, provenance };
     let block = precondition(app.store().write_block(&caller.scope()?, id, write).await, expected_version)?;
     Ok(answer(StatusCode::OK, block))
 }

@@ -7,6 +7,7 @@ use sid_types::{Body, Message, ToolCall, ToolSpec};
 use utoipa::ToSchema;
 
 use super::names::check_text;
+use crate::auth::Caller;
 use crate::error::ApiError;
 
 /// A tool that the caller carries out.
@@ -22,11 +23,18 @@ pub(super) struct ClientTool {
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     parameters: Option<Value>,
+    /// Whether its answers are to be trusted as what you say is. `false` where they tell what others have written. Default `true`.
+    #[serde(default = "yes")]
+    trusted: bool,
 }
 
-impl From<ClientTool> for ToolSpec {
+const fn yes() -> bool {
+    true
+}
+
+impl From<ClientTool> for sid_types::ClientTool {
     fn from(tool: ClientTool) -> Self {
-        spec(tool.name, tool.description, tool.parameters)
+        Self { spec: spec(tool.name, tool.description, tool.parameters), untrusted: !tool.trusted }
     }
 }
 
@@ -50,9 +58,9 @@ pub(super) struct CallResult {
 }
 
 impl CallResult {
-    pub(super) fn answer(self, index: usize) -> Result<ClientAnswer, ApiError> {
+    pub(super) fn answer(self, caller: &Caller, index: usize) -> Result<ClientAnswer, ApiError> {
         check_text(&format!("results[{index}].text"), &self.text, usize::MAX)?;
-        Ok(ClientAnswer { call_id: self.call_id, text: self.text, is_error: self.is_error })
+        Ok(ClientAnswer { call_id: self.call_id, text: self.text, is_error: self.is_error, untrusted: caller.sources() })
     }
 }
 

@@ -193,7 +193,7 @@ async fn send_message(
         check_text("text", &text, usize::MAX)?;
         messages.push(turns::said(&caller, text, said_at, value.untrusted));
     }
-    let answers = value.results.into_iter().enumerate().map(|(i, result)| result.answer(i)).collect::<Result<_, _>>()?;
+    let answers = value.results.into_iter().enumerate().map(|(i, result)| result.answer(&caller, i)).collect::<Result<_, _>>()?;
     let key = idempotency::journal_key(&headers, &[b"POST messages", conversation.to_string().as_bytes(), &raw])?;
     let submit = Submit {
         conversation,

@@ -88,7 +88,7 @@ async fn create_passage(
     let derived = idempotency::derived_id(&headers, &caller, "passage")?;
     let id = derived.map_or_else(PassageId::new, PassageId::from_uuid);
     let is_same = |p: &Passage| p.owner == owner && p.text == text && p.tags == tags;
-    let provenance = Provenance { user: caller.user(), channel: "api".into(), ..Provenance::default() };
+    let provenance = Provenance { user: caller.user(), channel: "api".into(), untrusted: caller.sources(), ..Provenance::default() };
     let (text, tags) = (text.clone(), tags.clone());
     let new = NewPassage { id, owner, text, tags, at: at.unwrap_or_else(|| app.now()), provenance };
     let passage = idempotency::once(derived, || app.store().passage(&scope, id), is_same, app.store().insert(&scope, new)).await?;
@@ -141,8 +141,8 @@ async fn get_passage(State(app): State<App>, caller: Caller, Path(id): Path<Stri
 #[utoipa::path(delete, path = "/passages/{id}", tag = "passages", params(("id" = String, Path)), responses((status = 204, description = "Removed")))]
 async fn delete_passage(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
     let id = parse_id(&id, "passage")?;
-    match app.store().delete(&caller.scope()?, &[id]).await? {
-        0 => Err(ApiError::not_found("passage")),
-        _ => Ok(StatusCode::NO_CONTENT),
+    match app.engine().delete_passage(&caller.scope()?, id).await? {
+        false => Err(ApiError::not_found("passage")),
+        true => Ok(StatusCode::NO_CONTENT),
     }
 }

@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::names::{Names, check_text};
-use super::wire::{List, OwnerJson, WhyJson, limit_of, parse_id, role_name};
+use super::wire::{List, OwnerJson, SourceJson, WhyJson, limit_of, parse_id, role_name, trust_of};
 use crate::App;
 use crate::auth::Caller;
 use crate::error::ApiError;
@@ -279,6 +279,11 @@ pub(crate) struct DiaryJson {
     messages: Vec<MessageSpan>,
     /// Whether it was written without a model, because none could.
     is_floor: bool,
+    /// `trusted`, or `untrusted` where it tells of `untrusted`.
+    trust: &'static str,
+    /// Sources that are not trusted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    untrusted: Vec<SourceJson>,
     #[schema(value_type = String, format = DateTime)]
     written_at: Timestamp,
 }
@@ -310,6 +315,8 @@ impl From<DiaryEntry> for DiaryJson {
                 .map(|(c, from, to)| MessageSpan { conversation: c.to_string(), from: from.0, to: to.0 })
                 .collect(),
             is_floor: d.is_floor,
+            trust: trust_of(&d.untrusted),
+            untrusted: d.untrusted.into_iter().map(Into::into).collect(),
             written_at: d.written_at,
         }
     }

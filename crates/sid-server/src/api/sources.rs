@@ -1,21 +1,22 @@
-//! Sources that are not trusted: undoing what they wrote.
+//! Sources that are not trusted: how much they wrote, and undoing it.
 
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
-use sid_core::UndoReceipt;
+use sid_core::{SourceUse, UndoReceipt};
 use sid_types::{BlockId, Channel, Source, Timestamp};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::names::check_name;
+use super::wire::{List, SourceJson};
 use crate::App;
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::Json;
 
 pub(super) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(undo_source))
+    OpenApiRouter::new().routes(routes!(list_sources)).routes(routes!(undo_source))
 }
 
 /// The way by which text came in.
@@ -93,6 +94,40 @@ impl From<UndoReceipt> for UndoJson {
         let left_out = r.left_out.into_iter().map(|l| LeftOutEdit { block: l.block, version: l.version, why: l.why });
         Self { blocks: r.blocks, passages: r.passages, left_out: left_out.collect() }
     }
+}
+
+/// How much stands under the influence of a source: what came from it, and what was written by who had read it.
+#[derive(Debug, Serialize, ToSchema)]
+struct SourceUseJson {
+    source: SourceJson,
+    messages: u64,
+    /// Passages, facts aside.
+    passages: u64,
+    /// Facts that were drawn from what users said.
+    facts: u64,
+    /// Lines of blocks.
+    block_lines: u64,
+    /// Pages of the diary.
+    diary_pages: u64,
+    timers: u64,
+    tasks: u64,
+    /// The moment of the oldest of them.
+    #[schema(value_type = String, format = DateTime)]
+    since: Timestamp,
+}
+
+impl From<SourceUse> for SourceUseJson {
+    fn from(used: SourceUse) -> Self {
+        let SourceUse { source, messages, passages, facts, block_lines, diary_pages, timers, tasks, since } = used;
+        Self { source: source.into(), messages, passages, facts, block_lines, diary_pages, timers, tasks, since }
+    }
+}
+
+/// Sources that are not trusted, by channel and name, and how much stands under the influence of each. Looks through all memory of the tenant:
+/// it takes a while where there is much.
+#[utoipa::path(get, path = "/sources", operation_id = "list_sources", tag = "approvals", responses((status = 200, description = "All of them", body = List<SourceUseJson>)))]
+async fn list_sources(State(app): State<App>, caller: Caller) -> Result<axum::Json<List<SourceUseJson>>, ApiError> {
+    Ok(axum::Json(List::whole(app.engine().sources(&caller.tenant_scope()?).await?)))
 }
 
 /// Undoes what agents wrote after reading from a source: their edits of blocks are taken back, later ones are made again without them, and

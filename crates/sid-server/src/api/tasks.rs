@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::names::{Names, check_name, check_text};
-use super::wire::{List, Paging, parse_id};
+use super::wire::{List, Paging, SourceJson, parse_id, trust_of};
 use crate::App;
 use crate::auth::Caller;
 use crate::error::ApiError;
@@ -188,6 +188,11 @@ pub(crate) struct TaskJson {
     #[schema(value_type = Option<String>)]
     run: Option<RunId>,
     created_by: CreatorJson,
+    /// `trusted`, or `untrusted` where whoever wrote in it had read one of `untrusted`.
+    trust: &'static str,
+    /// Sources that are not trusted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    untrusted: Vec<SourceJson>,
     version: u64,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -227,6 +232,8 @@ impl From<Task> for TaskJson {
             conversation: t.conversation.to_string(),
             report_to: t.report_to.map(|c| c.to_string()),
             run: t.work.run,
+            trust: trust_of(&t.untrusted),
+            untrusted: t.untrusted.into_iter().map(Into::into).collect(),
             created_by: match t.created_by {
                 TaskCreator::User => CreatorJson::User,
                 TaskCreator::Agent { .. } => CreatorJson::Agent,
@@ -313,6 +320,7 @@ async fn create_task(
     }
     new.report_to = body.report_to.map(|to| parse_id(&to, "conversation")).transpose()?;
     new.created_by = if caller.user().is_some() { TaskCreator::User } else { TaskCreator::Api };
+    new.untrusted = caller.sources();
     Ok((StatusCode::CREATED, axum::Json(app.engine().create_task(&scope, new).await?.into())))
 }
 
@@ -390,7 +398,7 @@ async fn plan_task(
     for step in &body.value.steps {
         check_text("steps", step, LONGEST)?;
     }
-    Ok(axum::Json(app.engine().plan_task(&caller.scope()?, task.id, &body.value.steps).await?.into()))
+    Ok(axum::Json(app.engine().plan_task(&caller.scope()?, task.id, &body.value.steps, &caller.sources()).await?.into()))
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -410,7 +418,7 @@ async fn answer_task(
 ) -> Result<axum::Json<TaskJson>, ApiError> {
     let task = seen(&app, &caller, &id).await?;
     check_text("answer", &body.value.answer, LONGEST)?;
-    Ok(axum::Json(app.engine().answer_task(&caller.scope()?, task.id, &body.value.answer).await?.into()))
+    Ok(axum::Json(app.engine().answer_task(&caller.scope()?, task.id, &body.value.answer, &caller.sources()).await?.into()))
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -432,5 +440,5 @@ async fn cancel_task(
     let task = seen(&app, &caller, &id).await?;
     check_text("reason", &body.value.reason, LONGEST)?;
     let reason = if body.value.reason.trim().is_empty() { "called off" } else { body.value.reason.trim() };
-    Ok(axum::Json(app.engine().cancel_task(&caller.scope()?, task.id, reason).await?.into()))
+    Ok(axum::Json(app.engine().cancel_task(&caller.scope()?, task.id, reason, &caller.sources()).await?.into()))
 }

@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 use super::initiative::HeldJson;
 use super::names::{Names, check_name, check_text};
 use super::users::present;
-use super::wire::{List, Paging, if_match, parse_id, precondition};
+use super::wire::{List, Paging, SourceJson, if_match, parse_id, precondition, trust_of};
 use crate::App;
 use crate::auth::Caller;
 use crate::error::ApiError;
@@ -183,6 +183,11 @@ pub(crate) struct TimerJson {
     last_run: Option<RunId>,
     /// `api`, `user` or `agent`.
     made_by: &'static str,
+    /// `trusted`, or `untrusted` where whoever wrote in it had read one of `untrusted`.
+    trust: &'static str,
+    /// Sources that are not trusted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    untrusted: Vec<SourceJson>,
     /// Counts its changes, firings among them; the `ETag` of the answer.
     version: u64,
     #[schema(value_type = String, format = DateTime)]
@@ -214,6 +219,8 @@ impl From<Timer> for TimerJson {
             held: t.held.map(Into::into),
             last_run: t.last_run,
             made_by: t.made_by.as_str(),
+            trust: trust_of(&t.untrusted),
+            untrusted: t.untrusted.into_iter().map(Into::into).collect(),
             version: t.version,
             created_at: t.created_at,
             updated_at: t.updated_at,
@@ -354,7 +361,7 @@ async fn create_timer(State(app): State<App>, caller: Caller, headers: HeaderMap
             return Ok(answer(StatusCode::CREATED, known));
         }
     }
-    let new = NewTimer { id: derived.unwrap_or_else(TimerId::new), agent, user, conversation, spec, made_by };
+    let new = NewTimer { id: derived.unwrap_or_else(TimerId::new), agent, user, conversation, spec, made_by, untrusted: caller.sources() };
     Ok(answer(StatusCode::CREATED, app.engine().create_timer(&scope, new).await?))
 }
 
@@ -439,7 +446,8 @@ async fn change_timer(
     // New words alone leave alone when it is due.
     let is_rescheduled = (&spec.when, spec.until, spec.most) != (&known.spec.when, known.spec.until, known.spec.most);
     let is_done = known.state == TimerState::Done && !is_rescheduled;
-    let change = TimerChange { spec: Some(spec), is_rescheduled, is_paused: paused.filter(|_| !is_done), expected };
+    let change =
+        TimerChange { spec: Some(spec), is_rescheduled, is_paused: paused.filter(|_| !is_done), untrusted: caller.sources(), expected };
     Ok(answer(StatusCode::OK, precondition(app.engine().change_timer(&scope, id, change).await, expected)?))
 }
 

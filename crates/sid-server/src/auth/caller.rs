@@ -5,7 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use sid_types::{AccessRole, AgentId, ApiKey, KeyId, KeyRole, OperatorScope, Permission, Principal, Scope, TenantId, UserId};
+use sid_types::{
+    AccessRole, AgentId, ApiKey, Channel, KeyId, KeyRole, OperatorScope, Permission, Principal, Scope, Source, TenantId, UserId,
+};
 
 use super::permissions::Permissions;
 use super::unauthenticated;
@@ -183,6 +185,11 @@ impl Caller {
     /// The assistant that the caller is, or is narrowed to.
     pub(crate) const fn agent(&self) -> Option<AgentId> {
         self.agent
+    }
+
+    /// The sources of what the caller writes, where it is not to be trusted: another agent's words are told, not followed.
+    pub(crate) fn sources(&self) -> Vec<Source> {
+        self.agent.map(|agent| Source::new(Channel::Agent, agent.to_string())).into_iter().collect()
     }
 
     /// Notes whose memory the request is about, for the audit log. The first note holds.

@@ -279,6 +279,8 @@ section! {
         idle_ms: u64 = 5_000;
         /// How long a turn waits for the vector of its message before it searches by words only, in milliseconds.
         embed_wait_ms: u64 = 2_000;
+        /// How long a question whether a call may be made waits for an answer, in milliseconds; an agent may have its own. 24 h.
+        approval_ttl_ms: u64 = 86_400_000;
         /// Most timers that are not done, of an agent with one user.
         timers_per_user: u64 = 100;
         /// Shortest time between two occurrences of a timer, in milliseconds.

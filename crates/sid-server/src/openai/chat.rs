@@ -174,7 +174,7 @@ async fn chat_completions(
     if request.n.is_some_and(|n| n != 1) {
         return Err(ApiError::bad_request("`n` must be 1: an agent gives one answer").openai("invalid_value", Some("n")));
     }
-    let said = conversation::new_messages(&request.messages)?;
+    let said = conversation::new_messages(&request.messages, &caller.sources())?;
     let client_tools = tools::given(request.tools.as_deref(), request.tool_choice.as_ref())?;
     // The agent first: a wrong model must not make a user.
     let agent = find_agent(&app, &caller.scope()?, &request.model).await?;

@@ -4,7 +4,7 @@ use axum::http::HeaderMap;
 use serde_json::{Map, Value};
 use sid_core::ClientAnswer;
 use sid_store::NewConversation;
-use sid_types::{Agent, Conversation, ConversationId, Scope};
+use sid_types::{Agent, Conversation, ConversationId, Scope, Source};
 
 use crate::App;
 use crate::auth::Caller;
@@ -79,8 +79,8 @@ pub(super) struct Said {
     pub(super) texts: Vec<String>,
 }
 
-/// The new messages: the user's after the last assistant's, and the answers to the calls that it has.
-pub(super) fn new_messages(messages: &[Value]) -> Result<Said, ApiError> {
+/// The new messages: the user's after the last assistant's, and the answers to the calls that it has. `untrusted`: those of who answers.
+pub(super) fn new_messages(messages: &[Value], untrusted: &[Source]) -> Result<Said, ApiError> {
     let invalid = |detail: String| ApiError::bad_request(detail).openai("invalid_value", Some("messages"));
     let role = |message: &Value| message.get("role").and_then(Value::as_str).unwrap_or_default().to_owned();
     let last_assistant = messages.iter().rposition(|m| role(m) == "assistant");
@@ -100,7 +100,7 @@ pub(super) fn new_messages(messages: &[Value]) -> Result<Said, ApiError> {
                 let call_id = message.get("tool_call_id").and_then(Value::as_str);
                 let call_id = call_id.ok_or_else(|| invalid(format!("messages[{index}] has no `tool_call_id`")))?.to_owned();
                 let text = text_of(message.get("content"), index)?;
-                said.answers.push(ClientAnswer { call_id, text, is_error: false });
+                said.answers.push(ClientAnswer { call_id, text, is_error: false, untrusted: untrusted.to_vec() });
             }
             // Ignored: the agent's instructions are its maker's, and its own tools run inside.
             "system" | "developer" | "tool" | "function" => {}
@@ -148,7 +148,7 @@ mod tests {
 
     fn check(messages: Value, expected: Result<&[&str], &str>) {
         let list = messages.as_array().expect("a list").clone();
-        match (new_messages(&list), expected) {
+        match (new_messages(&list, &[]), expected) {
             (Ok(found), Ok(expected)) => {
                 let answers = found.answers.iter().map(|a| format!("{}={}", a.call_id, a.text));
                 assert_eq!(answers.chain(found.texts).collect::<Vec<_>>(), expected);

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use sid_types::{ToolCall, ToolSpec};
+use sid_types::{ClientTool, ToolCall};
 use utoipa::ToSchema;
 
 use crate::api::client_calls::spec;
@@ -38,7 +38,7 @@ pub(super) fn delta(index: usize, call: &ToolCall) -> Value {
 }
 
 /// The tools of a request. `None`: it brings none and forbids none.
-pub(super) fn given(tools: Option<&[Value]>, choice: Option<&Value>) -> Result<Option<Vec<ToolSpec>>, ApiError> {
+pub(super) fn given(tools: Option<&[Value]>, choice: Option<&Value>) -> Result<Option<Vec<ClientTool>>, ApiError> {
     let bad = |param: &'static str, detail: String| ApiError::bad_request(detail).openai("invalid_value", Some(param));
     match choice.map(|c| c.as_str().unwrap_or_default()) {
         None | Some("auto") => {}
@@ -51,7 +51,9 @@ pub(super) fn given(tools: Option<&[Value]>, choice: Option<&Value>) -> Result<O
         let function = function.ok_or_else(|| bad("tools", format!("tools[{i}] must be of type `function`, with a `function`")))?;
         let name = text(function, "name").ok_or_else(|| bad("tools", format!("tools[{i}].function has no `name`")))?;
         let parameters = function.get("parameters").filter(|p| !p.is_null()).cloned();
-        Ok(spec(name, text(function, "description").unwrap_or_default(), parameters))
+        let spec = spec(name, text(function, "description").unwrap_or_default(), parameters);
+        // Sid's own word beside OpenAI's, as in its API.
+        Ok(ClientTool { spec, untrusted: function.get("trusted") == Some(&Value::Bool(false)) })
     };
     tools.map(|tools| tools.iter().enumerate().map(read).collect()).transpose()
 }

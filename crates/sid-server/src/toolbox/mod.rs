@@ -31,6 +31,7 @@ use secrets::{TenantSecrets, VaultSecrets};
 use source::Source;
 
 use crate::config::Config;
+use crate::metrics;
 
 /// For so long nobody looks whether a tenant's toolsets have changed elsewhere.
 const FRESH: Duration = Duration::from_secs(2);
@@ -106,6 +107,7 @@ impl TenantTools {
                 Ok(Made { problem: None, tools, .. }) => tools,
                 Ok(Made { problem: Some(problem), .. }) | Err(problem) => {
                     warn!(toolset = %toolset.name, problem, "a toolset cannot be used");
+                    metrics::toolset_unusable(toolset.spec.kind.as_str());
                     continue;
                 }
             };

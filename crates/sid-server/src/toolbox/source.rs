@@ -281,6 +281,9 @@ impl Source {
 
     /// As the store gave it back. Errors: it was put by a server that knows more.
     pub(crate) fn of(spec: &ToolsetSpec) -> Result<Self, String> {
+        if spec.kind == ToolsetKind::Unknown {
+            return Err("a newer server has put it, and this one knows nothing of its kind: upgrade this server".into());
+        }
         let mut source = spec.source.clone();
         source.insert("kind".into(), spec.kind.as_str().into());
         serde_json::from_value(Value::Object(source)).map_err(|e| format!("this server cannot read it: {e}"))

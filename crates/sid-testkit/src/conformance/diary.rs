@@ -2,7 +2,7 @@
 
 use jiff::civil::{Date, date};
 use sid_store::{DiaryQuery, DiaryWork, MOST_OF_A_DAY, RecordKinds, SearchQuery, StoreError};
-use sid_types::{Conversation, DiaryEntry, DiaryLevel, NewMessage, Owner, Seq, SummaryId, Timestamp};
+use sid_types::{Channel, Conversation, DiaryEntry, DiaryLevel, NewMessage, Owner, Seq, Source, SummaryId, Timestamp};
 
 use super::World;
 use super::world::{assert_error, call, calling, result, texts};
@@ -25,7 +25,8 @@ impl World {
             messages.extend(told.iter().map(|m| (m.conversation, m.seq, m.seq)));
         }
         let (owner, level, start, text, written_at) = (work.owner, work.level, work.start, text.to_owned(), self.now());
-        let entry = DiaryEntry { id: SummaryId::new(), owner, level, start, text, messages, is_floor: false, written_at };
+        let untrusted = vec![Source::new(Channel::Import, "old \"mail\"")];
+        let entry = DiaryEntry { id: SummaryId::new(), owner, level, start, text, messages, is_floor: false, untrusted, written_at };
         self.store.put_diary(&work.scope, entry.clone()).await.expect("a page is written");
         entry
     }
@@ -190,6 +191,7 @@ pub async fn a_period_has_one_page(w: World) {
     w.said_at(&talk, "a", "2026-01-06T10:00:00Z").await;
     let work = w.due().await.remove(0);
     let first = w.write_page(&work, "she talked about artichokes").await;
+    assert!(!first.untrusted.is_empty());
     assert_eq!(first.messages, [(talk.id, Seq(1), Seq(1))]);
     assert_eq!(w.store.diary(&w.ours.scope, w.ours.pair(), &all()).await.expect("visible"), [first]);
     w.wait(1);
@@ -219,7 +221,7 @@ pub async fn pages_have_their_place(w: World) {
     w.said_at(&anns, "a", "2026-01-06T10:00:00Z").await;
     let page = |level, start, messages| {
         let (id, owner, text, written_at) = (SummaryId::new(), w.ours.pair(), "text".to_owned(), w.now());
-        DiaryEntry { id, owner, level, start, text, messages, is_floor: false, written_at }
+        DiaryEntry { id, owner, level, start, text, messages, is_floor: false, untrusted: Vec::new(), written_at }
     };
     let turn = w.ours.as_turn(&w.ours.agent, Some(&w.ours.ann));
     let bobs_turn = w.ours.as_turn(&w.ours.agent, Some(&w.ours.bob));

@@ -268,6 +268,7 @@ pub async fn a_late_page_brings_nothing_back(w: World) {
         text: "rutabaga".into(),
         messages: vec![(talk.id, Seq(1), Seq(1))],
         is_floor: false,
+        untrusted: Vec::new(),
         written_at: w.now(),
     };
     assert_error!(w.store.put_diary(&work.scope, page).await, StoreError::NotFound { .. });

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sid_store::{Accept, OnBusy, StoreError};
-use sid_types::{EventBody, NewMessage, Role, RunId, RunLimits, RunStatus, Seq, StopReason, ToolSpec};
+use sid_types::{ClientTool, EventBody, NewMessage, Role, RunId, RunLimits, RunStatus, Seq, StopReason, ToolSpec};
 
 use super::World;
 use super::world::{TTL, assert_error, call, calling, dense, result, seqs, texts};
@@ -300,8 +300,10 @@ pub async fn runs_are_listed_newest_first(w: World) {
 pub async fn tools_of_a_caller_are_kept_with_the_run(w: World) {
     let talk = w.talk(&w.ours.ann).await;
     let parameters = serde_json::json!({"type": "object", "properties": {"n": {"type": "integer", "minimum": 1.5}}});
-    let tool =
-        |name: &str| ToolSpec { name: name.into(), description: "Looks \u{1f952}\n\"there\".".into(), parameters: parameters.clone() };
+    let tool = |name: &str| {
+        let description = "Looks \u{1f952}\n\"there\".".into();
+        ClientTool { spec: ToolSpec { name: name.into(), description, parameters: parameters.clone() }, untrusted: name == "buy" }
+    };
     let (client_tools, limits) = (vec![tool("look"), tool("buy")], RunLimits { max_steps: 7, ..RunLimits::default() });
     let accept = Accept { client_tools: client_tools.clone(), limits, ..w.stimulus(&talk, "look") };
     let run = w.store.accept(&w.ours.scope, accept).await.expect("accepted").run;

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use sid_store::{DueTimers, EraseTarget, Firing, PageRequest, StoreError, TimerFilter};
-use sid_types::{AgentId, Body, Conversation, ConversationId, InQuietHours, Late, NewMessage, Run, Scope, Timer, TimerId, TimerKind, TimerMaker, TimerSpec, TimerState, Timestamp, User, UserId, When};
+use sid_types::{
+    AgentId, Body, Channel, Conversation, ConversationId, InQuietHours, Late, NewMessage, Run, Scope, Source, Timer, TimerId, TimerKind,
+    TimerMaker, TimerSpec, TimerState, Timestamp, User, UserId, When,
+};
 
 use super::world::assert_error;
 use super::{Tenancy, World};
@@ -38,6 +41,7 @@ fn timer(w: &World, user: Option<&User>, conversation: Option<ConversationId>) -
         last_run: None,
         held: None,
         made_by: TimerMaker::Api,
+        untrusted: vec![Source::new(Channel::Web, "plants.example")],
         version: 0,
         created_at: Timestamp::UNIX_EPOCH,
         updated_at: Timestamp::UNIX_EPOCH,
@@ -88,10 +92,13 @@ pub async fn timers_are_kept_as_they_were_made(w: World) {
     assert_eq!(s.create_timer(scope, Timer { fired: 7, ..new }, 100).await.expect("a repetition"), made);
     assert_eq!(s.timer(scope, made.id).await.expect("there"), made);
 
+    let more = vec![Source::new(Channel::Tool, "soil")];
     let paused = Timer { state: TimerState::Paused, next_due: None, fired: 3, agent: AgentId::new(), user: None, ..made.clone() };
+    let paused = Timer { untrusted: more.clone(), ..paused };
     let put = s.put_timer(scope, paused).await.expect("put");
     let is_theirs = (put.agent, put.user, put.conversation) == (made.agent, made.user, made.conversation);
     assert!(is_theirs, "whose it is stays");
+    assert_eq!(put.untrusted, [more, made.untrusted.clone()].concat(), "what it came from, too");
     assert_eq!((put.state, put.next_due, put.fired, put.version), (TimerState::Paused, None, 3, 2));
     assert_eq!((put.created_at, put.updated_at), (made.created_at, w.now()));
     assert_eq!(s.timer(scope, made.id).await.expect("there"), put);

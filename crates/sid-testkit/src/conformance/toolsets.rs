@@ -76,6 +76,8 @@ pub async fn toolsets_have_limits(w: World) {
     for name in ["", "a b", "ü", "a/b", &"x".repeat(65)] {
         assert_error!(s.put_toolset(scope, name, spec("x"), None).await, StoreError::Invalid(_));
     }
+    let unknown = ToolsetSpec { kind: ToolsetKind::Unknown, ..spec("x") };
+    assert_error!(s.put_toolset(scope, "odd", unknown, None).await, StoreError::Invalid(_));
     let large = spec(&"x".repeat(usize::try_from(MOST_TOOLSET_BYTES).expect("small")));
     assert_error!(s.put_toolset(scope, "large", large, None).await, StoreError::TooLarge { .. });
     for i in 0..MOST_TOOLSETS {

@@ -42,9 +42,19 @@ fn over_the_reference_store() {
             n += 1;
         }
         // The scenario is worth its name: these calls were made, and each failed once at least.
-        for call in
-            ["accept", "claim", "renew", "load", "commit", "append_events", "is_cancel_requested", "cancel", "search", "put_vectors"]
-        {
+        for call in [
+            "accept",
+            "claim",
+            "renew",
+            "load",
+            "commit",
+            "append_events",
+            "is_cancel_requested",
+            "cancel",
+            "search",
+            "put_vectors",
+            "decide",
+        ] {
             assert!(failed.contains(call), "{way:?}: of {n} calls none is `{call}`: {failed:?}");
         }
         assert!(n > 60, "{way:?}: {n} calls");

@@ -1,4 +1,5 @@
-//! The scenario: turns with tools, a page-out, a queue, a cancelled run; and how it is finished in spite of one failed call.
+//! The scenario: turns with tools, a page-out, a queue, a cancelled run, a call that waits for a yes; and how it is finished in spite of one
+//! failed call.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,17 +8,17 @@ use async_trait::async_trait;
 use futures::StreamExt as _;
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
-use sid_core::{Engine, EngineBuilder, EngineConfig, ModelEntry, Models, Submit};
+use sid_core::{CoreError, Engine, EngineBuilder, EngineConfig, ModelEntry, Models, Submit};
 use sid_llm::{
     ByteCounter, CalibratedCounter, ChatMessage, ChatModel, ChatRequest, ChatStream, HashEmbedder, LlmError, ModelInfo, Scripted,
     ScriptedModel,
 };
-use sid_store::{IdempotencyKey, NewConversation, Store};
+use sid_store::{ApprovalFilter, IdempotencyKey, NewConversation, PageRequest, Store, Verdict};
 use sid_testkit::checker::{self, Dump, Effect, Entry};
 use sid_tools::{EffectClass, Tool, ToolContext, ToolOutcome};
 use sid_types::{
-    AgentId, AgentSpec, Clock, ConversationId, KeyId, NewMessage, OperatorScope, Principal, RunId, Scope, SystemClock, Timestamp, Tokens,
-    ToolSpec, User, UserId,
+    AgentId, AgentSpec, Approval, ApprovalState, Approvals, Ask, Clock, ConversationId, KeyId, NewMessage, OperatorScope, Principal, RunId,
+    Scope, SystemClock, Timestamp, Tokens, ToolSpec, User, UserId,
 };
 
 use crate::nth::{Nth, Way};
@@ -62,7 +63,8 @@ impl Scene {
         let ann =
             User { id: UserId::new(), handle: "ann".into(), display_name: "Ann".into(), timezone: None, quiet_hours: None, created_at: Timestamp::UNIX_EPOCH };
         let user = truth.create_user(&whole, ann).await.expect("a user").id;
-        let spec = AgentSpec { context_window: Some(Tokens(1_300)), ..AgentSpec::new("helper", "scripted") };
+        let approvals = Approvals([("knock".to_owned(), Ask::Always)].into());
+        let spec = AgentSpec { context_window: Some(Tokens(1_300)), approvals, ..AgentSpec::new("helper", "scripted") };
         let agent = truth.create_agent(&whole, AgentId::new(), spec, vec![]).await.expect("an agent").id;
         #[allow(clippy::disallowed_methods, reason = "tests make their own scopes")]
         let scope = Scope::grant(tenant, Principal::User { user });
@@ -96,6 +98,8 @@ impl Scene {
         let second = self.engine(self.truth.clone());
         assert!(self.act(&second, PATIENCE).await, "{what}: another engine does not finish");
         second.drain(Duration::from_secs(5)).await;
+        let asked = self.approvals(&second).await.expect("they are there");
+        assert_eq!(asked.iter().map(|a| a.state).collect::<Vec<_>>(), [ApprovalState::Approved], "{what}");
         self.check(&what).await;
         failed
     }
@@ -108,10 +112,11 @@ impl Scene {
             summarizer: None,
         };
         let config = EngineConfig { lease_ttl: self.tempo.lease, poll: self.tempo.poll, diary: false, ..EngineConfig::default() };
-        let bell = Bell { rings: self.rings.clone() };
+        let bell = |name| Arc::new(Bell { name, rings: self.rings.clone() });
         let models = Models::new().with("scripted", entry);
         let engine = Engine::builder(store, models, Some(Arc::new(HashEmbedder::new())), Arc::new(SystemClock), config)
-            .tool(Arc::new(bell))
+            .tool(bell("ring"))
+            .and_then(|builder| builder.tool(bell("knock")))
             .and_then(EngineBuilder::build)
             .expect("the tools have different names");
         engine.start();
@@ -126,6 +131,7 @@ impl Scene {
             ("long", "much to tell"),
             ("endless", "endless: think about it for ever"),
             ("queued", "meanwhile, more to tell"),
+            ("ask", "knock at the door"),
             ("last", "at last"),
         ];
         let mut endless = None;
@@ -143,7 +149,27 @@ impl Scene {
                 return false;
             }
         }
-        true
+        let Some(run) = self.approve(engine, tries).await else { return false };
+        self.ends(engine, run, tries).await
+    }
+
+    /// Says yes until that is acknowledged, however often it was heard before; answers the run that begins with the call.
+    async fn approve(&self, engine: &Engine, tries: u32) -> Option<RunId> {
+        for _ in 0..tries {
+            let decided = tokio::time::timeout(self.tempo.lease, async {
+                let asked = self.approvals(engine).await.ok()?.pop()?;
+                engine.decide(&self.scope, asked.id, Verdict::Approve, None).await.ok()?.answered_by
+            });
+            if let Ok(Some(run)) = decided.await {
+                return Some(run);
+            }
+            tokio::time::sleep(self.tempo.poll).await;
+        }
+        None
+    }
+
+    async fn approvals(&self, engine: &Engine) -> Result<Vec<Approval>, CoreError> {
+        Ok(engine.approvals(&self.scope, &ApprovalFilter::default(), PageRequest { after: None, limit: 10 }).await?.items)
     }
 
     /// Says something until it is acknowledged; `None` when nobody answers for long.
@@ -197,7 +223,9 @@ impl Scene {
         let events = || conversation.runs.iter().flat_map(|run| run.events.iter().flatten());
         assert!(events().any(|e| e.event == "page_out"), "{what}: nothing was paged out");
         let ended = |status: &str| conversation.runs.iter().filter(|run| run.status == status).count();
-        assert_eq!((ended("completed"), ended("cancelled"), conversation.runs.len()), (5, 1, 6), "{what}");
+        assert_eq!((ended("completed"), ended("cancelled"), conversation.runs.len()), (7, 1, 8), "{what}");
+        let said_yes = conversation.messages.iter().filter(|m| m.text.contains("was approved")).count();
+        assert_eq!(said_yes, 1, "{what}: one yes is told once");
         let mut rings = self.rings.lock().clone();
         rings.sort_unstable();
         let effects = rings.chunk_by(|a, b| a == b).map(|same| Effect { token: same[0].clone(), times: same.len() as u64 }).collect();
@@ -221,6 +249,8 @@ fn answer(request: &ChatRequest) -> Scripted {
             ("ring".into(), json!({})),
             ("conversation_search".into(), json!({"query": "pickles"})),
         ])
+    } else if text.contains("knock at") {
+        Scripted::Calls(vec![("knock".into(), json!({}))])
     } else if text.contains("endless:") {
         Scripted::Hang
     } else {
@@ -252,13 +282,14 @@ impl ChatModel for Slow {
 
 /// An effect outside that cannot be taken back.
 struct Bell {
+    name: &'static str,
     rings: Arc<Mutex<Vec<String>>>,
 }
 
 #[async_trait]
 impl Tool for Bell {
     fn spec(&self) -> ToolSpec {
-        ToolSpec { name: "ring".into(), description: "Rings the bell.".into(), parameters: json!({"type": "object", "properties": {}}) }
+        ToolSpec { name: self.name.into(), description: "Rings the bell.".into(), parameters: json!({"type": "object", "properties": {}}) }
     }
 
     fn effect(&self) -> EffectClass {

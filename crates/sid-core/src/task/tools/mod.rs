@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use sid_store::{PageRequest, Store, StoreError, TaskFilter};
 use sid_tools::{EffectClass, Registry, RegistryError, Tool, ToolContext, ToolOutcome};
-use sid_types::{Agent, AgentId, Conversation, Principal, Scope, Task, TaskId, ToolSpec, UserId};
+use sid_types::{Agent, AgentId, Conversation, Principal, Scope, Source, Task, TaskId, ToolSpec, UserId};
 use tokio::sync::Notify;
 
 use super::change::Refusal;
@@ -42,7 +42,7 @@ impl Desk {
         done: impl Into<String> + Send,
         edit: &(dyn Fn(&mut Task) -> Result<(), Refusal> + Send + Sync),
     ) -> ToolOutcome {
-        match desk::apply(&*self.store, &context.scope, task, context.token, edit).await {
+        match desk::apply(&*self.store, &context.scope, task, context.token, &context.untrusted, edit).await {
             Ok(_) => {
                 self.changed.notify_one();
                 ToolOutcome::text(done)
@@ -107,10 +107,10 @@ impl TaskSide {
         Ok(if agent.spec.tasks { Self::Talk } else { Self::None })
     }
 
-    /// The tail's lines about tasks.
-    pub(crate) async fn lines(&self, store: &dyn Store, scope: &Scope) -> Result<Vec<String>, StoreError> {
+    /// The tail's lines about tasks, and the sources of what they say.
+    pub(crate) async fn lines(&self, store: &dyn Store, scope: &Scope) -> Result<(Vec<String>, Vec<Source>), StoreError> {
         match self {
-            Self::None => Ok(Vec::new()),
+            Self::None => Ok((Vec::new(), Vec::new())),
             Self::Talk => desk::waiting_lines(store, scope, None).await,
             Self::Work(task) => desk::waiting_lines(store, scope, Some(task)).await,
         }

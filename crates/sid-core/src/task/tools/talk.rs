@@ -5,7 +5,7 @@ use futures::future::BoxFuture;
 use serde_json::{Map, Value, json};
 use sid_store::{PageRequest, TaskFilter};
 use sid_tools::{ToolContext, ToolOutcome};
-use sid_types::{Acceptance, AgentId, TaskBudget, TaskCreator, TaskId};
+use sid_types::{Acceptance, AgentId, Source, TaskBudget, TaskCreator, TaskId};
 
 use super::super::desk::{self, NewTask};
 use super::super::{change, words};
@@ -88,6 +88,7 @@ pub(super) fn new_task(context: &ToolContext, agent: AgentId, me: AgentId, argum
     new.deadline = moment(arguments, "deadline")?;
     new.report_to = Some(context.conversation);
     new.created_by = TaskCreator::Agent { agent: me };
+    new.untrusted.clone_from(&context.untrusted);
     Ok(new)
 }
 
@@ -154,7 +155,11 @@ fn list<'c>(desk: &'c Desk, context: &'c ToolContext, arguments: Map<String, Val
         let filter = TaskFilter { is_open: !with_old, ..TaskFilter::default() };
         match desk.store.tasks(&context.scope, &filter, PageRequest { after: None, limit: MOST_LISTED }).await {
             Ok(page) if page.items.is_empty() => ToolOutcome::text("There are no tasks."),
-            Ok(page) => ToolOutcome::text(page.items.iter().map(words::line).collect::<Vec<_>>().join("\n")),
+            Ok(page) => {
+                let mut sources = Vec::new();
+                page.items.iter().for_each(|task| Source::add(&mut sources, &task.untrusted));
+                ToolOutcome { sources, ..ToolOutcome::text(page.items.iter().map(words::line).collect::<Vec<_>>().join("\n")) }
+            }
             Err(error) => failed(&error),
         }
     }

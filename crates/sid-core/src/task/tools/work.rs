@@ -192,7 +192,7 @@ fn hand_on<'c>(desk: &'c Desk, context: &'c ToolContext, arguments: Map<String, 
             new.budget = desk::part_of_budget(&own, number(&arguments, "max_steps")).map_err(ToolOutcome::error)?;
             let made = desk::create(&*desk.store, &context.scope, new, Some(me)).await.map_err(|e| not_made(&e))?;
             // Again after a crash in between: the task is there, and what it was given is taken once.
-            match desk::apply(&*desk.store, &context.scope, own.id, context.token, &|task| {
+            match desk::apply(&*desk.store, &context.scope, own.id, context.token, &context.untrusted, &|task| {
                 desk::give_away(task, made.budget);
                 Ok(())
             })

@@ -1,18 +1,18 @@
 //! Tool rules: the machine enforces them, whatever the model does.
 
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
-use sid_core::EngineConfig;
-use sid_llm::ChatMessage;
+use sid_core::{Engine, EngineConfig, ModelEntry, Models};
+use sid_llm::{ByteCounter, CalibratedCounter, ChatMessage};
 use sid_store::Directory as _;
-use sid_tools::{Tool, ToolContext, ToolOutcome};
-use sid_types::{Body, Run, RunStatus, StopReason, SystemClock, ToolRule, ToolSpec};
-use support::{House, Say, Scripted};
+use sid_tools::{EffectClass, Tool, ToolContext, ToolOutcome};
+use sid_types::{Body, Run, RunStatus, StopReason, SystemClock, Timestamp, Tokens, ToolRule, ToolSpec};
+
+use crate::support::{House, Say, Scripted};
 
 /// Counts its calls; the first `fails` of them fail.
 struct Counted {
@@ -159,4 +159,51 @@ async fn a_rule_about_a_tool_that_is_not_there_means_nothing() {
     let ruled = Ruled::open(vec![first("gone"), required("gone")], vec![call("a")]).await;
     assert_eq!(ruled.say("Hi").await.stop_reason, Some(StopReason::EndTurn));
     assert_eq!(ruled.made(), [("a", 1)]);
+}
+
+/// Leaves the house and does not come back.
+struct Lost;
+
+#[async_trait]
+impl Tool for Lost {
+    fn spec(&self) -> ToolSpec {
+        ToolSpec { name: "lost".into(), description: "Rings.".into(), parameters: json!({"type": "object", "properties": {}}) }
+    }
+
+    fn effect(&self) -> EffectClass {
+        EffectClass::External { idempotent: false }
+    }
+
+    async fn call(&self, _: &ToolContext, _: Map<String, Value>) -> ToolOutcome {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_was_under_way_at_a_crash_is_not_judged_anew() {
+    let config = EngineConfig { poll: Duration::from_millis(20), lease_ttl: Duration::from_millis(300), ..EngineConfig::default() };
+    let lost = |_: &Arc<_>| vec![Arc::new(Lost) as Arc<dyn Tool>];
+    let house = House::open_as(Scripted::new(8_000, vec![call("lost")]), config.clone(), Arc::new(SystemClock), lost).await;
+    let run = house.submit("Ring.", Timestamp::now(), None).await;
+    while !house.model.script.lock().is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    house.engine.drain(Duration::from_millis(10)).await;
+    // Meanwhile its agent has got a rule against it.
+    let rule = ToolRule::OnlyAfter { tool: "lost".into(), after: vec!["conversation_search".into()] };
+    let spec = sid_types::AgentSpec { tool_rules: vec![rule], ..house.agent.spec.clone() };
+    house.store.update_agent(&house.tenant, house.agent.id, spec, vec![]).await.expect("changed");
+    let entry = ModelEntry {
+        chat: house.model.clone(),
+        counter: Arc::new(CalibratedCounter::new(ByteCounter)),
+        fallback_window: Tokens(8_192),
+        summarizer: None,
+    };
+    let builder = Engine::builder(house.store.clone(), Models::new().with("m", entry), None, Arc::new(SystemClock), config);
+    let next = builder.tool(Arc::new(Lost)).expect("a new name").build().expect("an engine");
+    next.start();
+    next.wait(&house.scope, run.id, Duration::from_secs(20)).await.expect("it ends");
+    let results = house.results().await;
+    assert!(results[0].starts_with("lost: Outcome unknown"), "{results:?}");
 }

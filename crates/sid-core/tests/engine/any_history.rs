@@ -1,8 +1,6 @@
 //! Properties of whole conversations: whatever is said and answered, every request is valid and within its window, what left the
 //! queue is in recall memory, and sequences are dense. Each checker is shown to fail on a planted bug.
 
-mod support;
-
 use std::collections::HashSet;
 
 use proptest::prelude::*;
@@ -10,7 +8,8 @@ use serde_json::json;
 use sid_llm::{ByteCounter, ChatMessage, ChatRequest, TokenCounter as _};
 use sid_store::{MemorySearch as _, SearchQuery};
 use sid_types::{Message, Seq, Tokens};
-use support::{House, Say, Scripted};
+
+use crate::support::{House, Say, Scripted};
 
 /// Everything that a strict engine would refuse in a request, or that does not fit its window.
 fn problems(request: &ChatRequest, window: Tokens) -> Vec<String> {

@@ -1,7 +1,5 @@
 //! Changing the embedding model while everything goes on: the old generation answers until the new one is complete.
 
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,8 +9,9 @@ use sid_core::{Engine, EngineConfig, GenerationReport, Models, SearchRequest};
 use sid_llm::{EmbedInput, Embedder, EmbeddingGeneration, LlmError};
 use sid_store::InProcess;
 use sid_types::SystemClock;
-use support::{House, Scripted};
 use tokio::sync::Semaphore;
+
+use crate::support::{House, Scripted};
 
 /// An embedder that counts, and embeds as many documents as it is let; one that is closed fails.
 struct Slow {

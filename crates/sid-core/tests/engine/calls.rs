@@ -1,7 +1,5 @@
 //! How a step's calls are made: at the same time, in time, and each for itself.
 
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +8,9 @@ use serde_json::{Map, Value, json};
 use sid_core::EngineConfig;
 use sid_tools::{Declaration, EffectClass, Tool, ToolContext, ToolOutcome};
 use sid_types::{StopReason, SystemClock, ToolSpec};
-use support::{House, Say, Scripted};
 use tokio::sync::Barrier;
+
+use crate::support::{House, Say, Scripted};
 
 #[derive(Clone)]
 enum Does {

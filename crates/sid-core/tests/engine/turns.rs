@@ -1,7 +1,5 @@
 //! The loop with a scripted model over the in-process store: what a run does, and that nothing a model answers spoils the next one.
 
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +7,8 @@ use serde_json::json;
 use sid_llm::{ChatMessage, LlmError};
 use sid_store::{EventLog as _, StateStore as _};
 use sid_types::{Body, EventBody, RunLimits, RunStatus, StopReason, Timestamp, Tokens};
-use support::{House, Say, Scripted, at, system_text};
+
+use crate::support::{House, Say, Scripted, at, system_text};
 
 #[tokio::test]
 async fn a_plain_turn_is_answered_recorded_and_told() {

@@ -233,6 +233,55 @@ async fn what_was_true_once_may_be_true_again() {
 }
 
 #[tokio::test]
+async fn what_was_true_before_stands_again_when_the_newer_fact_is_gone() {
+    let house = House::open(model()).await;
+    let (old, new) = (house.talk("old").await, house.talk("new").await);
+    house.told(&old, &history()[..2]).await;
+    house.told(&new, &history()[5..7]).await;
+    house.settled().await;
+    assert_eq!(house.facts().await.1, BEFORE);
+    let moved = house.passages().await.into_iter().find(|p| p.text.contains("Oslo")).expect("a fact").id;
+    assert!(house.engine.delete_passage(&house.scope, moved).await.expect("deleted"));
+    assert!(!house.engine.delete_passage(&house.scope, moved).await.expect("it is gone"));
+    let (now, before) = house.facts().await;
+    assert!(now.contains(&"The user lives in Bergen.".to_owned()), "{now:?}");
+    assert_eq!(before, BEFORE[1..]);
+    house.engine.erase(&house.scope, EraseTarget::Conversation(new.id)).await.expect("erased");
+    let (now, before) = house.facts().await;
+    assert_eq!((now.len(), before.len()), (3, 0), "{now:?}");
+    assert!(now.contains(&"The user's brother Tom works at a bakery.".to_owned()), "{now:?}");
+    assert!(house.passages().await.iter().all(|p| p.tags == ["fact"]));
+}
+
+#[tokio::test]
+async fn of_three_facts_in_a_row_the_first_follows_the_last_when_the_second_is_gone() {
+    let house = House::open(model()).await;
+    let talk = house.talk("one").await;
+    house.told(&talk, &history()[..1]).await;
+    house.settled().await;
+    let first = house.passages().await.remove(0);
+    let mark = |p: &Passage, by: PassageId| NewPassage {
+        id: p.id,
+        owner: p.owner,
+        text: format!("(Until 2026-03-04 Wed) {}", p.text),
+        tags: vec!["fact".into(), "superseded".into()],
+        at: p.at,
+        provenance: Provenance { superseded_by: Some(by), ..p.provenance.clone() },
+    };
+    let another = |text: &str| Passage { id: PassageId::new(), text: text.into(), ..first.clone() };
+    let (second, third) = (another("The user lives in Oslo."), another("The user lives in Rome."));
+    let plain = NewPassage { text: third.text.clone(), tags: vec!["fact".into()], ..mark(&third, third.id) };
+    let plain = NewPassage { provenance: third.provenance.clone(), ..plain };
+    house.store.upsert(&house.scope, vec![plain, mark(&second, third.id), mark(&first, second.id)]).await.expect("written");
+    house.engine.delete_passage(&house.scope, second.id).await.expect("deleted");
+    let left = house.store.passage(&house.scope, first.id).await.expect("there");
+    assert_eq!((left.provenance.superseded_by, left.text.starts_with("(Until")), (Some(third.id), true));
+    house.engine.delete_passage(&house.scope, third.id).await.expect("deleted");
+    let left = house.store.passage(&house.scope, first.id).await.expect("there");
+    assert_eq!((left.provenance.superseded_by, left.text), (None, first.text));
+}
+
+#[tokio::test]
 async fn facts_go_with_the_conversation_that_they_were_told_in() {
     let house = House::open(model()).await;
     let (one, other) = (house.talk("one").await, house.talk("other").await);

@@ -1,5 +1,6 @@
 //! A house for one agent: in-process store, a model that answers what the test says, and an engine over both.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+
+pub(crate) mod obedient;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use sid_types::*;
 
 /// What the model does at one call.
 #[derive(Debug, Clone)]
-pub enum Say {
+pub(crate) enum Say {
     Text(&'static str),
     Call(&'static str, Value),
     Calls(Vec<(&'static str, Value)>),
@@ -32,21 +33,21 @@ pub enum Say {
 }
 
 /// A model that answers by script, then with "ok", and keeps what it was asked.
-pub struct Scripted {
-    pub script: Mutex<VecDeque<Say>>,
-    pub requests: Mutex<Vec<ChatRequest>>,
-    pub window: Tokens,
-    pub system_anywhere: bool,
+pub(crate) struct Scripted {
+    pub(crate) script: Mutex<VecDeque<Say>>,
+    pub(crate) requests: Mutex<Vec<ChatRequest>>,
+    pub(crate) window: Tokens,
+    pub(crate) system_anywhere: bool,
     /// The engine's own tokenizer makes so many tokens of a hundred of the counter's; `None` = it cannot be asked.
-    pub exact_percent: Option<u32>,
+    pub(crate) exact_percent: Option<u32>,
 }
 
 impl Scripted {
-    pub fn new(window: u32, script: Vec<Say>) -> Arc<Self> {
+    pub(crate) fn new(window: u32, script: Vec<Say>) -> Arc<Self> {
         Arc::new(Self::unshared(window, script))
     }
 
-    pub fn unshared(window: u32, script: Vec<Say>) -> Self {
+    pub(crate) fn unshared(window: u32, script: Vec<Say>) -> Self {
         Self {
             script: Mutex::new(script.into()),
             requests: Mutex::default(),
@@ -57,7 +58,7 @@ impl Scripted {
     }
 
     /// A prompt's size as this engine's tokenizer would have it.
-    pub fn exact(&self, request: &ChatRequest) -> Option<Tokens> {
+    pub(crate) fn exact(&self, request: &ChatRequest) -> Option<Tokens> {
         let tools = request.tools.iter().map(|t| serde_json::to_string(t).unwrap_or_default());
         let texts = request.messages.iter().map(|m| match m {
             ChatMessage::System { text } | ChatMessage::User { text } => text.clone(),
@@ -68,12 +69,12 @@ impl Scripted {
         self.exact_percent.map(|percent| Tokens(counted * percent / 100))
     }
 
-    pub fn last(&self) -> ChatRequest {
+    pub(crate) fn last(&self) -> ChatRequest {
         self.requests.lock().last().cloned().expect("a request was made")
     }
 }
 
-pub fn reply(text: &str, calls: Vec<ReplyCall>) -> ChatReply {
+pub(crate) fn reply(text: &str, calls: Vec<ReplyCall>) -> ChatReply {
     let finish = if calls.is_empty() { Finish::Stop } else { Finish::ToolCalls };
     ChatReply { text: text.into(), reasoning: String::new(), calls, finish, usage: None, rung: Rung::Native }
 }
@@ -119,32 +120,32 @@ impl ChatModel for Scripted {
     }
 }
 
-pub struct House {
-    pub store: Arc<InProcess>,
-    pub model: Arc<Scripted>,
-    pub engine: Engine,
-    pub tenant: Scope,
-    pub scope: Scope,
-    pub user: User,
-    pub agent: Agent,
-    pub conversation: Conversation,
+pub(crate) struct House {
+    pub(crate) store: Arc<InProcess>,
+    pub(crate) model: Arc<Scripted>,
+    pub(crate) engine: Engine,
+    pub(crate) tenant: Scope,
+    pub(crate) scope: Scope,
+    pub(crate) user: User,
+    pub(crate) agent: Agent,
+    pub(crate) conversation: Conversation,
 }
 
-pub fn at(text: &str) -> Timestamp {
+pub(crate) fn at(text: &str) -> Timestamp {
     text.parse().expect("a time")
 }
 
 impl House {
-    pub async fn open(model: Arc<Scripted>) -> Self {
+    pub(crate) async fn open(model: Arc<Scripted>) -> Self {
         Self::open_with(model, EngineConfig { poll: Duration::from_millis(20), ..EngineConfig::default() }).await
     }
 
-    pub async fn open_with(model: Arc<Scripted>, config: EngineConfig) -> Self {
+    pub(crate) async fn open_with(model: Arc<Scripted>, config: EngineConfig) -> Self {
         Self::open_as(model, config, Arc::new(SystemClock), |_| vec![]).await
     }
 
     /// An engine with this clock and with tools of the test's own; the store keeps the system's time.
-    pub async fn open_as(
+    pub(crate) async fn open_as(
         model: Arc<Scripted>,
         config: EngineConfig,
         clock: Arc<dyn Clock>,
@@ -161,7 +162,7 @@ impl House {
 
     /// An engine that is built as the test wants.
     #[expect(clippy::disallowed_methods, reason = "tests make their own scopes")]
-    pub async fn open_built(
+    pub(crate) async fn open_built(
         model: Arc<Scripted>,
         config: EngineConfig,
         clock: Arc<dyn Clock>,
@@ -189,22 +190,22 @@ impl House {
         Self { store, model, engine, tenant, scope, user, agent, conversation }
     }
 
-    pub async fn say(&self, text: &str) -> Run {
+    pub(crate) async fn say(&self, text: &str) -> Run {
         self.say_at(text, Timestamp::now()).await
     }
 
-    pub async fn say_at(&self, text: &str, at: Timestamp) -> Run {
+    pub(crate) async fn say_at(&self, text: &str, at: Timestamp) -> Run {
         let run = self.submit(text, at, None).await;
         self.engine.wait(&self.scope, run.id, Duration::from_secs(20)).await.expect("the run ends")
     }
 
-    pub async fn submit(&self, text: &str, at: Timestamp, limits: Option<RunLimits>) -> Run {
+    pub(crate) async fn submit(&self, text: &str, at: Timestamp, limits: Option<RunLimits>) -> Run {
         let submit = Submit { limits, ..Submit::new(self.conversation.id, vec![NewMessage::user(text, at)]) };
         self.engine.submit(&self.scope, submit).await.expect("accepted").run
     }
 
     /// Results of all calls so far, as `name: text`.
-    pub async fn results(&self) -> Vec<String> {
+    pub(crate) async fn results(&self) -> Vec<String> {
         let result = |m: &Message| match &m.body {
             Body::Tool { name, text, .. } => Some(format!("{name}: {text}")),
             _ => None,
@@ -212,17 +213,17 @@ impl House {
         self.messages().await.iter().filter_map(result).collect()
     }
 
-    pub async fn messages(&self) -> Vec<Message> {
+    pub(crate) async fn messages(&self) -> Vec<Message> {
         self.store.page(&self.scope, self.conversation.id, None, Order::Ascending, 100_000).await.expect("a page")
     }
 
     /// The last message's text, which is the answer where there was one.
-    pub async fn answer(&self) -> String {
+    pub(crate) async fn answer(&self) -> String {
         self.messages().await.last().map(|m| m.body.text().to_owned()).unwrap_or_default()
     }
 }
 
-pub fn system_text(request: &ChatRequest) -> &str {
+pub(crate) fn system_text(request: &ChatRequest) -> &str {
     match &request.messages[0] {
         ChatMessage::System { text } => text,
         other => panic!("the first message is {other:?}"),

@@ -1,7 +1,5 @@
 //! Long results of tools: the prompt shows the first page, and the whole can be read.
 
-mod support;
-
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,7 +8,8 @@ use sid_core::EngineConfig;
 use sid_llm::ChatMessage;
 use sid_tools::{Tool, ToolContext, ToolOutcome, fit_result};
 use sid_types::{SystemClock, ToolSpec};
-use support::{House, Say, Scripted};
+
+use crate::support::{House, Say, Scripted};
 
 struct Report;
 

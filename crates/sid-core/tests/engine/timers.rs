@@ -1,14 +1,13 @@
 //! Agents that set timers, and what they are told when these are due.
 
-mod support;
-
 use std::time::Duration;
 
 use serde_json::json;
 use sid_core::{CoreError, NewTimer, TimerChange};
 use sid_store::{Directory as _, StateStore as _, StoreError, TimerStore as _};
 use sid_types::{Body, InQuietHours, Late, Run, Timer, TimerId, TimerKind, TimerMaker, TimerSpec, TimerState, Timestamp, When};
-use support::{House, Say, Scripted, at};
+
+use crate::support::{House, Say, Scripted, at};
 
 const TOOLS: [&str; 4] = ["cancel_timer", "list_timers", "set_timer", "sleep"];
 
@@ -51,6 +50,7 @@ fn new(house: &House, when: When) -> NewTimer {
             most: None,
         },
         made_by: TimerMaker::Api,
+        untrusted: Vec::new(),
     }
 }
 

@@ -1,7 +1,5 @@
 //! Functions that a tenant gave its agents, beside the engine's own.
 
-mod support;
-
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -11,7 +9,8 @@ use sid_core::{EngineConfig, GivenTools, ToolProvider};
 use sid_store::{Directory as _, StoreError};
 use sid_tools::{Tool, ToolContext, ToolOutcome};
 use sid_types::{Scope, StopReason, SystemClock, ToolSpec};
-use support::{House, Say, Scripted};
+
+use crate::support::{House, Say, Scripted};
 
 struct Named(&'static str);
 

@@ -1,7 +1,5 @@
 //! What reaches beyond the engine: calls that leave the house, other writers, and the clocks of others.
 
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -12,7 +10,8 @@ use sid_core::EngineConfig;
 use sid_store::{BlockStore as _, BlockWrite, InProcess};
 use sid_tools::{EffectClass, Tool, ToolContext, ToolOutcome};
 use sid_types::{BlockOp, Clock, Provenance, RunStatus, StopReason, SystemClock, Timestamp, ToolSpec};
-use support::{House, Say, Scripted};
+
+use crate::support::{House, Say, Scripted};
 
 /// A tool during whose calls somebody else edits the block that this turn edits, too.
 struct Meddler {

@@ -1,7 +1,5 @@
 //! An agent with more tools than fit its prompt finds them, and what is offered stands still.
 
-mod support;
-
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -12,7 +10,8 @@ use sid_llm::ChatMessage;
 use sid_store::Directory as _;
 use sid_tools::{Tool, ToolContext, ToolOutcome};
 use sid_types::{AgentSpec, StopReason, SystemClock, Tokens, ToolRule, ToolSpec};
-use support::{House, Say, Scripted};
+
+use crate::support::{House, Say, Scripted};
 
 type Called = Arc<Mutex<Vec<(String, Map<String, Value>)>>>;
 

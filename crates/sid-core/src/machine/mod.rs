@@ -6,15 +6,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
-use sid_llm::{BadArguments, ChatReply, LlmError, ReplyCall, TokenCounter};
+use sid_llm::{ChatReply, TokenCounter};
 use sid_store::{BlockEdit, Commit, Committed, Effect, Loaded, PageOut, StoreError};
 use sid_tools::ToolOutcome;
 use sid_types::{
     ApprovedCall, Block, Body, CallState, EventBody, Message, NewApproval, NewMessage, PlannedCall, Provenance, RecursiveSummary, RunId,
-    Seq, Source, Step, StepId, StopReason, Timestamp, ToolCall, Usage,
+    Seq, Source, StopReason, Timestamp,
 };
 
+mod ending;
+mod records;
+mod to_call;
+
+pub use self::{records::StepFacts, to_call::ToCall};
 use crate::approval::{self, Gate};
 use crate::client_tools::{self, ClientTools};
 use crate::perpetual;
@@ -32,40 +36,6 @@ pub enum Next {
     Commit(Commit),
     /// The run is over and its end is written.
     Done(StopReason),
-}
-
-/// A call to be made, or to be answered without being made.
-#[derive(Debug, Clone)]
-pub struct ToCall {
-    /// The call.
-    pub planned: PlannedCall,
-    /// What is wrong with its arguments, where they could not be read.
-    pub bad_arguments: Option<BadArguments>,
-    /// The rule of the agent that it is against, in words for the model.
-    pub refused: Option<String>,
-    /// It was begun before a crash and must not be repeated.
-    pub outcome_unknown: bool,
-    /// Somebody is to be asked first: it is answered without being made.
-    pub asks: Option<Box<NewApproval>>,
-    /// It has left the house and come back, but its result could not be written yet: this is it, and it is not called again.
-    pub known: Option<ToolOutcome>,
-}
-
-/// What a model call brought, for the step's record.
-#[derive(Debug, Clone, Default)]
-pub struct StepFacts {
-    /// As reported, or as counted.
-    pub usage: Usage,
-    /// Milliseconds until the first token.
-    pub first_token_ms: u64,
-    /// Milliseconds in all.
-    pub total_ms: u64,
-    /// The tail that was sent.
-    pub tail: Option<String>,
-    /// The queue that was sent.
-    pub queue: (u64, u64),
-    /// What was recalled.
-    pub recalled: Vec<(String, f32)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,14 +83,7 @@ impl RunMachine {
         let to_call: Vec<ToCall> = state
             .open_calls
             .iter()
-            .map(|p| ToCall {
-                planned: p.clone(),
-                bad_arguments: None,
-                refused: None,
-                outcome_unknown: p.state == CallState::Started,
-                asks: None,
-                known: None,
-            })
+            .map(|planned| ToCall { outcome_unknown: planned.state == CallState::Started, ..ToCall::of(planned.clone()) })
             .collect();
         let phase = if to_call.is_empty() { Phase::Model } else { Phase::Tools };
         let mut machine = Self {
@@ -151,7 +114,7 @@ impl RunMachine {
     /// Has calls that need somebody's word answered without being made.
     pub fn guard(&mut self, gate: Gate) {
         let (approved, sources) = (self.approved_call().cloned(), self.tainted_by());
-        approval::guard(&gate, &mut self.to_call, approved.as_ref(), &sources);
+        approval::guard(&gate, &mut self.to_call, approved.as_ref(), &sources, &self.state.queue);
         self.gate = Some(gate);
     }
 
@@ -170,7 +133,7 @@ impl RunMachine {
         self.append(vec![self.new_message(body)]);
         self.event(EventBody::ToolCall { call });
         self.effects.push(Effect::Plan(vec![planned.clone()]));
-        self.to_call = vec![ToCall { planned, bad_arguments: None, refused: None, outcome_unknown: false, asks: None, known: None }];
+        self.to_call = vec![ToCall::of(planned)];
         self.commit_then(Phase::Tools);
     }
 
@@ -186,14 +149,17 @@ impl RunMachine {
     #[must_use]
     pub fn with_rules(mut self, rules: Rules) -> Self {
         self.rules = rules;
-        // Calls that were open at a crash are judged as they were then.
+        // Calls that were open at a crash are judged as they were then. What was begun, or approved by somebody, is judged no more: the model is
+        // told what became of it.
+        let approved = self.approved_call().map(ApprovedCall::token);
         let queue = &self.state.queue;
         let last = queue.iter().rposition(|m| !m.body.tool_calls().is_empty()).filter(|_| !self.to_call.is_empty());
         if let Some(last) = last {
             let mut progress = self.rules.progress(self.since_stimulus().take_while(|m| m.seq < queue[last].seq));
             let verdicts: Vec<_> =
                 queue[last].body.tool_calls().iter().map(|call| (call.id.clone(), self.rules.call(&mut progress, &call.name))).collect();
-            for call in &mut self.to_call {
+            let is_settled = |planned: &PlannedCall| planned.state == CallState::Started || approved == Some(planned.token);
+            for call in self.to_call.iter_mut().filter(|call| !is_settled(&call.planned)) {
                 call.refused = verdicts.iter().find(|(id, _)| *id == call.planned.call.id).and_then(|(_, refused)| refused.clone());
             }
         }
@@ -300,24 +266,6 @@ impl RunMachine {
         }
     }
 
-    fn limit_reached(&self, clock_now: Timestamp) -> Option<StopReason> {
-        let run = &self.state.run;
-        let elapsed_ms = clock_now.duration_since(self.started).as_millis();
-        if self.cancelled {
-            Some(StopReason::Cancelled)
-        } else if self.repeats >= run.limits.max_repeats {
-            Some(StopReason::RepeatedCalls)
-        } else if run.steps >= run.limits.max_steps {
-            Some(StopReason::MaxSteps)
-        } else if run.usage.prompt_tokens + run.usage.completion_tokens >= run.limits.max_tokens {
-            Some(StopReason::MaxTokens)
-        } else if self.time_is_up || elapsed_ms >= i128::from(run.limits.max_time_ms) {
-            Some(StopReason::MaxTime)
-        } else {
-            None
-        }
-    }
-
     /// The prompt's head was rendered anew.
     pub fn on_prefix(&mut self, prefix: String) {
         self.effects.push(Effect::SetPrefix(Some(prefix.clone())));
@@ -414,36 +362,9 @@ impl RunMachine {
         self.to_call = own;
         if let Some(gate) = &self.gate {
             let sources = self.tainted_by();
-            approval::guard(gate, &mut self.to_call, None, &sources);
+            approval::guard(gate, &mut self.to_call, None, &sources, &self.state.queue);
         }
         self.commit_then(Phase::Tools);
-    }
-
-    /// A call of a reply, as the journal knows it. One for the client has an id that no other call of the conversation has, and arguments
-    /// that fit; one whose arguments do not fit is answered here.
-    fn to_call(&self, said: &ReplyCall, token: uuid::Uuid, refused: Option<String>) -> ToCall {
-        let mut call = ToolCall {
-            id: said.id.clone(),
-            name: said.name.clone(),
-            arguments: said.arguments.clone().unwrap_or_default(),
-            for_client: false,
-        };
-        let mut bad_arguments = said.arguments.clone().err();
-        if let (Ok(given), None) = (&said.arguments, &refused) {
-            match self.client_tools.fit(&said.name, given) {
-                Some(Ok(arguments)) => {
-                    call.id = format!("call_{}", token.simple());
-                    (call.arguments, call.for_client) = (arguments, true);
-                }
-                Some(Err(problem)) => {
-                    let raw = serde_json::to_string(given).unwrap_or_default().chars().take(2_000).collect();
-                    bad_arguments = Some(BadArguments { raw, problem });
-                }
-                None => {}
-            }
-        }
-        let planned = PlannedCall { call, token, state: CallState::Planned };
-        ToCall { planned, bad_arguments, refused, outcome_unknown: false, asks: None, known: None }
     }
 
     /// The tools have answered, one outcome per call of [`Next::CallTools`], in order.
@@ -465,7 +386,7 @@ impl RunMachine {
                 call.known = Some(outcome.clone());
             }
             for (block, op, expected_version) in std::mem::take(&mut outcome.block_edits) {
-                let op = taint::marked_edit(op, &provenance.untrusted);
+                let op = op.marked(&provenance.untrusted);
                 if let Some(b) = self.state.blocks.iter_mut().find(|b| b.id == block) {
                     b.value = op.apply(&b.value).unwrap_or_else(|| b.value.clone());
                     b.version = expected_version + 1;
@@ -543,17 +464,6 @@ impl RunMachine {
         Ok(())
     }
 
-    /// The model could not be got to answer.
-    pub fn on_model_error(&mut self, error: &LlmError) {
-        let reason = match error {
-            LlmError::Unauthorized { .. } | LlmError::Refused { .. } | LlmError::Config(_) => StopReason::ModelRefused,
-            LlmError::ContextOverflow { .. } => StopReason::WindowTooSmall,
-            LlmError::OutputTooLarge { .. } => StopReason::InvalidModelOutput,
-            _ => StopReason::ModelUnavailable,
-        };
-        self.fail(reason, error.to_string());
-    }
-
     /// The store refused what the tools wanted to write: the model is told, and may do better.
     pub fn refuse_calls(&mut self, blocks: Vec<Block>, problem: &str) {
         self.state.blocks = blocks;
@@ -569,114 +479,9 @@ impl RunMachine {
         self.state
     }
 
-    /// The run ends here.
-    pub fn fail(&mut self, reason: StopReason, error: String) {
-        // What was on its way into a commit is dropped, and what would have told of it: the run ends without it.
-        self.effects.retain(|effect| match effect {
-            Effect::Events(events) => {
-                !events.iter().any(|e| matches!(e, EventBody::Message { .. } | EventBody::ToolCall { .. } | EventBody::Step { .. }))
-            }
-            other => matches!(other, Effect::PageOut(_) | Effect::SetPrefix(_)),
-        });
-        // Calls that are in the history already get a result all the same, so that it stays whole.
-        if matches!((self.phase, self.after_commit), (Phase::Tools, _) | (_, Phase::Model | Phase::Done(_))) {
-            let calls = std::mem::take(&mut self.to_call);
-            let refused = || ToolOutcome::error(format!("Not done: {error}"));
-            let results: Vec<_> = calls.iter().map(|call| self.result(call, call.known.clone().unwrap_or_else(refused))).collect();
-            self.effects.extend(calls.iter().map(|call| Effect::FinishCall(call.planned.token)));
-            if !results.is_empty() {
-                self.append(results);
-            }
-        }
-        self.finish(reason, Some(error));
-    }
-
-    fn finish(&mut self, reason: StopReason, error: Option<String>) {
-        self.effects.push(Effect::Finish { reason, error });
-        self.commit_then(Phase::Done(reason));
-    }
-
     fn commit_then(&mut self, after: Phase) {
         self.after_commit = after;
         self.phase = Phase::Commit;
-    }
-
-    fn new_message(&self, body: Body) -> NewMessage {
-        let mut message = NewMessage::of(body, self.now);
-        message.tokens = Some(self.counter.count(message.body.text()));
-        message.untrusted = self.tainted_by();
-        message
-    }
-
-    fn result(&self, call: &ToCall, outcome: ToolOutcome) -> NewMessage {
-        let name = &call.planned.call.name;
-        let text = if outcome.text.is_empty() { "Done.".into() } else { outcome.text };
-        let is_from_outside = call.asks.is_none() && self.gate.as_ref().is_some_and(|gate| gate.is_from_outside(name));
-        let mut sources = outcome.sources;
-        if is_from_outside && sources.is_empty() {
-            sources.push(taint::of_tool(name));
-        }
-        let mut message = self.new_message(Body::Tool {
-            call_id: call.planned.call.id.clone(),
-            name: name.clone(),
-            text: if sources.is_empty() { text } else { taint::marked(text) },
-            is_error: outcome.is_error,
-            quotes: outcome.quotes,
-        });
-        Source::add(&mut message.untrusted, &sources);
-        message
-    }
-
-    fn append(&mut self, messages: Vec<NewMessage>) {
-        // The sequence numbers are known before the commit: this run is the conversation's only writer while its lease holds.
-        let mut seq = self.state.conversation.last_seq;
-        for message in &messages {
-            seq = seq.next();
-            let placed: Message = message.clone().placed(self.state.conversation.id, seq, Some(self.state.run.id));
-            self.event(EventBody::Message { message: Box::new(placed) });
-        }
-        self.effects.push(Effect::Append(messages));
-    }
-
-    fn record_step(&mut self, reply: &ChatReply, facts: StepFacts, clock_now: Timestamp) {
-        let number = self.step_number();
-        self.event(EventBody::Step { number, usage: facts.usage, rung: reply.rung.name().into() });
-        self.effects.push(Effect::RecordStep(Box::new(Step {
-            id: StepId::new(),
-            run: self.state.run.id,
-            number,
-            usage: facts.usage,
-            rung: reply.rung.name().into(),
-            first_token_ms: facts.first_token_ms,
-            total_ms: facts.total_ms,
-            tail: facts.tail,
-            queue: facts.queue,
-            recalled: facts.recalled,
-            at: clock_now,
-        })));
-    }
-
-    fn track_repeats(&mut self, reply: &ChatReply) {
-        if reply.calls.is_empty() {
-            self.last_calls = None;
-            self.repeats = 0;
-            return;
-        }
-        let shape: Vec<Value> = reply
-            .calls
-            .iter()
-            .map(|c| match &c.arguments {
-                Ok(map) => serde_json::json!([c.name, map]),
-                Err(bad) => serde_json::json!([c.name, bad.raw]),
-            })
-            .collect();
-        let shape = Value::Array(shape).to_string();
-        if self.last_calls.as_deref() == Some(shape.as_str()) {
-            self.repeats += 1;
-        } else {
-            self.repeats = 1;
-            self.last_calls = Some(shape);
-        }
     }
 
     /// The run's id.

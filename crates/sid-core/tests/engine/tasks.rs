@@ -1,7 +1,5 @@
 //! Tasks: worked on run by run, over restarts and replicas, with questions, budgets and reports.
 
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -343,9 +341,9 @@ async fn a_task_goes_on_in_another_engine_after_its_own_is_gone() {
     gone.leave_duties().await;
     house.start(config());
     let engine = &house.engines[0];
-    assert!(matches!(engine.answer_task(&house.ann, TaskId::new(), "x").await, Err(CoreError::Store(StoreError::NotFound { .. }))));
-    engine.answer_task(&house.ann, task.id, "blue").await.expect("answered");
-    assert!(matches!(engine.answer_task(&house.ann, task.id, "red").await, Err(CoreError::Invalid(_))), "it is answered");
+    assert!(matches!(engine.answer_task(&house.ann, TaskId::new(), "x", &[]).await, Err(CoreError::Store(StoreError::NotFound { .. }))));
+    engine.answer_task(&house.ann, task.id, "blue", &[]).await.expect("answered");
+    assert!(matches!(engine.answer_task(&house.ann, task.id, "red", &[]).await, Err(CoreError::Invalid(_))), "it is answered");
     assert_eq!(house.until_state(task.id, TaskState::Done).await.result.map(|r| r.text).as_deref(), Some("Taken: blue"));
 }
 
@@ -354,11 +352,11 @@ async fn a_task_that_is_called_off_stops_and_one_that_is_erased_is_gone() {
     let house = House::open(endless, 1).await;
     let task = house.make(house.new_task("t")).await;
     house.until("it works", async || house.store.task(&house.tenant, task.id).await.expect("there").work.turn >= 2).await;
-    let cancelled = house.engines[0].cancel_task(&house.ann, task.id, "no longer needed").await.expect("cancelled");
+    let cancelled = house.engines[0].cancel_task(&house.ann, task.id, "no longer needed", &[]).await.expect("cancelled");
     assert_eq!(cancelled.state, TaskState::Cancelled);
     house.until_settled().await;
     let turns = house.store.task(&house.tenant, task.id).await.expect("there").work.turn;
-    assert!(house.engines[0].cancel_task(&house.ann, task.id, "again").await.is_err());
+    assert!(house.engines[0].cancel_task(&house.ann, task.id, "again", &[]).await.is_err());
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(house.store.task(&house.tenant, task.id).await.expect("there").work.turn, turns);
     let working = house.make(house.new_task("u")).await;

@@ -1,7 +1,5 @@
 //! Several engines over one store: what is to be done once is done by one of them.
 
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,7 +9,8 @@ use sid_core::{Engine, EngineConfig, Models};
 use sid_llm::{EmbedInput, Embedder, EmbeddingGeneration, LlmError};
 use sid_store::{DiaryQuery, DiaryStore, InProcess};
 use sid_types::{Owner, SystemClock, Timestamp};
-use support::{House, Say, Scripted, at};
+
+use crate::support::{House, Say, Scripted, at};
 
 /// Counts the texts that it embeds.
 #[derive(Default)]

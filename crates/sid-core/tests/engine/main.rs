@@ -1,0 +1,22 @@
+//! What the engine does, whole: runs over the in-process store and scripted models.
+
+mod any_history;
+mod approvals;
+mod calls;
+mod client_tools;
+mod consolidation;
+mod duties;
+mod generations;
+mod laundering;
+mod limits;
+mod outside;
+mod poisoning;
+mod prompt_snapshots;
+mod provider;
+mod results;
+mod rules;
+mod support;
+mod tasks;
+mod timers;
+mod tool_search;
+mod turns;
