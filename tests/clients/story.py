@@ -1,5 +1,5 @@
 """What every MCP client is led through: every default tool with every action, as an assistant of a user."""
-import base64
+import asyncio, base64
 
 from harness.api import make_tenant, user_key
 from harness.case import Case
@@ -17,6 +17,7 @@ class Story(Case):
         inside.put("/teams/@crew/members/@ann", {})
         inside.put("/tools/ring", {"source": {"kind": "http", "description": "Rings.", "url": "https://bell.invalid/ring"}})
         inside.patch("/agents/@editor", {"approvals": {"ring": "always"}})
+        inside.call("POST", "/documents?title=garden.txt&owner_type=user&user=@ann", b"The spare key hangs behind the mailbox.")
         return user_key(self.api, tenant, "ann")
 
     async def good(self, client, tool, **arguments):
@@ -51,6 +52,12 @@ class Story(Case):
         seen = await good(client, "context", budget_tokens=1000)
         self.assertIn("Garden", [i["title"] for i in seen["items"]])
         self.assertEqual((await good(client, "find", query="pickles"))["hits"][0]["item"]["id"], memory["id"])
+        document = (await good(client, "documents", action="list"))["items"][0]
+        while (await good(client, "documents", action="describe", id=document["id"]))["status"] == "reading":
+            await asyncio.sleep(0.1)
+        self.assertEqual((await good(client, "documents", action="search", query="spare key"))["hits"][0]["citation"]["cite"], "[garden.txt, part 1]")
+        self.assertIn("mailbox", (await good(client, "documents", action="read", id=document["id"]))["items"][0]["text"])
+        self.assertIn("NOT-FOUND", await refused(client, "documents", action="remove", id=document["id"]))
         await good(client, "items", action="get", id=memory["id"])
         await good(client, "items", action="list", kind="project", bodies=True)
         self.assertIn("# Garden", (await good(client, "items", action="document", id=project["id"]))["markdown"])

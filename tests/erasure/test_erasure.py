@@ -113,6 +113,9 @@ class Erasure(Case):
         for where in ({"agent": "@helper"}, {"conversation": ann.post("/conversations", {"agent": "@helper", "key": "timers"})["id"]}):
             timer = ann.post("/timers", {**where, "name": c("timer"), "stimulus": c("stimulus"), "when": {"type": "at", "at": "2099-01-01T00:00:00Z"}})
             ann.patch(f"/timers/{timer['id']}", {"name": c("renamed")})
+        for query in ("", "&owner_type=pair&user=@" + c("ann") + "&agent=@helper"):
+            ann.call("POST", f"/documents?title={c('title')}.txt&format=text{query}", c("document pickles").encode())
+            ann.call("POST", f"/documents?title={c('broken')}.pdf{query}", c("no pdf").encode())
         for owner in ({"type": "user", "user": ids["ann"]}, {"type": "pair", "user": ids["ann"], "agent": "@helper"}):
             ann.post("/passages", {"owner": owner, "text": c("passage"), "tags": [c("tag")]})
             block = ann.post("/blocks", {"owner": owner, "label": c("label"), "description": c("about"), "value": c("one")})
@@ -131,16 +134,19 @@ class Erasure(Case):
         ann, bob = self.callers["ann"], self.callers["bob"]
         words = {"type": "object", "properties": {"words": {"type": "string"}}}
         house.put("/tools/ring", {"source": {"kind": "http", "description": "Rings.", "parameters": words, "url": "https://bell.invalid/ring"}, "default": False})
+        house.put("/egos/office", {"spokesperson": "@helper", "members": ["@editor"], "blocks": [{"label": "case"}]})
+        hook = house.post("/webhooks", {"url": "https://hooks.invalid/sid", "include": "content"})["id"]
         house.patch("/agents/@editor", {"tasks": True, "tools": ["ring"], "approvals": {"ring": "always"}})
         talk = bob.post("/conversations", {"agent": "@helper", "key": "k"})["id"]
         bob.post(f"/conversations/{talk}/messages", {"text": self.his("pickles")})
         task, approval = self.works(bob, self.his)
         kept = bob.post("/context/items", {"kind": "note", "title": self.his("note")})
         timer = bob.post("/timers", {"conversation": talk, "name": self.his("timer"), "stimulus": "later", "when": {"type": "at", "at": "2099-01-01T00:00:00Z"}})
+        document = bob.call("POST", "/documents?title=his.txt", self.his("document pickles").encode())
         self.works(ann, c)
         self.talks(ann, house, ids)
         self.keeps(ann, house, ids)
-        ids |= {"conversation": talk, "run": bob.get(f"/conversations/{talk}/runs")["items"][0]["id"], "item": kept["id"], "timer": timer["id"], "task": task, "approval": approval,
+        ids |= {"conversation": talk, "run": bob.get(f"/conversations/{talk}/runs")["items"][0]["id"], "item": kept["id"], "timer": timer["id"], "document": document["id"], "task": task, "approval": approval, "webhook": hook,
                 "block": bob.get("/blocks", owner_type="pair", user="@bob", agent="@helper")["items"][0]["id"], "passage": "psg_" + "0" * 26}
         # The search finds her before, where she is.
         older = self.copy()
@@ -180,8 +186,8 @@ class Erasure(Case):
         self.heard.clear()
         callers = {name: api for name, api in self.callers.items() if name != "ann"}
         _, unanswered = read_everything(self, callers, {"user": ids["bob"], "team": ids["team"], "agent": ids["agent"], "tenant": ids["tenant"], "name": "mail", "conv": ids["conversation"],
-                                        "run": ids["run"], "item": ids["item"], "tmr": ids["timer"], "task": ids["task"], "appr": ids["approval"], "blk": ids["block"], "psg": ids["passage"], "model": "helper", "toolset": "ring"})
-        self.assertEqual(unanswered, {"get_passage"}, "what is refused shows nothing")
+                                        "run": ids["run"], "item": ids["item"], "tmr": ids["timer"], "doc": ids["document"], "task": ids["task"], "appr": ids["approval"], "blk": ids["block"], "psg": ids["passage"], "whk": ids["webhook"], "model": "helper", "toolset": "ring", "ego": "office", "img": "img_" + "0" * 26})
+        self.assertEqual(unanswered, {"get_passage", "get_image", "get_login", "get_delivery"}, "what is refused shows nothing")
         for api in callers.values():
             for query in ("pickles", "old", "note passage archived answer body"):
                 api.raw("POST", "/search", {"query": query, "k": 200})

@@ -95,14 +95,14 @@ def read_everything(test, callers, ids):
     document = listening.call("GET", "/openapi.json")
     operations = sorted((o["operationId"], m.upper(), path) for path, item in document["paths"].items() for m, o in item.items())
     below = [("/users/", "user"), ("/teams/", "team"), ("/v1/agents/", "agent"), ("/conversations/", "conv"), ("/runs/", "run"), ("/context/items/", "item"),
-             ("/blocks/", "blk"), ("/timers/", "tmr"), ("/tasks/", "task"), ("/approvals/", "appr"), ("/passages/", "psg"), ("/v1/models/", "model")]
+             ("/blocks/", "blk"), ("/timers/", "tmr"), ("/documents/", "doc"), ("/webhooks/", "whk"), ("/tasks/", "task"), ("/approvals/", "appr"), ("/passages/", "psg"), ("/images/", "img"), ("/v1/models/", "model")]
     unanswered = set()
     for operation, method, path in operations:
         if method != "GET":
             continue
         kind = next((kind for prefix, kind in below if prefix + "{" in path), None)
         path = path.replace("{id}", ids.get(kind, "x"))
-        for name in ("user", "team", "agent", "tenant", "name", "toolset"):
+        for name in ("user", "team", "agent", "tenant", "name", "toolset", "ego", "delivery"):
             path = path.replace("{" + name + "}", ids.get(name, "none"))
         statuses = set()
         for query in QUERIES:

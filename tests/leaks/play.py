@@ -27,6 +27,11 @@ class Play(Case):
             cls.world.add("team", t, None, inside.get("/teams/@crew")["id"])
             inside.put(f"/tools/bell{t}", {"source": {"kind": "http", "description": f"rings at {canary(t)}", "url": "https://bell.invalid/ring"}, "default": False})
             cls.world.add("toolset", t, None, f"bell{t}")
+            inside.put(f"/egos/office{t}", {"spokesperson": "@helper0", "members": ["@helper1"], "blocks": [{"label": "case", "description": f"the case of {canary(t)}"}]})
+            cls.world.add("ego", t, None, f"office{t}")
+            hook = inside.post("/webhooks", {"url": "https://hooks.invalid/sid", "description": f"told of {canary(t)}", "include": "content"})
+            cls.world.add("whk", t, None, hook["id"])
+            cls.world.add("dlv", t, None, inside.post(f"/webhooks/{hook['id']}/test")["id"])
             key = lambda role, **more: inside.post("/keys", {"name": "test", "role": {"tenant": tenants[t], **role}, **more})
             made = key({"type": "tenant"})
             cls.world.add("key", t, None, made["id"])
@@ -54,6 +59,9 @@ class Play(Case):
                 cls.world.add("secret", t, u, "mail")
                 timer = inside.post("/timers", {"conversation": talk, "name": f"timer {canary(t, u)}", "stimulus": f"say {canary(t, u)}", "when": {"type": "at", "at": "2099-01-01T00:00:00Z"}})
                 cls.world.add("tmr", t, u, timer["id"])
+                text = f"document {canary(t, u)}"
+                document = ann.call("POST", "/documents?" + urllib.parse.urlencode({"title": text, "format": "text"}), text.encode())
+                cls.world.add("doc", t, u, document["id"])
                 left = ann.post("/context/handoffs", {"title": f"handoff {canary(t, u)}"})
                 cls.world.add("handoff", t, u, left["id"])
         document = cls.api.call("GET", "/openapi.json")
@@ -70,7 +78,7 @@ class Play(Case):
 
     def learn(self, operation, caller, rules, body, answer):
         """What was made can be asked for by everybody else from now on."""
-        kinds = {"create_passage": "psg", "create_block": "blk", "make_item": "item", "make_handoff": "handoff", "open_conversation": "conv"}
+        kinds = {"create_passage": "psg", "create_block": "blk", "make_item": "item", "add_document": "doc", "make_handoff": "handoff", "open_conversation": "conv"}
         if operation in kinds and isinstance(answer, dict) and "id" in answer:
             owner = answer.get("owner") or {"type": "user", "user": answer.get("user")}
             # What is a team's or the tenant's is nobody's own.

@@ -55,7 +55,7 @@ class Rules:
     # Whose id stands in a path: operations below a prefix.
     PATHS = [("/agents/", "agent"), ("/users/", "user"), ("/teams/", "team"), ("/conversations/", "conv"), ("/approvals/", "appr"), ("/runs/", "run"), ("/blocks/", "blk"),
              ("/passages/", "psg"), ("/keys/", "key"), ("/tenants/", "ten"), ("/context/items/", "item"), ("/context/handoffs/", "handoff"),
-             ("/context/proposals/", "item"), ("/context/secrets/", "secret"), ("/models/", "model"), ("/tools/", "toolset"), ("/tasks/", "task"), ("/timers/", "tmr"), ("/v1/models/", "agent")]
+             ("/context/proposals/", "item"), ("/context/secrets/", "secret"), ("/models/", "model"), ("/tools/", "toolset"), ("/egos/", "ego"), ("/tasks/", "task"), ("/timers/", "tmr"), ("/documents/", "doc"), ("/images/", "img"), ("/webhooks/", "whk"), ("/deliveries/", "dlv"), ("/v1/models/", "agent")]
 
     def __init__(self, world, rng, caller):
         self.world, self.rng, self.caller = world, rng, caller
@@ -123,7 +123,7 @@ class Rules:
             list_runs get_run list_run_steps get_run_events cancel_run get_block get_block_history get_passage get_item get_document list_shares
             list_handoffs claim_handoff return_handoff withdraw_handoff approve_proposal reject_proposal get_time begin_session get_overview
             list_configured_models probe_model list_keys revoke_key get_index list_generations drop_old_generations backup_store list_tenants
-            get_tenant_limits list_toolsets get_toolset drop_toolset list_tasks get_task list_timers get_timer delete_timer openai_list_models openai_get_model list_messages delete_passage delete_item erase_conversation erase_user erase_agent
+            get_tenant_limits list_toolsets get_toolset drop_toolset list_egos get_ego drop_ego list_tasks get_task list_timers get_timer delete_timer list_documents describe_document read_document download_document remove_document get_drive connect_drive disconnect_drive list_images get_image delete_image get_login begin_login forget_login list_webhooks get_webhook delete_webhook test_webhook list_deliveries get_delivery redeliver openai_list_models openai_get_model list_messages delete_passage delete_item erase_conversation erase_user erase_agent
             export_data undo_block unlink_block remove_team_member rewrap_secrets list_user_teams get_protected_resource""".split():
         locals()[_name] = plain
 
@@ -265,6 +265,34 @@ class Rules:
     def rotate_key(self):
         return {}, {}, {}
 
+    def add_document(self):
+        owner, user = self.owner()
+        shared = owner["type"] in ("team", "tenant")
+        text = self.shared_text(None) if shared else self.text(user)
+        return {"title": text, "format": "text", "owner_type": owner["type"], **{k: v for k, v in owner.items() if k != "type"}}, {"text": text}, {}
+
+    def replace_document(self):
+        return {"format": "text"}, {"text": self.text()}, {}
+
+    def search_documents(self):
+        body = {"query": self.words(), "k": 50}
+        if self.rng.random() < 0.3:
+            body["document"] = self.world.pick(self.rng, "doc", self.caller)
+        return {}, body, {}
+
+    # Nobody has set Drive up here.
+    def finish_drive(self):
+        return {}, {"state": "x", "code": "x"}, {}
+
+    def search_drive(self):
+        return {}, {"query": self.words()}, {}
+
+    def import_drive_file(self):
+        return {}, {"file": "x", "owner": self.foreign_owner()}, {}
+
+    def confirm_login(self):
+        return {}, {"code": self.text()[:8]}, {}
+
     def create_timer(self):
         body = {"agent": self.world.pick(self.rng, "agent", self.caller), "name": self.text(), "stimulus": self.text(),
                 "when": {"type": "at", "at": "2099-01-01T00:00:00Z"}}
@@ -278,9 +306,23 @@ class Rules:
     def change_timer(self):
         return {}, {"paused": self.rng.random() < 0.5}, {"if-match": str(self.rng.randrange(1, 3))}
 
+    def create_webhook(self):
+        return {}, {"url": "https://hooks.invalid/sid", "description": f"told of {canary(self.caller.tenant)}", "include": "content"}, {}
+
+    def change_webhook(self):
+        return {}, {"enabled": True, "description": f"told of {canary(self.caller.tenant)}"}, {}
+
+    def rotate_webhook(self):
+        return {}, {}, {}
+
     def put_toolset(self):
         source = {"kind": "http", "description": f"rings at {canary(self.caller.tenant)}", "url": "https://bell.invalid/ring"}
         return {}, {"source": source, "default": False}, {}
+
+    def put_ego(self):
+        agents = [self.world.pick(self.rng, "agent", self.caller) for _ in range(2)]
+        return {}, {"spokesperson": agents[0], "members": [agents[1]], "memory": self.rng.choice(["per_user", "shared"]),
+                    "blocks": [{"label": "case", "description": f"the case of {canary(self.caller.tenant)}"}]}, {}
 
     def create_task(self):
         user = self.some_user()

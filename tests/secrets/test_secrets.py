@@ -20,8 +20,10 @@ TOUCHING = {"put_secret", "delete_secret", "reveal_secret", "rewrap_secrets", "s
 # Nothing of a secret is in reach of these.
 ELSEWHERE = set("""create_tenant create_key rotate_key revoke_key create_user update_user erase_user create_team add_team_member remove_team_member
     create_agent update_agent erase_agent open_conversation erase_conversation import_messages cancel_run create_block edit_block undo_block link_block
-    unlink_block create_timer change_timer delete_timer create_passage delete_passage compact_hints unshare_item claim_handoff finish_handoff return_handoff withdraw_handoff approve_proposal
-    reject_proposal decide_approval undo_source create_task plan_task answer_task cancel_task probe_model drop_old_generations""".split())
+    unlink_block create_timer change_timer delete_timer put_ego drop_ego add_document replace_document remove_document search_documents connect_drive finish_drive disconnect_drive search_drive import_drive_file create_webhook change_webhook delete_webhook rotate_webhook test_webhook redeliver create_passage delete_passage compact_hints unshare_item claim_handoff finish_handoff return_handoff withdraw_handoff approve_proposal
+    reject_proposal decide_approval undo_source create_task plan_task answer_task cancel_task probe_model drop_old_generations delete_image""".split())
+# Tokens of logins: tests/blackbox/test_login.py looks for them everywhere.
+ELSEWHERE |= {"begin_login", "confirm_login", "forget_login"}
 
 
 class Secrets(Case):
@@ -85,7 +87,7 @@ class Secrets(Case):
         operations, unanswered = read_everything(self, callers, ids)
         unknown = {o for o, m, _ in operations if m != "GET"} - TOUCHING - ELSEWHERE
         self.assertEqual(unknown, set(), "operations that tests/secrets does not know: can they touch a secret?")
-        self.assertEqual(unanswered, {"get_passage", "get_task", "get_approval"})
+        self.assertEqual(unanswered, {"get_passage", "get_task", "get_approval", "get_ego", "get_delivery"})
 
     def over_mcp(self, api, name, arguments):
         message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": arguments}}
@@ -109,7 +111,7 @@ class Secrets(Case):
         ann, house, assistant = callers["ann"], callers["house"], callers["assistant"]
         note = ann.post("/context/items", {"kind": "note", "title": "How to reach the mailbox", "body": "With {{secret:mail}}."})
         talk = ann.post("/conversations", {"agent": "@helper", "key": "k"})["id"]
-        ids |= {"user": ids["ann"], "name": "mail", "model": "helper", "toolset": "ring", "task": "task_" + "0" * 26, "appr": "appr_" + "0" * 26, "psg": "psg_" + "0" * 26, "item": note["id"], "tmr": ann.post("/timers", {"conversation": talk, "name": "later", "stimulus": "log in", "when": {"type": "at", "at": "2099-01-01T00:00:00Z"}})["id"], "conv": talk, "run": ann.post(f"/conversations/{talk}/messages", {"text": "log in with {{secret:mail}}"})["run"]["id"],
+        ids |= {"user": ids["ann"], "name": "mail", "model": "helper", "toolset": "ring", "ego": "office", "task": "task_" + "0" * 26, "appr": "appr_" + "0" * 26, "img": "img_" + "0" * 26, "psg": "psg_" + "0" * 26, "delivery": "dlv_" + "0" * 26, "whk": house.post("/webhooks", {"url": "https://hooks.invalid/sid", "include": "content"})["id"], "item": note["id"], "doc": ann.call("POST", "/documents?title=note.txt", b"How to reach the mailbox: with {{secret:mail}}.")["id"], "tmr": ann.post("/timers", {"conversation": talk, "name": "later", "stimulus": "log in", "when": {"type": "at", "at": "2099-01-01T00:00:00Z"}})["id"], "conv": talk, "run": ann.post(f"/conversations/{talk}/messages", {"text": "log in with {{secret:mail}}"})["run"]["id"],
                 "blk": ann.get("/blocks", owner_type="pair", user="@ann", agent="@helper")["items"][0]["id"]}
 
         # Each kind of owner; values with every kind of character in them.

@@ -120,6 +120,13 @@ fn mcp_servers_are_taken_alone() {
 }
 
 #[test]
+fn documents_are_read_alone() {
+    absent("sid-documents", &["axum", "sqlx", "reqwest", "hyper", "pdf-extract"]);
+    ours("sid-documents", &["sid-types"]);
+    assert!(tree("sid-documents", &["pdf"]).contains("pdf-extract"));
+}
+
+#[test]
 fn tools_of_an_assistant_bring_what_was_asked_for() {
     absent(
         "sid-assistant",
@@ -141,6 +148,12 @@ fn the_guarded_client_is_taken_alone() {
 }
 
 #[test]
+fn receivers_of_webhooks_compile_no_server() {
+    absent("sid-webhooks", &["tokio", "axum", "reqwest", "hyper", "sqlx", "serde"]);
+    ours("sid-webhooks", &[]);
+}
+
+#[test]
 fn paging_compiles_no_server_no_client_no_runtime() {
     absent("sid-memory", &["axum", "reqwest", "hyper", "sqlx", "tokio", "fastembed"]);
     ours("sid-memory", &["sid-types"]);
@@ -154,7 +167,9 @@ fn paging_compiles_no_server_no_client_no_runtime() {
 #[test]
 fn the_core_does_no_sql_and_no_http() {
     absent("sid-core", &["sqlx", "reqwest", "hyper", "axum", "fastembed", "ort"]);
-    ours("sid-core", &["sid-types", "sid-store", "sid-llm", "sid-tools", "sid-memory"]);
+    ours("sid-core", &["sid-types", "sid-store", "sid-llm", "sid-tools", "sid-memory", "sid-documents"]);
+    // Whoever brings no PDF compiles no parser of it.
+    absent("sid-core", &["pdf-extract", "lopdf"]);
 }
 
 #[test]

@@ -5,6 +5,10 @@
 mod arithmetic;
 #[cfg(feature = "calendar")]
 mod dates;
+#[cfg(feature = "drive")]
+mod drive;
+#[cfg(feature = "images")]
+mod images;
 #[cfg(feature = "mail")]
 mod mail;
 #[cfg(feature = "pages")]
@@ -14,6 +18,10 @@ mod pages;
 pub use arithmetic::calculator;
 #[cfg(feature = "calendar")]
 pub use dates::calendar;
+#[cfg(feature = "drive")]
+pub use drive::{Drive, DriveError, DriveFile, DriveSettings, DriveTokens, Pending};
+#[cfg(feature = "images")]
+pub use images::{Gallery, GenerateImage, ImageApi, ImageModel, Picture};
 #[cfg(feature = "mail")]
 pub use mail::{MailAccount, MailSecurity, SendEmail};
 #[cfg(feature = "pages")]

@@ -102,6 +102,9 @@ pub enum Command {
     /// Teams and their members
     #[command(subcommand)]
     Team(commands::team::Team),
+    /// Agents that meet people as one: list, show, put, drop
+    #[command(subcommand)]
+    Ego(commands::ego::Ego),
     /// Work that agents do over many runs: list, add, show, answer, cancel
     #[command(subcommand)]
     Task(commands::task::Task),
@@ -117,6 +120,18 @@ pub enum Command {
     /// What wakes agents by itself: list, set, show, pause, resume, remove
     #[command(subcommand)]
     Timers(commands::timers::Timers),
+    /// Texts from outside, to be read and cited: add, list, show, search, download, remove
+    #[command(subcommand)]
+    Documents(commands::documents::Documents),
+    /// A person's Google Drive: status, connect, finish, disconnect, search, import
+    #[command(subcommand)]
+    Drive(commands::drive::Drive),
+    /// Images that agents had made: list, save, remove
+    #[command(subcommand)]
+    Images(commands::images::Images),
+    /// Webhooks: where your application hears of what happens: list, add, rotate, test, deliveries
+    #[command(subcommand)]
+    Webhooks(commands::webhooks::Webhooks),
     /// Conversations: list, show, delete
     #[command(subcommand)]
     Conversation(commands::conversation::Conversation),

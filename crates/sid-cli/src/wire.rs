@@ -25,6 +25,11 @@ answers! {
     Toolset {
         name: String, default: bool, version: u64, updated_at: String, functions: Vec<Function>, left_out: Vec<LeftOut>, problem: Option<String>,
     }
+    /// A text from outside.
+    Document {
+        id: String, owner: Owner, title: String, format: String, origin: Option<String>, size: u64, status: String, problem: Option<String>,
+        parts: u32, pages: Option<u32>, version: u64,
+    }
     /// What wakes an agent by itself.
     Timer {
         id: String, agent: String, user: Option<String>, conversation: Option<String>, name: String, stimulus: String, when: Value, late: String,
@@ -37,6 +42,24 @@ answers! {
     Heartrate { every_ms: u64, only_when_open: bool, }
     /// Most of what is begun without anybody asking.
     Caps { runs_per_hour: Option<u64>, runs_per_day: Option<u64>, tokens_per_day: Option<u64>, }
+    /// An image that an agent had made.
+    Image { id: String, agent: String, user: Option<String>, conversation: String, prompt: String, model: String, content_type: String, bytes: u64, created_at: String, }
+    /// A login of a toolset.
+    Login { state: String, issuer: Option<String>, }
+    /// A login that was begun.
+    LoginBegun { url: String, expires_at: String, }
+    /// Where an application hears of what happens.
+    Webhook {
+        id: String, url: String, description: String, events: Vec<String>, include: Option<String>, state: String,
+        disabled_because: Option<String>, failing_since: Option<String>, secrets: u64, version: u64, secret: Option<String>,
+    }
+    /// One try to deliver.
+    Attempt { number: u64, at: String, status: Option<u64>, error: Option<String>, took_ms: u64, }
+    /// What a webhook is told of one event.
+    Delivery {
+        id: String, webhook: String, event: String, subject: String, at: String, state: String, attempts: u64, status: Option<u64>,
+        next_attempt: Option<String>, history: Vec<Attempt>, body: Option<String>,
+    }
     /// A person.
     User { id: String, handle: String, display_name: String, timezone: Option<String>, quiet_hours: Option<String>, created_at: String, }
     /// A block that each pair starts with.
@@ -44,9 +67,14 @@ answers! {
     /// An agent.
     Agent {
         id: String, name: String, instructions: String, model: String, context_window: Option<u64>, max_output: Option<u64>,
-        temperature: Option<f64>, blocks: Vec<Template>, tools: Option<Vec<String>>, tasks: bool, reaches: Vec<String>, tool_rules: Vec<Value>, teams: Vec<String>, metadata: serde_json::Map<String, Value>,
+        temperature: Option<f64>, blocks: Vec<Template>, tools: Option<Vec<String>>, tasks: bool, reaches: Vec<String>, colleagues: Vec<String>, trusts: Vec<String>, tags: Vec<String>, tool_rules: Vec<Value>, teams: Vec<String>, metadata: serde_json::Map<String, Value>,
         background_model: Option<String>, heartrate: Option<Heartrate>, quiet_hours: Option<String>, caps: Caps,
         created_at: String, updated_at: String,
+    }
+    /// Agents that meet people as one.
+    Ego {
+        name: String, spokesperson: String, members: Vec<String>, memory: String, blocks: Vec<Template>, version: u64, created_at: String,
+        updated_at: String,
     }
     /// A conversation.
     Conversation {

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, json};
 use sid_store::{ItemChange, ItemWrite, NewItem, StoreError};
-use sid_types::{AgentId, Item, ItemId, ItemKind, Owner, Scope};
+use sid_types::{AgentId, Item, ItemId, ItemKind, Owner, Provenance, Scope, Source};
 
 use crate::error::{ContextError, Result};
 use crate::service::{ContextService, agent_of, by, human_of, of_user, text_of};
@@ -55,7 +55,8 @@ impl HandoffState {
 }
 
 impl ContextService {
-    /// Leaves work for `recipient`, or for whichever of the user's assistants comes first.
+    /// Leaves work for `recipient`, or for whichever of the user's assistants comes first. `untrusted`: sources that are not trusted, which whoever
+    /// leaves it had read.
     pub async fn hand_off(
         &self,
         scope: &Scope,
@@ -63,6 +64,7 @@ impl ContextService {
         recipient: Option<AgentId>,
         title: String,
         body: String,
+        untrusted: Vec<Source>,
     ) -> Result<Item> {
         let state = HandoffState { from: agent_of(scope), ..HandoffState::default() };
         let new = NewItem {
@@ -71,7 +73,7 @@ impl ContextService {
             recipient,
             state: OPEN.into(),
             data: state.write(),
-            provenance: by(scope, "api"),
+            provenance: Provenance { untrusted, ..by(scope, "api") },
             ..NewItem::new(ItemKind::Handoff, Owner::User { user: human_of(scope)? }, title)
         };
         self.write_one(scope, ItemWrite::Make(Box::new(new))).await
@@ -100,12 +102,13 @@ impl ContextService {
         self.set(scope, &known, CLAIMED, &state).await
     }
 
-    /// Ends a claimed hand-off with what came of it.
-    pub async fn finish_handoff(&self, scope: &Scope, handoff: ItemId, result: Option<String>) -> Result<Item> {
-        let known = self.handoff(scope, handoff).await?;
+    /// Ends a claimed hand-off with what came of it. `untrusted`: as for [`Self::hand_off`], of who ends it.
+    pub async fn finish_handoff(&self, scope: &Scope, handoff: ItemId, result: Option<String>, untrusted: &[Source]) -> Result<Item> {
+        let mut known = self.handoff(scope, handoff).await?;
         let mut state = self.claimed(scope, &known)?;
         state.result = result;
         state.claimed_until = None;
+        Source::add(&mut known.provenance.untrusted, untrusted);
         self.set(scope, &known, DONE, &state).await
     }
 
@@ -166,8 +169,8 @@ impl ContextService {
     }
 
     async fn set(&self, scope: &Scope, known: &Item, to: &str, state: &HandoffState) -> Result<Item> {
-        let change =
-            ItemChange { state: Some(to.into()), data: Some(state.write()), provenance: by(scope, "api"), ..ItemChange::default() };
+        let provenance = Provenance { untrusted: known.provenance.untrusted.clone(), ..by(scope, "api") };
+        let change = ItemChange { state: Some(to.into()), data: Some(state.write()), provenance, ..ItemChange::default() };
         let write = ItemWrite::Change { item: known.id, expected_version: Some(known.version), change: Box::new(change) };
         match self.write_one(scope, write).await {
             Err(ContextError::Store(StoreError::Conflict { .. })) => {

@@ -22,6 +22,22 @@ struct Active {
     stop: CancellationToken,
     /// Somebody works on it.
     is_taken_up: bool,
+    /// Answers of other agents that it waits for: meanwhile it has no place.
+    rests: usize,
+}
+
+/// A run that waits for another one; dropped, it has its place again, whether there is one or not.
+pub(crate) struct Resting<'t> {
+    table: &'t ActiveRuns,
+    run: RunId,
+}
+
+impl Drop for Resting<'_> {
+    fn drop(&mut self) {
+        if let Some(active) = self.table.runs.lock().get_mut(&self.run) {
+            active.rests = active.rests.saturating_sub(1);
+        }
+    }
 }
 
 /// A place that is kept for a run on its way into the table.
@@ -77,7 +93,7 @@ impl ActiveRuns {
     pub(crate) fn enter(&self, lease: &Lease) {
         let mut runs = self.runs.lock();
         if runs.get(&lease.run).is_none_or(|active| active.lease.epoch != lease.epoch) {
-            runs.insert(lease.run, Active { lease: lease.clone(), stop: CancellationToken::new(), is_taken_up: false });
+            runs.insert(lease.run, Active { lease: lease.clone(), stop: CancellationToken::new(), is_taken_up: false, rests: 0 });
         }
     }
 
@@ -105,8 +121,9 @@ impl ActiveRuns {
 
     fn is_full(&self, queue: &Queue, tenant: TenantId, room: Room) -> bool {
         let runs = self.runs.lock();
-        let all = runs.len() + queue.arriving.values().sum::<usize>();
-        let own = runs.values().filter(|a| a.lease.scope.tenant() == tenant).count() + queue.arriving.get(&tenant).copied().unwrap_or(0);
+        let placed = || runs.values().filter(|a| a.rests == 0);
+        let all = placed().count() + queue.arriving.values().sum::<usize>();
+        let own = placed().filter(|a| a.lease.scope.tenant() == tenant).count() + queue.arriving.get(&tenant).copied().unwrap_or(0);
         all >= room.all || own >= room.per_tenant
     }
 
@@ -165,11 +182,38 @@ impl ActiveRuns {
         self.runs.lock().len()
     }
 
+    /// How many places are taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.runs.lock().values().filter(|a| a.rests == 0).count()
+    }
+
+    /// Most runs of one tenant that wait for others: the store counts their leases all the same, so a look for work asks for so many more.
+    pub(crate) fn most_resting(&self) -> usize {
+        let mut resting: HashMap<TenantId, usize> = HashMap::new();
+        for active in self.runs.lock().values().filter(|a| a.rests > 0) {
+            *resting.entry(active.lease.scope.tenant()).or_default() += 1;
+        }
+        resting.into_values().max().unwrap_or_default()
+    }
+
     /// Tells a run to look up: it was cancelled, or its lease is gone.
     pub(crate) fn stop(&self, run: RunId) {
         if let Some(active) = self.runs.lock().get(&run) {
             active.stop.cancel();
         }
+    }
+
+    /// A run waits for another one, and leaves its place to others meanwhile: those that it waits for need one.
+    pub(crate) fn rest(&self, run: RunId) -> Resting<'_> {
+        if let Some(active) = self.runs.lock().get_mut(&run) {
+            active.rests += 1;
+        }
+        Resting { table: self, run }
+    }
+
+    /// The lease of a run that is under way here, and what tells it to stop.
+    pub(crate) fn lease(&self, run: RunId) -> Option<(Lease, CancellationToken)> {
+        self.runs.lock().get(&run).map(|active| (active.lease.clone(), active.stop.clone()))
     }
 
     /// All leases, for the renewal in one batch.

@@ -20,11 +20,12 @@ pub(crate) async fn poll(engine: Engine) {
     let inner = &engine.inner;
     while !engine.is_draining() {
         let room = inner.room();
-        let want = room.all.saturating_sub(inner.active.len()).min(64);
+        let want = room.all.saturating_sub(inner.active.taken()).min(64);
         if want > 0 {
             crash_point!("claim.before");
             let waiting = inner.active.begin_look();
-            match inner.store.claim(inner.config.worker, want, room.per_tenant, inner.config.lease_ttl).await {
+            let per_tenant = room.per_tenant.saturating_add(inner.active.most_resting());
+            match inner.store.claim(inner.config.worker, want, per_tenant, inner.config.lease_ttl).await {
                 Ok(leases) => {
                     let is_more = leases.len() == want;
                     for lease in leases {

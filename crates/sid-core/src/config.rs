@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sid_store::TenantLimits;
-use sid_types::{Caps, RunLimits, Tokens, Usage, WorkerId};
+use sid_types::{Caps, ChainBudget, RunLimits, Tokens, Usage, WorkerId};
 
 /// How the engine works. Every field has a default that suits one laptop and one server alike.
 #[derive(Debug, Clone)]
@@ -39,6 +39,12 @@ pub struct EngineConfig {
     pub diary_patience: Duration,
     /// Most runs of one tenant's tasks at once, in all processes; the others wait. 0 = tasks are not worked on. Default 8.
     pub task_runs_per_tenant: usize,
+    /// Most agents that wake each other in a row, by a message or a question. Default 4.
+    pub chain_depth: u32,
+    /// What the agents that one stimulus wakes, directly or through others, may use up together. Default 32 messages and 1,000,000 tokens.
+    pub chain_budget: ChainBudget,
+    /// How long an agent that asks another one waits for the answer. Default 2 min.
+    pub ask_timeout: Duration,
     /// What models cost, by their names; one that is missing costs nothing.
     pub prices: BTreeMap<String, ModelPrice>,
     /// Most tokens of tool specifications in a prompt; with more, an agent finds its tools by search. Never more than the window's share,
@@ -50,6 +56,8 @@ pub struct EngineConfig {
     pub expire: Duration,
     /// How often the store is asked to drop what is old. Default 1 h.
     pub maintain: Duration,
+    /// Most documents of one owner. Default 1,000.
+    pub documents_per_owner: u64,
     /// Most timers that are not done, of an agent with one user. Default 100.
     pub timers_per_pair: u64,
     /// The shortest time between two occurrences of a timer. Default 1 min.
@@ -78,11 +86,15 @@ impl Default for EngineConfig {
             idle: Duration::from_secs(5),
             diary_patience: Duration::from_secs(300),
             task_runs_per_tenant: 8,
+            chain_depth: 4,
+            chain_budget: ChainBudget { messages: 32, tokens: 1_000_000 },
+            ask_timeout: Duration::from_secs(120),
             prices: BTreeMap::new(),
             most_tool_tokens: None,
             approval_ttl: Duration::from_secs(24 * 3_600),
             expire: Duration::from_secs(30),
             maintain: Duration::from_secs(3_600),
+            documents_per_owner: 1_000,
             timers_per_pair: 100,
             shortest_timer: Duration::from_secs(60),
             agent_caps: Caps { runs_per_hour: Some(600), runs_per_day: Some(5_000), tokens_per_day: Some(0) },

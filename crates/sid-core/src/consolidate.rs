@@ -16,7 +16,7 @@ use sid_memory::facts::{
     extract_prompt, extract_schema, is_borne_out, is_repetition, read_comparison, read_statements, standing,
 };
 use sid_memory::render;
-use sid_store::{ITEM_CHANNEL, PageRequest, Record, RecordKinds, SearchQuery, StoreError};
+use sid_store::{PageRequest, Record, RecordKinds, SearchQuery, StoreError, check_channel};
 use sid_types::{
     ConversationId, Message, MessageId, NewPassage, Owner, Passage, PassageId, Provenance, Role, Scope, Timestamp, Tokens, User,
 };
@@ -175,8 +175,8 @@ async fn alike(inner: &Arc<Inner>, day: &Day<'_>, text: &str) -> Result<Vec<Pass
         Record::Passage(passage) => Some(passage),
         Record::Message(_) | Record::Diary(_) => None,
     });
-    // Items of the context service have a keeper of their own.
-    let is_open = |p: &Passage| p.provenance.superseded_by.is_none() && p.provenance.channel != ITEM_CHANNEL;
+    // Items of the context service and parts of documents have a keeper of their own.
+    let is_open = |p: &Passage| p.provenance.superseded_by.is_none() && check_channel(&p.provenance).is_ok();
     Ok(passages.filter(is_open).take(COMPARED).collect())
 }
 

@@ -5,8 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
+use sid_documents::DocumentReader;
 use sid_llm::Embedder;
-use sid_store::{Accept, EraseTarget, GenerationId, IdempotencyKey, IndexStatus, Lease, OnBusy, Receipt, Store, StoreError, crash_point};
+use sid_store::{
+    Accept, Accepted, EraseTarget, GenerationId, IdempotencyKey, IndexStatus, Lease, OnBusy, Receipt, Store, StoreError, crash_point,
+};
 use sid_tools::{Registry, RegistryError, Tool};
 use sid_types::{ClientTool, Clock, ConversationId, NewMessage, Priority, Run, RunId, RunLimits, Scope, Seq};
 use tokio_util::task::TaskTracker;
@@ -15,15 +18,17 @@ use crate::active::{ActiveRuns, Room, RunEnd};
 use crate::budget::KnownLimits;
 use crate::client_tools::{self, ClientAnswer};
 use crate::compaction::PreparedSummaries;
+use crate::documents::{self, Library};
 use crate::duty::Duties;
+use crate::ego::KnownEgos;
 use crate::embedders::Embedders;
 use crate::provider::ToolProvider;
 use crate::task::{self, TaskTools};
 use crate::timers::Keeper;
 use crate::tool_vectors::ToolVectors;
 use crate::{
-    ContextOf, CoreError, EngineConfig, Models, PromptView, SearchRequest, SearchResponse, background, context, driver, embedders, search,
-    timers,
+    ContextOf, CoreError, EngineConfig, Models, PromptView, SearchRequest, SearchResponse, background, colleague, context, driver,
+    embedders, search, timers,
 };
 
 /// How often an answer is tried against what waits by then.
@@ -119,6 +124,8 @@ pub(crate) struct Inner {
     pub(crate) tasks_changed: Arc<tokio::sync::Notify>,
     pub(crate) task_tools: TaskTools,
     pub(crate) timers: Keeper,
+    pub(crate) egos: KnownEgos,
+    pub(crate) library: Library,
     tasks: TaskTracker,
     draining: AtomicBool,
 }
@@ -145,7 +152,9 @@ pub struct EngineBuilder {
     clock: Arc<dyn Clock>,
     config: EngineConfig,
     tools: Registry,
+    named: Vec<Arc<dyn Tool>>,
     provider: Option<Arc<dyn ToolProvider>>,
+    document_reader: Arc<dyn DocumentReader>,
 }
 
 impl EngineBuilder {
@@ -156,10 +165,24 @@ impl EngineBuilder {
         self
     }
 
+    /// Who reads documents; without one they are read in this process: see [`sid_documents::InProcess`].
+    #[must_use]
+    pub fn document_reader(mut self, reader: Arc<dyn DocumentReader>) -> Self {
+        self.document_reader = reader;
+        self
+    }
+
     /// Adds a tool beside the memory tools.
     pub fn tool(mut self, tool: Arc<dyn Tool>) -> Result<Self, RegistryError> {
         self.tools.register(tool)?;
         Ok(self)
+    }
+
+    /// Adds a tool for agents that name it; others' prompts do not grow.
+    #[must_use]
+    pub fn named_tool(mut self, tool: Arc<dyn Tool>) -> Self {
+        self.named.push(tool);
+        self
     }
 
     /// Builds the generation of this embedder beside that of the present one, and searches with it when it is complete. Without a present
@@ -179,13 +202,16 @@ impl EngineBuilder {
         let embedder = current.map(|current| Arc::new(Embedders::new(current, next)));
         let searched = embedder.clone().map(|e| e as Arc<dyn Embedder>);
         let tool_vectors = Arc::new(ToolVectors::new(searched.clone(), self.config.embed_wait));
-        sid_memory::tools::register_memory_tools(&mut self.tools, self.store.clone(), searched)?;
+        sid_memory::tools::register_memory_tools(&mut self.tools, self.store.clone(), searched.clone())?;
         let tasks_changed = Arc::new(tokio::sync::Notify::new());
         let task_tools = TaskTools::new(self.store.clone(), tasks_changed.clone())?;
         // Before those that an agent has only if it names them: their descriptions cost tokens in every prompt.
         let offered = self.tools.names().map(str::to_owned).collect();
         let timers = Keeper::new(self.store.clone(), self.clock.clone(), &self.config);
         timers::register(&mut self.tools, &timers)?;
+        std::mem::take(&mut self.named).into_iter().try_for_each(|tool| self.tools.register(tool))?;
+        let library = Library::new(self.store.clone(), searched, self.document_reader, self.config.documents_per_owner);
+        documents::register(&mut self.tools, &library)?;
         Ok(Engine {
             inner: Arc::new(Inner {
                 store: self.store,
@@ -205,6 +231,8 @@ impl EngineBuilder {
                 tasks_changed,
                 task_tools,
                 timers,
+                egos: KnownEgos::default(),
+                library,
                 tasks: TaskTracker::new(),
                 draining: AtomicBool::new(false),
             }),
@@ -236,7 +264,18 @@ impl Engine {
         clock: Arc<dyn Clock>,
         config: EngineConfig,
     ) -> EngineBuilder {
-        EngineBuilder { store, models, embedder, next_embedder: None, clock, config, tools: Registry::new(), provider: None }
+        EngineBuilder {
+            store,
+            models,
+            embedder,
+            next_embedder: None,
+            clock,
+            config,
+            tools: Registry::new(),
+            named: Vec::new(),
+            provider: None,
+            document_reader: Arc::new(sid_documents::InProcess::default()),
+        }
     }
 
     /// Starts the poller and the background workers on the current tokio runtime. Call once.
@@ -247,6 +286,7 @@ impl Engine {
         self.inner.tasks.spawn(background::expire(self.clone()));
         self.inner.tasks.spawn(task::look_after(self.clone()));
         self.inner.tasks.spawn(timers::poll(self.clone()));
+        self.inner.tasks.spawn(documents::poll(self.clone()));
         if self.inner.embedder.is_some() {
             self.inner.tasks.spawn(background::watch_generation(self.clone()));
             self.inner.tasks.spawn(background::embed(self.clone()));
@@ -254,6 +294,12 @@ impl Engine {
         if self.inner.config.diary {
             self.inner.tasks.spawn(background::diary(self.clone()));
         }
+    }
+
+    /// Documents: to bring, to search and to open.
+    #[must_use]
+    pub fn library(&self) -> &Library {
+        &self.inner.library
     }
 
     /// The embedder that memory is searched with now; `None` without one.
@@ -307,30 +353,20 @@ impl Engine {
 
     async fn accept(&self, scope: &Scope, submit: Submit, only_after: Option<Seq>) -> Result<Submitted, CoreError> {
         let config = &self.inner.config;
-        // Held until the run has entered the table, so that many that arrive at once do not all see the same free place.
-        let place = self.inner.active.place(scope.tenant(), self.inner.room());
-        crash_point!("accept.before");
-        let accepted = self
-            .inner
-            .store
-            .accept(
-                scope,
-                Accept {
-                    run: RunId::new(),
-                    conversation: submit.conversation,
-                    messages: submit.messages,
-                    idempotency: submit.idempotency,
-                    limits: submit.limits.unwrap_or(config.limits),
-                    priority: Priority::User,
-                    client_tools: submit.client_tools.unwrap_or_default(),
-                    only_after,
-                    on_busy: submit.on_busy,
-                    queue_depth: config.queue_depth,
-                    claim_for: place.as_ref().map(|_| (config.worker, config.lease_ttl)),
-                },
-            )
-            .await?;
-        crash_point!("accept.after");
+        let accept = Accept {
+            run: RunId::new(),
+            conversation: submit.conversation,
+            messages: submit.messages,
+            idempotency: submit.idempotency,
+            limits: submit.limits.unwrap_or(config.limits),
+            priority: Priority::User,
+            client_tools: submit.client_tools.unwrap_or_default(),
+            only_after,
+            on_busy: submit.on_busy,
+            queue_depth: config.queue_depth,
+            claim_for: None,
+        };
+        let accepted = self.take_in(scope, accept).await?;
         if submit.on_busy == OnBusy::Interrupt {
             for run in self.inner.store.runs(scope, accepted.run.conversation, 10).await? {
                 if run.cancel_requested {
@@ -338,12 +374,24 @@ impl Engine {
                 }
             }
         }
-        match (accepted.lease, place) {
+        Ok(Submitted { run: accepted.run, replayed: accepted.replayed })
+    }
+
+    /// Stores a stimulus. Its run begins here at once where there is a place for it.
+    pub(crate) async fn take_in(&self, scope: &Scope, accept: Accept) -> Result<Accepted, StoreError> {
+        let config = &self.inner.config;
+        // Held until the run has entered the table, so that many that arrive at once do not all see the same free place.
+        let place = self.inner.active.place(scope.tenant(), self.inner.room());
+        let claim_for = place.as_ref().map(|_| (config.worker, config.lease_ttl));
+        crash_point!("accept.before");
+        let mut accepted = self.inner.store.accept(scope, Accept { claim_for, ..accept }).await?;
+        crash_point!("accept.after");
+        match (accepted.lease.take(), place) {
             (Some(lease), _) => self.spawn_run(lease),
             (None, None) => self.inner.active.wait_for_place(scope.tenant(), self.inner.room()),
             (None, Some(_)) => {}
         }
-        Ok(Submitted { run: accepted.run, replayed: accepted.replayed })
+        Ok(accepted)
     }
 
     /// Works on a claimed conversation until nothing waits in it.
@@ -372,7 +420,7 @@ impl Engine {
         self.wait_until(scope, run, deadline).await
     }
 
-    async fn wait_until(&self, scope: &Scope, run: RunId, deadline: tokio::time::Instant) -> Result<RunEnd, CoreError> {
+    pub(crate) async fn wait_until(&self, scope: &Scope, run: RunId, deadline: tokio::time::Instant) -> Result<RunEnd, CoreError> {
         loop {
             // Subscribed before the look at the store, so that an end in between is not missed.
             let ended_here = self.inner.active.subscribe(run);
@@ -482,11 +530,15 @@ impl Engine {
     /// Forgets a conversation, a user or an agent with all that derives from it; answers what was erased.
     pub async fn erase(&self, scope: &Scope, target: EraseTarget) -> Result<Receipt, CoreError> {
         crash_point!("erase.before");
-        // First where its tasks were worked on, which tells of what was said in it: after a crash in between it is there to be erased again.
+        // First where its tasks were worked on and where other agents were asked, which tells of what was said in it: after a crash in between it is there to be erased again.
         // An idle one is let alone: those go idle by themselves.
         let mut receipt = Receipt::default();
         if let EraseTarget::Conversation(id) = target {
-            for work in task::work_for(&*self.inner.store, scope, id).await? {
+            let store = &*self.inner.store;
+            let mut derived = task::work_for(store, scope, id).await?;
+            let asked = colleague::work_for(store, scope, &[vec![id], derived.clone()].concat()).await?;
+            derived.extend(asked);
+            for work in derived {
                 match self.inner.store.erase(scope, EraseTarget::Conversation(work)).await {
                     Ok(erased) => receipt += erased,
                     Err(StoreError::NotFound { .. }) => {}
@@ -498,9 +550,14 @@ impl Engine {
         receipt += self.inner.store.erase(scope, target).await?;
         crash_point!("erase.after");
         self.after_erasure(scope, known).await;
+        self.inner.egos.forget_all();
         match target {
             EraseTarget::Conversation(id) | EraseTarget::Idle { conversation: id, .. } => self.inner.prepared.forget(id),
-            EraseTarget::User(_) | EraseTarget::Agent(_) => self.inner.prepared.forget_all(),
+            EraseTarget::User(_) => self.inner.prepared.forget_all(),
+            EraseTarget::Agent(agent) => {
+                self.inner.prepared.forget_all();
+                self.leave_egos(scope, agent).await?;
+            }
         }
         Ok(receipt)
     }
@@ -526,6 +583,7 @@ impl Engine {
         self.inner.draining.store(true, Ordering::Relaxed);
         self.inner.new_memory.notify_waiters();
         self.inner.timers.changed.notify_one();
+        self.inner.library.brought.notify_one();
         self.inner.tasks.close();
         if tokio::time::timeout(limit, self.inner.tasks.wait()).await.is_err() {
             for lease in self.inner.active.leases() {

@@ -44,6 +44,11 @@ pub(crate) fn tool_called(name: &str, is_error: bool) {
     counter!("sid_tool_calls_total", "tool" => name.to_owned(), "failed" => if is_error { "true" } else { "false" }).increment(1);
 }
 
+/// A document was read, or could not be.
+pub(crate) fn document_read(outcome: &'static str) {
+    counter!("sid_documents_read_total", "outcome" => outcome).increment(1);
+}
+
 /// A timer was answered with a run, so long after it was due.
 pub(crate) fn timer_fired(late: jiff::SignedDuration) {
     counter!("sid_timers_fired_total").increment(1);

@@ -15,6 +15,7 @@ use tracing::debug;
 
 use crate::approval::Gate;
 use crate::client_tools::ClientTools;
+use crate::colleague::{self, Reach};
 use crate::compaction::Ahead;
 use crate::engine::Inner;
 use crate::machine::{RunMachine, StepFacts};
@@ -87,9 +88,16 @@ impl TurnPreparation {
         let spec = &loaded.agent.spec;
         let window = spec.context_window.map_or(model.window(), |own| own.min(model.window()));
         let side = TaskSide::of(&*inner.store, &scope, &loaded.agent, &loaded.conversation).await?;
-        let tools =
-            TurnTools::of(&inner, &scope, spec.tools.as_deref(), &loaded.run.client_tools, inner.task_tools.of(&side, &loaded.agent))
-                .await?;
+        let reach = Reach::of(&*inner.store, &scope, loaded).await?;
+        let own = inner.task_tools.of(&side, &loaded.agent, reach.as_ref().is_some_and(Reach::is_of_ego));
+        let more = match reach {
+            Some(reach) => {
+                let speaking = colleague::registry(&inner, reach).map_err(|e| CoreError::Invalid(e.to_string()))?;
+                Some(own.unwrap_or_default().and(&speaking))
+            }
+            None => own,
+        };
+        let tools = TurnTools::of(&inner, &scope, spec.tools.as_deref(), &loaded.run.client_tools, more).await?;
         let (tasks, tasks_from) = side.lines(&*inner.store, &scope).await?;
         let is_task = matches!(side, TaskSide::Work(_));
         let budget = Budget::new(window, spec.max_output);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde::Serialize;
-use sid_store::{BlockWrite, ITEM_CHANNEL, PageRequest, StoreError};
+use sid_store::{BlockWrite, PageRequest, StoreError, check_channel};
 use sid_types::{Block, BlockId, BlockOp, BlockVersion, Owner, PassageId, Provenance, Scope, Source, Timestamp};
 
 use crate::{CoreError, Engine, successors};
@@ -94,7 +94,7 @@ impl Engine {
             let page = self.inner.store.list(scope, owner, PageRequest { after, limit: PAGE }).await?;
             let is_from = |p: &&sid_types::Passage| {
                 source.is_among(&p.provenance.untrusted)
-                    && p.provenance.channel != ITEM_CHANNEL
+                    && check_channel(&p.provenance).is_ok()
                     && since.is_none_or(|since| p.created_at >= since)
             };
             gone.extend(page.items.iter().filter(is_from).map(|p| p.id));

@@ -7,6 +7,8 @@ mod error;
 mod fetcher;
 mod hosts;
 mod message;
+#[cfg(feature = "oauth")]
+pub mod oauth;
 mod opened;
 mod policy;
 mod redirect;

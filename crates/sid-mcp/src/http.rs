@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -32,6 +33,8 @@ pub(crate) struct Door {
     pub(crate) time: Duration,
     /// What went wrong last, in words without secrets: the protocol's library tells less.
     pub(crate) problem: Arc<Mutex<Option<String>>>,
+    /// The server has answered 401.
+    pub(crate) is_refused: Arc<AtomicBool>,
 }
 
 type Failed = StreamableHttpError<FetchError>;
@@ -73,6 +76,7 @@ impl Door {
         self.note(format!("it answers {status}{}{}", if says.is_empty() { "" } else { ": " }, says.trim()));
         match status {
             StatusCode::UNAUTHORIZED => {
+                self.is_refused.store(true, Ordering::Relaxed);
                 let challenge = answer.headers.get("www-authenticate").and_then(|v| v.to_str().ok()).unwrap_or_default();
                 StreamableHttpError::AuthRequired(AuthRequiredError::new(challenge.to_owned()))
             }

@@ -10,15 +10,17 @@ use rmcp::ServiceError;
 use rmcp::model::{CallToolRequestParams, CallToolResponse};
 use serde_json::{Map, Value, json};
 use sid_fetch::{FetchError, HostPattern};
-use sid_tools::http::{Connection, Headers};
+use sid_tools::http::{Connection, Headers, Secret};
 use sid_tools::{EffectClass, ToolContext, ToolOutcome, fit_result};
 use sid_types::UserId;
 use tokio::time::{Instant, timeout};
 
 use crate::discovery::{self, RemoteTool};
 use crate::http::Door;
-use crate::oauth::{ClientCredentials, Token};
+use crate::login::Authorization;
+use crate::oauth::Token;
 use crate::outcome;
+use crate::question::{self, Answers, Talk};
 use crate::session::Session;
 use crate::stdio::Program;
 
@@ -67,7 +69,7 @@ enum Place {
         calls: Connection,
         /// For looking: what all of the tenant's agents are told must not be one user's.
         looks: Connection,
-        oauth: Option<ClientCredentials>,
+        authorization: Option<Authorization>,
     },
     Local(Program),
 }
@@ -86,6 +88,10 @@ enum Whose {
 struct Slot {
     session: Option<Arc<Session>>,
     token: Option<Token>,
+    /// The login's token that was shown last.
+    shown: Option<Secret>,
+    /// It was not taken when a session was opened.
+    is_refused: bool,
     failures: u32,
     not_before: Option<Instant>,
     problem: String,
@@ -112,6 +118,8 @@ struct Known {
 
 struct Inner {
     name: String,
+    /// Whether it may ask back.
+    asks: bool,
     place: Place,
     limits: Limits,
     slots: Mutex<HashMap<Whose, Arc<tokio::sync::Mutex<Slot>>>>,
@@ -129,6 +137,33 @@ enum Failure {
     Unknown(String),
 }
 
+/// What goes with a call where the server may ask back.
+pub(crate) struct Asking<'a> {
+    /// What the user has said.
+    pub(crate) answers: Answers,
+    /// The function that brings answers.
+    pub(crate) answer: &'a str,
+    /// What models call the tool.
+    pub(crate) tool: &'a str,
+}
+
+/// A call, and again with the answers that there are, until the server has no more questions or one that nobody has answered.
+async fn rounds(session: &Session, talk: &Talk, first: CallToolRequestParams) -> Result<CallToolResponse, ServiceError> {
+    let mut params = first.clone();
+    for _ in 0..question::MOST {
+        let wanted = match session.peer().call_tool_once(params).await? {
+            CallToolResponse::InputRequired(wanted) => wanted,
+            done => return Ok(done),
+        };
+        let asked = wanted.input_requests.clone().unwrap_or_default();
+        let Some(responses) = talk.answer_all(&asked) else { return Ok(CallToolResponse::InputRequired(wanted)) };
+        params = first.clone();
+        params.input_responses = Some(responses);
+        params.request_state = wanted.request_state;
+    }
+    Err(ServiceError::InputRequiredRoundsExceeded { max_rounds: question::MOST })
+}
+
 impl McpServer {
     /// A server on the network. `calls` has its headers and the secrets of whoever a call is for; `looks` the same with secrets that all may
     /// profit from.
@@ -139,11 +174,11 @@ impl McpServer {
         url: &str,
         calls: Connection,
         looks: Connection,
-        oauth: Option<ClientCredentials>,
+        authorization: Option<Authorization>,
         limits: Limits,
     ) -> Result<Self, FetchError> {
         let policy = calls.fetcher().policy();
-        if let Some(oauth) = &oauth {
+        if let Some(Authorization::Client(oauth)) = &authorization {
             policy.target(&oauth.token_url)?;
         }
         let target = policy.target(url)?;
@@ -151,7 +186,7 @@ impl McpServer {
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let hosts = vec![host.parse().map_err(|_| FetchError::BadUrl { problem: "its host cannot be declared".into() })?];
         let limits = Limits { call: limits.call.min(calls.timeout()), ..limits };
-        Ok(Self::new(name, Place::Remote { url: target.url().to_string(), hosts, calls, looks, oauth }, limits))
+        Ok(Self::new(name, Place::Remote { url: target.url().to_string(), hosts, calls, looks, authorization }, limits))
     }
 
     /// A program on this machine.
@@ -160,9 +195,21 @@ impl McpServer {
         Self::new(name, Place::Local(program), limits)
     }
 
+    fn has_login(&self) -> bool {
+        matches!(&self.0.place, Place::Remote { authorization: Some(Authorization::Login(_)), .. })
+    }
+
     fn new(name: &str, place: Place, limits: Limits) -> Self {
         let has_changed = Arc::default();
-        Self(Arc::new(Inner { name: name.to_owned(), place, limits, slots: Mutex::default(), known: Mutex::default(), has_changed }))
+        Self(Arc::new(Inner {
+            name: name.to_owned(),
+            asks: false,
+            place,
+            limits,
+            slots: Mutex::default(),
+            known: Mutex::default(),
+            has_changed,
+        }))
     }
 
     /// Begins with tools that are known from before.
@@ -170,6 +217,23 @@ impl McpServer {
     pub fn knowing(self, tools: Vec<RemoteTool>) -> Self {
         self.0.known.lock().found.tools = tools;
         self
+    }
+
+    /// Lets the server ask back in the middle of a call. Each question is what its call comes to; [`McpAnswer`](crate::McpAnswer) brings answers.
+    ///
+    /// Before the first clone.
+    #[must_use]
+    pub fn asking(mut self, asks: bool) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.asks = asks;
+        }
+        self
+    }
+
+    /// Asks for tools at once when they are wanted next: something has changed that a failure before was about.
+    pub fn look_soon(&self) {
+        self.0.known.lock().next_look = None;
+        self.0.slots.lock().clear();
     }
 
     /// Longest that a call may take, with all that is around it.
@@ -187,9 +251,11 @@ impl McpServer {
 
     pub(crate) fn secret_names(&self) -> Vec<String> {
         match &self.0.place {
-            Place::Remote { calls, oauth, .. } => {
+            Place::Remote { calls, authorization, .. } => {
                 let mut names = calls.secret_names();
-                names.extend(oauth.iter().map(|o| o.client_secret.clone()));
+                if let Some(Authorization::Client(oauth)) = authorization {
+                    names.push(oauth.client_secret.clone());
+                }
                 names
             }
             Place::Local(_) => Vec::new(),
@@ -263,7 +329,14 @@ impl McpServer {
     }
 
     /// Calls a tool. Whatever happens is an outcome that a model can read.
-    pub(crate) async fn call(&self, context: &ToolContext, tool: &str, arguments: Map<String, Value>, effect: EffectClass) -> ToolOutcome {
+    pub(crate) async fn call(
+        &self,
+        context: &ToolContext,
+        tool: &str,
+        arguments: Map<String, Value>,
+        effect: EffectClass,
+        asking: Asking<'_>,
+    ) -> ToolOutcome {
         let whose = match self.0.place {
             Place::Remote { .. } => Whose::Users(context.scope.user()),
             Place::Local(_) => Whose::Nobodys,
@@ -274,7 +347,17 @@ impl McpServer {
             Err(_) => Err(Failure::NotMade(format!("it does not greet within {:.1} s", limit.as_secs_f32()))),
         };
         let called = match reached {
-            Ok(session) => self.call_on(&session, context, tool, arguments).await,
+            Ok(session) => {
+                let first = self.call_on(&session, context, tool, arguments.clone(), &asking).await;
+                // A call that was answered 401 was not made: once more with the next token.
+                match first {
+                    Err(_) if session.is_refused() && self.has_login() => match self.session(whose, context).await {
+                        Ok(session) => self.call_on(&session, context, tool, arguments, &asking).await,
+                        Err(problem) => Err(Failure::NotMade(problem)),
+                    },
+                    first => first,
+                }
+            }
             Err(failure) => Err(failure),
         };
         called.unwrap_or_else(|failure| {
@@ -294,11 +377,41 @@ impl McpServer {
         context: &ToolContext,
         tool: &str,
         arguments: Map<String, Value>,
+        asking: &Asking<'_>,
     ) -> Result<ToolOutcome, Failure> {
         let params = json!({"name": tool, "arguments": arguments, "_meta": {TOKEN: context.token.to_string()}});
         let params: CallToolRequestParams = serde_json::from_value(params).map_err(|e| Failure::NotMade(e.to_string()))?;
         let limit = self.0.limits.call;
-        let answer = match timeout(limit, session.peer().call_tool_once(params)).await {
+        let Some(talk) = &session.talk else {
+            return self.outcome(session, context, timeout(limit, session.peer().call_tool_once(params)).await);
+        };
+        let (answer, open) = {
+            let _turn = session.turn.lock().await;
+            talk.begin(asking.answers.clone());
+            let called = timeout(limit, rounds(session, talk, params)).await;
+            (called, talk.end())
+        };
+        let asked = (!open.is_empty()).then(|| session.headers.hide(question::told(&open, asking.answer, asking.tool)));
+        match (answer, asked) {
+            // The server wants an answer before it goes on: nothing else came of the call.
+            (Ok(Ok(CallToolResponse::InputRequired(_))), Some(asked)) => Ok(ToolOutcome::error(fit_result(&asked, context.result_budget))),
+            (answer, None) => self.outcome(session, context, answer),
+            (answer, Some(asked)) => {
+                let mut outcome = self.outcome(session, context, answer)?;
+                outcome.text = fit_result(&format!("{asked}\n\n{}", outcome.text), context.result_budget);
+                Ok(outcome)
+            }
+        }
+    }
+
+    fn outcome(
+        &self,
+        session: &Session,
+        context: &ToolContext,
+        answer: Result<Result<CallToolResponse, ServiceError>, tokio::time::error::Elapsed>,
+    ) -> Result<ToolOutcome, Failure> {
+        let limit = self.0.limits.call;
+        let answer = match answer {
             Ok(answer) => answer,
             Err(_) => {
                 session.doubt();
@@ -326,7 +439,7 @@ impl McpServer {
         let mut slot = slot.lock().await;
         let headers = self.headers(whose, context, &mut slot).await?;
         if let Some(session) = slot.session.clone() {
-            if session.headers.is_same(&headers) && session.is_good().await {
+            if session.headers.is_same(&headers) && !session.is_refused() && session.is_good().await {
                 return Ok(session);
             }
             slot.session = None;
@@ -342,7 +455,16 @@ impl McpServer {
         slot.failures += 1;
         slot.not_before = Some(Instant::now() + self.0.limits.pause_after(slot.failures));
         slot.problem = "it did not greet in time".into();
-        match self.open(headers).await {
+        let is_refused = Arc::default();
+        let mut opened = self.open(headers, &is_refused).await;
+        if is_refused.swap(false, Ordering::Relaxed) && self.has_login() {
+            // The token may have ended before its time: once more, with the next one.
+            slot.is_refused = true;
+            let headers = self.headers(whose, context, &mut slot).await?;
+            opened = self.open(headers, &is_refused).await;
+            slot.is_refused = is_refused.load(Ordering::Relaxed);
+        }
+        match opened {
             Ok(session) => {
                 let session = Arc::new(session);
                 // A local server that ends at once, again and again, is not started again and again: it must have lived a while first.
@@ -376,24 +498,34 @@ impl McpServer {
 
     /// With the secrets of whoever this is for, and a token if one is needed. Errors: in words.
     async fn headers(&self, whose: Whose, context: &ToolContext, slot: &mut Slot) -> Result<Arc<Headers>, String> {
-        let Place::Remote { url, calls, looks, oauth, .. } = &self.0.place else { return Ok(Arc::default()) };
+        let Place::Remote { url, calls, looks, authorization, .. } = &self.0.place else { return Ok(Arc::default()) };
         let connection = if whose == Whose::Nobodys { looks } else { calls };
         let mut headers = connection.headers(context).await?;
-        if let Some(oauth) = oauth {
-            let secret = connection.secret(context, &oauth.client_secret).await?;
-            if !slot.token.as_ref().is_some_and(|token| token.is_good_for(&secret)) {
-                slot.token = Some(oauth.ask(connection.fetcher(), url, secret).await?);
+        match authorization {
+            None => {}
+            Some(Authorization::Client(oauth)) => {
+                let secret = connection.secret(context, &oauth.client_secret).await?;
+                if !slot.token.as_ref().is_some_and(|token| token.is_good_for(&secret)) {
+                    slot.token = Some(oauth.ask(connection.fetcher(), url, secret).await?);
+                }
+                if let Some(token) = &slot.token {
+                    headers.put_secret("authorization", "Bearer ", "token", token.value());
+                }
             }
-            if let Some(token) = &slot.token {
-                headers.put_secret("authorization", "Bearer ", "token", token.value());
+            Some(Authorization::Login(login)) => {
+                let shown = slot.shown.take().filter(|_| slot.is_refused || slot.session.as_ref().is_some_and(|s| s.is_refused()));
+                slot.is_refused = false;
+                let token = login.token(context, whose == Whose::Nobodys, shown.as_ref()).await?;
+                slot.shown = Some(Secret::new(token.reveal()));
+                headers.put_secret("authorization", "Bearer ", "token", token);
             }
         }
         Ok(Arc::new(headers))
     }
 
-    async fn open(&self, headers: Arc<Headers>) -> Result<Session, String> {
+    async fn open(&self, headers: Arc<Headers>, is_refused: &Arc<AtomicBool>) -> Result<Session, String> {
         match &self.0.place {
-            Place::Local(program) => Session::over_stdio(&self.0.name, program, self.0.has_changed.clone()).await,
+            Place::Local(program) => Session::over_stdio(&self.0.name, program, self.0.has_changed.clone(), self.0.asks).await,
             Place::Remote { url, hosts, calls, .. } => {
                 let door = Door {
                     fetcher: calls.fetcher().clone(),
@@ -401,8 +533,9 @@ impl McpServer {
                     hosts: hosts.clone(),
                     time: calls.timeout(),
                     problem: Arc::default(),
+                    is_refused: is_refused.clone(),
                 };
-                Session::over_http(url, door, self.0.has_changed.clone()).await
+                Session::over_http(url, door, self.0.has_changed.clone(), self.0.asks).await
             }
         }
     }

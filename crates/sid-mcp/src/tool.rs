@@ -1,11 +1,13 @@
 //! A remote tool as one of the agent's.
 
 use async_trait::async_trait;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use sid_tools::{Declaration, EffectClass, Tool, ToolContext, ToolOutcome};
-use sid_types::ToolSpec;
+use sid_types::{Ask, ToolSpec};
 
+use crate::question::Answers;
+use crate::server::Asking;
 use crate::{McpServer, RemoteTool};
 
 /// Longest name of a function, in bytes.
@@ -16,6 +18,8 @@ pub struct McpTool {
     server: McpServer,
     remote: RemoteTool,
     name: String,
+    /// What brings answers to its questions.
+    answer: String,
     effect: EffectClass,
 }
 
@@ -23,7 +27,7 @@ impl McpTool {
     /// The tool under a name that models can use: see [`function_name`]. The effect is what the caller says, not what the server does.
     #[must_use]
     pub fn new(server: &McpServer, remote: RemoteTool, prefix: &str, effect: EffectClass) -> Self {
-        Self { server: server.clone(), name: function_name(prefix, &remote.name), remote, effect }
+        Self { server: server.clone(), name: function_name(prefix, &remote.name), answer: answer_name(prefix), remote, effect }
     }
 }
 
@@ -42,6 +46,74 @@ pub fn function_name(prefix: &str, remote: &str) -> String {
     }
     let number = hex::encode(&Sha256::digest(format!("{prefix}{remote}"))[..4]);
     format!("{}_{number}", &name[..LONGEST - 9])
+}
+
+fn answer_name(prefix: &str) -> String {
+    function_name(prefix, "answer_question")
+}
+
+/// Calls a tool of a server's again, with what the user has answered to its questions. Each time a person is asked: what goes to the server as
+/// the user's word is shown to the user.
+pub struct McpAnswer {
+    server: McpServer,
+    name: String,
+    /// What models call the tools, what the server does, and what they change.
+    tools: Vec<(String, String, EffectClass)>,
+}
+
+impl McpAnswer {
+    /// For these tools, as they were given to [`McpTool::new`] with the same prefix.
+    #[must_use]
+    pub fn new(server: &McpServer, prefix: &str, tools: impl IntoIterator<Item = (String, EffectClass)>) -> Self {
+        let tools = tools.into_iter().map(|(remote, effect)| (function_name(prefix, &remote), remote, effect)).collect();
+        Self { server: server.clone(), name: answer_name(prefix), tools }
+    }
+}
+
+#[async_trait]
+impl Tool for McpAnswer {
+    fn spec(&self) -> ToolSpec {
+        let names: Vec<&str> = self.tools.iter().map(|(name, ..)| name.as_str()).collect();
+        ToolSpec {
+            name: self.name.clone(),
+            description: "Call one of these tools again after its server has asked something and the user has answered. Only with answers that the user gave.".into(),
+            parameters: json!({
+                "type": "object",
+                "properties": {
+                    "tool": {"type": "string", "enum": names, "description": "The tool whose server asked"},
+                    "arguments": {"type": "object", "description": "The same arguments as before"},
+                    "answers": {"type": "object", "description": "What the user has answered, by the names of the fields"}
+                },
+                "required": ["tool", "arguments", "answers"],
+                "additionalProperties": false
+            }),
+        }
+    }
+
+    fn declaration(&self) -> Declaration {
+        Declaration {
+            timeout: self.server.longest_call(),
+            secrets: self.server.secret_names(),
+            hosts: self.server.hosts(),
+            untrusted: true,
+            ask: Some(Ask::Always),
+            ..Declaration::new(EffectClass::External { idempotent: false })
+        }
+    }
+
+    async fn call(&self, context: &ToolContext, mut arguments: Map<String, Value>) -> ToolOutcome {
+        let mut object = |name: &str| match arguments.remove(name) {
+            Some(Value::Object(fields)) => fields,
+            _ => Map::new(),
+        };
+        let (given, answers) = (object("arguments"), object("answers"));
+        let name = arguments.get("tool").and_then(Value::as_str).unwrap_or_default();
+        let Some((tool, remote, effect)) = self.tools.iter().find(|(tool, ..)| tool == name) else {
+            return ToolOutcome::error(format!("There is no tool `{name}` whose server could have asked."));
+        };
+        let asking = Asking { answers: Answers::Given(answers), answer: &self.name, tool };
+        self.server.call(context, remote, given, *effect, asking).await
+    }
 }
 
 #[async_trait]
@@ -63,7 +135,8 @@ impl Tool for McpTool {
     }
 
     async fn call(&self, context: &ToolContext, arguments: Map<String, Value>) -> ToolOutcome {
-        self.server.call(context, &self.remote.name, arguments, self.effect).await
+        let asking = Asking { answers: Answers::None, answer: &self.answer, tool: &self.name };
+        self.server.call(context, &self.remote.name, arguments, self.effect, asking).await
     }
 }
 

@@ -15,7 +15,7 @@ use sid_context::secrets::Vault;
 use sid_context::{ContextError, ContextService, Policy};
 use sid_core::{Engine, EngineConfig, ModelPrice};
 use sid_store::{EraseTarget, Receipt, Store, StoreError, TenantLimits};
-use sid_types::{Caps, Clock, KeyId, RunLimits, Scope, SystemClock, TenantId, Timestamp};
+use sid_types::{Caps, ChainBudget, Clock, KeyId, RunLimits, Scope, SystemClock, TenantId, Timestamp};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,7 @@ use crate::audit::Audit;
 use crate::auth::{Auth, DEFAULT_TENANT, KeySpec, Trusted, house_right, new_key};
 use crate::backend::{self, Backend};
 use crate::config::{Config, Server, Vectors};
+use crate::drive::{self, Connections};
 use crate::embedding::Embedding;
 use crate::erasures::Erasures;
 use crate::error::{ApiCode, ApiError};
@@ -35,6 +36,7 @@ use crate::models::ModelDirectory;
 use crate::open_error::OpenError;
 use crate::rates::Rates;
 use crate::toolbox::{self, TenantTools};
+use crate::webhooks::{self, Sender};
 use crate::{api, health, layers, metrics, openai, well_known};
 
 /// After the drain, connections that still have not ended are cut after this long.
@@ -60,8 +62,12 @@ struct Inner {
     limits: RunLimits,
     context: ContextService,
     toolbox: Arc<TenantTools>,
+    /// Signs deliveries of webhooks.
+    sender: Arc<Sender>,
     /// Where a key for secrets is configured.
     vault: Option<Vault>,
+    /// Where Google Drive is set up.
+    drive: Option<Connections>,
     auth: Auth,
     erasures: Erasures,
     audit: Audit,
@@ -114,15 +120,32 @@ impl App {
         let context = ContextService::new(store.clone(), store.clone(), clock.clone(), context_policy(&config));
         let vault = config.secrets.keys()?.map(|keys| Vault::new(context.clone(), Arc::new(keys)));
         let fetcher = config.tools.fetcher()?;
-        let builtin = toolbox::builtin(&config.builtin, &fetcher);
-        let toolbox = Arc::new(TenantTools::new(store.clone(), fetcher, vault.clone(), clock.clone(), &config));
+        let hook_fetcher = webhooks::fetcher(&config.tools, &config.webhooks)?;
+        let sender = Arc::new(Sender::new(hook_fetcher, vault.clone(), clock.clone(), &config.webhooks));
+        let mut builtin = toolbox::builtin(&config.builtin, &fetcher);
+        let (reader, library) = (config.documents.reader(), drive::LaterLibrary::default());
+        let drive = config.drive(&fetcher)?.zip(vault.clone()).map(|(drive, vault)| Connections::new(drive, vault, clock.clone()));
+        if let Some(connections) = &drive {
+            builtin.extend(drive::tools(connections, &reader, &library));
+        }
+        let toolbox = TenantTools::new(store.clone(), fetcher, vault.clone(), clock.clone(), &config);
+        let toolbox = Arc::new(toolbox.map_err(|e| crate::config::ConfigError::BadValue {
+            key: "images".into(),
+            problem: e.to_string(),
+            place: None,
+        })?);
         let mut engine = Engine::builder(backend.store().clone(), models.entries(), embedding.embedder(), clock.clone(), engine_config)
             .next_embedder(next_embedding.as_ref().and_then(Embedding::embedder))
-            .tool_provider(toolbox.clone());
+            .tool_provider(toolbox.clone())
+            .document_reader(reader);
         for tool in builtin {
             engine = engine.tool(tool).expect("built-in tools have names of their own");
         }
+        for tool in toolbox::handoffs(&context, store) {
+            engine = engine.named_tool(tool);
+        }
         let engine = engine.build().expect("the memory tools register beside the built-in ones");
+        let _ = library.set(engine.library().clone());
         engine.start();
         models.discover_in_background();
         let max_requests = config.server.max_requests;
@@ -147,17 +170,29 @@ impl App {
             next_embedding,
             engine,
             toolbox,
+            sender,
             limits,
             context,
             vault,
+            drive,
             first_key,
         };
         let app = Self { inner: Arc::new(inner) };
         tokio::spawn(upkeep(app.closing().clone()));
         tokio::spawn(app.inner.rates.clone().share(app.backend().store().clone(), app.closing().clone()));
+        app.send_webhooks();
         let (feeder, closing) = (app.clone(), app.closing().clone());
         tokio::spawn(async move { feeder.backend().feed_index(closing.cancelled()).await });
         Ok(app)
+    }
+
+    /// Begins to send what webhooks are to be told, and to forget what is old.
+    fn send_webhooks(&self) {
+        let (store, settings, closing) = (self.backend().store(), &self.config().webhooks, self.closing());
+        tokio::spawn(webhooks::forget(store.clone(), settings.clone(), closing.clone()));
+        if settings.send {
+            tokio::spawn(webhooks::deliver(store.clone(), self.sender().clone(), settings.clone(), closing.clone()));
+        }
     }
 
     /// The operator key that was made because the store had no keys: shown once, stored nowhere.
@@ -196,6 +231,7 @@ impl App {
             .merge(health::router())
             .merge(more)
             .route("/", axum::routing::get(mcp::home))
+            .route(toolbox::login::CALLBACK, axum::routing::get(api::logins::came_back))
             .route(well_known::PATH, axum::routing::get(well_known::protected_resource))
             .route(well_known::MCP_PATH, axum::routing::get(well_known::protected_resource))
             .fallback(no_route)
@@ -334,6 +370,15 @@ impl App {
     /// Where secrets are kept; an error where no key for them is configured.
     pub(crate) fn toolbox(&self) -> &TenantTools {
         &self.inner.toolbox
+    }
+
+    /// Google Drive of people, where it is set up.
+    pub(crate) fn drive(&self) -> Option<&Connections> {
+        self.inner.drive.as_ref()
+    }
+
+    pub(crate) fn sender(&self) -> &Arc<Sender> {
+        &self.inner.sender
     }
 
     pub(crate) fn vault(&self) -> Result<&Vault, ContextError> {
@@ -516,6 +561,7 @@ fn engine_config(config: &Config) -> EngineConfig {
         delta_flush: Duration::from_millis(engine.delta_flush_ms),
         embed_wait: Duration::from_millis(engine.embed_wait_ms),
         diary: engine.diary,
+        documents_per_owner: config.documents.per_owner,
         timers_per_pair: engine.timers_per_user,
         approval_ttl: Duration::from_millis(engine.approval_ttl_ms),
         shortest_timer: Duration::from_millis(engine.shortest_timer_ms),
@@ -528,6 +574,9 @@ fn engine_config(config: &Config) -> EngineConfig {
         },
         idle: Duration::from_millis(engine.idle_ms),
         task_runs_per_tenant: config.limits.task_runs_at_once,
+        chain_depth: config.limits.agents_in_a_row,
+        chain_budget: ChainBudget { messages: config.limits.agent_messages, tokens: config.limits.agent_tokens },
+        ask_timeout: Duration::from_millis(engine.ask_timeout_ms),
         prices: config
             .models
             .iter()

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sid_store::{AuditEntry, Store, StoreError};
-use sid_types::{ApprovalId, BlockId, ItemId, PassageId, RunId, Scope, TimerId, UserId};
+use sid_types::{ApprovalId, BlockId, DocumentId, ImageId, ItemId, PassageId, RunId, Scope, TimerId, UserId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -266,6 +266,12 @@ async fn look_up(store: &dyn Store, scope: &Scope, id: &str) -> Result<Option<Op
     }
     if let Ok(id) = id.parse::<ItemId>() {
         return Ok(Some(store.item(scope, id).await?.item.owner.user()));
+    }
+    if let Ok(id) = id.parse::<DocumentId>() {
+        return Ok(Some(store.document(scope, id).await?.owner.user()));
+    }
+    if let Ok(id) = id.parse::<ImageId>() {
+        return Ok(Some(store.image(scope, id).await?.user));
     }
     if let Ok(id) = id.parse::<TimerId>() {
         return Ok(Some(store.timer(scope, id).await?.user));

@@ -68,6 +68,8 @@ codes! {
     NotReady = "SID-API-NOT-READY", 503, "The server is not ready";
     /// The keys of a token's issuer cannot be had.
     IssuerUnavailable = "SID-API-ISSUER-UNAVAILABLE", 503, "The token's issuer does not answer";
+    /// A service that the server asked for somebody did not answer as it should.
+    Upstream = "SID-API-UPSTREAM", 502, "Another service does not answer";
     /// The configured store cannot do this.
     Unsupported = "SID-API-UNSUPPORTED", 501, "The configured store cannot do this";
     /// The run ended without an answer (OpenAI door).

@@ -41,7 +41,12 @@ impl<T: DeserializeOwned> FromRequest<App> for Confidential<T> {
 }
 
 pub(crate) async fn read_body(request: Request, limit: usize) -> Result<Bytes, ApiError> {
-    let too_large = || ApiError::new(ApiCode::BodyTooLarge, format!("the body is larger than {limit} bytes (server.body_limit_bytes)"));
+    read_body_within(request, limit, "server.body_limit_bytes").await
+}
+
+/// `setting`: where the limit is set.
+pub(crate) async fn read_body_within(request: Request, limit: usize, setting: &str) -> Result<Bytes, ApiError> {
+    let too_large = || ApiError::new(ApiCode::BodyTooLarge, format!("the body is larger than {limit} bytes ({setting})"));
     let declared = request.headers().get("content-length").and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
     if declared.is_some_and(|n| n > limit) {
         return Err(too_large());

@@ -219,7 +219,9 @@ fn hold(response: Response, permit: Option<Arc<OwnedSemaphorePermit>>) -> Respon
 /// The only routes without a key.
 fn is_public(app: &App, request: &Request) -> bool {
     match request.uri().path() {
-        "/" | "/health" | "/health/live" | "/health/ready" | "/livez" | "/readyz" | "/openapi.json" => true,
+        "/" | "/health" | "/health/live" | "/health/ready" | "/livez" | "/readyz" | "/openapi.json" | crate::toolbox::login::CALLBACK => {
+            true
+        }
         well_known::PATH | well_known::MCP_PATH => !app.auth().issuers().is_empty(),
         "/metrics" => app.config().server.public_metrics || is_local(request),
         _ => false,

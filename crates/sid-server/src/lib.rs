@@ -48,6 +48,7 @@ mod audit;
 mod auth;
 mod backend;
 pub mod config;
+mod drive;
 mod embedding;
 mod erasures;
 mod error;
@@ -65,6 +66,7 @@ mod openai;
 mod rates;
 mod toolbox;
 mod turns;
+mod webhooks;
 mod well_known;
 
 pub use app::{App, access_markdown, create_operator_key, migrate, openapi_json};
@@ -76,6 +78,7 @@ pub use open_error::OpenError;
 /// Becomes a function's process, or a local MCP server's, if this program was started for that. Programs that embed the server call it first
 /// in `main`.
 pub fn launch_if_asked() {
+    sid_documents::launch_if_asked();
     sid_python::launch_if_asked();
     sid_mcp::launch_if_asked();
 }

@@ -20,6 +20,7 @@ const VECTORS_ANSWERING: &str = "sid_vector_index_answering";
 const VECTORS_WAITING: &str = "sid_vector_index_waiting_changes";
 const VECTORS_REMOVALS: &str = "sid_vector_index_unverified_removals";
 const TOOLSETS_UNUSABLE: &str = "sid_toolsets_unusable_total";
+const WEBHOOK_ATTEMPTS: &str = "sid_webhook_attempts_total";
 const RESIDENT: &str = "sid_process_resident_bytes";
 
 static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
@@ -65,6 +66,7 @@ fn describe() {
         "Pieces of old events, keys and used tokens that were dropped, or could not be"
     );
     describe_gauge!("sid_maintenance_complete_timestamp_seconds", Unit::Seconds, "When this process last left nothing old, in Unix time");
+    describe_counter!(WEBHOOK_ATTEMPTS, Unit::Count, "Attempts to deliver to webhooks, by what came of them");
     describe_gauge!(BREAKER_STATE, Unit::Count, "Circuit breaker of a model's endpoint: 0 closed, 1 half open, 2 open");
     describe_counter!(BREAKER_OPENED, Unit::Count, "Times that the breaker has opened, by model");
     describe_counter!(RETRIES_REFUSED, Unit::Count, "Retries that the endpoint's budget did not allow, by model");
@@ -123,4 +125,14 @@ fn resident_bytes() -> Option<u64> {
     let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1_024)
+}
+
+/// Counts an attempt to deliver to a webhook.
+pub(crate) fn webhook_attempt(outcome: &sid_store::DeliveryOutcome) {
+    let outcome = match outcome {
+        sid_store::DeliveryOutcome::Delivered => "delivered",
+        sid_store::DeliveryOutcome::Retry(_) => "retry",
+        sid_store::DeliveryOutcome::Failed => "failed",
+    };
+    counter!(WEBHOOK_ATTEMPTS, "outcome" => outcome).increment(1);
 }

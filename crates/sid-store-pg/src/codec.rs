@@ -9,8 +9,8 @@ use jiff::civil::Date;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sid_types::{
-    AgentId, ApprovalId, BlockId, ConversationId, DiaryLevel, ItemId, KeyId, MessageId, PassageId, Role, RunId, RunStatus, SummaryId,
-    TaskId, TeamId, TenantId, TimerId, Timestamp, UserId, WorkerId,
+    AgentId, ApprovalId, BlockId, ConversationId, DeliveryId, DiaryLevel, DocumentId, ImageId, ItemId, KeyId, MessageId, PassageId, Role,
+    RunId, RunStatus, SummaryId, TaskId, TeamId, TenantId, TimerId, Timestamp, UserId, WebhookId, WorkerId,
 };
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
@@ -45,6 +45,7 @@ id!(
     ApprovalId,
     BlockId,
     ConversationId,
+    DeliveryId,
     ItemId,
     KeyId,
     MessageId,
@@ -54,8 +55,11 @@ id!(
     TaskId,
     TeamId,
     TenantId,
+    DocumentId,
+    ImageId,
     TimerId,
     UserId,
+    WebhookId,
     WorkerId
 );
 

@@ -97,7 +97,16 @@ fn job(row: &PgRow) -> Result<EmbedJob> {
             let (id, speaker) = (row.id::<MessageId>(5)?, row.maybe_text(6)?);
             // The text is what counts; the rest of the message is not looked at.
             let body = sid_types::Body::User { text };
-            let message = NewMessage { id, body, speaker, at: Timestamp::UNIX_EPOCH, tokens: None, untrusted: Vec::new(), approved: None };
+            let message = NewMessage {
+                id,
+                body,
+                speaker,
+                at: Timestamp::UNIX_EPOCH,
+                tokens: None,
+                untrusted: Vec::new(),
+                approved: None,
+                sender: None,
+            };
             let message = message.placed(ConversationId::from_uuid(uuid::Uuid::nil()), Seq(0), None);
             EmbedJob { scope, record: RecordId::Message(id), text: embedded_text_of_message(&message) }
         }

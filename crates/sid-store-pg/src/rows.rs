@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 use sid_store::{RunTerms, StoreError};
-use sid_types::{Agent, AgentId, ApprovedCall, Block, BlockAccess, BlockId, Body, Conversation, ConversationId, Membership, Message, MessageId, NewMessage, Owner, PlannedCall, Principal, QuietHours, Run, RunId, Scope, Seq, Source, Team, TeamId, TeamRole, TenantId, Timestamp, Tokens, ToolCall, User, UserId, WorkerId};
+use sid_types::{
+    Agent, AgentId, ApprovedCall, Block, BlockAccess, BlockId, Body, Conversation, ConversationId, Membership, Message, MessageId,
+    NewMessage, Owner, PlannedCall, Principal, QuietHours, Run, RunId, Scope, Sender, Seq, Source, Team, TeamId, TeamRole, TenantId,
+    Timestamp, Tokens, ToolCall, User, UserId, WorkerId,
+};
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
@@ -196,11 +200,13 @@ struct Extra {
     untrusted: Vec<Source>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     approved: Option<Box<ApprovedCall>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sender: Option<Box<Sender>>,
 }
 
 /// The `extra` column of a message.
 pub(crate) fn extra(message: &Message) -> Result<Option<String>> {
-    let is_plain = message.untrusted.is_empty() && message.approved.is_none();
+    let is_plain = message.untrusted.is_empty() && message.approved.is_none() && message.sender.is_none();
     let mut extra = match &message.body {
         Body::User { .. } | Body::Note { .. } if is_plain => return Ok(None),
         Body::User { .. } | Body::Note { .. } => Extra::default(),
@@ -218,6 +224,7 @@ pub(crate) fn extra(message: &Message) -> Result<Option<String>> {
     };
     extra.untrusted.clone_from(&message.untrusted);
     extra.approved.clone_from(&message.approved);
+    extra.sender.clone_from(&message.sender);
     to_json(&extra).map(Some)
 }
 
@@ -280,7 +287,7 @@ impl MessageRow {
 
     pub(crate) fn message(self) -> Result<Message> {
         let mut extra = read_extra(self.extra.as_deref())?;
-        let (untrusted, approved) = (std::mem::take(&mut extra.untrusted), extra.approved.take());
+        let (untrusted, approved, sender) = (std::mem::take(&mut extra.untrusted), extra.approved.take(), extra.sender.take());
         Ok(Message {
             id: self.id,
             conversation: self.conv,
@@ -292,6 +299,7 @@ impl MessageRow {
             tokens: self.tokens.map(Tokens),
             untrusted,
             approved,
+            sender,
         })
     }
 }

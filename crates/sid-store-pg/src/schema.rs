@@ -47,10 +47,13 @@ pub(crate) const STEPS: &[Step] = &[
         include_str!("../migrations/0004_documents.sql"),
         include_str!("../migrations/0004_approvals.sql"),
         include_str!("../migrations/0004_clients.sql"),
-        // The last ones lock, for a moment, what turns read and write: the diary gets a column, conversations get a trigger.
+        include_str!("../migrations/0004_egos.sql"),
+        // The last ones lock, for a moment, what turns read and write: the diary gets a column, conversations and runs get triggers.
         include_str!("../migrations/0004_provenance.sql"),
         include_str!("../migrations/0004_perpetual.sql"),
+        include_str!("../migrations/0004_images.sql"),
         include_str!("../migrations/0004_timers.sql"),
+        include_str!("../migrations/0004_webhooks.sql"),
     ])
     .for_programs_from(3),
 ];

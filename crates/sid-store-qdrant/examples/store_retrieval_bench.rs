@@ -59,6 +59,7 @@ async fn fill(store: &PgStore, conversation: &Conversation, vectors: &Vectors) -
             tokens: None,
             untrusted: Vec::new(),
             approved: None,
+            sender: None,
         };
         store.append(&home.scope, message.conversation, vec![new]).await?;
     }

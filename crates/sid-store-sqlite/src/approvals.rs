@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use futures::FutureExt;
-use sid_store::{ApprovalFilter, ApprovalStore, Decide, DecidedApproval, Lease, Page, PageRequest, StoreError, asked, decided};
+use sid_store::{ApprovalFilter, ApprovalStore, Decide, DecidedApproval, Lease, Page, PageRequest, StoreError, Told, asked, decided};
 use sid_types::{Approval, ApprovalId, NewApproval, Owner, Principal, Scope};
 use sqlx::sqlite::SqliteConnection;
 
@@ -13,6 +13,7 @@ use crate::error::{Fault, Result, missing};
 use crate::paging::Cursor;
 use crate::state::accept;
 use crate::visibility::{Conv, Viewer};
+use crate::webhooks;
 use crate::writer::Tx;
 
 /// Notes a question that a commit asks.
@@ -42,6 +43,7 @@ async fn decide_in(tx: &mut Tx, viewer: Viewer, decide: Decide) -> Result<Decide
     let Some((approval, accept)) = decided(&viewer.scope, &known, &decide, tx.now)? else {
         return Ok(DecidedApproval { approval: known, run: None, lease: None });
     };
+    let tenant = viewer.tenant;
     let accepted = accept::accept(tx, viewer, accept).await?;
     sqlx::query("UPDATE approvals SET state = ?, doc = ? WHERE tenant = ? AND id = ?")
         .bind(word(&approval.state)?)
@@ -50,6 +52,7 @@ async fn decide_in(tx: &mut Tx, viewer: Viewer, decide: Decide) -> Result<Decide
         .bind(approval.id.blob())
         .execute(&mut tx.conn)
         .await?;
+    webhooks::tell(tx, tenant, &Told::of_approval(&approval))?;
     Ok(DecidedApproval { approval, run: Some(accepted.run), lease: accepted.lease })
 }
 

@@ -4,8 +4,8 @@ use jiff::civil::Date;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sid_types::{
-    AgentId, ApprovalId, BlockId, ConversationId, DiaryLevel, ItemId, KeyId, MessageId, PassageId, Role, RunId, RunStatus, StepId,
-    SummaryId, TaskId, TeamId, TenantId, TimerId, Timestamp, UserId, WorkerId,
+    AgentId, ApprovalId, BlockId, ConversationId, DeliveryId, DiaryLevel, DocumentId, ImageId, ItemId, KeyId, MessageId, PassageId, Role,
+    RunId, RunStatus, StepId, SummaryId, TaskId, TeamId, TenantId, TimerId, Timestamp, UserId, WebhookId, WorkerId,
 };
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
@@ -37,6 +37,7 @@ id!(
     ApprovalId,
     BlockId,
     ConversationId,
+    DeliveryId,
     ItemId,
     KeyId,
     MessageId,
@@ -47,8 +48,11 @@ id!(
     TaskId,
     TeamId,
     TenantId,
+    DocumentId,
+    ImageId,
     TimerId,
     UserId,
+    WebhookId,
     WorkerId
 );
 

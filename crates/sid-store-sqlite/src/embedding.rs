@@ -144,6 +144,7 @@ async fn job(conn: &mut SqliteConnection, rid: i64) -> Result<Option<EmbedJob>> 
                 tokens: None,
                 untrusted: Vec::new(),
                 approved: None,
+                sender: None,
             };
             let message = message.placed(sid_types::ConversationId::from_uuid(uuid::Uuid::nil()), sid_types::Seq(0), None);
             EmbedJob { scope, record: RecordId::Message(id), text: embedded_text_of_message(&message) }

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use sid_store::{Record, StoreError};
 use sid_types::{
-    ApprovedCall, Body, ConversationId, DiaryLevel, Message, MessageId, NewMessage, RunId, Seq, Source, Timestamp, Tokens, ToolCall,
+    ApprovedCall, Body, ConversationId, DiaryLevel, Message, MessageId, NewMessage, RunId, Sender, Seq, Source, Timestamp, Tokens, ToolCall,
 };
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
@@ -36,11 +36,13 @@ struct Extra {
     untrusted: Vec<Source>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     approved: Option<Box<ApprovedCall>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sender: Option<Box<Sender>>,
 }
 
 /// The `extra` column of a message.
 pub(crate) fn extra(message: &Message) -> Result<Option<String>> {
-    let is_plain = message.untrusted.is_empty() && message.approved.is_none();
+    let is_plain = message.untrusted.is_empty() && message.approved.is_none() && message.sender.is_none();
     let mut extra = match &message.body {
         Body::User { .. } | Body::Note { .. } if is_plain => return Ok(None),
         Body::User { .. } | Body::Note { .. } => Extra::default(),
@@ -58,6 +60,7 @@ pub(crate) fn extra(message: &Message) -> Result<Option<String>> {
     };
     extra.untrusted.clone_from(&message.untrusted);
     extra.approved.clone_from(&message.approved);
+    extra.sender.clone_from(&message.sender);
     to_json(&extra).map(Some)
 }
 
@@ -87,7 +90,7 @@ pub(crate) const COLUMNS: &str = "m.id, m.seq, m.run, m.role, m.text, m.extra, m
 /// A message from a row that begins with [`COLUMNS`].
 pub(crate) fn read(row: &SqliteRow, conversation: ConversationId) -> Result<Message> {
     let (mut extra, text) = (read_extra(row.maybe_text(5)?.as_deref())?, row.text(4)?);
-    let (untrusted, approved) = (std::mem::take(&mut extra.untrusted), extra.approved.take());
+    let (untrusted, approved, sender) = (std::mem::take(&mut extra.untrusted), extra.approved.take(), extra.sender.take());
     Ok(Message {
         id: row.id(0)?,
         conversation,
@@ -99,6 +102,7 @@ pub(crate) fn read(row: &SqliteRow, conversation: ConversationId) -> Result<Mess
         tokens: row.maybe_int(8)?.map(|n| Tokens(u32::try_from(n).unwrap_or(u32::MAX))),
         untrusted,
         approved,
+        sender,
     })
 }
 
@@ -114,7 +118,7 @@ impl Packed {
     pub(crate) fn message(self, conversation: ConversationId) -> Result<Message> {
         let Self(id, seq, run, role, text, extra, speaker, at, tokens) = self;
         let mut extra = read_extra(extra.as_deref())?;
-        let (untrusted, approved) = (std::mem::take(&mut extra.untrusted), extra.approved.take());
+        let (untrusted, approved, sender) = (std::mem::take(&mut extra.untrusted), extra.approved.take(), extra.sender.take());
         Ok(Message {
             id: from_hex(&id)?,
             conversation,
@@ -126,6 +130,7 @@ impl Packed {
             tokens: tokens.map(Tokens),
             untrusted,
             approved,
+            sender,
         })
     }
 }

@@ -27,6 +27,9 @@ const STEPS: &[&[&str]] = &[
         include_str!("../migrations/0004_approvals.sql"),
         include_str!("../migrations/0004_clients.sql"),
         include_str!("../migrations/0004_provenance.sql"),
+        include_str!("../migrations/0004_egos.sql"),
+        include_str!("../migrations/0004_images.sql"),
+        include_str!("../migrations/0004_webhooks.sql"),
         include_str!("../migrations/0004_perpetual.sql"),
     ],
 ];

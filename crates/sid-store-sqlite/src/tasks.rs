@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use futures::FutureExt;
-use sid_store::{NO_TASK, Page, PageRequest, StoreError, TaskFilter, TaskPlace, TaskStore, check_task, check_task_change, sees_task};
+use sid_store::{NO_TASK, Page, PageRequest, StoreError, TaskFilter, TaskPlace, TaskStore, Told, check_task, check_task_change, sees_task};
 use sid_types::{Owner, Principal, Scope, Task, TaskId};
 use sqlx::sqlite::SqliteConnection;
 
@@ -11,6 +11,7 @@ use crate::codec::{Columns, Id, nanos, to_json};
 use crate::error::{Fault, Result, missing};
 use crate::paging::Cursor;
 use crate::visibility::{Conv, turn_scope};
+use crate::webhooks;
 use crate::writer::Tx;
 
 async fn find(conn: &mut SqliteConnection, tenant: i64, id: TaskId, scope: &Scope) -> Result<Option<Task>> {
@@ -134,6 +135,9 @@ impl TaskStore for SqliteStore {
                 task.version += 1;
                 task.updated_at = tx.now;
                 put(tx, viewer.tenant, &task).await?;
+                if let Some(told) = Told::of_task(&task, known.state) {
+                    webhooks::tell(tx, viewer.tenant, &told)?;
+                }
                 Ok(task)
             }
             .boxed()

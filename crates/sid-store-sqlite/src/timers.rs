@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::FutureExt;
 use sid_store::{
-    Accepted, DueTimer, DueTimers, Firing, NO_TIMER, Page, PageRequest, Right, StoreError, TimerFilter, TimerStore, check_timer,
+    Accepted, DueTimer, DueTimers, Firing, NO_TIMER, Page, PageRequest, Right, StoreError, TimerFilter, TimerStore, Told, check_timer,
     may_change_timers, next_timer, too_many_timers,
 };
 use sid_types::{AgentId, Principal, Scope, Timer, TimerId, TimerState, Timestamp, UserId};
@@ -19,6 +19,7 @@ use crate::journal::ttl_nanos;
 use crate::paging::Cursor;
 use crate::state::accept;
 use crate::visibility::{Conv, Viewer, turn_scope};
+use crate::webhooks;
 use crate::writer::Tx;
 
 /// Of so many that are due tenants take turns.
@@ -128,6 +129,9 @@ async fn fire(tx: &mut Tx, viewer: Viewer, Firing { timer, accept }: Firing) -> 
         None => None,
     };
     write(tx, viewer.tenant, &next).await?;
+    if let Some(told) = Told::of_timer(&next, known.last_run) {
+        webhooks::tell(tx, viewer.tenant, &told)?;
+    }
     Ok(accepted)
 }
 

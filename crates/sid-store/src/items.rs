@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 use sid_types::{AgentId, Item, ItemId, ItemKind, Owner, Provenance, Scope, Share, ShareLevel, Sharee, UserId};
 
-use crate::{Page, PageRequest, StoreError};
+use crate::{DOCUMENT_CHANNEL, Page, PageRequest, StoreError};
 
 /// The [`Provenance::channel`] of passages that are items: they change with their item, never as passages.
 pub const ITEM_CHANNEL: &str = "item";
@@ -276,12 +276,15 @@ pub fn distinct_tags(tags: Vec<String>) -> Vec<String> {
     seen
 }
 
-/// Passages that are items change with their item and in no other way. Stores call it for what is written and for what is there.
+/// Passages that are items, or parts of documents, change with these and in no other way. Stores call it for what is written and for what is there.
 ///
 /// Errors: `Invalid`.
 pub fn check_channel(provenance: &Provenance) -> Result<(), StoreError> {
     if provenance.channel == ITEM_CHANNEL {
         return Err(StoreError::Invalid("this passage is an item of the context service: change or delete the item".into()));
+    }
+    if provenance.channel == DOCUMENT_CHANNEL {
+        return Err(StoreError::Invalid("this passage is a part of a document: change or delete the document".into()));
     }
     Ok(())
 }

@@ -18,9 +18,13 @@
 //! | [`Duties`], [`Maintenance`] | which worker does what is to be done once; dropping what is old |
 //! | [`Directory`], [`Eraser`] | tenants, people, teams, agents, conversations, keys; forgetting |
 //! | [`TimerStore`] | what wakes agents by itself; taking what is due, and its run in the same transaction |
+//! | [`DocumentStore`] | documents: their bytes, what waits to be read, and their parts in archival memory |
 //! | [`ToolsetStore`] | functions that a tenant gave its agents |
+//! | [`EgoStore`] | agents that meet people as one, and which agents there are |
 //! | [`ApprovalStore`] | calls that wait for somebody's word |
+//! | [`ImageStore`] | images that agents had made, and how many in a day |
 //! | [`TaskStore`] | tasks of agents, and which are due |
+//! | [`WebhookStore`] | where applications hear of what happens, and what is on its way there, written with what it tells |
 //! | [`UsageStore`] | what tenants may use up, and what they have |
 //!
 //! One turn through the journal, as a worker drives it:
@@ -88,12 +92,15 @@ mod blocks;
 pub mod crash;
 mod diary;
 mod directory;
+mod documents;
 mod duties;
+mod egos;
 mod embedding;
 mod erase;
 mod error;
 mod events;
 mod generations;
+mod images;
 mod in_process;
 pub mod index;
 pub mod item_rules;
@@ -106,21 +113,32 @@ mod state;
 mod store;
 mod tasks;
 mod timers;
+mod told;
 mod toolsets;
 mod usage;
 mod vector_index;
+mod webhooks;
 
 pub use approvals::{ApprovalFilter, ApprovalStore, Decide, DecidedApproval, MOST_NOTE_CHARS, Verdict, asked, decided};
 pub use audit::{AuditEntry, AuditFilter, AuditLog};
 pub use blocks::{BlockStore, BlockWrite, NewBlock, check_influence};
 pub use diary::{DiaryQuery, DiaryStore, DiaryWork, MOST_OF_A_DAY};
 pub use directory::{ConversationKey, Directory, MOST_TEAM_LEVELS, NewConversation, Page, PageRequest};
+pub use documents::{
+    DOCUMENT_CHANNEL, DocumentFilter, DocumentStore, NO_DOCUMENT, NewDocument, Reading, UnreadDocument, check_document, is_document_of,
+    is_same_place, next_document, settled_document, too_many_documents,
+};
 pub use duties::{Duties, DutyRoster, check_duty};
+pub use egos::{EgoStore, MOST_EGO_BYTES, MOST_EGOS, MOST_MEMBERS, NO_EGO, check_ego, too_many_egos};
 pub use embedding::{Chunk, EmbedJob, EmbeddingIndex, GenerationId, IndexStatus, NewVectors};
 pub use erase::{EraseTarget, Eraser, Receipt};
 pub use error::StoreError;
 pub use events::EventLog;
 pub use generations::{Generation, Generations};
+pub use images::{
+    ImageCaps, ImageFilter, ImageStore, MOST_IMAGE_BYTES, MOST_PROMPT_CHARS, NO_IMAGE, check_image, image_day, may_drop_images,
+    too_many_images,
+};
 pub use in_process::InProcess;
 pub use items::{
     Below, ITEM_CHANNEL, ItemChange, ItemFilter, ItemStore, ItemWrite, NewItem, SeenItem, Whose, Written, check_channel, check_item,
@@ -142,6 +160,11 @@ pub use tasks::{NO_TASK, TaskFilter, TaskPlace, TaskStore, check_task, check_tas
 pub use timers::{
     DueTimer, DueTimers, Firing, NO_TIMER, TimerFilter, TimerStore, check_timer, may_change_timers, next_timer, too_many_timers,
 };
+pub use told::Told;
 pub use toolsets::{MOST_TOOLSET_BYTES, MOST_TOOLSETS, NO_TOOLSET, ToolsetStore, check_toolset, check_toolset_version, too_many_toolsets};
 pub use usage::{Reserve, Reserved, SelfBegun, SelfBegunUse, TenantLimits, TokenUse, UsageStore, day_begins, hour_begins};
 pub use vector_index::{PointCursor, PointFilter, PointKey, PointPage, RecordKind, VectorHit, VectorIndex, VectorPoint, VectorQuery};
+pub use webhooks::{
+    DeliveryOutcome, DueDeliveries, DueDelivery, EndpointHealth, FinishDelivery, NO_DELIVERY, NO_WEBHOOK, TakeDeliveries, WebhookStore,
+    check_webhook, delivered_again, finished, is_disabled, next_webhook, too_many_webhooks, with_health,
+};

@@ -1,8 +1,9 @@
 //! The sum of the contracts.
 
 use crate::{
-    ApprovalStore, ArchivalStore, AuditLog, BlockStore, DiaryStore, Directory, Duties, EmbeddingIndex, Eraser, EventLog, Generations,
-    ItemStore, Maintenance, MemorySearch, RecallStore, StateStore, TaskStore, TimerStore, ToolsetStore, UsageStore,
+    ApprovalStore, ArchivalStore, AuditLog, BlockStore, DiaryStore, Directory, DocumentStore, Duties, EgoStore, EmbeddingIndex, Eraser,
+    EventLog, Generations, ImageStore, ItemStore, Maintenance, MemorySearch, RecallStore, StateStore, TaskStore, TimerStore, ToolsetStore,
+    UsageStore, WebhookStore,
 };
 
 /// Everything that a server needs of one backend.
@@ -16,9 +17,13 @@ pub trait Store:
     + Generations
     + BlockStore
     + ItemStore
+    + DocumentStore
     + TimerStore
     + ToolsetStore
+    + EgoStore
     + ApprovalStore
+    + ImageStore
+    + WebhookStore
     + TaskStore
     + DiaryStore
     + Directory
@@ -40,9 +45,13 @@ impl<T> Store for T where
         + Generations
         + BlockStore
         + ItemStore
+        + DocumentStore
         + TimerStore
         + ToolsetStore
+        + EgoStore
         + ApprovalStore
+        + ImageStore
+        + WebhookStore
         + TaskStore
         + DiaryStore
         + Directory

@@ -22,7 +22,7 @@ struct Counting {
 
 // Everything but the journal is handed on as it is.
 sid_testkit::delegate_store!(Counting, inner: EventLog, RecallStore, ArchivalStore, MemorySearch, EmbeddingIndex, BlockStore, ItemStore,
-    TimerStore, ToolsetStore, TaskStore, ApprovalStore, DiaryStore, Directory, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
+    TimerStore, ToolsetStore, EgoStore, TaskStore, ImageStore, ApprovalStore, WebhookStore, DiaryStore, Directory, DocumentStore, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
 
 #[async_trait]
 impl StateStore for Counting {

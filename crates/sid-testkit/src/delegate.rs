@@ -14,7 +14,7 @@
 /// }
 ///
 /// sid_testkit::delegate_store!(Wrapped, inner: StateStore, EventLog, RecallStore, ArchivalStore, MemorySearch, EmbeddingIndex,
-///     BlockStore, ItemStore, TimerStore, ToolsetStore, TaskStore, ApprovalStore, DiaryStore, Directory, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
+///     BlockStore, ItemStore, TimerStore, ToolsetStore, EgoStore, TaskStore, ImageStore, ApprovalStore, WebhookStore, DiaryStore, Directory, DocumentStore, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
 ///
 /// let store: Arc<dyn Store> = Arc::new(Wrapped { inner: Arc::default() });
 /// # drop(store);
@@ -41,7 +41,7 @@
 /// }
 ///
 /// sid_testkit::delegate_store!(Counted, inner through count: StateStore, EventLog, RecallStore, ArchivalStore, MemorySearch,
-///     EmbeddingIndex, BlockStore, ItemStore, TimerStore, ToolsetStore, TaskStore, ApprovalStore, DiaryStore, Directory, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
+///     EmbeddingIndex, BlockStore, ItemStore, TimerStore, ToolsetStore, EgoStore, TaskStore, ImageStore, ApprovalStore, WebhookStore, DiaryStore, Directory, DocumentStore, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
 /// ```
 #[macro_export]
 macro_rules! delegate_store {
@@ -160,6 +160,17 @@ macro_rules! __delegate {
             fn due_tasks(most: usize, per_tenant: usize) -> Vec<(Scope, TaskId)>;
         }}
     };
+    (DocumentStore $type:ident $field:ident $via:tt) => {
+        $crate::__delegate! { @impl DocumentStore $type $field $via {
+            fn put_document(scope: &Scope, new: NewDocument, most: u64) -> Document;
+            fn document(scope: &Scope, document: DocumentId) -> Document;
+            fn documents(scope: &Scope, filter: &DocumentFilter, page: PageRequest) -> Page<Document>;
+            fn document_content(scope: &Scope, document: DocumentId) -> Vec<u8>;
+            fn drop_document(scope: &Scope, document: DocumentId) -> ();
+            fn take_documents(want: usize, hold: Duration) -> Vec<UnreadDocument>;
+            fn settle_document(scope: &Scope, document: DocumentId, version: u64, reading: Reading) -> Document;
+        }}
+    };
     (TimerStore $type:ident $field:ident $via:tt) => {
         $crate::__delegate! { @impl TimerStore $type $field $via {
             fn create_timer(scope: &Scope, timer: Timer, most: u64) -> Timer;
@@ -171,6 +182,16 @@ macro_rules! __delegate {
             fn fire_timer(scope: &Scope, firing: Firing) -> Option<Accepted>;
         } }
     };
+    (ImageStore $type:ident $field:ident $via:tt) => {
+        $crate::__delegate! { @impl ImageStore $type $field $via {
+            fn put_image(scope: &Scope, image: Image, bytes: Vec<u8>) -> Image;
+            fn image(scope: &Scope, image: ImageId) -> Image;
+            fn image_bytes(scope: &Scope, image: ImageId) -> Vec<u8>;
+            fn images(scope: &Scope, filter: &ImageFilter, page: PageRequest) -> Page<Image>;
+            fn drop_image(scope: &Scope, image: ImageId) -> ();
+            fn count_images(scope: &Scope, images: i64, caps: ImageCaps) -> ();
+        } }
+    };
     (ToolsetStore $type:ident $field:ident $via:tt) => {
         $crate::__delegate! { @impl ToolsetStore $type $field $via {
             fn put_toolset(scope: &Scope, name: &str, spec: ToolsetSpec, expected: Option<u64>) -> Toolset;
@@ -179,12 +200,37 @@ macro_rules! __delegate {
             fn drop_toolset(scope: &Scope, name: &str, expected: Option<u64>) -> ();
         } }
     };
+    (EgoStore $type:ident $field:ident $via:tt) => {
+        $crate::__delegate! { @impl EgoStore $type $field $via {
+            fn put_ego(scope: &Scope, name: &str, spec: EgoSpec, expected: Option<u64>) -> Ego;
+            fn ego(scope: &Scope, name: &str) -> Ego;
+            fn egos(scope: &Scope) -> Vec<Ego>;
+            fn drop_ego(scope: &Scope, name: &str, expected: Option<u64>) -> ();
+            fn roster(scope: &Scope) -> Vec<Agent>;
+        } }
+    };
     (ApprovalStore $type:ident $field:ident $via:tt) => {
         $crate::__delegate! { @impl ApprovalStore $type $field $via {
             fn approvals(scope: &Scope, filter: &ApprovalFilter, page: PageRequest) -> Page<Approval>;
             fn approval(scope: &Scope, approval: ApprovalId) -> Approval;
             fn decide(scope: &Scope, decide: Decide) -> DecidedApproval;
             fn expired_approvals(most: usize) -> Vec<(Scope, ApprovalId)>;
+        } }
+    };
+    (WebhookStore $type:ident $field:ident $via:tt) => {
+        $crate::__delegate! { @impl WebhookStore $type $field $via {
+            fn create_webhook(scope: &Scope, webhook: Webhook, most: u64) -> Webhook;
+            fn webhook(scope: &Scope, webhook: WebhookId) -> Webhook;
+            fn webhooks(scope: &Scope) -> Vec<Webhook>;
+            fn put_webhook(scope: &Scope, webhook: Webhook) -> Webhook;
+            fn drop_webhook(scope: &Scope, webhook: WebhookId) -> ();
+            fn test_webhook(scope: &Scope, webhook: WebhookId, delivery: DeliveryId) -> Delivery;
+            fn deliveries(scope: &Scope, webhook: WebhookId, state: Option<DeliveryState>, page: PageRequest) -> Page<Delivery>;
+            fn delivery(scope: &Scope, webhook: WebhookId, delivery: DeliveryId) -> Delivery;
+            fn redeliver(scope: &Scope, webhook: WebhookId, delivery: DeliveryId) -> Delivery;
+            fn take_deliveries(take: TakeDeliveries) -> DueDeliveries;
+            fn finish_delivery(scope: &Scope, finish: FinishDelivery) -> ();
+            fn forget_deliveries(keep: Duration) -> u64;
         } }
     };
     (AuditLog $type:ident $field:ident $via:tt) => {

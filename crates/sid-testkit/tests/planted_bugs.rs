@@ -10,16 +10,19 @@ use jiff::civil::Date;
 use parking_lot::Mutex;
 use sid_store::{
     Accept, Accepted, ApprovalFilter, ApprovalStore, ArchivalStore, AuditEntry, AuditFilter, AuditLog, Candidates, Capability, Commit,
-    Committed, Decide, DecidedApproval, DiaryQuery, DiaryStore, DiaryWork, Directory, DueTimers, Effect, EmbeddingIndex, EraseTarget,
-    Eraser, EventLog, Firing, GenerationId, InProcess, ItemFilter, ItemStore, ItemWrite, Lease, Loaded, MemorySearch, Order, Page,
-    PageRequest, RecallStore, Receipt, Renewed, Reserve, Reserved, SearchQuery, SeenItem, SelfBegunUse, StateStore, Store, StoreError, TaskFilter,
-    TaskStore, TenantLimits, TimerFilter, TimerStore, TokenUse, ToolsetStore, UsageStore, Written,
+    Committed, Decide, DecidedApproval, DiaryQuery, DiaryStore, DiaryWork, Directory, DocumentFilter, DocumentStore, DueDeliveries,
+    DueTimers, Effect, EgoStore, EmbeddingIndex, EraseTarget, Eraser, EventLog, FinishDelivery, Firing, GenerationId, ImageCaps,
+    ImageFilter, ImageStore, InProcess, ItemFilter, ItemStore, ItemWrite, Lease, Loaded, MemorySearch, NewDocument, Order, Page,
+    PageRequest, Reading, RecallStore, Receipt, Renewed, Reserve, Reserved, SearchQuery, SeenItem, SelfBegunUse, StateStore, Store, StoreError,
+    TakeDeliveries, TaskFilter, TaskStore, TenantLimits, TimerFilter, TimerStore, TokenUse, ToolsetStore, UnreadDocument, UsageStore,
+    WebhookStore, Written,
 };
 use sid_testkit::conformance::{self, Fixture};
 use sid_types::{
-    AgentId, Approval, ApprovalId, ConversationId, DiaryEntry, ItemId, KeyId, ManualClock, Message, MessageId, NewMessage, NewPassage,
-    OperatorScope, Owner, Passage, PassageId, Principal, Priority, Run, RunId, Scope, Seq, Share, ShareLevel, Sharee, Step, Task, TaskId, Tenant,
-    TenantId, Timer, TimerId, Timestamp, Toolset, ToolsetSpec, WorkerId,
+    Agent, AgentId, Approval, ApprovalId, ConversationId, Delivery, DeliveryId, DeliveryState, DiaryEntry, Document, DocumentId, Ego, EgoSpec,
+    Image, ImageId, ItemId, KeyId, ManualClock, Message, MessageId, NewMessage, NewPassage, OperatorScope, Owner, Passage, PassageId,
+    Principal, Priority, Provenance, Run, RunId, Scope, Seq, Share, ShareLevel, Sharee, Step, Task, TaskId, Tenant, TenantId, Timer, TimerId,
+    Timestamp, Toolset, ToolsetSpec, Webhook, WebhookEvent, WebhookId, WebhookState, WorkerId,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +56,9 @@ enum Bug {
     TellsTurnsOfTheLog,
     ForgetsEntriesOfOthers,
     TellsPeopleOfToolsets,
+    LetsTurnsPutEgos,
+    PutsEgosOverAnyVersion,
+    TellsTurnsOfThemselvesAlone,
     PutsToolsetsOverAnyVersion,
     ApprovesAgain,
     BeginsEveryTaskAtOnce,
@@ -70,6 +76,20 @@ enum Bug {
     TriesPagesOnce,
     ForgetsSourcesOfPages,
     ForgetsSourcesOfTimers,
+    SettlesAnyVersion,
+    KeepsOldParts,
+    TakesWhatIsHeld,
+    KeepsTheSameBytesTwice,
+    TellsOthersOfDocuments,
+    ShowsImagesToAnybody,
+    CountsImagesBlindly,
+    KeepsImagesOfTheErased,
+    TellsBesideTheCommit,
+    HoldsNoDeliveries,
+    EndsAnyAttempt,
+    ForgetsTheOrder,
+    TellsOthersOfWebhooks,
+    SendsToTheDisabled,
 }
 
 /// The reference store with one bug.
@@ -78,6 +98,8 @@ struct Planted {
     inner: Arc<InProcess>,
     /// The newest lease of each conversation.
     leases: Mutex<HashMap<ConversationId, Lease>>,
+    /// The bytes of every image that was kept and not dropped by its owner.
+    pictures: Mutex<HashMap<ImageId, Vec<u8>>>,
 }
 
 sid_testkit::delegate_store!(Planted, inner: BlockStore, Directory, Duties, Generations, Maintenance);
@@ -89,7 +111,7 @@ fn whole(tenant: &Tenant) -> Scope {
 
 impl Planted {
     fn new(bug: Bug, clock: Arc<ManualClock>) -> Self {
-        Self { bug, inner: Arc::new(InProcess::new(clock)), leases: Mutex::default() }
+        Self { bug, inner: Arc::new(InProcess::new(clock)), leases: Mutex::default(), pictures: Mutex::default() }
     }
 
     fn remember<'a>(&self, leases: impl IntoIterator<Item = &'a Lease>) {
@@ -168,6 +190,14 @@ impl StateStore for Planted {
                 }
             }
             _ => {}
+        }
+        // A transaction of its own for what is told: it stays when the commit fails.
+        if self.bug == Bug::TellsBesideTheCommit && commit.effects.iter().any(|e| matches!(e, Effect::Finish { .. })) {
+            let tenants = self.inner.tenants(&OperatorScope::grant()).await?;
+            let scope = tenants.iter().find(|tenant| tenant.id == lease.scope.tenant()).map_or(lease.scope, whole);
+            for webhook in self.inner.webhooks(&scope).await?.iter().filter(|w| w.hears(WebhookEvent::RunCompleted)) {
+                self.inner.test_webhook(&scope, webhook.id, DeliveryId::new()).await?;
+            }
         }
         let committed = self.inner.commit(&lease, commit).await?;
         self.remember(&committed.next);
@@ -487,6 +517,39 @@ impl ToolsetStore for Planted {
 }
 
 #[async_trait]
+impl EgoStore for Planted {
+    async fn put_ego(&self, scope: &Scope, name: &str, spec: EgoSpec, expected: Option<u64>) -> Result<Ego, StoreError> {
+        let expected = expected.filter(|_| self.bug != Bug::PutsEgosOverAnyVersion);
+        let mut scope = *scope;
+        if let (Bug::LetsTurnsPutEgos, Principal::Turn { .. }) = (self.bug, scope.principal()) {
+            let tenants = self.inner.tenants(&OperatorScope::grant()).await?;
+            scope = tenants.iter().find(|tenant| tenant.id == scope.tenant()).map_or(scope, whole);
+        }
+        self.inner.put_ego(&scope, name, spec, expected).await
+    }
+
+    async fn ego(&self, scope: &Scope, name: &str) -> Result<Ego, StoreError> {
+        self.inner.ego(scope, name).await
+    }
+
+    async fn egos(&self, scope: &Scope) -> Result<Vec<Ego>, StoreError> {
+        self.inner.egos(scope).await
+    }
+
+    async fn drop_ego(&self, scope: &Scope, name: &str, expected: Option<u64>) -> Result<(), StoreError> {
+        self.inner.drop_ego(scope, name, expected).await
+    }
+
+    async fn roster(&self, scope: &Scope) -> Result<Vec<Agent>, StoreError> {
+        let mut agents = self.inner.roster(scope).await?;
+        if let (Bug::TellsTurnsOfThemselvesAlone, Principal::Turn { agent, .. }) = (self.bug, scope.principal()) {
+            agents.retain(|a| a.id == agent);
+        }
+        Ok(agents)
+    }
+}
+
+#[async_trait]
 impl TaskStore for Planted {
     async fn create_task(&self, scope: &Scope, task: Task) -> Result<Task, StoreError> {
         self.inner.create_task(scope, task).await
@@ -552,6 +615,63 @@ impl DiaryStore for Planted {
 }
 
 #[async_trait]
+#[async_trait]
+impl DocumentStore for Planted {
+    async fn put_document(&self, scope: &Scope, mut new: NewDocument, most: u64) -> Result<Document, StoreError> {
+        if self.bug == Bug::KeepsTheSameBytesTwice {
+            new.digest = new.id.to_string();
+        }
+        self.inner.put_document(scope, new, most).await
+    }
+
+    async fn document(&self, scope: &Scope, document: DocumentId) -> Result<Document, StoreError> {
+        let whole = whole_of(scope);
+        self.inner.document(if self.bug == Bug::TellsOthersOfDocuments { &whole } else { scope }, document).await
+    }
+
+    async fn documents(&self, scope: &Scope, filter: &DocumentFilter, page: PageRequest) -> Result<Page<Document>, StoreError> {
+        let whole = whole_of(scope);
+        self.inner.documents(if self.bug == Bug::TellsOthersOfDocuments { &whole } else { scope }, filter, page).await
+    }
+
+    async fn document_content(&self, scope: &Scope, document: DocumentId) -> Result<Vec<u8>, StoreError> {
+        self.inner.document_content(scope, document).await
+    }
+
+    async fn drop_document(&self, scope: &Scope, document: DocumentId) -> Result<(), StoreError> {
+        self.inner.drop_document(scope, document).await
+    }
+
+    async fn take_documents(&self, want: usize, hold: Duration) -> Result<Vec<UnreadDocument>, StoreError> {
+        self.inner.take_documents(want, if self.bug == Bug::TakesWhatIsHeld { Duration::ZERO } else { hold }).await
+    }
+
+    async fn settle_document(&self, scope: &Scope, document: DocumentId, version: u64, reading: Reading) -> Result<Document, StoreError> {
+        let known = self.inner.document(scope, document).await?;
+        if self.bug == Bug::SettlesAnyVersion && version != known.version {
+            return Ok(known);
+        }
+        let old = if self.bug == Bug::KeepsOldParts { known.part_ids().collect() } else { Vec::new() };
+        let mut kept = Vec::new();
+        for part in old {
+            kept.extend(self.inner.passage(scope, part).await.ok());
+        }
+        let settled = self.inner.settle_document(scope, document, version, reading).await?;
+        let again = |p: Passage| {
+            let provenance = Provenance { channel: "api".into(), ..p.provenance };
+            NewPassage { id: PassageId::new(), owner: p.owner, text: p.text, tags: p.tags, at: p.at, provenance }
+        };
+        self.inner.upsert(scope, kept.into_iter().map(again).collect()).await?;
+        Ok(settled)
+    }
+}
+
+/// The scope of the application whose tenant it is.
+fn whole_of(scope: &Scope) -> Scope {
+    OperatorScope::grant().enter(scope.tenant(), KeyId::new())
+}
+
+#[async_trait]
 impl TimerStore for Planted {
     async fn create_timer(&self, scope: &Scope, timer: Timer, most: u64) -> Result<Timer, StoreError> {
         let untrusted = if self.bug == Bug::ForgetsSourcesOfTimers { Vec::new() } else { timer.untrusted.clone() };
@@ -604,6 +724,45 @@ impl TimerStore for Planted {
 }
 
 #[async_trait]
+impl ImageStore for Planted {
+    async fn put_image(&self, scope: &Scope, image: Image, bytes: Vec<u8>) -> Result<Image, StoreError> {
+        let kept = self.inner.put_image(scope, image, bytes.clone()).await?;
+        self.pictures.lock().insert(kept.id, bytes);
+        Ok(kept)
+    }
+
+    async fn image(&self, scope: &Scope, image: ImageId) -> Result<Image, StoreError> {
+        self.inner.image(scope, image).await
+    }
+
+    async fn image_bytes(&self, scope: &Scope, image: ImageId) -> Result<Vec<u8>, StoreError> {
+        let there = self.inner.image_bytes(scope, image).await;
+        let is_open = match self.bug {
+            Bug::ShowsImagesToAnybody => true,
+            Bug::KeepsImagesOfTheErased => scope.is_tenant_wide(),
+            _ => false,
+        };
+        let known = self.pictures.lock().get(&image).cloned();
+        if is_open { there.or_else(|error| known.ok_or(error)) } else { there }
+    }
+
+    async fn images(&self, scope: &Scope, filter: &ImageFilter, page: PageRequest) -> Result<Page<Image>, StoreError> {
+        self.inner.images(scope, filter, page).await
+    }
+
+    async fn drop_image(&self, scope: &Scope, image: ImageId) -> Result<(), StoreError> {
+        self.inner.drop_image(scope, image).await?;
+        self.pictures.lock().remove(&image);
+        Ok(())
+    }
+
+    async fn count_images(&self, scope: &Scope, images: i64, caps: ImageCaps) -> Result<(), StoreError> {
+        let most = ImageCaps { user: u64::MAX, tenant: u64::MAX };
+        self.inner.count_images(scope, images, if self.bug == Bug::CountsImagesBlindly { most } else { caps }).await
+    }
+}
+
+#[async_trait]
 impl ApprovalStore for Planted {
     async fn approvals(&self, scope: &Scope, filter: &ApprovalFilter, page: PageRequest) -> Result<Page<Approval>, StoreError> {
         let mut scope = *scope;
@@ -648,6 +807,85 @@ impl ApprovalStore for Planted {
 
     async fn expired_approvals(&self, most: usize) -> Result<Vec<(Scope, ApprovalId)>, StoreError> {
         self.inner.expired_approvals(most).await
+    }
+}
+
+#[async_trait]
+impl WebhookStore for Planted {
+    async fn create_webhook(&self, scope: &Scope, webhook: Webhook, most: u64) -> Result<Webhook, StoreError> {
+        self.inner.create_webhook(scope, webhook, most).await
+    }
+
+    async fn webhook(&self, scope: &Scope, webhook: WebhookId) -> Result<Webhook, StoreError> {
+        let mut scope = *scope;
+        if let (Bug::TellsOthersOfWebhooks, Principal::User { .. }) = (self.bug, scope.principal()) {
+            let tenants = self.inner.tenants(&OperatorScope::grant()).await?;
+            scope = tenants.iter().find(|tenant| tenant.id == scope.tenant()).map_or(scope, whole);
+        }
+        self.inner.webhook(&scope, webhook).await
+    }
+
+    async fn webhooks(&self, scope: &Scope) -> Result<Vec<Webhook>, StoreError> {
+        self.inner.webhooks(scope).await
+    }
+
+    async fn put_webhook(&self, scope: &Scope, webhook: Webhook) -> Result<Webhook, StoreError> {
+        let put = self.inner.put_webhook(scope, webhook).await?;
+        // What waits for one that is disabled stays due.
+        if self.bug == Bug::SendsToTheDisabled && put.state == WebhookState::Disabled {
+            return self.inner.put_webhook(scope, Webhook { state: WebhookState::Enabled, ..put }).await;
+        }
+        Ok(put)
+    }
+
+    async fn drop_webhook(&self, scope: &Scope, webhook: WebhookId) -> Result<(), StoreError> {
+        self.inner.drop_webhook(scope, webhook).await
+    }
+
+    async fn test_webhook(&self, scope: &Scope, webhook: WebhookId, delivery: DeliveryId) -> Result<Delivery, StoreError> {
+        self.inner.test_webhook(scope, webhook, delivery).await
+    }
+
+    async fn deliveries(
+        &self,
+        scope: &Scope,
+        webhook: WebhookId,
+        state: Option<DeliveryState>,
+        page: PageRequest,
+    ) -> Result<Page<Delivery>, StoreError> {
+        self.inner.deliveries(scope, webhook, state, page).await
+    }
+
+    async fn delivery(&self, scope: &Scope, webhook: WebhookId, delivery: DeliveryId) -> Result<Delivery, StoreError> {
+        self.inner.delivery(scope, webhook, delivery).await
+    }
+
+    async fn redeliver(&self, scope: &Scope, webhook: WebhookId, delivery: DeliveryId) -> Result<Delivery, StoreError> {
+        self.inner.redeliver(scope, webhook, delivery).await
+    }
+
+    async fn take_deliveries(&self, mut take: TakeDeliveries) -> Result<DueDeliveries, StoreError> {
+        match self.bug {
+            Bug::HoldsNoDeliveries => take.hold = Duration::ZERO,
+            Bug::ForgetsTheOrder => take.patience = 0,
+            _ => {}
+        }
+        self.inner.take_deliveries(take).await
+    }
+
+    async fn finish_delivery(&self, scope: &Scope, mut finish: FinishDelivery) -> Result<(), StoreError> {
+        if self.bug == Bug::EndsAnyAttempt {
+            for webhook in self.inner.webhooks(scope).await? {
+                if let Ok(delivery) = self.inner.delivery(scope, webhook.id, finish.delivery).await {
+                    finish.attempt.number = delivery.attempts;
+                }
+            }
+        }
+        self.inner.finish_delivery(scope, finish).await
+    }
+
+    async fn forget_deliveries(&self, keep: Duration) -> Result<u64, StoreError> {
+        self.inner.forget_deliveries(keep).await
     }
 }
 
@@ -857,6 +1095,21 @@ fn a_store_that_tells_people_of_toolsets() {
 }
 
 #[test]
+fn a_store_in_which_turns_put_egos() {
+    found_by(Bug::LetsTurnsPutEgos, &["egos_are_the_tenants"]);
+}
+
+#[test]
+fn a_store_that_puts_egos_over_any_version() {
+    found_by(Bug::PutsEgosOverAnyVersion, &["egos_change_by_version"]);
+}
+
+#[test]
+fn a_store_that_tells_turns_of_themselves_alone() {
+    found_by(Bug::TellsTurnsOfThemselvesAlone, &["the_roster_is_the_tenants"]);
+}
+
+#[test]
 fn a_store_in_which_agents_approve() {
     found_by(Bug::LetsAgentsApprove, &["an_agent_approves_nothing"]);
 }
@@ -924,4 +1177,74 @@ fn a_store_that_forgets_where_pages_come_from() {
 #[test]
 fn a_store_that_forgets_where_timers_come_from() {
     found_by(Bug::ForgetsSourcesOfTimers, &["timers_are_kept_as_they_were_made"]);
+}
+
+#[test]
+fn a_store_that_settles_any_version_of_a_document() {
+    found_by(Bug::SettlesAnyVersion, &["a_document_is_found_when_it_was_read"]);
+}
+
+#[test]
+fn a_store_that_keeps_parts_of_the_version_before() {
+    found_by(Bug::KeepsOldParts, &["a_document_is_found_when_it_was_read"]);
+}
+
+#[test]
+fn a_store_that_takes_documents_that_are_held() {
+    found_by(Bug::TakesWhatIsHeld, &["unread_documents_are_taken_and_held"]);
+}
+
+#[test]
+fn a_store_that_keeps_the_same_bytes_twice() {
+    found_by(Bug::KeepsTheSameBytesTwice, &["the_same_bytes_are_one_document"]);
+}
+
+#[test]
+fn a_store_that_tells_others_of_documents() {
+    found_by(Bug::TellsOthersOfDocuments, &["documents_are_seen_by_their_people"]);
+}
+
+#[test]
+fn a_store_that_shows_images_to_anybody() {
+    found_by(Bug::ShowsImagesToAnybody, &["images_are_seen_by_their_people"]);
+}
+
+#[test]
+fn a_store_that_counts_images_blindly() {
+    found_by(Bug::CountsImagesBlindly, &["images_of_a_day_have_a_limit", "the_last_image_of_a_day_is_one"]);
+}
+
+#[test]
+fn a_store_that_keeps_images_of_the_erased() {
+    found_by(Bug::KeepsImagesOfTheErased, &["images_go_with_their_conversation"]);
+}
+
+#[test]
+fn a_store_that_tells_webhooks_beside_the_commit() {
+    found_by(Bug::TellsBesideTheCommit, &["ended_runs_are_told_with_their_commit"]);
+}
+
+#[test]
+fn a_store_that_holds_no_deliveries() {
+    found_by(Bug::HoldsNoDeliveries, &["deliveries_are_taken_and_held", "deliveries_are_taken_by_one"]);
+}
+
+#[test]
+fn a_store_that_ends_any_attempt() {
+    found_by(Bug::EndsAnyAttempt, &["an_attempt_ends_once"]);
+}
+
+#[test]
+fn a_store_that_forgets_the_order_of_deliveries() {
+    found_by(Bug::ForgetsTheOrder, &["conversations_are_told_in_order"]);
+}
+
+#[test]
+fn a_store_that_tells_others_of_webhooks() {
+    found_by(Bug::TellsOthersOfWebhooks, &["webhooks_are_the_tenants"]);
+}
+
+#[test]
+fn a_store_that_sends_to_the_disabled() {
+    found_by(Bug::SendsToTheDisabled, &["disabled_webhooks_wait", "ended_runs_are_told_with_their_commit"]);
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{BlockId, ConversationId, MessageId, Owner, PassageId, RunId, Source, UserId};
+use crate::{BlockId, Citation, ConversationId, MessageId, Owner, PassageId, RunId, Source, UserId};
 
 /// What an agent may do with a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -103,7 +103,7 @@ pub struct Provenance {
     /// The user who wrote it, or for whom it was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserId>,
-    /// How it came: `tool`, `api`, `import`, `template`, `undo`, `consolidation`.
+    /// How it came: `tool`, `api`, `import`, `template`, `undo`, `consolidation`, `document`.
     pub channel: String,
     /// Sources that are not trusted, which whoever wrote it had read; none = trusted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -114,6 +114,9 @@ pub struct Provenance {
     /// The passage that has taken its place; what it says was true until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub superseded_by: Option<PassageId>,
+    /// The document that it is a part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub citation: Option<Box<Citation>>,
 }
 
 /// One version of a block.

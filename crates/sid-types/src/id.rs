@@ -143,8 +143,16 @@ ids! {
     ApprovalId = "appr";
     /// A task that an agent works on.
     TaskId = "task";
+    /// A document.
+    DocumentId = "doc";
     /// A timer.
     TimerId = "tmr";
+    /// An image that an agent had made.
+    ImageId = "img";
+    /// An endpoint that is told what happens.
+    WebhookId = "whk";
+    /// What a webhook is told of one event.
+    DeliveryId = "dlv";
     /// One process that runs agents.
     WorkerId = "wrk";
 }

@@ -23,8 +23,12 @@ mod access;
 mod approval;
 mod block;
 mod clock;
+mod colleague;
+mod document;
+mod ego;
 mod event;
 mod id;
+mod image;
 mod item;
 mod message;
 mod owner;
@@ -42,16 +46,21 @@ mod timer;
 mod tool;
 mod toolset;
 mod unit;
+mod webhook;
 
 pub use access::{AccessRole, Permission};
 pub use approval::{Approval, ApprovalState, Approvals, ApprovedCall, Ask, NewApproval};
 pub use block::{Block, BlockAccess, BlockOp, BlockVersion, Provenance};
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use colleague::{AgentMatch, ChainBudget, Sender};
+pub use document::{Citation, Document, DocumentFormat, DocumentParts, DocumentStatus, Place};
+pub use ego::{Ego, EgoMemory, EgoSpec};
 pub use event::{Event, EventBody, Recollection};
 pub use id::{
-    AgentId, ApprovalId, BlockId, ConversationId, IdError, ItemId, KeyId, MessageId, PassageId, RunId, StepId, SummaryId, TaskId, TeamId,
-    TenantId, TimerId, UserId, WorkerId,
+    AgentId, ApprovalId, BlockId, ConversationId, DeliveryId, DocumentId, IdError, ImageId, ItemId, KeyId, MessageId, PassageId, RunId,
+    StepId, SummaryId, TaskId, TeamId, TenantId, TimerId, UserId, WebhookId, WorkerId,
 };
+pub use image::{Image, ImageFormat};
 pub use item::{Item, ItemKind, Share, ShareLevel, Sharee};
 pub use jiff::Timestamp;
 pub use message::{Body, Message, NewMessage, Role, ToolCall};
@@ -72,3 +81,4 @@ pub use timer::{InQuietHours, Late, Timer, TimerKind, TimerMaker, TimerSpec, Tim
 pub use tool::{ClientTool, ToolRule, ToolSpec};
 pub use toolset::{Toolset, ToolsetKind, ToolsetSpec};
 pub use unit::{Seq, Tokens};
+pub use webhook::{Attempt, Delivery, DeliveryState, SealedSecret, Webhook, WebhookEvent, WebhookState};

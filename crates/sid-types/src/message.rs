@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{ApprovedCall, ConversationId, MessageId, RunId, Seq, Source, Tokens};
+use crate::{ApprovedCall, ConversationId, MessageId, RunId, Sender, Seq, Source, Tokens};
 
 /// A function call that a model asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,6 +135,9 @@ pub struct NewMessage {
     /// A call that somebody approved, and that the run begins with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved: Option<Box<ApprovedCall>>,
+    /// The agent that wrote it to this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender: Option<Box<Sender>>,
 }
 
 impl NewMessage {
@@ -153,7 +156,7 @@ impl NewMessage {
     /// A message with this body and a fresh id.
     #[must_use]
     pub fn of(body: Body, at: Timestamp) -> Self {
-        Self { id: MessageId::new(), body, speaker: None, at, tokens: None, untrusted: Vec::new(), approved: None }
+        Self { id: MessageId::new(), body, speaker: None, at, tokens: None, untrusted: Vec::new(), approved: None, sender: None }
     }
 
     /// This message at its place in a conversation.
@@ -170,6 +173,7 @@ impl NewMessage {
             tokens: self.tokens,
             untrusted: self.untrusted,
             approved: self.approved,
+            sender: self.sender,
         }
     }
 }
@@ -202,4 +206,7 @@ pub struct Message {
     /// A call that somebody approved, and that the run begins with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved: Option<Box<ApprovedCall>>,
+    /// The agent that wrote it to this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender: Option<Box<Sender>>,
 }

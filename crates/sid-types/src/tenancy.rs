@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccessRole, AgentId, Approvals, Caps, ConversationId, Heartrate, KeyId, Permission, QuietHours, RecursiveSummary, Seq, TeamId, TenantId,
-    Tokens, ToolRule, UserId,
+    AccessRole, AgentId, AgentMatch, Approvals, Caps, ConversationId, Heartrate, KeyId, Permission, QuietHours, RecursiveSummary, Seq,
+    TeamId, TenantId, Tokens, ToolRule, UserId,
 };
 
 /// A customer organisation: the outermost boundary of all data.
@@ -115,6 +115,16 @@ pub struct AgentSpec {
     /// Agents of the tenant that it may hand work to. Default none.
     #[serde(default)]
     pub reaches: Vec<AgentId>,
+    /// Agents of the tenant that it may speak with. Default none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub colleagues: Vec<AgentMatch>,
+    /// Agents whose words it takes as its own side's: what they write is no text from outside. What they have read from outside stays that.
+    /// Default none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trusts: Vec<AgentMatch>,
+    /// What others call it by in their `colleagues` and `trusts`. Default none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
     /// When tools may be called, and when they must.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tool_rules: Vec<ToolRule>,
@@ -165,6 +175,9 @@ impl AgentSpec {
             tools: None,
             tasks: false,
             reaches: Vec::new(),
+            colleagues: Vec::new(),
+            trusts: Vec::new(),
+            tags: Vec::new(),
             tool_rules: Vec::new(),
             metadata: BTreeMap::new(),
             approvals: Approvals::default(),

@@ -18,6 +18,8 @@ named! {
         Mcp = "mcp",
         /// E-mail from one account.
         Email = "email",
+        /// Images from one service.
+        Images = "images",
         /// A kind that a newer program has put, and this one knows nothing of. Nobody puts it.
         #[serde(other)]
         Unknown = "unknown",

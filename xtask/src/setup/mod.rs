@@ -28,7 +28,7 @@ Usage: cargo xtask setup [embed] [llm] [clients] [node] [bench] [postgres] [qdra
 
   embed     ONNX Runtime 1.31.1 and MiniLM-L6-v2 (int8): recall by meaning               45 MB
   llm       llama.cpp's server and SmolLM2-135M-Instruct: a real, very small chat model  127 MB
-  clients   the official `openai` and `mcp` packages, for the tests of the doors         20 MB
+  clients   the official `openai`, `mcp` and `standardwebhooks` packages, for the tests of the doors         20 MB
   node      Node 22 with MCP's inspector and conformance suite, for the same             90 MB
   bench     numpy, for the measuring stick                                               17 MB
   postgres  Postgres 16 and 18 with pgvector: throw-away servers for tests               25 MB

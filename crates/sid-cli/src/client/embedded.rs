@@ -69,12 +69,16 @@ impl Embedded {
         for (name, value) in &request.headers {
             builder = builder.header(*name, value);
         }
-        let body = match &request.body {
-            Some(body) => {
+        let body = match (&request.body, request.bytes) {
+            (_, Some(bytes)) => {
+                builder = builder.header(header::CONTENT_TYPE, "application/octet-stream");
+                Body::from(bytes)
+            }
+            (Some(body), None) => {
                 builder = builder.header(header::CONTENT_TYPE, "application/json");
                 Body::from(body.to_string())
             }
-            None => Body::empty(),
+            (None, None) => Body::empty(),
         };
         let http_request = builder.body(body).map_err(|e| CliError::Usage(format!("the request cannot be sent: {e}")))?;
         let response = match self.router.clone().oneshot(http_request).await {

@@ -58,6 +58,9 @@ impl Http {
         if let Some(body) = &request.body {
             builder = builder.json(body);
         }
+        if let Some(bytes) = request.bytes {
+            builder = builder.header("content-type", "application/octet-stream").body(bytes);
+        }
         let root = self.root.clone();
         let response = builder.send().await.map_err(|e| unreachable(&root, &e))?;
         let status = StatusCode::from_u16(response.status().as_u16()).unwrap_or(StatusCode::BAD_GATEWAY);

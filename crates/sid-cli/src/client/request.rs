@@ -14,6 +14,8 @@ pub struct Request {
     query: Vec<(String, String)>,
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) body: Option<Value>,
+    /// Instead of `body`.
+    pub(super) bytes: Option<Vec<u8>>,
 }
 
 impl Request {
@@ -26,6 +28,7 @@ impl Request {
             query: Vec::new(),
             headers: Vec::new(),
             body: None,
+            bytes: None,
         }
     }
 
@@ -102,6 +105,13 @@ impl Request {
     pub fn json(mut self, body: impl Serialize) -> Self {
         // The bodies are maps and structs with text keys, which always have a JSON form.
         self.body = serde_json::to_value(body).ok();
+        self
+    }
+
+    /// Sets a body of bytes.
+    #[must_use]
+    pub fn bytes(mut self, body: Vec<u8>) -> Self {
+        self.bytes = Some(body);
         self
     }
 

@@ -11,7 +11,7 @@ use crate::error::CliError;
 use crate::output::Paint;
 use crate::output::table::{Table, facts};
 use crate::output::text::{moment, thousands};
-use crate::session::{Paging, Session, given, named};
+use crate::session::{Paging, Session, given, is_id, named};
 use crate::wire;
 
 /// Agents.
@@ -98,6 +98,15 @@ pub struct Spec {
     /// An agent that it may hand work to; may be repeated
     #[arg(long, value_name = "AGENT")]
     reaches: Vec<String>,
+    /// An agent that it may ask and send messages to, `team:TEAM` or `tag:NAME`; may be repeated, and replaces all that there were. `none` = nobody
+    #[arg(long = "colleague", value_name = "AGENT|team:TEAM|tag:NAME")]
+    colleagues: Vec<String>,
+    /// An agent whose words are no text from outside for it, `team:TEAM` or `tag:NAME`; may be repeated. `none` = nobody's
+    #[arg(long, value_name = "AGENT|team:TEAM|tag:NAME")]
+    trusts: Vec<String>,
+    /// What others call it by in their colleagues; may be repeated. `none` = no tags
+    #[arg(long = "tag", value_name = "NAME")]
+    tags: Vec<String>,
     /// A rule for a tool; may be repeated, and replaces all rules that there were. `none` = no rules
     #[arg(
         long = "rule",
@@ -138,7 +147,7 @@ fn number_or_auto(text: &str) -> Result<Value, String> {
     }
 }
 
-fn template(text: &str) -> Result<Value, String> {
+pub(super) fn template(text: &str) -> Result<Value, String> {
     let (head, description) = text.split_once('=').unwrap_or((text, ""));
     let (label, limit) = match head.split_once(':') {
         Some((label, limit)) => {
@@ -200,6 +209,21 @@ fn cap(text: &str) -> Result<(String, Value), String> {
     Ok((cap.into(), most.into()))
 }
 
+/// Agents as the API names them.
+fn meant(text: &str) -> String {
+    match text.strip_prefix("team:") {
+        Some(team) => format!("team:{}", named("team", team)),
+        None if text.starts_with("tag:") || is_id("team", text) => text.to_owned(),
+        None => named("agent", text),
+    }
+}
+
+/// A list that replaces the one that there was; `none` = an empty one.
+fn some_or_none(given: &[String], told: impl Fn(&str) -> String) -> Option<Value> {
+    let list = || given.iter().filter(|text| *text != "none").map(|text| Value::String(told(text))).collect();
+    (!given.is_empty()).then(|| Value::Array(list()))
+}
+
 fn pair(text: &str) -> Result<(String, String), String> {
     text.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned())).ok_or_else(|| "expected KEY=VALUE".into())
 }
@@ -234,6 +258,9 @@ impl Spec {
             ("tools", tools),
             ("tasks", self.tasks.map(Value::Bool)),
             ("reaches", some(self.reaches.iter().map(|a| Value::String(named("agent", a))).collect())),
+            ("colleagues", some_or_none(&self.colleagues, meant)),
+            ("trusts", some_or_none(&self.trusts, meant)),
+            ("tags", some_or_none(&self.tags, str::to_owned)),
             (
                 "tool_rules",
                 some(self.rules)
@@ -311,6 +338,9 @@ fn render(agent: &wire::Agent, paint: Paint) -> String {
         ("temperature", agent.temperature.map_or_else(|| "auto".into(), |t| format!("{t:.2}"))),
         ("blocks", blocks.collect::<Vec<_>>().join("\n")),
         ("tools", agent.tools.as_ref().map_or_else(|| "all memory tools".into(), |t| t.join(", "))),
+        ("colleagues", agent.colleagues.join(", ")),
+        ("trusts", agent.trusts.join(", ")),
+        ("tags", agent.tags.join(", ")),
         ("rules", agent.tool_rules.iter().map(rule_in_words).collect::<Vec<_>>().join("\n")),
         ("teams", agent.teams.join(", ")),
         ("background", agent.background_model.clone().unwrap_or_default()),

@@ -8,11 +8,16 @@ pub mod chat;
 pub mod context;
 pub mod conversation;
 pub mod doctor;
+pub mod documents;
+pub mod drive;
+pub mod ego;
 pub mod erase;
 pub mod events;
 pub mod export;
+pub mod images;
 pub mod import;
 pub mod key;
+mod login;
 pub mod mcp;
 pub mod memory;
 pub mod owner;
@@ -26,6 +31,7 @@ pub mod tenant;
 pub mod timers;
 pub mod tools;
 pub mod user;
+pub mod webhooks;
 
 use crate::cli::Command;
 use crate::error::CliError;
@@ -43,6 +49,7 @@ pub fn acts_as_user(command: &Command) -> bool {
             | Command::Conversation(_)
             | Command::Task(_)
             | Command::Timers(_)
+            | Command::Webhooks(_)
             | Command::Block(_)
             | Command::Memory(_)
             | Command::Prompt(_)
@@ -61,11 +68,16 @@ pub async fn run(command: Command, session: &Session) -> Result<(), CliError> {
         Command::Agent(args) => agent::run(args, session).await,
         Command::User(args) => user::run(args, session).await,
         Command::Team(args) => team::run(args, session).await,
+        Command::Ego(args) => ego::run(args, session).await,
         Command::Task(args) => task::run(args, session).await,
+        Command::Drive(args) => Box::pin(drive::run(args, session)).await,
+        Command::Documents(args) => Box::pin(documents::run(args, session)).await,
         Command::Timers(args) => timers::run(args, session).await,
         Command::Tools(args) => tools::run(args, session).await,
+        Command::Webhooks(args) => webhooks::run(args, session).await,
         Command::Sources(args) => sources::run(args, session).await,
         Command::Approvals(args) => approvals::run(args, session).await,
+        Command::Images(args) => images::run(args, session).await,
         Command::Conversation(args) => conversation::run(args, session).await,
         Command::Key(args) => key::run(args, session).await,
         Command::Tenant(args) => tenant::run(args, session).await,

@@ -25,6 +25,22 @@ pub enum Tools {
         /// Its name
         name: String,
     },
+    /// Log in to a toolset's MCP server in a browser: the tenant, or one user with --user
+    Login {
+        /// The toolset's name
+        name: String,
+        /// The code that the browser shows, if it is known already
+        #[arg(long)]
+        code: Option<String>,
+        /// Only tell where the login stands
+        #[arg(long, conflicts_with = "code")]
+        status: bool,
+    },
+    /// Forget a login
+    Logout {
+        /// The toolset's name
+        name: String,
+    },
     /// Take a toolset away
     Remove {
         /// Its name
@@ -53,6 +69,12 @@ pub struct Add {
     /// Believe an MCP server that says which of its tools only read, or may be repeated
     #[arg(long)]
     believe_hints: bool,
+    /// An MCP server wants people to log in, in a browser: `sid tools login` afterwards
+    #[arg(long)]
+    login: bool,
+    /// Let an MCP server ask the user something in the middle of a call
+    #[arg(long)]
+    questions: bool,
     /// A header of each call; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     header: Vec<(String, String)>,
@@ -114,6 +136,8 @@ pub(crate) async fn run(command: Tools, session: &Session) -> Result<(), CliErro
             let body = json!({"default": !add.by_name, "source": source(add)?});
             session.ask(Request::put(&["tools", &name]).json(body), "the toolset", show).await
         }
+        Tools::Login { name, code, status } => super::login::run(&name, code, status, session).await,
+        Tools::Logout { name } => super::login::forget(&name, session).await,
         Tools::Remove { name } => {
             session.client().await?.send(Request::delete(&["tools", &name])).await?;
             if session.out.json {
@@ -158,12 +182,18 @@ fn source(add: Add) -> Result<Value, CliError> {
 }
 
 fn read_source(add: Add) -> Result<Value, CliError> {
-    let Add { file, base_url, only, prefix, believe_hints, header, secret_header, requirements, network, .. } = add;
+    let Add { file, base_url, only, prefix, believe_hints, login, questions, header, secret_header, requirements, network, .. } = add;
     let given = file.to_string_lossy();
     let place = if is_web(&given) { Some(("url", &*given)) } else { given.strip_prefix("mcp:").map(|server| ("server", server)) };
     if let Some((key, place)) = place {
         let mut source = Map::from_iter([("kind".to_owned(), "mcp".into()), (key.to_owned(), place.into())]);
         source.insert("believe_hints".into(), believe_hints.into());
+        if login {
+            source.insert("login".into(), json!({}));
+        }
+        if questions {
+            source.insert("questions".into(), true.into());
+        }
         source.extend(only.map(|only| ("only".to_owned(), only.into())));
         source.extend(prefix.map(|prefix| ("prefix".to_owned(), prefix.into())));
         put_headers(&mut source, header, secret_header)?;

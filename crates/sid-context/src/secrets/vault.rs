@@ -184,6 +184,27 @@ impl Vault {
         Ok(resolved)
     }
 
+    /// Seals a value for somebody who keeps it elsewhere, with the owner's data key. It opens with the same `what` only.
+    pub async fn seal(&self, scope: &Scope, owner: Owner, what: &str, value: &SecretValue) -> Result<Map<String, Value>> {
+        let key = self.data_key(scope, owner).await?;
+        let mut data = Map::new();
+        key.seal(value.reveal().as_bytes(), &place_elsewhere(scope, owner, what))?.write(&mut data);
+        Ok(data)
+    }
+
+    /// Opens what [`Vault::seal`] has sealed. Errors: `Sealed`.
+    pub async fn unseal(&self, scope: &Scope, owner: Owner, what: &str, data: &Map<String, Value>) -> Result<SecretValue> {
+        let key = self.context.items.item(scope, key_id(scope, owner)).await;
+        let key = key.map_err(|error| match error {
+            StoreError::NotFound { .. } => ContextError::Sealed("its data key is gone"),
+            other => other.into(),
+        })?;
+        let key = self.unwrapped(scope, &key.item).await?;
+        let plain = key.open(&Sealed::read(data)?, &place_elsewhere(scope, owner, what))?;
+        let value = std::str::from_utf8(&plain).map_err(|_| ContextError::Sealed("its record is damaged"))?;
+        Ok(SecretValue::new(value.to_owned()))
+    }
+
     /// Seals all of a tenant's data keys with the current key-encryption key; answers how many were sealed anew. For the tenant's application or the operator. Reads
     /// and writes go on meanwhile; when it has answered 0, the older keys may be taken away.
     pub async fn rewrap(&self, house: &Scope) -> Result<u64> {
@@ -260,6 +281,12 @@ impl Vault {
 fn place(scope: &Scope, owner: Owner, item: ItemId) -> Vec<u8> {
     let owner = serde_json::to_string(&owner).unwrap_or_default();
     format!("sid/items.data/1\0{}\0{owner}\0{item}", scope.tenant()).into_bytes()
+}
+
+/// The same for what is kept elsewhere than in an item.
+fn place_elsewhere(scope: &Scope, owner: Owner, what: &str) -> Vec<u8> {
+    let owner = serde_json::to_string(&owner).unwrap_or_default();
+    format!("sid/elsewhere/1\0{}\0{owner}\0{what}", scope.tenant()).into_bytes()
 }
 
 fn derived(scope: &Scope, owner: Owner, what: &str) -> ItemId {

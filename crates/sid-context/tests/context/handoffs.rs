@@ -6,7 +6,7 @@ use sid_types::{Item, Scope};
 use crate::world::{World, is_forbidden, is_hidden};
 
 async fn leave(world: &World, by: &Scope, recipient: Option<sid_types::AgentId>) -> Item {
-    world.context.hand_off(by, None, recipient, "Order a sandwich".into(), "extra pickles".into()).await.expect("left")
+    world.context.hand_off(by, None, recipient, "Order a sandwich".into(), "extra pickles".into(), Vec::new()).await.expect("left")
 }
 
 #[track_caller]
@@ -50,7 +50,7 @@ async fn it_is_for_whom_it_was_left() {
     assert_eq!(waiting.iter().map(|item| item.id).collect::<Vec<_>>(), [left.id]);
     let claimed = world.context.claim(&world.on_phone, left.id).await.expect("claimed");
     assert_eq!((claimed.state.as_str(), HandoffState::read(&claimed).claimed_by), ("claimed", Some(world.phone)));
-    let done = world.context.finish_handoff(&world.on_phone, left.id, Some("ordered".into())).await.expect("finished");
+    let done = world.context.finish_handoff(&world.on_phone, left.id, Some("ordered".into()), &[]).await.expect("finished");
     assert_eq!((done.state.as_str(), HandoffState::read(&done).result.as_deref()), ("done", Some("ordered")));
     is_taken(world.context.claim(&world.on_phone, left.id).await);
 }
@@ -66,12 +66,12 @@ async fn a_claim_runs_out_and_may_be_prolonged_or_given_back() {
     is_taken(world.context.claim(&world.on_phone, left.id).await);
     world.pass(301);
     world.context.claim(&world.on_phone, left.id).await.expect("the claim had run out");
-    is_taken(world.context.finish_handoff(&world.in_editor, left.id, None).await);
+    is_taken(world.context.finish_handoff(&world.in_editor, left.id, None, &[]).await);
     is_taken(world.context.give_back(&world.in_editor, left.id).await);
     world.context.give_back(&world.on_phone, left.id).await.expect("given back");
     world.context.claim(&world.in_editor, left.id).await.expect("it is open again");
     world.pass(1_000);
-    is_taken(world.context.finish_handoff(&world.in_editor, left.id, None).await);
+    is_taken(world.context.finish_handoff(&world.in_editor, left.id, None, &[]).await);
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ async fn notes_come_whole_and_of_everything_else_the_titles() {
         .expect("one");
     let project = world.make(&world.as_ann, ItemKind::Project, "Garden").await;
     world.context.make(&world.as_ann, ItemKind::Section, Draft { parent: Some(project.id), ..titled("Beds") }).await.expect("a section");
-    world.context.hand_off(&world.in_editor, None, None, "Order a sandwich".into(), String::new()).await.expect("left");
+    world.context.hand_off(&world.in_editor, None, None, "Order a sandwich".into(), String::new(), Vec::new()).await.expect("left");
     let seen = world.context.overview(&world.on_phone, USUAL_BUDGET, &count_bytes).await.expect("an overview");
     assert!(seen.heads.iter().all(|h| !h.is_shared));
     let heads: Vec<_> = seen.heads.iter().map(|h| (h.kind, h.title.as_str(), h.body.as_deref(), h.level)).collect();

@@ -49,6 +49,10 @@ fn candidate(found: &sid_store::Candidate) -> Candidate<'_, RecordId> {
 /// The line that a prompt shows of a found record.
 #[must_use]
 pub fn snippet(record: &Record, excerpt: &[std::ops::Range<usize>]) -> Snippet {
+    let cited = match record {
+        Record::Passage(p) => p.provenance.citation.as_ref().map(ToString::to_string).unwrap_or_default(),
+        Record::Message(_) | Record::Diary(_) => String::new(),
+    };
     let (who, seq) = match record {
         Record::Message(m) => {
             let role = match m.body.role() {
@@ -59,7 +63,8 @@ pub fn snippet(record: &Record, excerpt: &[std::ops::Range<usize>]) -> Snippet {
             };
             (m.speaker.as_deref().unwrap_or(role), m.seq)
         }
-        Record::Passage(_) => ("note", Seq(0)),
+        // What a document says is shown as it is to be cited.
+        Record::Passage(p) => (p.provenance.citation.as_ref().map_or("note", |_| cited.as_str()), Seq(0)),
         Record::Diary(_) => ("diary", Seq(0)),
     };
     Snippet { at: record.at(), seq: seq.0, who: who.to_owned(), text: render_excerpt(record.text(), excerpt) }

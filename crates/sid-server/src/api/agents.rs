@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::colleagues::meant;
 use super::erase::ReceiptJson;
 use super::initiative::{self, CapsJson, HeartrateJson};
 use super::names::{Names, check_name, check_text};
@@ -29,6 +30,8 @@ const DEFAULT_BLOCK_LIMIT: u32 = 2_000;
 const MOST_RULES: usize = 200;
 /// How long a question may wait, in milliseconds.
 const TTLS: std::ops::RangeInclusive<u64> = 60_000..=34_560_000_000;
+/// Most tags.
+const MOST_TAGS: usize = 20;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(create_agent, list_agents)).routes(routes!(get_agent, update_agent, erase_agent))
@@ -87,6 +90,12 @@ impl From<AskJson> for Ask {
     }
 }
 
+impl From<BlockTemplate> for TemplateJson {
+    fn from(b: BlockTemplate) -> Self {
+        Self { label: b.label, description: b.description, value: b.value, limit_chars: b.limit_chars }
+    }
+}
+
 /// An agent.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct AgentJson {
@@ -112,6 +121,12 @@ pub(crate) struct AgentJson {
     /// Agents that it may hand work to.
     #[schema(value_type = Vec<String>)]
     reaches: Vec<AgentId>,
+    /// Agents that it may speak with: ids of agents and teams, and `tag:NAME`s.
+    colleagues: Vec<String>,
+    /// Agents whose words are no text from outside for it.
+    trusts: Vec<String>,
+    /// What others call it by in their `colleagues` and `trusts`.
+    tags: Vec<String>,
     /// When tools may be called, and when they must.
     tool_rules: Vec<ToolRuleJson>,
     /// Teams whose shared memory it may read for users who are members.
@@ -140,8 +155,6 @@ pub(crate) struct AgentJson {
 
 impl From<Agent> for AgentJson {
     fn from(a: Agent) -> Self {
-        let template =
-            |b: BlockTemplate| TemplateJson { label: b.label, description: b.description, value: b.value, limit_chars: b.limit_chars };
         Self {
             id: a.id,
             name: a.spec.name,
@@ -150,10 +163,13 @@ impl From<Agent> for AgentJson {
             context_window: a.spec.context_window.map(|t| t.0),
             max_output: a.spec.max_output.map(|t| t.0),
             temperature: a.spec.temperature,
-            blocks: a.spec.blocks.into_iter().map(template).collect(),
+            blocks: a.spec.blocks.into_iter().map(Into::into).collect(),
             tools: a.spec.tools,
             tasks: a.spec.tasks,
             reaches: a.spec.reaches,
+            colleagues: a.spec.colleagues.iter().map(ToString::to_string).collect(),
+            trusts: a.spec.trusts.iter().map(ToString::to_string).collect(),
+            tags: a.spec.tags,
             tool_rules: a.spec.tool_rules.into_iter().map(Into::into).collect(),
             teams: a.teams,
             approvals: a.spec.approvals.0.into_iter().map(|(tool, ask)| (tool, ask.into())).collect(),
@@ -206,6 +222,16 @@ struct AgentPatch {
     /// Ids or `@name`s of agents that it may hand work to. Default none.
     #[serde(default)]
     reaches: Option<Vec<String>>,
+    /// Agents that it may ask and send messages to: ids or `@name`s of agents, ids of teams or `team:@name`s (all agents that may read the team), and
+    /// `tag:NAME`s; at most 100. Default none.
+    #[serde(default)]
+    colleagues: Option<Vec<String>>,
+    /// Agents, named in the same way, whose words are no text from outside for it. Default none.
+    #[serde(default)]
+    trusts: Option<Vec<String>>,
+    /// What others call it by in their `colleagues` and `trusts`; at most 20.
+    #[serde(default)]
+    tags: Option<Vec<String>>,
     /// When tools may be called, and when they must; at most 100.
     #[serde(default)]
     tool_rules: Option<Vec<ToolRuleJson>>,
@@ -249,6 +275,10 @@ impl AgentPatch {
     ) -> Result<(), ApiError> {
         if let Some(name) = self.name {
             check_name("name", &name, 255)?;
+            // People call both by their names.
+            if app.store().egos(scope).await?.iter().any(|ego| ego.name == name) {
+                return Err(ApiError::bad_request(format!("there is an ego `{name}` already: choose another name")));
+            }
             spec.name = name;
         }
         if let Some(text) = self.instructions {
@@ -296,12 +326,7 @@ impl AgentPatch {
             spec.temperature = temperature;
         }
         if let Some(blocks) = self.blocks {
-            spec.blocks = blocks.into_iter().map(checked_template).collect::<Result<_, _>>()?;
-            let mut labels: Vec<&str> = spec.blocks.iter().map(|b| b.label.as_str()).collect();
-            labels.sort_unstable();
-            if labels.windows(2).any(|w| w[0] == w[1]) {
-                return Err(ApiError::bad_request("`blocks` has the same label twice"));
-            }
+            spec.blocks = checked_templates(blocks)?;
         }
         let mut has_new_tools = self.tools.is_some();
         if let Some(tools) = self.tools {
@@ -338,6 +363,21 @@ impl AgentPatch {
             }
             spec.reaches = reached;
         }
+        if let Some(wanted) = self.colleagues {
+            spec.colleagues = meant(app, names, "colleagues", wanted).await?;
+        }
+        if let Some(wanted) = self.trusts {
+            spec.trusts = meant(app, names, "trusts", wanted).await?;
+        }
+        if let Some(tags) = self.tags {
+            if tags.len() > MOST_TAGS {
+                return Err(ApiError::bad_request(format!("`tags` has at most {MOST_TAGS} names")));
+            }
+            for tag in &tags {
+                check_name("tags", tag, 64)?;
+            }
+            spec.tags = tags;
+        }
         if let Some(rules) = self.tool_rules {
             spec.tool_rules = rules.into_iter().map(Into::into).collect();
             has_new_tools = true;
@@ -361,6 +401,17 @@ impl AgentPatch {
         }
         Ok(())
     }
+}
+
+/// Templates of blocks, each label once.
+pub(super) fn checked_templates(blocks: Vec<TemplateJson>) -> Result<Vec<BlockTemplate>, ApiError> {
+    let blocks: Vec<BlockTemplate> = blocks.into_iter().map(checked_template).collect::<Result<_, _>>()?;
+    let mut labels: Vec<&str> = blocks.iter().map(|b| b.label.as_str()).collect();
+    labels.sort_unstable();
+    if labels.windows(2).any(|w| w[0] == w[1]) {
+        return Err(ApiError::bad_request("`blocks` has the same label twice"));
+    }
+    Ok(blocks)
 }
 
 fn checked_template(t: TemplateJson) -> Result<BlockTemplate, ApiError> {

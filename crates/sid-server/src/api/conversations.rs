@@ -70,8 +70,12 @@ impl From<Conversation> for ConversationJson {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct OpenConversation {
-    /// Id or `@name`.
-    agent: String,
+    /// Id or `@name`. Either this or `ego`.
+    #[serde(default)]
+    agent: Option<String>,
+    /// An ego's name: the conversation is with its spokesperson, who speaks for it there. It has a user.
+    #[serde(default)]
+    ego: Option<String>,
     /// Id or `@handle`; the caller itself for user keys. Left out by a tenant key: a conversation without a human.
     #[serde(default)]
     user: Option<String>,
@@ -90,7 +94,6 @@ async fn open_conversation(
 ) -> Result<(StatusCode, axum::Json<ConversationJson>), ApiError> {
     let scope = caller.scope()?;
     let names = Names::new(app.store(), &scope);
-    let agent = names.agent(&body.value.agent).await?;
     let user = match &body.value.user {
         Some(user) => Some(names.user(user).await?),
         None => caller.user(),
@@ -99,6 +102,18 @@ async fn open_conversation(
     if let Some(key) = &body.value.key {
         check_name("key", key, 255)?;
     }
+    let agent = match (&body.value.agent, &body.value.ego) {
+        (Some(agent), None) => names.agent(agent).await?,
+        (None, Some(ego)) => {
+            let user = user.ok_or_else(|| ApiError::bad_request("an ego speaks with people: name the `user`"))?;
+            let ego = app.store().ego(&scope, ego).await?;
+            let key = body.value.key.as_deref().unwrap_or("default");
+            let (conversation, is_new) = app.engine().open_ego(&scope, &ego, user, key).await?;
+            let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+            return Ok((status, axum::Json(conversation.into())));
+        }
+        _ => return Err(ApiError::bad_request("name either the `agent` or the `ego`")),
+    };
     let new = NewConversation { agent, user, key: body.value.key };
     let derived = idempotency::derived_id(&headers, &caller, "conversation")?.map(ConversationId::from_uuid);
     let id = derived.unwrap_or_else(ConversationId::new);

@@ -7,11 +7,16 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use sid_context::secrets::SecretInfo;
-use sid_store::{ApprovalFilter, DiaryQuery, ITEM_CHANNEL, ItemFilter, Order, PageRequest, StoreError, TaskFilter, TimerFilter, Whose};
+use sid_store::{
+    ApprovalFilter, DiaryQuery, DocumentFilter, ITEM_CHANNEL, ImageFilter, ItemFilter, Order, PageRequest, StoreError, TaskFilter,
+    TimerFilter, Whose,
+};
 use sid_types::{Agent, AgentId, ConversationId, ItemKind, Owner, Scope, Seq, Team, User, UserId};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -24,6 +29,9 @@ use super::approvals::ApprovalJson;
 use super::blocks::BlockJson;
 use super::context::{ItemJson, SecretJson};
 use super::conversations::ConversationJson;
+use super::documents::DocumentJson;
+use super::egos::EgoJson;
+use super::images::ImageJson;
 use super::names::Names;
 use super::passages::PassageJson;
 use super::search::DiaryJson;
@@ -70,11 +78,19 @@ enum Line {
         default: bool,
         source: Option<Source>,
     },
+    /// Agents that meet people as one.
+    Ego(EgoJson),
     Conversation(ConversationJson),
     Message(Box<MessageJson>),
     /// A call that waits, or waited, for somebody's word.
     Approval(Box<ApprovalJson>),
     Timer(Box<TimerJson>),
+    Document(Box<DocumentJson>),
+    /// An image that an agent had made, with its bytes in base64.
+    Image {
+        image: Box<ImageJson>,
+        data: String,
+    },
     Block(BlockJson),
     Passage(PassageJson),
     Item {
@@ -99,7 +115,7 @@ enum Line {
     },
 }
 
-/// All that is held about a tenant or one user: users, teams, agents, toolsets, conversations, messages, approvals, timers, blocks, passages, items, names of secrets, diary, tasks.
+/// All that is held about a tenant or one user: users, teams, agents, toolsets, egos, conversations, messages, approvals, timers, documents (without their bytes), images, blocks, passages, items, names of secrets, diary, tasks.
 ///
 /// NDJSON, one `{"kind": …}` a line; the last line is `{"kind": "end", "lines": n}`, or `{"kind": "error", …}` if it broke off.
 #[utoipa::path(get, path = "/export", operation_id = "export_data", tag = "operations", params(ExportQuery), responses((status = 200, description = "NDJSON", content_type = "application/x-ndjson")))]
@@ -186,9 +202,15 @@ async fn write_all(app: &App, scope: &Scope, only: Option<UserId>, out: &mut Out
                 .await?;
         }
     }
+    if only.is_none() {
+        for ego in app.store().egos(scope).await? {
+            out.put(&Line::Ego(ego.into())).await?;
+        }
+    }
     let met = conversations(app, scope, only, out).await?;
     tasks(app, scope, only, out).await?;
     timers(app, scope, only, out).await?;
+    images(app, scope, only, out).await?;
     let mut owners: Vec<Owner> = Vec::new();
     if only.is_none() {
         owners.push(Owner::Tenant);
@@ -294,6 +316,26 @@ async fn tasks(app: &App, scope: &Scope, only: Option<UserId>, out: &mut Out) ->
     }
 }
 
+async fn images(app: &App, scope: &Scope, only: Option<UserId>, out: &mut Out) -> Result<(), Stop> {
+    let filter = ImageFilter { user: only, ..ImageFilter::default() };
+    let mut after = None;
+    loop {
+        let page = app.store().images(scope, &filter, PageRequest { after, limit: PAGE }).await?;
+        for image in page.items {
+            match app.store().image_bytes(scope, image.id).await {
+                Ok(bytes) => out.put(&Line::Image { data: STANDARD.encode(bytes), image: Box::new(image.into()) }).await?,
+                // It was deleted between the two.
+                Err(StoreError::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        after = page.next;
+        if after.is_none() {
+            return Ok(());
+        }
+    }
+}
+
 async fn timers(app: &App, scope: &Scope, only: Option<UserId>, out: &mut Out) -> Result<(), Stop> {
     let filter = TimerFilter { user: only, ..TimerFilter::default() };
     let mut after = None;
@@ -317,7 +359,7 @@ async fn memory(app: &App, scope: &Scope, owner: Owner, met: &BTreeSet<(AgentId,
         let page = app.store().list(scope, owner, PageRequest { after, limit: PAGE }).await?;
         for passage in page.items {
             has_passages = true;
-            // What is an item comes as one.
+            // What is an item comes as one. Parts of documents come, too: they are what a document says.
             if passage.provenance.channel != ITEM_CHANNEL {
                 out.put(&Line::Passage(passage.into())).await?;
             }
@@ -327,6 +369,7 @@ async fn memory(app: &App, scope: &Scope, owner: Owner, met: &BTreeSet<(AgentId,
             break;
         }
     }
+    documents(app, scope, owner, out).await?;
     items(app, scope, owner, out).await?;
     // Reading the blocks of a pair that has never met would make them.
     let has_blocks = match owner {
@@ -344,6 +387,22 @@ async fn memory(app: &App, scope: &Scope, owner: Owner, met: &BTreeSet<(AgentId,
         }
     }
     Ok(())
+}
+
+/// Writes one owner's documents.
+async fn documents(app: &App, scope: &Scope, owner: Owner, out: &mut Out) -> Result<(), Stop> {
+    let filter = DocumentFilter { owner: Some(owner) };
+    let mut after = None;
+    loop {
+        let page = app.store().documents(scope, &filter, PageRequest { after, limit: PAGE }).await?;
+        for document in page.items {
+            out.put(&Line::Document(Box::new(document.into()))).await?;
+        }
+        after = page.next;
+        if after.is_none() {
+            return Ok(());
+        }
+    }
 }
 
 /// Writes one owner's items, and what secrets it has.

@@ -4,9 +4,10 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use sid_core::Submit;
+use serde_json::Value;
+use sid_core::{RunEnd, Submit};
 use sid_store::OnBusy;
-use sid_types::{Body, Channel, ConversationId, MessageId, NewMessage, RunLimits, Seq, Source, StopReason, Timestamp};
+use sid_types::{Body, Channel, ConversationId, MessageId, NewMessage, RunId, RunLimits, Scope, Seq, Source, StopReason, Timestamp};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -220,12 +221,30 @@ async fn send_message(
     if !run.status.is_terminal() {
         return Ok(accepted(run.into()));
     }
-    let messages = turns::messages_of(&app, &scope, end).await?;
+    Ok(axum::Json(ended(&app, &scope, end).await?).into_response())
+}
+
+/// What was said in a run that has ended.
+async fn ended(app: &App, scope: &Scope, end: RunEnd) -> Result<TurnJson, ApiError> {
+    let run = end.run.clone();
+    let messages = turns::messages_of(app, scope, end).await?;
     let reply = Some(turns::reply_of(&messages));
     let is_waiting = run.stop_reason == Some(StopReason::ClientCalls);
     let calls = calls_of(&messages).filter(|_| is_waiting).cloned().map(Into::into).collect();
     let messages = Some(messages.into_iter().map(Into::into).collect());
-    Ok(axum::Json(TurnJson { run: run.into(), reply, messages, calls }).into_response())
+    Ok(TurnJson { run: run.into(), reply, messages, calls })
+}
+
+/// A run that follows on what the caller has asked, as [`send_message`] answers: for doors that go on in the same call.
+pub(crate) async fn turn_of(app: &App, scope: &Scope, run: RunId) -> Result<Value, ApiError> {
+    let limit = std::time::Duration::from_millis(app.config().server.wait_limit_ms);
+    let run = app.engine().wait(scope, run, limit).await?;
+    let turn = if run.status.is_terminal() {
+        ended(app, scope, RunEnd { run, messages: None }).await?
+    } else {
+        TurnJson { run: run.into(), reply: None, messages: None, calls: Vec::new() }
+    };
+    serde_json::to_value(turn).map_err(|e| ApiError::bad_request(e.to_string()))
 }
 
 fn accepted(run: RunJson) -> Response {
@@ -337,6 +356,7 @@ async fn import_messages(
             tokens: None,
             untrusted: untrusted.clone(),
             approved: None,
+            sender: None,
         });
     }
     let wanted: Vec<(MessageId, Body)> = messages.iter().map(|m| (m.id, m.body.clone())).collect();

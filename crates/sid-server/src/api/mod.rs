@@ -6,15 +6,21 @@ mod audit;
 mod backup;
 mod blocks;
 pub(crate) mod client_calls;
+mod colleagues;
 mod context;
 mod conversations;
 mod document;
+mod documents;
+mod drive;
+mod egos;
 mod erase;
 mod export;
 mod generations;
+mod images;
 mod initiative;
 mod keys;
-mod messages;
+pub(crate) mod logins;
+pub(crate) mod messages;
 mod models;
 mod names;
 mod passages;
@@ -28,6 +34,7 @@ mod timers;
 mod tool_rules;
 mod tools;
 mod users;
+mod webhooks;
 pub(crate) mod wire;
 
 pub(crate) use document::{blank, finish};
@@ -45,6 +52,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(teams::router())
         .merge(agents::router())
         .merge(initiative::router())
+        .merge(egos::router())
         .merge(conversations::router())
         .merge(messages::router())
         .merge(runs::router())
@@ -53,10 +61,15 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(blocks::router())
         .merge(passages::router())
         .merge(search::router())
+        .merge(documents::router())
+        .merge(drive::router())
         .merge(context::router())
+        .merge(images::router())
         .merge(timers::router())
         .merge(tools::router())
+        .merge(logins::router())
         .merge(tasks::router())
+        .merge(webhooks::router())
         .merge(models::router())
         .merge(backup::router())
         .merge(audit::router())

@@ -156,7 +156,8 @@ async fn put_toolset(
     let spec = source.into_spec(default);
     let mut made = app.toolbox().make(&scope, &name, &spec).await.map_err(ApiError::bad_request)?;
     made.left_out.extend(left_out);
-    if made.tools.is_empty() {
+    let waits_for_login = matches!(Source::of(&spec), Ok(Source::Mcp(source)) if source.login.is_some());
+    if made.tools.is_empty() && !waits_for_login {
         let why: Vec<String> = made.left_out.iter().map(|(name, why)| format!("{name}: {why}")).collect();
         return Err(ApiError::bad_request(format!("`source` has no function. {}", why.join("; "))));
     }

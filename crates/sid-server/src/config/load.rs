@@ -112,8 +112,8 @@ fn set(config: &mut Config, key: &str, raw: Raw, place: &str, folder: Option<&Pa
         }
         return match (key, key.strip_prefix("models.")) {
             (
-                "server" | "store" | "vectors" | "models" | "embedder" | "engine" | "limits" | "context" | "secrets" | "tools" | "mcp"
-                | "log",
+                "server" | "store" | "vectors" | "models" | "embedder" | "engine" | "limits" | "context" | "documents" | "google"
+                | "secrets" | "tools" | "images" | "webhooks" | "mcp" | "log",
                 _,
             ) => Ok(()),
             ("auth" | "auth.oidc" | "auth.trusted_proxy" | "tools.mcp" | "tools.builtin", _) => Ok(()),
@@ -149,6 +149,8 @@ fn set(config: &mut Config, key: &str, raw: Raw, place: &str, folder: Option<&Pa
         }
         Some(("engine", field)) => config.engine.set(field, &raw),
         Some(("limits", field)) => config.limits.set(field, &raw),
+        Some(("google", field)) => config.google.set(field, &raw),
+        Some(("documents", field)) => config.documents.set(field, &raw),
         Some(("context", field)) => config.context.set(field, &raw),
         Some(("secrets", field)) => config.secrets.set(field, &raw),
         Some(("tools", rest)) if rest.starts_with("builtin.") => config.builtin.set(&rest["builtin.".len()..], &raw),
@@ -159,6 +161,8 @@ fn set(config: &mut Config, key: &str, raw: Raw, place: &str, folder: Option<&Pa
             }
             _ => config.tools.set(rest, &raw),
         },
+        Some(("images", field)) => config.images.set(field, &raw),
+        Some(("webhooks", field)) => config.webhooks.set(field, &raw),
         Some(("mcp", field)) => config.mcp.set(field, &raw),
         Some(("log", field)) => config.log.set(field, &raw),
         Some(("auth", rest)) => match rest.split_once('.') {

@@ -17,8 +17,8 @@ pub use error::ConfigError;
 pub(crate) use identity::role;
 pub use load::Sources;
 pub use sections::{
-    Builtin, Context, Embedder, EmbedderKind, Engine, Issuer, Limits, Log, LogFormat, Mcp, McpProgram, Model, ModelApi, Secrets, Server,
-    Store, StoreKind, Tokenizer, ToolMode, Tools, Top, TrustedProxy, Vectors, VectorsKind,
+    Builtin, Context, Documents, Embedder, EmbedderKind, Engine, Google, Images, Issuer, Limits, Log, LogFormat, Mcp, McpProgram, Model,
+    ModelApi, Secrets, Server, Store, StoreKind, Tokenizer, ToolMode, Tools, Top, TrustedProxy, Vectors, VectorsKind, Webhooks,
 };
 use setting::Section;
 pub use setting::{ConfigField, Secret};
@@ -53,8 +53,16 @@ pub struct Config {
     pub secrets: Secrets,
     /// Functions that tenants give their agents.
     pub tools: Tools,
+    /// Documents.
+    pub documents: Documents,
+    /// Google Drive of people.
+    pub google: Google,
     /// Tools that come with the server (`[tools.builtin]`).
     pub builtin: Builtin,
+    /// Images that agents have made.
+    pub images: Images,
+    /// Webhooks.
+    pub webhooks: Webhooks,
     /// MCP servers on this machine by name (`[tools.mcp.NAME]`).
     pub mcp_programs: BTreeMap<String, McpProgram>,
     /// The MCP endpoint.
@@ -88,6 +96,12 @@ impl Config {
             return named;
         }
         if self.models.contains_key("default") { "default" } else { self.models.keys().next().map_or("default", String::as_str) }
+    }
+
+    /// Google Drive, where it is set up.
+    pub(crate) fn drive(&self, fetcher: &Fetcher) -> Result<Option<sid_assistant::Drive>, ConfigError> {
+        let bad = |error: sid_fetch::FetchError| ConfigError::BadValue { key: "google".into(), problem: error.to_string(), place: None };
+        self.google.drive(fetcher, self.documents.max_bytes).map_err(bad)
     }
 
     /// Whether the values fit together.
@@ -166,8 +180,41 @@ impl Config {
         if self.tools.mcp_discovery_ms == 0 {
             return bad("tools.mcp_discovery_ms", "must be at least 1".into());
         }
+        if !(1_024..=sid_store::MOST_IMAGE_BYTES).contains(&self.images.most_bytes) {
+            return bad("images.most_bytes", format!("expected 1024 to {}", sid_store::MOST_IMAGE_BYTES));
+        }
+        if self.images.timeout_ms == 0 {
+            return bad("images.timeout_ms", "must be at least 1".into());
+        }
         for (name, program) in &self.mcp_programs {
             program.check().or_else(|(field, problem)| bad(&format!("tools.mcp.{name}.{field}"), problem))?;
+        }
+        for (key, value) in [
+            ("documents.max_bytes", self.documents.max_bytes as u64),
+            ("documents.read_ms", self.documents.read_ms),
+            ("documents.max_pages", self.documents.max_pages.into()),
+        ] {
+            if value == 0 {
+                return bad(key, "must be at least 1".into());
+            }
+        }
+        if let Err((field, problem)) = self.google.check(self.secrets.keys()?.is_some()) {
+            return bad(&format!("google.{field}"), problem.into());
+        }
+        if self.documents.read_memory_bytes < 256 << 20 {
+            return bad("documents.read_memory_bytes", "must be at least 268435456: the process itself has to fit".into());
+        }
+        let hooks = &self.webhooks;
+        let sizes = [("webhooks.at_once", hooks.at_once as u64), ("webhooks.per_webhook", hooks.per_webhook as u64)];
+        let times = [
+            ("webhooks.timeout_ms", hooks.timeout_ms),
+            ("webhooks.first_retry_ms", hooks.first_retry_ms),
+            ("webhooks.give_up_days", hooks.give_up_days),
+            ("webhooks.keep_days", hooks.keep_days),
+            ("webhooks.poll_ms", hooks.poll_ms),
+        ];
+        if let Some((key, _)) = sizes.iter().chain(&times).find(|(_, value)| *value == 0) {
+            return bad(key, "must be at least 1".into());
         }
         if self.context.claim_s == 0 {
             return bad("context.claim_s", "must be at least 1".into());
@@ -232,9 +279,13 @@ impl Config {
         put(Some("engine".into()), self.engine.show());
         put(Some("limits".into()), self.limits.show());
         put(Some("context".into()), self.context.show());
+        put(Some("documents".into()), self.documents.show());
+        put(Some("google".into()), self.google.show());
         put(Some("secrets".into()), self.secrets.show());
         put(Some("tools".into()), self.tools.show());
         put(Some("tools.builtin".into()), self.builtin.show());
+        put(Some("images".into()), self.images.show());
+        put(Some("webhooks".into()), self.webhooks.show());
         for (name, program) in &self.mcp_programs {
             put(Some(format!("tools.mcp.{name}")), program.show());
         }
@@ -261,13 +312,19 @@ impl Secrets {
 impl Tools {
     /// What functions call out with.
     pub(crate) fn fetcher(&self) -> Result<Fetcher, ConfigError> {
+        self.fetcher_with(|_| {})
+    }
+
+    /// The same with another policy, but for what is open.
+    pub(crate) fn fetcher_with(&self, change: impl FnOnce(&mut Policy)) -> Result<Fetcher, ConfigError> {
         let bad = |key: &str, problem: String| ConfigError::BadValue { key: key.to_owned(), problem, place: None };
         if self.timeout_ms == 0 {
             return Err(bad("tools.timeout_ms", "must be at least 1".into()));
         }
         let open = self.open.iter().map(|text| text.trim().parse::<Opening>().map_err(|e| bad("tools.open", e.to_string())));
         let timeout = Duration::from_millis(self.timeout_ms);
-        let policy = Policy { open: open.collect::<Result<_, _>>()?, https_only: self.https_only, timeout, ..Policy::default() };
+        let mut policy = Policy { open: open.collect::<Result<_, _>>()?, https_only: self.https_only, timeout, ..Policy::default() };
+        change(&mut policy);
         Fetcher::new(policy).map_err(|e| bad("tools", e.to_string()))
     }
 }
@@ -314,8 +371,12 @@ pub fn reference() -> Vec<ConfigField> {
     all.extend(Limits::describe("limits"));
     all.extend(Context::describe("context"));
     all.extend(Secrets::describe("secrets"));
+    all.extend(Documents::describe("documents"));
+    all.extend(Google::describe("google"));
     all.extend(Tools::describe("tools"));
     all.extend(Builtin::describe("tools.builtin"));
+    all.extend(Images::describe("images"));
+    all.extend(Webhooks::describe("webhooks"));
     all.extend(McpProgram::describe("tools.mcp.NAME"));
     all.extend(Mcp::describe("mcp"));
     all.extend(Issuer::describe("auth.oidc.NAME"));

@@ -1,6 +1,10 @@
 //! The options themselves: the one table that parser, check, defaults and reference share.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sid_documents::DocumentReader;
 
 use super::setting::{Secret, Setting, choice, section};
 
@@ -285,6 +289,8 @@ section! {
         timers_per_user: u64 = 100;
         /// Shortest time between two occurrences of a timer, in milliseconds.
         shortest_timer_ms: u64 = 60_000;
+        /// How long an agent that asks another one waits for the answer, in milliseconds.
+        ask_timeout_ms: u64 = 120_000;
         /// What is due for longer than this is late, and its timer's policy says what becomes of it, in milliseconds.
         timer_patience_ms: u64 = 60_000;
         /// Most runs that one agent begins by itself (heartbeats, timers, tasks) in an hour (UTC), unless it says otherwise. 0 = no limit.
@@ -308,6 +314,12 @@ section! {
         runs_at_once: usize = 32;
         /// Most runs of one tenant's tasks at once, over all processes; the others wait. 0 = tasks are not worked on.
         task_runs_at_once: usize = 8;
+        /// Most agents that wake each other in a row, by messages and questions. 0 = agents do not speak with each other.
+        agents_in_a_row: u32 = 4;
+        /// Most messages that agents send each other about one stimulus.
+        agent_messages: u32 = 32;
+        /// Most tokens that the agents use up whom one stimulus wakes through others.
+        agent_tokens: u64 = 1_000_000;
         /// Requests per second of one tenant, over all processes, with bursts of twice as many; more is answered 429. 0 = no limit.
         requests_per_second: u32 = 0;
         /// Tokens of one tenant per day (UTC), prompts and answers together; then its runs end with `budget`. 0 = no limit.
@@ -370,6 +382,125 @@ section! {
 }
 
 section! {
+    /// Google Drive of people, by OAuth 2. Without a client there is none. Needs `secrets.keys`: people's tokens are secrets of theirs.
+    Google {
+        /// The OAuth client, as it was registered with Google.
+        client_id: Option<String> = None;
+        /// The client's secret.
+        client_secret: Secret = Secret::default();
+        /// Where Google sends a person back, as it was registered: a page of the application, which hands `state` and `code` to `POST /api/v1/drive/callback`.
+        redirect_url: String = String::new();
+        /// What is asked for.
+        scope: String = "https://www.googleapis.com/auth/drive.readonly".into();
+        /// Where a person says yes.
+        authorize_url: String = "https://accounts.google.com/o/oauth2/v2/auth".into();
+        /// Where codes and refresh tokens are taken.
+        token_url: String = "https://oauth2.googleapis.com/token".into();
+        /// Where tokens are given back.
+        revoke_url: String = "https://oauth2.googleapis.com/revoke".into();
+        /// The Drive API.
+        api_url: String = "https://www.googleapis.com/drive/v3".into();
+    }
+}
+
+impl Google {
+    /// A client for it, if there is one. `fetcher`: with the policy of all that leaves the house.
+    pub(crate) fn drive(
+        &self,
+        fetcher: &sid_fetch::Fetcher,
+        most_bytes: usize,
+    ) -> Result<Option<sid_assistant::Drive>, sid_fetch::FetchError> {
+        let (Some(client_id), Some(secret)) = (&self.client_id, self.client_secret.reveal()) else { return Ok(None) };
+        let settings = sid_assistant::DriveSettings {
+            authorize_url: self.authorize_url.clone(),
+            token_url: self.token_url.clone(),
+            revoke_url: self.revoke_url.clone(),
+            api_url: self.api_url.clone(),
+            client_id: client_id.clone(),
+            redirect_url: self.redirect_url.clone(),
+            scope: self.scope.clone(),
+        };
+        // A document may be larger, and take longer, than a function's answer.
+        let policy = sid_fetch::Policy { max_body_bytes: most_bytes, timeout: Duration::from_secs(60), ..fetcher.policy().clone() };
+        let secret = sid_tools::http::Secret::new(secret);
+        Ok(Some(sid_assistant::Drive::new(settings, secret, sid_fetch::Fetcher::new(policy)?)))
+    }
+
+    /// Whether the values of this section fit together: the field that does not, and why.
+    pub(super) fn check(&self, has_keys: bool) -> Result<(), (&'static str, &'static str)> {
+        if self.client_id.is_none() {
+            return Ok(());
+        }
+        if self.client_secret.reveal().is_none() {
+            return Err(("client_secret", "required with google.client_id"));
+        }
+        if self.redirect_url.is_empty() {
+            return Err(("redirect_url", "required with google.client_id: where Google sends a person back"));
+        }
+        if !has_keys {
+            return Err(("client_id", "needs secrets.keys: people's tokens are kept as secrets"));
+        }
+        Ok(())
+    }
+}
+
+section! {
+    /// Documents. Each is read in a process of its own that the kernel bounds.
+    Documents {
+        /// Largest document, in bytes.
+        max_bytes: usize = 20 * 1024 * 1024;
+        /// Most documents of one owner.
+        per_owner: u64 = 1_000;
+        /// Most pages of one document.
+        max_pages: u32 = 3_000;
+        /// Most milliseconds of reading one document.
+        read_ms: u64 = 60_000;
+        /// Most memory of reading one document, all that its process maps included, in bytes.
+        read_memory_bytes: u64 = 2 * 1024 * 1024 * 1024;
+        /// Whether documents are read in a process of their own, which is this server's executable again. Off for programs that embed the server without `launch_if_asked`: then a hostile document can end the server.
+        own_process: bool = true;
+    }
+}
+
+impl Documents {
+    /// Who reads them.
+    pub(crate) fn reader(&self) -> Arc<dyn DocumentReader> {
+        let limits = sid_documents::Limits {
+            bytes: self.max_bytes as u64,
+            pages: self.max_pages,
+            time: Duration::from_millis(self.read_ms),
+            memory: self.read_memory_bytes,
+            ..sid_documents::Limits::default()
+        };
+        if self.own_process { Arc::new(sid_documents::OwnProcess::new(limits)) } else { Arc::new(sid_documents::InProcess { limits }) }
+    }
+}
+
+section! {
+    /// Webhooks: what happens is sent to where tenants want to hear of it. They may call what functions may (`tools.open`, `tools.https_only`).
+    Webhooks {
+        /// Whether this server sends what is due. Servers that do not still write it down for those that do.
+        send: bool = true;
+        /// Most webhooks of a tenant.
+        per_tenant: u64 = 20;
+        /// Most deliveries that this server sends at once.
+        at_once: usize = 64;
+        /// Most deliveries to one webhook that all servers send at once.
+        per_webhook: usize = 4;
+        /// Most milliseconds until an endpoint has answered.
+        timeout_ms: u64 = 15_000;
+        /// Milliseconds from the first attempt to the second. The waits after it grow with it: with 5000 there are ten attempts in three days.
+        first_retry_ms: u64 = 5_000;
+        /// An endpoint of which every attempt has failed for so many days is disabled.
+        give_up_days: u64 = 5;
+        /// Deliveries are kept for so many days, with what was sent.
+        keep_days: u64 = 7;
+        /// Milliseconds between two looks for what is due.
+        poll_ms: u64 = 1_000;
+    }
+}
+
+section! {
     /// Tools that all agents have which name none of their own, beside those for their memory.
     Builtin {
         /// Dates and times: `current_time`, `date_add`, `date_difference`, `find_weekday`, `convert_time`.
@@ -378,6 +509,20 @@ section! {
         calculator: bool = false;
         /// `read_page`: public web pages, through the same client as all functions.
         read_page: bool = false;
+    }
+}
+
+section! {
+    /// Images that agents have made by services that tenants name (toolsets of kind `images`).
+    Images {
+        /// Most images in a day (UTC) for one user.
+        per_user_day: u64 = 20;
+        /// Most images in a day (UTC) for a tenant, all its users together.
+        per_tenant_day: u64 = 200;
+        /// Most bytes of one image; 20,000,000 at most.
+        most_bytes: usize = 10_000_000;
+        /// Most milliseconds of one request to a service.
+        timeout_ms: u64 = 120_000;
     }
 }
 

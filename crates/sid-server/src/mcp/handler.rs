@@ -10,12 +10,16 @@ use rmcp::model::{
 use rmcp::service::{RequestContext, RoleServer};
 
 use super::call::{self, failed};
+use super::elicit;
 use super::tools::{self, ToolSet};
 use crate::App;
 use crate::auth::Caller;
 
 /// How long clients may keep the list of tools, in milliseconds: it changes with the server's version only.
 const LIST_TTL_MS: u64 = 3_600_000;
+
+/// The operation whose call may end with a question of an agent.
+const SAYS: &str = "send_message";
 
 const INSTRUCTIONS: &str = "Persistent memory for the user whom you serve. Read `context` first. Add what is worth keeping with `keep`; \
 changes and deletions of notes, memories and preferences wait for the user's consent. Look things up with `find` (what assistants keep) and \
@@ -61,10 +65,23 @@ impl ServerHandler for McpServer {
 
     async fn call_tool(&self, request: CallToolRequestParams, context: RequestContext<RoleServer>) -> Result<CallToolResponse, ErrorData> {
         let caller = caller(&context)?;
+        let can_ask = elicit::can_ask(&context, &caller);
+        if can_ask && let Some(answer) = elicit::answered(&self.app, &caller, &request).await {
+            return Ok(answer);
+        }
         let arguments = request.arguments.unwrap_or_default();
         let found = tools::operation_of(self.app.operations(), wanted(&context), &request.name, arguments);
         let result = match found {
-            Ok(Some((operation, arguments))) => call::call(self.router.clone(), caller, operation, arguments).await,
+            Ok(Some((operation, arguments))) => {
+                let result = call::call(self.router.clone(), caller.clone(), operation, arguments).await;
+                if can_ask
+                    && operation.id == SAYS
+                    && let Some(question) = elicit::question(&self.app, &caller, &result).await
+                {
+                    return Ok(question.into());
+                }
+                result
+            }
             Ok(None) => return Err(ErrorData::invalid_params(format!("there is no tool `{}`", request.name), None)),
             Err(problem) => failed(&problem),
         };

@@ -10,6 +10,7 @@
 //! `examples/mcp_fixtures` puts tools of its own around [`McpServer`], behind the same guard: the public conformance suite asks for them.
 
 mod call;
+mod elicit;
 mod groups;
 mod handler;
 mod manifest;

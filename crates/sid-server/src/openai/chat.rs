@@ -13,9 +13,8 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::models::find_agent;
 use super::tools::{self, OpenAiCall};
-use super::{conversation, stream};
+use super::{conversation, models, stream};
 use crate::App;
 use crate::api::client_calls::calls_of;
 use crate::api::wire::parse_id;
@@ -43,7 +42,7 @@ struct StreamOptions {
 /// What is read of a request. Everything else that OpenAI clients send is accepted and ignored: sampling and formats are the agent's.
 #[derive(Debug, Deserialize, ToSchema)]
 struct ChatRequest {
-    /// The agent's name.
+    /// The agent's or ego's name.
     model: String,
     /// The chat; only the user messages after the last assistant message are new, and tool messages there that answer its calls.
     #[schema(value_type = Vec<Object>)]
@@ -177,9 +176,9 @@ async fn chat_completions(
     let said = conversation::new_messages(&request.messages, &caller.sources())?;
     let client_tools = tools::given(request.tools.as_deref(), request.tool_choice.as_ref())?;
     // The agent first: a wrong model must not make a user.
-    let agent = find_agent(&app, &caller.scope()?, &request.model).await?;
+    let called = models::find(&app, &caller.scope()?, &request.model).await?;
     let scope = conversation::user_scope(&app, &caller, request.user.as_deref()).await?;
-    let conversation = conversation::find(&app, &scope, &agent, &headers, request.metadata.as_ref()).await?.id;
+    let conversation = conversation::find(&app, &scope, &called, &headers, request.metadata.as_ref()).await?.id;
     let now = app.now();
     if let Some((approval, verdict)) = decision(&caller, request.metadata.as_ref())? {
         let decided = app.engine().decide(&scope, approval, verdict, None).await?;
@@ -188,11 +187,11 @@ async fn chat_completions(
         let (conversation, run) = (turn.submitted.run.conversation, turn.submitted.run.id);
         if request.stream.unwrap_or(false) {
             let with_usage = request.stream_options.and_then(|o| o.include_usage).unwrap_or(false);
-            let chunks = stream::Chunks::new(completion_id(run), agent.spec.name, now.as_second(), with_usage);
+            let chunks = stream::Chunks::new(completion_id(run), called.name().to_owned(), now.as_second(), with_usage);
             return Ok((trail(conversation, run), stream::respond(app, scope, run, chunks)).into_response());
         }
         let end = turn.end(&app).await?;
-        return Ok((trail(conversation, run), Answer(completion(&app, &scope, agent.spec.name, end).await?)).into_response());
+        return Ok((trail(conversation, run), Answer(completion(&app, &scope, called.name().to_owned(), end).await?)).into_response());
     }
     let submit = Submit {
         conversation,
@@ -213,11 +212,11 @@ async fn chat_completions(
     let run = turn.submitted.run.id;
     if request.stream.unwrap_or(false) {
         let with_usage = request.stream_options.and_then(|o| o.include_usage).unwrap_or(false);
-        let chunks = stream::Chunks::new(completion_id(run), agent.spec.name, now.as_second(), with_usage);
+        let chunks = stream::Chunks::new(completion_id(run), called.name().to_owned(), now.as_second(), with_usage);
         return Ok((trail(conversation, run), stream::respond(app, scope, run, chunks)).into_response());
     }
     let end = turn.end(&app).await?;
-    Ok((trail(conversation, end.run.id), Answer(completion(&app, &scope, agent.spec.name, end).await?)).into_response())
+    Ok((trail(conversation, end.run.id), Answer(completion(&app, &scope, called.name().to_owned(), end).await?)).into_response())
 }
 
 /// What `metadata.approve` or `metadata.deny` decides. Then the messages of the request are not said: the answer is that of the run that tells

@@ -4,8 +4,9 @@ use axum::http::HeaderMap;
 use serde_json::{Map, Value};
 use sid_core::ClientAnswer;
 use sid_store::NewConversation;
-use sid_types::{Agent, Conversation, ConversationId, Scope, Source};
+use sid_types::{Agent, Conversation, ConversationId, Ego, Scope, Source};
 
+use super::models::Called;
 use crate::App;
 use crate::auth::Caller;
 use crate::error::ApiError;
@@ -53,7 +54,7 @@ fn name_of<'a>(headers: &'a HeaderMap, metadata: Option<&'a Map<String, Value>>)
 pub(super) async fn find(
     app: &App,
     scope: &Scope,
-    agent: &Agent,
+    called: &Called,
     headers: &HeaderMap,
     metadata: Option<&Map<String, Value>>,
 ) -> Result<Conversation, ApiError> {
@@ -61,12 +62,17 @@ pub(super) async fn find(
     if let Ok(id) = name.parse::<ConversationId>() {
         let conversation = app.store().conversation(scope, id).await?;
         // Another agent's conversation is none of this "model".
-        return if conversation.agent == agent.id { Ok(conversation) } else { Err(ApiError::not_found("conversation")) };
+        let is_theirs = called.ego.as_ref().is_none_or(|ego| Ego::named_in(conversation.key.as_deref()) == Some(ego.name.as_str()))
+            && conversation.agent == called.agent.id;
+        return if is_theirs { Ok(conversation) } else { Err(ApiError::not_found("conversation")) };
     }
     if name.len() > 255 || name.chars().any(char::is_control) {
         return Err(ApiError::bad_request("a conversation's name must have 1 to 255 characters and no control characters"));
     }
-    let new = NewConversation { agent: agent.id, user: scope.user(), key: Some(name.to_owned()) };
+    if let (Some(ego), Some(user)) = (&called.ego, scope.user()) {
+        return Ok(app.engine().open_ego(scope, ego, user, name).await?.0);
+    }
+    let new = NewConversation { agent: called.agent.id, user: scope.user(), key: Some(name.to_owned()) };
     Ok(app.store().open_conversation(scope, ConversationId::new(), new).await?.0)
 }
 

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use sid_store::PageRequest;
-use sid_types::{Agent, AgentId, Scope};
+use sid_types::{Agent, AgentId, Ego, Scope};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -41,8 +41,37 @@ struct OpenAiModels {
     data: Vec<OpenAiModel>,
 }
 
-/// The agent that a client calls by `model`: its name, `@name` or id.
-pub(super) async fn find_agent(app: &App, scope: &Scope, model: &str) -> Result<Agent, ApiError> {
+impl From<Ego> for OpenAiModel {
+    fn from(e: Ego) -> Self {
+        Self { id: e.name, object: "model", created: e.created_at.as_second(), owned_by: "sid" }
+    }
+}
+
+/// Whom a client calls by `model`.
+pub(super) struct Called {
+    /// The agent that answers.
+    pub(super) agent: Agent,
+    /// The ego that it speaks for.
+    pub(super) ego: Option<Ego>,
+}
+
+impl Called {
+    /// The name that it was called by.
+    pub(super) fn name(&self) -> &str {
+        self.ego.as_ref().map_or(&self.agent.spec.name, |ego| &ego.name)
+    }
+}
+
+/// The agent or ego that a client calls by `model`: its name, `@name` or, of an agent, id.
+pub(super) async fn find(app: &App, scope: &Scope, model: &str) -> Result<Called, ApiError> {
+    match app.store().ego(scope, model.strip_prefix('@').unwrap_or(model)).await {
+        Ok(ego) => Ok(Called { agent: app.store().agent(scope, ego.spec.spokesperson).await?, ego: Some(ego) }),
+        Err(sid_store::StoreError::NotFound { .. }) => Ok(Called { agent: find_agent(app, scope, model).await?, ego: None }),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn find_agent(app: &App, scope: &Scope, model: &str) -> Result<Agent, ApiError> {
     let found = match model.parse::<AgentId>() {
         Ok(id) => app.store().agent(scope, id).await,
         Err(_) => app.store().agent_by_name(scope, model.strip_prefix('@').unwrap_or(model)).await,
@@ -50,15 +79,15 @@ pub(super) async fn find_agent(app: &App, scope: &Scope, model: &str) -> Result<
     found.map_err(|e| match e {
         sid_store::StoreError::NotFound { .. } => {
             let shown: String = model.chars().take(100).collect();
-            let detail = format!("The model `{shown}` does not exist: there is no agent of this name that your key may use.");
+            let detail = format!("The model `{shown}` does not exist: there is no agent or ego of this name that your key may use.");
             ApiError::from(e).openai("model_not_found", Some("model")).reworded(detail)
         }
         e => e.into(),
     })
 }
 
-/// Agents as models.
-#[utoipa::path(get, path = "/v1/models", operation_id = "openai_list_models", tag = "openai", responses((status = 200, description = "All agents", body = OpenAiModels)))]
+/// Agents and egos as models.
+#[utoipa::path(get, path = "/v1/models", operation_id = "openai_list_models", tag = "openai", responses((status = 200, description = "All agents and egos", body = OpenAiModels)))]
 async fn list_models(State(app): State<App>, caller: Caller) -> Result<Json<OpenAiModels>, ApiError> {
     let scope = caller.scope()?;
     let mut data = Vec::new();
@@ -68,13 +97,15 @@ async fn list_models(State(app): State<App>, caller: Caller) -> Result<Json<Open
         data.extend(page.items.into_iter().map(OpenAiModel::from));
         after = page.next;
         if after.is_none() {
+            data.extend(app.store().egos(&scope).await?.into_iter().map(OpenAiModel::from));
             return Ok(Json(OpenAiModels { object: "list", data }));
         }
     }
 }
 
-/// One agent as a model.
-#[utoipa::path(get, path = "/v1/models/{id}", operation_id = "openai_get_model", tag = "openai", params(("id" = String, Path, description = "The agent's name")), responses((status = 200, description = "The agent", body = OpenAiModel)))]
+/// One agent or ego as a model.
+#[utoipa::path(get, path = "/v1/models/{id}", operation_id = "openai_get_model", tag = "openai", params(("id" = String, Path, description = "The agent's or ego's name")), responses((status = 200, description = "The agent or ego", body = OpenAiModel)))]
 async fn get_model(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<Json<OpenAiModel>, ApiError> {
-    Ok(Json(find_agent(&app, &caller.scope()?, &id).await?.into()))
+    let called = find(&app, &caller.scope()?, &id).await?;
+    Ok(Json(called.ego.map_or_else(|| called.agent.into(), Into::into)))
 }

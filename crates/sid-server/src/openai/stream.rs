@@ -176,6 +176,7 @@ mod tests {
                 tokens: None,
                 untrusted: Vec::new(),
                 approved: None,
+                sender: None,
             }),
         }
     }

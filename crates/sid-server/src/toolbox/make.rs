@@ -9,6 +9,7 @@ use sid_tools::http::{Connection, HttpTool, OpenApiOptions, OpenApiTools};
 use sid_tools::{Registry, Tool};
 use sid_types::{TenantId, ToolsetSpec};
 
+use super::images::Images;
 use super::mcp::McpServers;
 use super::python::Functions;
 use super::source::{EmailSecurity, EmailSource, HttpSource, OpenApiSource, SecretHeader, Source};
@@ -38,6 +39,7 @@ pub(super) async fn make(
     connection: &Connection,
     functions: &Functions,
     servers: &McpServers,
+    images: &Images,
 ) -> Result<Made, String> {
     let mut problem = None;
     let source = Source::of(spec)?;
@@ -47,6 +49,7 @@ pub(super) async fn make(
         Source::Http(source) => (vec![http(name, source, connection)?], Vec::new()),
         Source::OpenApi(source) => open_api(source, connection)?,
         Source::Email(source) => (vec![email(name, source, connection)?], Vec::new()),
+        Source::Images(source) => (vec![images.tool(name, source)?], Vec::new()),
         Source::Mcp(source) => {
             let made = servers.made(tenant, name, &source)?;
             problem = made.problem;

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use sid_mcp::{ClientCredentials, Limits, McpServer, McpTool, Program, RemoteTool};
+use sid_mcp::{Authorization, ClientCredentials, Limits, McpAnswer, McpServer, McpTool, Program, RemoteTool};
 use sid_tools::http::Connection;
 use sid_tools::{EffectClass, Tool, ToolContext};
 use sid_types::{Scope, TenantId, Timestamp, Toolset, ToolsetKind};
 
+use super::login::{Logins, ToolsetLogin};
 use super::make::{Made, connection};
 use super::source::{Effect, McpSource};
 use crate::config::{Config, McpProgram};
@@ -34,11 +35,12 @@ pub(super) struct McpServers {
     calls: Connection,
     /// With the tenant's secrets only.
     looks: Connection,
+    logins: Arc<Logins>,
     discovery: Duration,
 }
 
 impl McpServers {
-    pub(super) fn new(config: &Config, calls: Connection, looks: Connection, now: Timestamp) -> Self {
+    pub(super) fn new(config: &Config, calls: Connection, looks: Connection, logins: Arc<Logins>, now: Timestamp) -> Self {
         let discovery = Duration::from_millis(config.tools.mcp_discovery_ms);
         let own = config.mcp_programs.iter().map(|(name, program)| {
             let server = McpServer::local(name, program_of(program), limits(discovery, program.timeout_ms));
@@ -46,13 +48,28 @@ impl McpServers {
             server.keep_fresh(ToolContext::detached(now));
             (name.clone(), Own { server, tenants: program.only_tenants() })
         });
-        Self { own: own.collect(), of_toolsets: Mutex::default(), calls, looks, discovery }
+        Self { own: own.collect(), of_toolsets: Mutex::default(), calls, looks, logins, discovery }
     }
 
     /// Asks the server for its tools. Errors: in words, for who put it.
     pub(super) async fn described(&self, scope: &Scope, name: &str, mut source: McpSource, now: Timestamp) -> Result<McpSource, String> {
-        source.functions = self.server(scope.tenant(), name, &source)?.look(&looking(scope, now)).await?;
+        match self.server(scope.tenant(), name, &source)?.look(&looking(scope, now)).await {
+            Ok(functions) => source.functions = functions,
+            // It is put first, and then somebody logs in.
+            Err(_) if source.login.is_some() => source.functions = Vec::new(),
+            Err(problem) => return Err(problem),
+        }
         Ok(source)
+    }
+
+    /// Asks the server again, with what it was not shown before.
+    pub(super) async fn look_again(&self, scope: &Scope, name: &str, source: &McpSource, now: Timestamp) {
+        if let Ok(server) = self.server(scope.tenant(), name, source) {
+            server.look_soon();
+            if let Err(problem) = server.look(&looking(scope, now)).await {
+                tracing::info!(toolset = name, problem, "an MCP server was not told its tools by after a login");
+            }
+        }
     }
 
     /// The functions as they are known; waits for nothing.
@@ -61,11 +78,16 @@ impl McpServers {
         let found = server.found();
         let prefix = source.prefix.clone().unwrap_or_else(|| format!("{name}_"));
         let wanted = |tool: &RemoteTool| source.only.as_ref().is_none_or(|only| only.contains(&tool.name));
-        let tools = found.tools.into_iter().filter(wanted).map(|tool| {
-            let effect = effect(source, &tool);
-            Arc::new(McpTool::new(&server, tool, &prefix, effect)) as Arc<dyn Tool>
-        });
-        Ok(Made { tools: tools.collect(), left_out: Vec::new(), problem: found.problem })
+        let wanted: Vec<(RemoteTool, EffectClass)> =
+            found.tools.into_iter().filter(wanted).map(|tool| (tool.clone(), effect(source, &tool))).collect();
+        let answers = McpAnswer::new(&server, &prefix, wanted.iter().map(|(tool, effect)| (tool.name.clone(), *effect)));
+        let is_asking = source.questions && !wanted.is_empty();
+        let tools = wanted.into_iter().map(|(tool, effect)| Arc::new(McpTool::new(&server, tool, &prefix, effect)) as Arc<dyn Tool>);
+        let mut tools: Vec<Arc<dyn Tool>> = tools.collect();
+        if is_asking {
+            tools.push(Arc::new(answers));
+        }
+        Ok(Made { tools, left_out: Vec::new(), problem: found.problem })
     }
 
     /// Looks again at those of these toolsets' servers whose turn it is, in the background. Another number than before means that something
@@ -93,7 +115,10 @@ impl McpServers {
             return Ok(server.clone());
         }
         let server = match (&source.url, &source.server) {
-            (Some(url), None) => self.remote(name, url, source)?.knowing(source.functions.clone()),
+            (Some(url), None) => self.remote(tenant, name, url, source)?.asking(source.questions).knowing(source.functions.clone()),
+            (None, Some(_)) if source.questions || source.login.is_some() => {
+                return Err("`questions` and `login` are for servers on the network: all users share a program".into());
+            }
             (None, Some(own)) => {
                 let own = self.own.get(own).filter(|own| own.tenants.as_ref().is_none_or(|tenants| tenants.contains(&tenant)));
                 own.ok_or("`server`: the operator has set up no MCP server of this name for this tenant")?.server.clone()
@@ -107,17 +132,26 @@ impl McpServers {
         Ok(server)
     }
 
-    fn remote(&self, name: &str, url: &str, source: &McpSource) -> Result<McpServer, String> {
+    fn remote(&self, tenant: TenantId, name: &str, url: &str, source: &McpSource) -> Result<McpServer, String> {
         let McpSource { headers, secret_headers, timeout_ms, .. } = source;
         let with = |base| connection(base, headers.clone(), secret_headers.clone(), *timeout_ms);
-        let oauth = source.oauth.clone().map(|o| ClientCredentials {
-            token_url: o.token_url,
-            client_id: o.client_id,
-            client_secret: o.client_secret,
-            scope: o.scope,
-        });
+        let authorization = match (source.oauth.clone(), &source.login) {
+            (Some(_), Some(_)) => return Err("give either `oauth`, for a client of its own, or `login`, for people".into()),
+            (Some(o), None) => Some(Authorization::Client(ClientCredentials {
+                token_url: o.token_url,
+                client_id: o.client_id,
+                client_secret: o.client_secret,
+                scope: o.scope,
+            })),
+            (None, Some(login)) => {
+                login.check()?;
+                let (logins, toolset, url, shared) = (self.logins.clone(), name.to_owned(), url.to_owned(), login.shared);
+                Some(Authorization::Login(Arc::new(ToolsetLogin { logins, tenant, toolset, url, shared })))
+            }
+            (None, None) => None,
+        };
         let limits = limits(self.discovery, timeout_ms.unwrap_or(u64::MAX));
-        McpServer::remote(name, url, with(&self.calls), with(&self.looks), oauth, limits).map_err(|e| format!("`url`: {e}"))
+        McpServer::remote(name, url, with(&self.calls), with(&self.looks), authorization, limits).map_err(|e| format!("`url`: {e}"))
     }
 }
 

@@ -1,6 +1,9 @@
 //! Functions that tenants gave their agents: made from the toolsets that the store keeps, and remembered.
 
 mod builtin;
+mod handoffs;
+mod images;
+pub(crate) mod login;
 mod make;
 mod mcp;
 mod python;
@@ -16,7 +19,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use sid_context::secrets::Vault;
 use sid_core::{GivenTools, ToolProvider};
-use sid_fetch::Fetcher;
+use sid_fetch::{FetchError, Fetcher};
 use sid_store::{Store, StoreError};
 use sid_tools::http::Connection;
 use sid_types::{Clock, Scope, TenantId, Timestamp, Toolset, ToolsetSpec};
@@ -24,6 +27,9 @@ use tokio::time::Instant;
 use tracing::warn;
 
 pub(crate) use builtin::builtin;
+pub(crate) use handoffs::handoffs;
+use images::Images;
+use login::Logins;
 pub(crate) use make::Made;
 use mcp::McpServers;
 use python::Functions;
@@ -54,17 +60,27 @@ pub(crate) struct TenantTools {
     connection: Connection,
     functions: Functions,
     servers: McpServers,
+    images: Images,
+    logins: Arc<Logins>,
     clock: Arc<dyn Clock>,
     known: Mutex<HashMap<TenantId, Known>>,
 }
 
 impl TenantTools {
-    pub(crate) fn new(store: Arc<dyn Store>, fetcher: Fetcher, vault: Option<Vault>, clock: Arc<dyn Clock>, config: &Config) -> Self {
-        let secrets = Arc::new(VaultSecrets::new(vault, store.clone()));
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        fetcher: Fetcher,
+        vault: Option<Vault>,
+        clock: Arc<dyn Clock>,
+        config: &Config,
+    ) -> Result<Self, FetchError> {
+        let secrets = Arc::new(VaultSecrets::new(vault.clone(), store.clone()));
+        let logins = Arc::new(Logins::new(vault, secrets.clone(), store.clone(), fetcher.clone(), clock.clone(), config));
         let connection = Connection::new(fetcher).secrets(secrets.clone());
         let looks = connection.clone().secrets(Arc::new(TenantSecrets(secrets.clone())));
-        let servers = McpServers::new(config, connection.clone(), looks, clock.now());
-        Self { store, connection, functions: Functions::new(config, secrets), servers, clock, known: Mutex::default() }
+        let servers = McpServers::new(config, connection.clone(), looks, logins.clone(), clock.now());
+        let images = Images::new(store.clone(), &connection, config)?;
+        Ok(Self { store, connection, functions: Functions::new(config, secrets), servers, images, logins, clock, known: Mutex::default() })
     }
 
     /// What is put, as it is kept: a module is looked into, a server is asked. Answers with what cannot be a function, and why.
@@ -86,12 +102,27 @@ impl TenantTools {
 
     /// The functions of a toolset. Errors: as for [`Self::described`].
     pub(crate) async fn make(&self, scope: &Scope, name: &str, spec: &ToolsetSpec) -> Result<Made, String> {
-        make::make(scope.tenant(), name, spec, &self.connection, &self.functions, &self.servers).await
+        make::make(scope.tenant(), name, spec, &self.connection, &self.functions, &self.servers, &self.images).await
     }
 
     /// Whether the tenant gave its agents a function of this name.
     pub(crate) async fn has(&self, scope: &Scope, name: &str) -> Result<bool, StoreError> {
         Ok(self.given(scope).await?.is_some_and(|given| given.registry.declaration(name).is_some()))
+    }
+
+    /// Logins of toolsets.
+    pub(crate) fn logins(&self) -> &Logins {
+        &self.logins
+    }
+
+    /// Somebody has logged in: what could not be asked before is asked now.
+    pub(crate) async fn logged_in(&self, scope: &Scope, name: &str) {
+        if let Ok(toolset) = self.store.toolset(scope, name).await
+            && let Ok(Source::Mcp(source)) = Source::of(&toolset.spec)
+        {
+            self.servers.look_again(scope, name, &source, self.clock.now()).await;
+        }
+        self.forget(scope.tenant());
     }
 
     /// The next run looks at the tenant's toolsets anew.

@@ -11,6 +11,8 @@ use sid_types::{KeyId, Owner, Principal};
 use tracing::warn;
 use uuid::Uuid;
 
+use super::login::PREFIX;
+
 /// The context service's secrets: the user's for whom a call is made, else the tenant's. That one was used is written down.
 pub(crate) struct VaultSecrets {
     vault: Option<Vault>,
@@ -22,7 +24,7 @@ impl VaultSecrets {
         Self { vault, store }
     }
 
-    async fn note(&self, context: &ToolContext, name: &str, owner: Owner) {
+    pub(super) async fn note(&self, context: &ToolContext, name: &str, owner: Owner) {
         let agent = match context.scope.principal() {
             Principal::Turn { agent, .. } => Some(agent),
             Principal::User { .. } | Principal::Tenant { .. } => None,
@@ -54,7 +56,8 @@ impl VaultSecrets {
     }
 
     async fn first(&self, context: &ToolContext, name: &str, owners: impl Iterator<Item = Owner> + Send) -> Option<SecretValue> {
-        let vault = self.vault.as_ref()?;
+        // Tokens go to the server that they were made for, and nowhere that a header of a toolset says.
+        let vault = self.vault.as_ref().filter(|_| !name.starts_with(PREFIX))?;
         for owner in owners {
             if let Ok(value) = vault.reveal(&context.scope, owner, name).await {
                 self.note(context, name, owner).await;

@@ -8,6 +8,9 @@ use sid_tools::EffectClass;
 use sid_types::{ToolsetKind, ToolsetSpec};
 use utoipa::ToSchema;
 
+use super::images::ImagesSource;
+use super::login::McpLogin;
+
 /// Where a toolset's functions run, and all that is needed to call them.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "lowercase")]
@@ -22,6 +25,8 @@ pub(crate) enum Source {
     Mcp(McpSource),
     /// One function that sends e-mail from an account, to whom it may.
     Email(EmailSource),
+    /// One function that makes images by a service.
+    Images(ImagesSource),
 }
 
 /// A header with a secret's value.
@@ -211,6 +216,13 @@ pub(crate) struct McpSource {
     /// For servers that want a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) oauth: Option<McpOAuth>,
+    /// For servers that want people to log in, in a browser: `POST /tools/{toolset}/login`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) login: Option<McpLogin>,
+    /// Whether the server may ask the user something in the middle of a call. The question is what the call comes to, and a function more brings
+    /// the answers, which the user approves.
+    #[serde(default)]
+    pub(crate) questions: bool,
     /// Most milliseconds of one call; the server's limit (`tools.timeout_ms`) when left out, and never more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) timeout_ms: Option<u64>,
@@ -256,7 +268,7 @@ impl Source {
             Self::Http(source) => source.trusted,
             Self::OpenApi(source) => source.trusted,
             Self::Mcp(source) => source.trusted,
-            Self::Email(_) => false,
+            Self::Email(_) | Self::Images(_) => false,
         }
     }
 
@@ -268,6 +280,7 @@ impl Source {
             Self::OpenApi(_) => ToolsetKind::OpenApi,
             Self::Mcp(_) => ToolsetKind::Mcp,
             Self::Email(_) => ToolsetKind::Email,
+            Self::Images(_) => ToolsetKind::Images,
         };
         let source = match serde_json::to_value(self) {
             Ok(Value::Object(mut source)) => {

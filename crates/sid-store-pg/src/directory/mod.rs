@@ -19,7 +19,8 @@ use crate::rows::Conv;
 use crate::tx::Tx;
 use crate::visibility::render_anew;
 
-use rows::{AGENT, MEMBERSHIPS, TEAM, USER, agent, check_whole, documents, find_team, membership, set_member, set_teams, team, user};
+pub(crate) use rows::{AGENT, agent};
+use rows::{MEMBERSHIPS, TEAM, USER, check_whole, documents, find_team, membership, set_member, set_teams, team, user};
 pub(crate) use rows::{find_agent, find_user};
 
 #[async_trait]

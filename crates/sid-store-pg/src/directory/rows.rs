@@ -93,9 +93,9 @@ pub(super) async fn set_member(tx: &mut Tx, team: TeamId, user: UserId, role: Op
     Ok(true)
 }
 
-pub(super) const AGENT: &str = "a.id, a.spec, a.teams, a.created_at, a.updated_at";
+pub(crate) const AGENT: &str = "a.id, a.spec, a.teams, a.created_at, a.updated_at";
 
-pub(super) fn agent(row: &PgRow) -> Result<Agent> {
+pub(crate) fn agent(row: &PgRow) -> Result<Agent> {
     Ok(Agent { id: row.id(0)?, spec: row.json(1)?, teams: row.json(2)?, created_at: row.time(3)?, updated_at: row.time(4)? })
 }
 

@@ -10,7 +10,7 @@ pub(crate) struct Indexed {
 }
 
 sid_testkit::delegate_store!(Indexed, inner: StateStore, EventLog, RecallStore, ArchivalStore, EmbeddingIndex, BlockStore, ItemStore, DiaryStore,
-    Directory, TimerStore, ToolsetStore, TaskStore, ApprovalStore, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
+    Directory, DocumentStore, TimerStore, ToolsetStore, EgoStore, TaskStore, ImageStore, ApprovalStore, WebhookStore, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
 
 #[async_trait]
 impl MemorySearch for Indexed {

@@ -7,18 +7,21 @@ mod traces;
 
 use async_trait::async_trait;
 use futures::FutureExt;
-use sid_store::{EraseTarget, Eraser, Receipt, RecordId, StoreError};
+use sid_store::{EraseTarget, Eraser, Receipt, RecordId, StoreError, Told};
 use sid_types::{AgentId, ConversationId, NewMessage, Principal, Scope, UserId};
 
 use crate::archival::{Known, remove};
 use crate::backend::SqliteStore;
 use crate::codec::{Columns, Id, nanos};
 use crate::directory;
+use crate::documents;
 use crate::error::{Result, missing};
+use crate::images;
 use crate::items::erase_items;
 use crate::partitions::IndexChange;
 use crate::tasks;
 use crate::visibility::{Conv, Partition, Viewer, owner, render_anew};
+use crate::webhooks;
 use crate::writer::{After, Tx};
 
 #[async_trait]
@@ -58,6 +61,7 @@ async fn erase(tx: &mut Tx, viewer: Viewer, target: EraseTarget) -> Result<Recei
                 return Err(missing("user").into());
             }
             erase_user(tx, &viewer, user, &mut receipt).await?;
+            webhooks::tell(tx, viewer.tenant, &Told::of_erased(user))?;
         }
         EraseTarget::Agent(agent) => {
             if !viewer.scope.is_tenant_wide() || directory::find_agent(&mut tx.conn, viewer.tenant, agent).await?.is_none() {
@@ -85,6 +89,9 @@ async fn erase_user(tx: &mut Tx, viewer: &Viewer, user: UserId, receipt: &mut Re
          DELETE FROM idempotency WHERE tenant = ?1 AND principal = ?3;
          DELETE FROM api_keys WHERE tenant_id = ?4 AND user_id = ?2;
          DELETE FROM timers WHERE tenant = ?1 AND user = ?2;
+         DELETE FROM documents WHERE tenant = ?1 AND (owner_kind = 2 AND a = ?2 OR owner_kind = 4 AND b = ?2);
+         DELETE FROM image_use WHERE tenant = ?1 AND who = ?2;
+         DELETE FROM deliveries WHERE tenant = ?1 AND user = ?2;
          DELETE FROM users WHERE tenant = ?1 AND id = ?2",
     )
     .bind(viewer.tenant)
@@ -125,6 +132,8 @@ async fn erase_agent(tx: &mut Tx, viewer: &Viewer, agent: AgentId, receipt: &mut
          DELETE FROM agent_teams WHERE tenant = ?1 AND agent = ?2;
          DELETE FROM api_keys WHERE tenant_id = ?3 AND agent_id = ?2;
          DELETE FROM timers WHERE tenant = ?1 AND agent = ?2;
+         DELETE FROM documents WHERE tenant = ?1 AND owner_kind IN (3, 4) AND a = ?2;
+         DELETE FROM deliveries WHERE tenant = ?1 AND agent = ?2;
          DELETE FROM agents WHERE tenant = ?1 AND id = ?2",
     )
     .bind(viewer.tenant)
@@ -154,14 +163,17 @@ async fn erase_conversation(tx: &mut Tx, viewer: &Viewer, conv: &Conv, receipt: 
     let passages = erase_passages_of(tx, conv, receipt).await?;
     let items = "SELECT id FROM items WHERE tenant = ?1 AND source_conv = ?2";
     receipt.items += erase_items(tx, conv.tenant, items, conv.id.blob()).await?;
+    documents::erase_of_conversation(tx, conv.tenant, conv.id.blob()).await?;
     pages::erase_telling(tx, conv, receipt).await?;
     receipt.block_versions += blocks::take_back(tx, viewer, conv.id).await?;
     traces::forget_pair(tx, conv).await?;
     traces::forget_named(tx, conv.tenant, &passages).await?;
+    images::erase(tx, conv.tenant, conv.id).await?;
     erase_runs(tx, conv, receipt).await?;
     erase_messages(tx, conv, receipt).await?;
     sqlx::query(
-        "DELETE FROM timers WHERE tenant = ?2 AND conv = ?3; DELETE FROM conversation_heads WHERE conv = ?1;
+        "DELETE FROM timers WHERE tenant = ?2 AND conv = ?3; DELETE FROM deliveries WHERE tenant = ?2 AND conv = ?3;
+         DELETE FROM conversation_heads WHERE conv = ?1;
          DELETE FROM conversations WHERE conv = ?1",
     )
     .bind(conv.conv)

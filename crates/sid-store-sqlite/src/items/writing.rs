@@ -1,7 +1,7 @@
 //! Making, changing and deleting items, each with the passage that it is, too.
 
 use sid_store::item_rules::{changed_item, check_deletion, check_move, forbidden, item_passage, made_item};
-use sid_store::{ItemChange, ItemWrite, NewItem, StoreError, Written, check_channel};
+use sid_store::{ItemChange, ItemWrite, NewItem, StoreError, Told, Written, check_channel};
 use sid_types::{Item, ItemId, PassageId, ShareLevel};
 
 use super::rows::seen;
@@ -9,6 +9,7 @@ use crate::archival;
 use crate::codec::{Columns, Id, nanos, to_json};
 use crate::error::{Result, missing};
 use crate::visibility::{Viewer, columns};
+use crate::webhooks;
 use crate::writer::Tx;
 
 pub(super) async fn write(tx: &mut Tx, viewer: &Viewer, write: ItemWrite) -> Result<Written> {
@@ -71,6 +72,9 @@ async fn make(tx: &mut Tx, viewer: &Viewer, new: NewItem) -> Result<Written> {
     .execute(&mut tx.conn)
     .await?;
     put_passage(tx, viewer.tenant, &item).await?;
+    if let Some(told) = Told::of_item(&item) {
+        webhooks::tell(tx, viewer.tenant, &told)?;
+    }
     Ok(Written::Item(Box::new(item)))
 }
 

@@ -7,7 +7,7 @@ use super::directory::paged;
 use super::room::Room;
 use super::{InProcess, missing};
 use crate::approvals::{asked, decided};
-use crate::{ApprovalFilter, ApprovalStore, Decide, DecidedApproval, Lease, Order, Page, PageRequest, StoreError};
+use crate::{ApprovalFilter, ApprovalStore, Decide, DecidedApproval, Lease, Order, Page, PageRequest, StoreError, Told};
 
 #[async_trait]
 impl ApprovalStore for InProcess {
@@ -39,6 +39,7 @@ impl ApprovalStore for InProcess {
             room.check_accept(&accept)?;
             let accepted = room.accept(scope, accept, now);
             room.approvals.insert(approval.id, approval.clone());
+            room.hooks.tell(&Told::of_approval(&approval), now);
             Ok(DecidedApproval { approval, run: Some(accepted.run), lease: accepted.lease })
         })
     }
@@ -63,8 +64,11 @@ impl Room {
 
     /// Notes a question that a commit asks.
     pub(super) fn ask(&mut self, lease: &Lease, new: NewApproval, now: Timestamp) {
-        if let Some(approval) = asked(new, lease, now) {
-            self.approvals.entry(approval.id).or_insert(approval);
+        if let Some(approval) = asked(new, lease, now)
+            && !self.approvals.contains_key(&approval.id)
+        {
+            self.hooks.tell(&Told::of_approval(&approval), now);
+            self.approvals.insert(approval.id, approval);
         }
     }
 }

@@ -9,7 +9,7 @@ use sid_types::{
 
 use super::room::{BlockRow, Journal, Room};
 use super::{InProcess, missing};
-use crate::{EraseTarget, Eraser, Receipt, RecordId, StoreError};
+use crate::{EraseTarget, Eraser, Receipt, RecordId, StoreError, Told, is_document_of};
 
 /// What is left of a tool result that quoted something erased.
 const REDACTED: &str = "[erased]";
@@ -17,7 +17,7 @@ const REDACTED: &str = "[erased]";
 #[async_trait]
 impl Eraser for InProcess {
     async fn erase(&self, scope: &Scope, target: EraseTarget) -> Result<Receipt, StoreError> {
-        self.write(|state, _| {
+        self.write(|state, now| {
             let tenant = scope.tenant();
             let mut receipt = Receipt::default();
             match target {
@@ -43,6 +43,7 @@ impl Eraser for InProcess {
                         return Err(missing("user"));
                     }
                     room.erase_user(user, &mut receipt);
+                    room.hooks.tell(&Told::of_erased(user), now);
                     state.keys.retain(|_, key| key.role.tenant() != Some(tenant) || key.role.user() != Some(user));
                 }
                 EraseTarget::Agent(agent) => {
@@ -72,6 +73,9 @@ impl Room {
         self.idempotency.retain(|(principal, _), _| *principal != Principal::User { user });
         self.forget_names(user);
         self.timers.retain(|_, row| row.timer.user != Some(user));
+        self.documents.retain(|_, row| row.document.owner.user() != Some(user));
+        self.image_use.remove(&Some(user));
+        self.forget_told(|d| d.user == Some(user));
         self.users.remove(&user);
     }
 
@@ -96,6 +100,8 @@ impl Room {
         self.links.retain(|(_, linked), _| *linked != agent);
         self.met.retain(|(met, _)| *met != agent);
         self.timers.retain(|_, row| row.timer.agent != agent);
+        self.documents.retain(|_, row| !is_own(row.document.owner));
+        self.forget_told(|d| d.agent == Some(agent));
         self.agents.remove(&agent);
     }
 
@@ -130,6 +136,9 @@ impl Room {
         self.approvals.retain(|_, approval| approval.conversation != id);
         self.idempotency.retain(|_, used| self.runs.contains_key(&used.run));
         self.timers.retain(|_, row| row.timer.conversation != Some(id));
+        self.documents.retain(|_, row| !is_document_of(&row.document, id));
+        self.images.retain(|_, row| row.image.conversation != id);
+        self.forget_told(|d| d.conversation == Some(id));
         gone.extend(self.erase_passages(|p| p.provenance.conversation == Some(id), receipt));
         self.erase_items(|item| item.provenance.conversation == Some(id), receipt);
         gone.extend(self.erase_diary_of(id, receipt));

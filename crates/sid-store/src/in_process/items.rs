@@ -26,6 +26,7 @@ impl ItemStore for InProcess {
                 return written;
             }
             room.settle_items(&before);
+            room.tell_proposals(&before, now);
             written
         })
     }

@@ -78,6 +78,7 @@ impl Room {
             thread.active = None;
             thread.holder = None;
         }
+        self.tell_run(run, now);
     }
 
     /// The living lease of a conversation.

@@ -8,14 +8,17 @@ use std::time::Duration;
 use jiff::civil::Date;
 use sid_types::{
     Agent, AgentId, ApiKey, Approval, ApprovalId, Block, BlockAccess, BlockId, BlockVersion, Conversation, ConversationId, DiaryEntry,
-    DiaryLevel, Event, EventBody, Item, ItemId, KeyId, Message, MessageId, NewMessage, Owner, Passage, PassageId, PlannedCall, Principal,
-    Run, RunId, Scope, Seq, Share, Sharee, Step, Task, TaskId, Team, TeamId, TeamRole, Tenant, TenantId, TimerId, Timestamp, Toolset, User,
-    UserId, WorkerId,
+    DiaryLevel, Ego, Event, EventBody, ImageId, Item, ItemId, KeyId, Message, MessageId, NewMessage, Owner, Passage, PassageId,
+    PlannedCall, Principal, Run, RunId, Scope, Seq, Share, Sharee, Step, Task, TaskId, Team, TeamId, TeamRole, Tenant, TenantId, TimerId,
+    Timestamp, Toolset, User, UserId, WorkerId,
 };
 
+use super::documents::Documents;
+use super::images::ImageRow;
 use super::missing;
 use super::search::Shelf;
 use super::timers::TimerRow;
+use super::webhooks::Hooks;
 use crate::{AuditEntry, Fingerprint, GenerationId, RecordId, StoreError, TenantLimits};
 
 /// Everything.
@@ -88,9 +91,15 @@ pub(super) struct Room {
     /// What the operator has set.
     pub(super) limits: TenantLimits,
     pub(super) toolsets: BTreeMap<String, Toolset>,
+    pub(super) egos: BTreeMap<String, Ego>,
     pub(super) approvals: BTreeMap<ApprovalId, Approval>,
     pub(super) tasks: BTreeMap<TaskId, Task>,
     pub(super) timers: BTreeMap<TimerId, TimerRow>,
+    pub(super) documents: Documents,
+    pub(super) images: BTreeMap<ImageId, ImageRow>,
+    /// Images of a day (the last that was counted), by human; `None`: by all.
+    pub(super) image_use: BTreeMap<Option<UserId>, (i64, u64)>,
+    pub(super) hooks: Hooks,
     /// Tokens of each day's steps.
     pub(super) ledger: BTreeMap<Date, u64>,
     /// Per hour (UTC) and agent, what was begun without anybody asking: runs, and tokens of their steps.
@@ -185,9 +194,14 @@ impl Room {
             vectors: BTreeMap::new(),
             limits: TenantLimits::default(),
             toolsets: BTreeMap::new(),
+            egos: BTreeMap::new(),
             approvals: BTreeMap::new(),
             tasks: BTreeMap::new(),
             timers: BTreeMap::new(),
+            documents: Documents::new(),
+            images: BTreeMap::new(),
+            image_use: BTreeMap::new(),
+            hooks: Hooks::default(),
             ledger: BTreeMap::new(),
             self_begun: BTreeMap::new(),
             reserved: BTreeMap::new(),

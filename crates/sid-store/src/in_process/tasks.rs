@@ -9,7 +9,9 @@ use super::directory::paged;
 use super::room::Room;
 use super::{InProcess, missing};
 use crate::tasks::NO_TASK;
-use crate::{Order, Page, PageRequest, Right, StoreError, TaskFilter, TaskPlace, TaskStore, check_task, check_task_change, sees_task};
+use crate::{
+    Order, Page, PageRequest, Right, StoreError, TaskFilter, TaskPlace, TaskStore, Told, check_task, check_task_change, sees_task,
+};
 
 fn sees(scope: &Scope, task: &Task) -> bool {
     sees_task(scope, task.agent, task.user, task.created_by.agent())
@@ -61,8 +63,12 @@ impl TaskStore for InProcess {
             let room = state.room_mut(scope, "task")?;
             let known = room.tasks.get(&task.id).filter(|t| sees(scope, t)).ok_or(NO_TASK)?;
             check_task_change(known, &task)?;
+            let before = known.state;
             task.version += 1;
             task.updated_at = now;
+            if let Some(told) = Told::of_task(&task, before) {
+                room.hooks.tell(&told, now);
+            }
             room.tasks.insert(task.id, task.clone());
             Ok(task)
         })

@@ -11,7 +11,7 @@ use super::room::Room;
 use super::{InProcess, missing};
 use crate::timers::{next_timer, too_many_timers};
 use crate::{
-    Accept, Accepted, DueTimer, DueTimers, Firing, NO_TIMER, Order, Page, PageRequest, Right, StoreError, TimerFilter, TimerStore,
+    Accept, Accepted, DueTimer, DueTimers, Firing, NO_TIMER, Order, Page, PageRequest, Right, StoreError, TimerFilter, TimerStore, Told,
     check_timer, may_change_timers,
 };
 
@@ -113,8 +113,12 @@ impl TimerStore for InProcess {
             let next = next_timer(&room.own_timer(scope, timer.id)?.timer, timer, now)?;
             let accepted = accept.map(|accept: Accept| room.accept_checked(scope, accept, now)).transpose()?;
             let row = room.own_timer(scope, next.id)?;
-            row.timer = next;
+            let before = row.timer.last_run;
+            row.timer = next.clone();
             row.held_until = None;
+            if let Some(told) = Told::of_timer(&next, before) {
+                room.hooks.tell(&told, now);
+            }
             Ok(accepted)
         })
     }

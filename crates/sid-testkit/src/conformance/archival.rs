@@ -1,7 +1,7 @@
 //! Archival memory: passages.
 
 use sid_store::{PageRequest, StoreError};
-use sid_types::{MessageId, NewPassage, Owner, PassageId, Provenance, TeamId, UserId};
+use sid_types::{Citation, DocumentId, MessageId, NewPassage, Owner, PassageId, Place, Provenance, TeamId, UserId};
 
 use super::World;
 use super::world::assert_error;
@@ -22,6 +22,11 @@ pub async fn passages_come_back_as_they_were(w: World) {
             untrusted: Vec::new(),
             sources: vec![MessageId::new(), MessageId::new()],
             superseded_by: Some(PassageId::new()),
+            citation: Some(Box::new(Citation {
+                document: DocumentId::new(),
+                title: "Handbook".into(),
+                place: Place { part: 2, page: Some(3), heading: vec!["Food".into()], start: 5, end: 9 },
+            })),
         },
         ..w.passage(w.ours.pair(), "Ann likes pickles.\n\u{1F952}")
     };

@@ -171,6 +171,17 @@ macro_rules! __each_store_check {
                 quiet_hours_are_kept,
                 a_page_that_failed_is_made_again,
             }
+            documents {
+                documents_are_kept_as_they_were_put,
+                the_same_bytes_are_one_document,
+                documents_are_seen_by_their_people,
+                documents_of_a_team_are_its_members,
+                unread_documents_are_taken_and_held,
+                tenants_take_turns_with_documents,
+                a_document_is_found_when_it_was_read,
+                parts_go_with_their_document,
+                documents_go_with_their_people,
+            }
             timers {
                 what_waits_is_taken_when_its_time_has_come,
                 timers_are_kept_as_they_were_made,
@@ -184,11 +195,27 @@ macro_rules! __each_store_check {
                 an_occurrence_has_one_run,
                 timers_go_with_their_people,
             }
+            images {
+                images_are_kept_as_they_were_made,
+                images_are_what_they_say,
+                images_are_seen_by_their_people,
+                images_of_a_day_have_a_limit,
+                the_last_image_of_a_day_is_one,
+                images_go_with_their_conversation,
+            }
             toolsets {
                 toolsets_are_kept_as_they_were_put,
                 toolsets_change_by_version,
                 toolsets_are_the_tenants,
                 toolsets_have_limits,
+            }
+            egos {
+                egos_are_kept_as_they_were_put,
+                egos_change_by_version,
+                egos_are_the_tenants,
+                egos_have_limits,
+                the_roster_is_the_tenants,
+                a_message_keeps_its_sender,
             }
             approvals {
                 approvals_are_asked_with_their_commit,
@@ -208,6 +235,19 @@ macro_rules! __each_store_check {
                 tasks_are_due_when_something_is_to_be_done,
                 due_tasks_are_fair,
                 erasing_takes_tasks_along,
+            }
+            webhooks {
+                webhooks_are_kept_as_they_were_made,
+                webhooks_are_the_tenants,
+                ended_runs_are_told_with_their_commit,
+                other_changes_are_told,
+                erasing_takes_deliveries_along,
+                deliveries_are_taken_and_held,
+                deliveries_are_taken_by_one,
+                conversations_are_told_in_order,
+                an_attempt_ends_once,
+                disabled_webhooks_wait,
+                deliveries_are_listed_and_forgotten,
             }
             audit {
                 entries_come_back_as_they_were,

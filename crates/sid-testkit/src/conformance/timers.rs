@@ -16,7 +16,7 @@ const HOLD: Duration = Duration::from_secs(10);
 const ALL: PageRequest = PageRequest { after: None, limit: 100 };
 
 /// A timer of our agent with a person, every minute from a minute on.
-fn timer(w: &World, user: Option<&User>, conversation: Option<ConversationId>) -> Timer {
+pub(super) fn timer(w: &World, user: Option<&User>, conversation: Option<ConversationId>) -> Timer {
     let due = w.now().checked_add(SignedDuration::from_secs(60)).expect("soon");
     Timer {
         id: TimerId::new(),
@@ -49,7 +49,7 @@ fn timer(w: &World, user: Option<&User>, conversation: Option<ConversationId>) -
 }
 
 /// The answer to what is due: a run in the conversation, and the timer a minute later.
-fn firing(w: &World, talk: &Conversation, due: &Timer) -> Firing {
+pub(super) fn firing(w: &World, talk: &Conversation, due: &Timer) -> Firing {
     let at = due.next_due.expect("it is active");
     let note = NewMessage::of(Body::Note { text: due.spec.stimulus.clone() }, w.now());
     let mut accept = w.stimulus(talk, "");

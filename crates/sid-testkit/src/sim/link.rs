@@ -33,7 +33,7 @@ pub(super) struct Link {
 }
 
 crate::delegate_store!(Link, store through travel: StateStore, EventLog, RecallStore, ArchivalStore, MemorySearch, EmbeddingIndex,
-    BlockStore, ItemStore, TimerStore, ToolsetStore, TaskStore, ApprovalStore, DiaryStore, Directory, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
+    BlockStore, ItemStore, TimerStore, ToolsetStore, EgoStore, TaskStore, ImageStore, ApprovalStore, WebhookStore, DiaryStore, Directory, DocumentStore, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
 
 impl Link {
     pub(super) fn new(name: String, sim: &Arc<Sim>) -> Arc<Self> {

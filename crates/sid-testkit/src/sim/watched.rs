@@ -58,7 +58,7 @@ pub(super) struct Watched {
     writes: Mutex<Vec<checker::Write>>,
 }
 
-crate::delegate_store!(Watched, truth: ArchivalStore, EmbeddingIndex, BlockStore, ItemStore, TimerStore, ToolsetStore, TaskStore, ApprovalStore, DiaryStore, Directory, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
+crate::delegate_store!(Watched, truth: ArchivalStore, EmbeddingIndex, BlockStore, ItemStore, TimerStore, ToolsetStore, EgoStore, TaskStore, ImageStore, ApprovalStore, WebhookStore, DiaryStore, Directory, DocumentStore, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
 
 impl Watched {
     pub(super) fn new(bug: Bug, truth: Arc<InProcess>, dice: Dice, people: &People) -> Self {

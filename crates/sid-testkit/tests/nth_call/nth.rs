@@ -38,7 +38,7 @@ pub(crate) struct Nth {
 }
 
 sid_testkit::delegate_store!(Nth, store through count: StateStore, EventLog, RecallStore, ArchivalStore, MemorySearch, EmbeddingIndex,
-    BlockStore, ItemStore, TimerStore, ToolsetStore, TaskStore, ApprovalStore, DiaryStore, Directory, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
+    BlockStore, ItemStore, TimerStore, ToolsetStore, EgoStore, TaskStore, ImageStore, ApprovalStore, WebhookStore, DiaryStore, Directory, DocumentStore, AuditLog, Eraser, UsageStore, Duties, Generations, Maintenance);
 
 impl Nth {
     pub(crate) fn new(store: Arc<dyn Store>, n: u64, way: Way) -> Self {

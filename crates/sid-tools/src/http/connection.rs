@@ -79,6 +79,13 @@ impl Connection {
         Self { fetcher, secrets: Arc::new(NoSecrets), headers: Vec::new(), timeout: None }
     }
 
+    /// Through another client, with everything else as it is.
+    #[must_use]
+    pub fn through(mut self, fetcher: Fetcher) -> Self {
+        self.fetcher = fetcher;
+        self
+    }
+
     /// With values of secrets from there.
     #[must_use]
     pub fn secrets(mut self, secrets: Arc<dyn Secrets>) -> Self {

@@ -31,7 +31,6 @@
 //! ```
 
 mod connection;
-mod html;
 mod openapi;
 mod outcome;
 mod page;

@@ -2,10 +2,11 @@
 
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
+use sid_documents::Unreadable;
+use sid_documents::html::text_of;
 use sid_fetch::{FetchError, Fetcher, Request};
 use sid_types::{Channel, Source, ToolSpec};
 
-use super::html::{Unreadable, text_of};
 use super::outcome;
 use crate::{Declaration, EffectClass, Tool, ToolContext, ToolOutcome};
 
@@ -37,7 +38,7 @@ impl ReadPage {
                 Ok(Err(Unreadable::TooDeep)) => {
                     Err(ToolOutcome::error(format!("The page at {url} nests its elements too deeply to be read.")))
                 }
-                Ok(Err(Unreadable::Broken)) | Err(_) => Err(ToolOutcome::error(format!("The page at {url} cannot be read as HTML."))),
+                Ok(Err(_)) | Err(_) => Err(ToolOutcome::error(format!("The page at {url} cannot be read as HTML."))),
             });
         }
         if kind.is_empty() || kind.starts_with("text/") || kind.ends_with("json") || kind.ends_with("xml") {

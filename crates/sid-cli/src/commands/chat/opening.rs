@@ -28,9 +28,10 @@ pub(crate) async fn enter(session: &Session, agent: &str, key: &str) -> Result<P
         return Ok(Place { conversation, user_name: None });
     }
     let user = ensure_user(session, client).await?;
-    ensure_agent(session, client, agent).await?;
+    let is_ego = ensure_agent(session, client, agent).await?;
     let body = given([
-        ("agent", Some(json!(named("agent", agent)))),
+        ("agent", (!is_ego).then(|| json!(named("agent", agent)))),
+        ("ego", is_ego.then(|| json!(agent.trim_start_matches('@')))),
         ("user", user.as_deref().map(|u| json!(named("user", u)))),
         ("key", Some(json!(key))),
     ]);
@@ -64,14 +65,20 @@ async fn ensure_user(session: &Session, client: &Client) -> Result<Option<String
     }
 }
 
-async fn ensure_agent(session: &Session, client: &Client, agent: &str) -> Result<(), CliError> {
+/// Answers whether it is an ego.
+async fn ensure_agent(session: &Session, client: &Client, agent: &str) -> Result<bool, CliError> {
     match client.value(Request::get(&["agents", &named("agent", agent)])).await {
         Err(error) if error.is_not_found() && !is_id("agent", agent) => {}
-        other => return other.map(drop),
+        other => return other.map(|_| false),
+    }
+    match client.value(Request::get(&["egos", agent.trim_start_matches('@')])).await {
+        Err(error) if error.is_not_found() => {}
+        other => return other.map(|_| true),
     }
     let made = client.value(Request::post(&["agents"]).json(json!({"name": agent.trim_start_matches('@')}))).await?;
     let model = made.get("model").and_then(Value::as_str).unwrap_or_default();
-    session.out.note(&format!("there was no agent `{agent}` yet: made it, with the model `{model}`"))
+    session.out.note(&format!("there was no agent `{agent}` yet: made it, with the model `{model}`"))?;
+    Ok(false)
 }
 
 /// The login name.

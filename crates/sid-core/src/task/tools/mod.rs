@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 
 use super::change::Refusal;
 use super::desk::{self, NotChanged};
+use crate::colleague::ego_of;
 
 /// What all the tools share.
 #[derive(Clone)]
@@ -68,11 +69,17 @@ fn turn(scope: &Scope) -> Option<(AgentId, Option<UserId>)> {
     }
 }
 
-/// Agents that this one may hand work to, as they are now.
-async fn reached(store: &dyn Store, scope: &Scope, agent: AgentId) -> Result<Vec<Agent>, StoreError> {
+/// Agents that this one may hand work to, as they are now: those that it reaches, and the members of the ego that it speaks for here.
+async fn reached(store: &dyn Store, context: &ToolContext, agent: AgentId) -> Result<Vec<Agent>, StoreError> {
+    let scope = &context.scope;
     let (me, user) = (store.agent(scope, agent).await?, scope.user());
-    let mut agents = Vec::new();
-    for id in me.spec.reaches {
+    let ego = ego_of(store, scope, &store.conversation(scope, context.conversation).await?).await?;
+    let members = ego.map(|ego| ego.spec.members).unwrap_or_default();
+    let mut agents: Vec<Agent> = Vec::new();
+    for id in me.spec.reaches.into_iter().chain(members) {
+        if agents.iter().any(|known| known.id == id) {
+            continue;
+        }
         match store.agent(&scope.turn(id, user), id).await {
             Ok(other) if other.spec.tasks => agents.push(other),
             Ok(_) | Err(StoreError::NotFound { .. }) => {}
@@ -141,11 +148,12 @@ impl TaskTools {
     }
 
     /// What a turn on this side has besides. An agent that reaches nobody cannot hand on.
-    pub(crate) fn of(&self, side: &TaskSide, agent: &Agent) -> Option<Registry> {
+    /// `has_members`: it speaks for an ego.
+    pub(crate) fn of(&self, side: &TaskSide, agent: &Agent, has_members: bool) -> Option<Registry> {
         match side {
             TaskSide::None => None,
             TaskSide::Talk => Some(self.talk.and(&Registry::new())),
-            TaskSide::Work(_) if agent.spec.reaches.is_empty() => Some(self.work.and(&Registry::new())),
+            TaskSide::Work(_) if agent.spec.reaches.is_empty() && !has_members => Some(self.work.and(&Registry::new())),
             TaskSide::Work(_) => Some(self.work.and(&self.hand_on)),
         }
     }

@@ -68,7 +68,7 @@ pub(super) async fn worker(desk: &Desk, context: &ToolContext, me: AgentId, name
     if name.is_empty() {
         return Ok(me);
     }
-    let others = reached(&*desk.store, &context.scope, me).await.map_err(|e| failed(&e))?;
+    let others = reached(&*desk.store, context, me).await.map_err(|e| failed(&e))?;
     let found = others.iter().find(|a| a.spec.name == name).map(|a| a.id);
     found.ok_or_else(|| {
         let names: Vec<&str> = others.iter().map(|a| a.spec.name.as_str()).collect();

@@ -67,7 +67,7 @@ async fn make_handoff(State(app): State<App>, caller: Caller, headers: HeaderMap
             Err(sid_store::StoreError::KeyReused.into())
         };
     }
-    let item = app.context().hand_off(&scope, id, recipient, title, body).await?;
+    let item = app.context().hand_off(&scope, id, recipient, title, body, Vec::new()).await?;
     app.engine().memory_changed();
     Ok(answer(StatusCode::CREATED, item, ShareLevel::Full))
 }
@@ -106,7 +106,7 @@ async fn finish_handoff(
 ) -> Result<Response, ApiError> {
     let result = body.value.result;
     check_text("result", result.as_deref().unwrap_or_default(), 60_000)?;
-    let item = app.context().finish_handoff(&caller.scope()?, parse_id(&id, "hand-off")?, result).await?;
+    let item = app.context().finish_handoff(&caller.scope()?, parse_id(&id, "hand-off")?, result, &[]).await?;
     Ok(answer(StatusCode::OK, item, ShareLevel::Full))
 }
 

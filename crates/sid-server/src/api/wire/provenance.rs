@@ -4,6 +4,8 @@ use serde::Serialize;
 use sid_types::{ConversationId, MessageId, PassageId, Provenance, RunId, Source, UserId};
 use utoipa::ToSchema;
 
+use crate::api::documents::CitationJson;
+
 /// Where a memory came from.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ProvenanceJson {
@@ -16,7 +18,7 @@ pub(crate) struct ProvenanceJson {
     /// The user who wrote it, or for whom it was written.
     #[schema(value_type = Option<String>)]
     user: Option<UserId>,
-    /// How it came: `tool`, `api`, `import`, `template`, `undo`, `consolidation`.
+    /// How it came: `tool`, `api`, `import`, `template`, `undo`, `consolidation`, `document`.
     channel: String,
     /// `trusted`, or `untrusted` where whoever wrote it had read one of `untrusted`.
     trust: &'static str,
@@ -29,6 +31,9 @@ pub(crate) struct ProvenanceJson {
     /// The passage that has taken its place: what it says was true until then.
     #[schema(value_type = Option<String>)]
     superseded_by: Option<PassageId>,
+    /// The place in a document that it is a part of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    citation: Option<Box<CitationJson>>,
 }
 
 impl From<Provenance> for ProvenanceJson {
@@ -40,6 +45,7 @@ impl From<Provenance> for ProvenanceJson {
             channel: p.channel,
             sources: p.sources,
             superseded_by: p.superseded_by,
+            citation: p.citation.map(|citation| Box::new((*citation).into())),
             trust: trust_of(&p.untrusted),
             untrusted: p.untrusted.into_iter().map(Into::into).collect(),
         }

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use html2text::{Element, Handle, config};
 
+use crate::error::Unreadable;
+
 /// Characters of a line. Wide, so that lines are as the page has them.
 const WIDTH: usize = 400;
 /// Elements in each other. Pages have tens; browsers stop at 512.
@@ -15,15 +17,6 @@ const DEEPEST: usize = 128;
 const MOST_BYTES: usize = 1_000_000;
 /// For parsing alone. A page of [`MOST_BYTES`] takes a fraction of it.
 const PARSING: Duration = Duration::from_secs(2);
-
-/// A page that cannot be read as text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unreadable {
-    /// More than [`DEEPEST`] elements in each other, or so many that parsing had to be stopped.
-    TooDeep,
-    /// Cannot be laid out.
-    Broken,
-}
 
 /// Gives bytes until the time is up.
 struct Hurried<'a> {
@@ -68,19 +61,26 @@ fn keep_the_subject(document: &Handle) {
     }
 }
 
-/// A page's text with its links, of its first [`MOST_BYTES`].
+/// The text of a page with its links, of its first megabyte.
 ///
-/// Errors: [`Unreadable`].
-pub(super) fn text_of(page: &[u8]) -> Result<String, Unreadable> {
-    let page = &page[..page.len().min(MOST_BYTES)];
+/// Errors: `TooDeep`, `Broken`.
+pub fn text_of(page: &[u8]) -> Result<String, Unreadable> {
+    whole(&page[..page.len().min(MOST_BYTES)])
+}
+
+/// The text of all of a page, or none.
+///
+/// Errors: `TooDeep`, `Broken`.
+pub(crate) fn whole(page: &[u8]) -> Result<String, Unreadable> {
+    let broken = || Unreadable::Broken { format: "HTML".into(), problem: "it cannot be laid out".into() };
     let layout = config::plain().allow_width_overflow();
     let dom = layout.parse_html(Hurried { bytes: page, until: Instant::now() + PARSING }).map_err(|_| Unreadable::TooDeep)?;
     if is_deeper(&dom.document, DEEPEST) {
         return Err(Unreadable::TooDeep);
     }
     keep_the_subject(&dom.document);
-    let tree = layout.dom_to_render_tree(&dom).map_err(|_| Unreadable::Broken)?;
-    let text = layout.render_to_string(tree, WIDTH).map_err(|_| Unreadable::Broken)?;
+    let tree = layout.dom_to_render_tree(&dom).map_err(|_| broken())?;
+    let text = layout.render_to_string(tree, WIDTH).map_err(|_| broken())?;
     Ok(text.trim().to_owned())
 }
 
