@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use jiff::{SignedDuration, Timestamp};
 use sid_store::{ApprovalFilter, PageRequest, StoreError, TaskFilter, TimerFilter};
 use sid_types::{
-    Agent, AgentId, ApprovalState, ConversationId, Heartrate, HeldBy, InQuietHours, Late, Scope, Task, Timer, TimerKind, TimerMaker,
-    TimerSpec, TimerState, User, UserId, When,
+    Agent, AgentId, ApprovalState, Body, ConversationId, Heartrate, HeldBy, InQuietHours, Late, NewMessage, Scope, Source, Task, Timer,
+    TimerKind, TimerMaker, TimerSpec, TimerState, User, UserId, When,
 };
 use tracing::warn;
 
@@ -154,7 +154,7 @@ pub(crate) async fn veto(inner: &Inner, scope: &Scope, timer: &Timer, now: Times
     if is_asleep(inner, scope, timer, now).await? {
         return Ok(Some(HeldBy::Asleep));
     }
-    Ok((timer.spec.only_when_open && open(inner, scope, timer).await?.is_empty()).then_some(HeldBy::NothingOpen))
+    Ok((timer.spec.only_when_open && open(inner, scope, timer).await?.0.is_empty()).then_some(HeldBy::NothingOpen))
 }
 
 async fn is_asleep(inner: &Inner, scope: &Scope, beat: &Timer, now: Timestamp) -> Result<bool, StoreError> {
@@ -169,8 +169,8 @@ async fn is_asleep(inner: &Inner, scope: &Scope, beat: &Timer, now: Timestamp) -
     Ok(false)
 }
 
-/// What is open, a line each.
-async fn open(inner: &Inner, scope: &Scope, beat: &Timer) -> Result<Vec<String>, StoreError> {
+/// What is open, a line each, and the sources that are not trusted of which the lines tell.
+async fn open(inner: &Inner, scope: &Scope, beat: &Timer) -> Result<(Vec<String>, Vec<Source>), StoreError> {
     let page = PageRequest { after: None, limit: MOST_TOLD };
     let filter = TaskFilter { agent: Some(beat.agent), user: beat.user, is_open: true, ..TaskFilter::default() };
     let tasks: Vec<Task> = inner.store.tasks(scope, &filter, page.clone()).await?.items;
@@ -184,18 +184,20 @@ async fn open(inner: &Inner, scope: &Scope, beat: &Timer) -> Result<Vec<String>,
     let filter = ApprovalFilter { state: Some(ApprovalState::Pending), ..ApprovalFilter::default() };
     let asked = inner.store.approvals(scope, &filter, page).await?.items;
     lines.extend(asked.iter().filter(|a| a.agent == beat.agent).map(|a| format!("- Your call of `{}` waits for a yes ({}).", a.call.name, a.id)));
-    Ok(lines)
+    let mut untrusted = Vec::new();
+    own().for_each(|task| Source::add(&mut untrusted, &task.untrusted));
+    Ok((lines, untrusted))
 }
 
-/// What the agent is told: what is open, and the time.
-pub(crate) async fn note(inner: &Inner, scope: &Scope, beat: &Timer, now: Timestamp) -> Result<String, StoreError> {
+/// What the agent is told: what is open, and the time; under the influence of what the open things are.
+pub(crate) async fn note(inner: &Inner, scope: &Scope, beat: &Timer, now: Timestamp) -> Result<NewMessage, StoreError> {
     let user: Option<User> = match beat.user {
         Some(user) => Some(inner.store.user(scope, user).await?),
         None => None,
     };
     let zone = user.as_ref().and_then(|user| user.timezone.as_deref());
     let mut text = format!("{} {}", beat.spec.stimulus, clock_line(now, zone, None));
-    let open = open(inner, scope, beat).await?;
+    let (open, untrusted) = open(inner, scope, beat).await?;
     if open.is_empty() {
         text += "\nNothing is open.";
     } else {
@@ -203,5 +205,5 @@ pub(crate) async fn note(inner: &Inner, scope: &Scope, beat: &Timer, now: Timest
     }
     let whom = user.map_or_else(|| "Do what is to be done.".into(), |user| format!("Do what is to be done, or write to {}.", user.display_name));
     let _ = write!(text, "\n{whom} If there is nothing, answer {NO_REPLY} and nothing else: nobody is shown that.");
-    Ok(text)
+    Ok(NewMessage { untrusted, ..NewMessage::of(Body::Note { text }, now) })
 }

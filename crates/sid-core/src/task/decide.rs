@@ -163,6 +163,7 @@ mod tests {
             stop_reason: None,
             error: Some("no model".into()),
             limits: RunLimits::default(),
+            priority: Priority::Task,
             steps,
             usage,
             commits: 1,

@@ -86,9 +86,12 @@ async fn fire(engine: &Engine, DueTimer { scope, timer }: DueTimer, now: Timesta
         None => {}
     }
     let next = plan.applied(&timer);
-    let text = match timer.spec.kind {
+    let stimulus = match timer.spec.kind {
         TimerKind::Heartbeat => perpetual::note(inner, &scope, &timer, now).await?,
-        TimerKind::Reminder | TimerKind::Sleep => note(&timer, &plan, due, now),
+        TimerKind::Reminder | TimerKind::Sleep => {
+            let text = note(&timer, &plan, due, now);
+            NewMessage { untrusted: timer.untrusted.clone(), ..NewMessage::of(Body::Note { text }, now) }
+        }
     };
     let conversation = match timer.conversation {
         Some(conversation) => conversation,
@@ -101,7 +104,7 @@ async fn fire(engine: &Engine, DueTimer { scope, timer }: DueTimer, now: Timesta
     let accept = Accept {
         run: Timer::run_for(timer.id, due),
         conversation,
-        messages: vec![NewMessage { untrusted: timer.untrusted.clone(), ..NewMessage::of(Body::Note { text }, now) }],
+        messages: vec![stimulus],
         idempotency: None,
         limits: inner.config.limits,
         priority: timer.spec.kind.priority(),

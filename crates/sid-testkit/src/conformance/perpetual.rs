@@ -1,10 +1,11 @@
 //! What agents begin by themselves: whose turn it is, what is counted, what waits.
 
 use sid_store::{Accept, DiaryQuery, DiaryWork, Effect, SelfBegun, StoreError};
-use sid_types::{Conversation, DiaryLevel, NewMessage, Priority, RunId, StopReason, Timestamp, Usage, User};
+use sid_types::{Conversation, DiaryLevel, NewMessage, Priority, RunId, StopReason, Timestamp, User};
 
 use super::World;
-use super::world::{TTL, assert_error, finish, step};
+use super::steps::step;
+use super::world::{TTL, assert_error, finish};
 
 impl World {
     /// Accepts a stimulus that waits for a worker.
@@ -106,8 +107,7 @@ pub async fn what_agents_begin_by_themselves_is_counted(w: World) {
     }
     let mut next = w.store.claim(w.worker, 9, usize::MAX, TTL).await.expect("claimed");
     while let Some(lease) = next.pop() {
-        let usage = Usage { prompt_tokens: 100, completion_tokens: 10, ..Usage::default() };
-        let recorded = Effect::RecordStep(Box::new(sid_types::Step { usage, ..step(&lease, 1, now) }));
+        let recorded = Effect::RecordStep(Box::new(step(&w, lease.run, 1)));
         let said = Effect::Append(vec![NewMessage::assistant("done", now)]);
         next.extend(w.commit(&lease, vec![said, recorded, finish(StopReason::EndTurn)]).await.next);
     }
