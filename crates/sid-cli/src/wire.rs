@@ -173,7 +173,7 @@ answers! {
     /// What became of a wish.
     Outcome { outcome: String, item: Option<Item>, }
     /// A tree as one text.
-    Document { markdown: String, }
+    Tree { markdown: String, }
     /// A found item.
     FoundItem { excerpt: String, score: f64, item: Item, }
     /// Found items, best first.

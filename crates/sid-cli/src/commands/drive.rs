@@ -100,7 +100,7 @@ mod tests {
         for (address, why) in
             [("nonsense", "is none"), ("https://a/b?code=1", "`state`"), ("https://a/b?error=access_denied", "access_denied")]
         {
-            let error = returned(address).expect_err(address).to_string();
+            let CliError::Usage(error) = returned(address).expect_err(address) else { panic!("{address} is no fault of use") };
             assert!(error.contains(why), "{error}");
         }
     }

@@ -1,7 +1,7 @@
 //! PDFs written by hand.
 
 /// A PDF of these objects, numbered from 1; the first one is the catalogue.
-pub fn of_objects(objects: &[String]) -> Vec<u8> {
+pub(crate) fn of_objects(objects: &[String]) -> Vec<u8> {
     let mut out = b"%PDF-1.4\n".to_vec();
     let mut offsets = Vec::new();
     for (number, object) in (1..).zip(objects) {
@@ -17,12 +17,12 @@ pub fn of_objects(objects: &[String]) -> Vec<u8> {
     out
 }
 
-pub fn stream(content: &str) -> String {
+pub(crate) fn stream(content: &str) -> String {
     format!("<< /Length {} >>\nstream\n{content}\nendstream", content.len())
 }
 
 /// A PDF with a page for each text.
-pub fn of_pages(texts: &[&str]) -> Vec<u8> {
+pub(crate) fn of_pages(texts: &[&str]) -> Vec<u8> {
     let kids: Vec<String> = (0..texts.len()).map(|n| format!("{} 0 R", 4 + 2 * n)).collect();
     let mut objects = vec![
         "<< /Type /Catalog /Pages 2 0 R >>".into(),

@@ -4,7 +4,7 @@ use axum::http::HeaderMap;
 use serde_json::{Map, Value};
 use sid_core::ClientAnswer;
 use sid_store::NewConversation;
-use sid_types::{Agent, Conversation, ConversationId, Ego, Scope, Source};
+use sid_types::{Conversation, ConversationId, Ego, Scope, Source};
 
 use super::models::Called;
 use crate::App;

@@ -200,7 +200,7 @@ pub(super) async fn run(command: Items, session: &Session) -> Result<(), CliErro
             session.ask(Request::post(&["context", "items"]).json(body), "the item", show).await
         }
         Items::Show { id, document: true } => {
-            let show = |document: wire::Document| printable(&document.markdown);
+            let show = |tree: wire::Tree| printable(&tree.markdown);
             session.ask(Request::get(&["context", "items", &id, "document"]), "the document", show).await
         }
         Items::Show { id, document: false } => {
