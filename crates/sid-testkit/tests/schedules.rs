@@ -139,6 +139,7 @@ impl Play {
                     handle: zone.to_lowercase().replace('/', "-"),
                     display_name: zone.into(),
                     timezone: Some(zone.into()),
+                    quiet_hours: None,
                     created_at: clock.now(),
                 };
                 let user = store.create_user(&scope, user).await.expect("a user").id;

@@ -138,7 +138,7 @@ pub(super) fn limits(task: &Task, usual: RunLimits, now: Timestamp) -> RunLimits
 
 #[cfg(test)]
 mod tests {
-    use sid_types::{AgentId, ConversationId, RunId, TaskBudget, TaskId, Usage};
+    use sid_types::{AgentId, ConversationId, Priority, RunId, TaskBudget, TaskId, Usage};
 
     use super::*;
 
