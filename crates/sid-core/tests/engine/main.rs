@@ -13,6 +13,7 @@ mod generations;
 mod laundering;
 mod limits;
 mod outside;
+mod perpetual;
 mod poisoning;
 mod prompt_snapshots;
 mod provider;
