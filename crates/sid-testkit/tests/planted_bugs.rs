@@ -366,29 +366,6 @@ impl Eraser for Planted {
 }
 
 #[async_trait]
-impl DiaryStore for Planted {
-    async fn diary(&self, scope: &Scope, owner: Owner, query: &DiaryQuery) -> Result<Vec<DiaryEntry>, StoreError> {
-        self.inner.diary(scope, owner, query).await
-    }
-
-    async fn diary_work(&self, now: Timestamp, limit: usize) -> Result<Vec<DiaryWork>, StoreError> {
-        self.inner.diary_work(now, limit).await
-    }
-
-    async fn redo_diary(&self, work: &DiaryWork, not_before: Timestamp) -> Result<(), StoreError> {
-        if self.bug == Bug::TriesPagesOnce { Ok(()) } else { self.inner.redo_diary(work, not_before).await }
-    }
-
-    async fn day_messages(&self, scope: &Scope, owner: Owner, day: jiff::civil::Date) -> Result<Vec<Message>, StoreError> {
-        self.inner.day_messages(scope, owner, day).await
-    }
-
-    async fn put_diary(&self, scope: &Scope, entry: DiaryEntry) -> Result<(), StoreError> {
-        self.inner.put_diary(scope, entry).await
-    }
-}
-
-#[async_trait]
 impl UsageStore for Planted {
     async fn limits(&self, tenant: TenantId) -> Result<TenantLimits, StoreError> {
         self.inner.limits(tenant).await
@@ -602,6 +579,10 @@ impl DiaryStore for Planted {
         self.inner.diary_work(now, limit).await
     }
 
+    async fn redo_diary(&self, work: &DiaryWork, not_before: Timestamp) -> Result<(), StoreError> {
+        if self.bug == Bug::TriesPagesOnce { Ok(()) } else { self.inner.redo_diary(work, not_before).await }
+    }
+
     async fn day_messages(&self, scope: &Scope, owner: Owner, day: Date) -> Result<Vec<Message>, StoreError> {
         self.inner.day_messages(scope, owner, day).await
     }
@@ -793,7 +774,7 @@ impl ApprovalStore for Planted {
                 messages,
                 idempotency: None,
                 limits: again.limits,
-                priority: again.priority,
+                priority: Priority::User,
                 on_busy: sid_store::OnBusy::Queue,
                 queue_depth: 256,
                 claim_for: None,
