@@ -6,7 +6,10 @@ use serde::Serialize;
 use sid_llm::ChatMessage;
 use sid_memory::{Budget, View, valid_view};
 use sid_store::{Loaded, Order};
-use sid_types::{Conversation, ConversationId, EventBody, NewMessage, Owner, Priority, Recollection, Run, RunId, RunLimits, RunStatus, Scope, Seq, Step, Tokens, ToolSpec, Usage};
+use sid_types::{
+    Conversation, ConversationId, EventBody, NewMessage, Owner, Priority, Recollection, Run, RunId, RunLimits, RunStatus, Scope, Seq, Step,
+    Tokens, ToolSpec, Usage,
+};
 
 use crate::engine::Inner;
 use crate::machine::RunMachine;

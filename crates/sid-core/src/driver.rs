@@ -17,8 +17,8 @@ use crate::active::RunEnd;
 use crate::budget::{self, Budget};
 use crate::engine::Inner;
 use crate::machine::{Next, RunMachine, StepFacts, ToCall};
-use crate::prepare::{Prepared, TurnPreparation};
 use crate::perpetual::{self, Beat};
+use crate::prepare::{Prepared, TurnPreparation};
 use crate::{CoreError, Engine, compaction, metrics, tool_call};
 
 /// Most times that a commit is tried again while the store cannot be reached.

@@ -207,7 +207,8 @@ async fn redo(tx: &mut Tx, viewer: &Viewer, work: &DiaryWork, not_before: Timest
         "INSERT INTO sid.diary_dirty (tenant, part, level, start, ends, touched_at, tries) VALUES ($1, $2, $3, $4, $5, $6, $7)
          ON CONFLICT (tenant, part, level, start) DO UPDATE SET touched_at = excluded.touched_at, tries = excluded.tries",
     );
-    let query = query.bind(tx.tenant).bind(part).bind(level_number(work.level)).bind(Day(work.start)).bind(Day(work.level.end_of(work.start)));
+    let query =
+        query.bind(tx.tenant).bind(part).bind(level_number(work.level)).bind(Day(work.start)).bind(Day(work.level.end_of(work.start)));
     query.bind(At(not_before)).bind(i32::try_from(work.tries).unwrap_or(i32::MAX)).execute(tx.conn()).await?;
     Ok(())
 }

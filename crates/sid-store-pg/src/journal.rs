@@ -22,8 +22,8 @@ use crate::known::Known;
 use crate::payload::{
     ConvWrite, EventWrite, MessageWrite, NewRun, OutboxWrite, Payload, PlaceWrite, QuoteWrite, RunWrite, StepWrite, UsedWrite,
 };
-use crate::state::ttl_micros;
 use crate::rows::{Conv, Journal, RunRow, extra, list, told};
+use crate::state::ttl_micros;
 use crate::tx::Tx;
 
 /// What to look for beside the conversation.
@@ -304,13 +304,8 @@ impl Draft {
         if self.conv.head.is_none() {
             self.conv.head = Some(run.id);
             let is_running = run.status == RunStatus::Running;
-            self.head = is_running.then(|| Journal {
-                run: run.clone(),
-                commit_epoch: 0,
-                events: 0,
-                waiting: Vec::new(),
-                calls: Vec::new(),
-            });
+            self.head =
+                is_running.then(|| Journal { run: run.clone(), commit_epoch: 0, events: 0, waiting: Vec::new(), calls: Vec::new() });
         } else {
             self.has_more = true;
         }

@@ -11,7 +11,10 @@ use sid_store::{
 };
 use sid_store_pg::{PgConfig, PgStore};
 use sid_testkit::postgres::Database;
-use sid_types::{AgentId, AgentSpec, ConversationId, ItemKind, KeyId, ManualClock, NewMessage, NewPassage, OperatorScope, Owner, PassageId, Priority, Provenance, RunId, RunLimits, Scope, ShareLevel, Sharee, Team, TeamId, TeamRole, TenantId, Timestamp, User, UserId};
+use sid_types::{
+    AgentId, AgentSpec, ConversationId, ItemKind, KeyId, ManualClock, NewMessage, NewPassage, OperatorScope, Owner, PassageId, Priority,
+    Provenance, RunId, RunLimits, Scope, ShareLevel, Sharee, Team, TeamId, TeamRole, TenantId, Timestamp, User, UserId,
+};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, Executor, PgConnection, Row};
 
@@ -23,7 +26,8 @@ fn now() -> Timestamp {
 async fn fill(store: &PgStore, name: &str) -> (TenantId, Scope) {
     let tenant = store.create_tenant(&OperatorScope::grant(), name).await.expect("a tenant").id;
     let scope = OperatorScope::grant().enter(tenant, KeyId::new());
-    let user = User { id: UserId::new(), handle: "ann".into(), display_name: "Ann".into(), timezone: None, quiet_hours: None, created_at: now() };
+    let user =
+        User { id: UserId::new(), handle: "ann".into(), display_name: "Ann".into(), timezone: None, quiet_hours: None, created_at: now() };
     let user = store.create_user(&scope, user).await.expect("a user").id;
     let agent = store.create_agent(&scope, AgentId::new(), AgentSpec::new("sid", "scripted"), Vec::new()).await.expect("an agent").id;
     let new = NewConversation { agent, user: Some(user), key: None };

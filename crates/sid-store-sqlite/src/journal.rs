@@ -137,11 +137,12 @@ impl Journal {
         let done = EventBody::Done { status: reason.status(), stop_reason: reason, error, usage: self.run.usage };
         self.log(tx, conv, vec![done])?;
         (conv.holder, conv.expires_at, conv.ttl) = (None, None, None);
-        let next = sqlx::query("SELECT run FROM runs WHERE conv = ? AND status = 0 AND run <> ? ORDER BY ifnull(turn, created_at), run LIMIT 1")
-            .bind(conv.conv)
-            .bind(self.number)
-            .fetch_optional(&mut tx.conn)
-            .await?;
+        let next =
+            sqlx::query("SELECT run FROM runs WHERE conv = ? AND status = 0 AND run <> ? ORDER BY ifnull(turn, created_at), run LIMIT 1")
+                .bind(conv.conv)
+                .bind(self.number)
+                .fetch_optional(&mut tx.conn)
+                .await?;
         conv.head = next.map(|row| row.int(0)).transpose()?;
         Ok(())
     }

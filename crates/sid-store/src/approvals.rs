@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sid_types::{Approval, ApprovalId, ApprovalState, ApprovedCall, Body, ConversationId, NewApproval, NewMessage, Principal, Priority, Run, RunId, RunLimits, Scope, Timestamp, WorkerId};
+use sid_types::{
+    Approval, ApprovalId, ApprovalState, ApprovedCall, Body, ConversationId, NewApproval, NewMessage, Principal, Priority, Run, RunId,
+    RunLimits, Scope, Timestamp, WorkerId,
+};
 
 use crate::{Accept, Lease, OnBusy, Page, PageRequest, StoreError};
 

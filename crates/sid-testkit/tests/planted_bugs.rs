@@ -13,16 +13,16 @@ use sid_store::{
     Committed, Decide, DecidedApproval, DiaryQuery, DiaryStore, DiaryWork, Directory, DocumentFilter, DocumentStore, DueDeliveries,
     DueTimers, Effect, EgoStore, EmbeddingIndex, EraseTarget, Eraser, EventLog, FinishDelivery, Firing, GenerationId, ImageCaps,
     ImageFilter, ImageStore, InProcess, ItemFilter, ItemStore, ItemWrite, Lease, Loaded, MemorySearch, NewDocument, Order, Page,
-    PageRequest, Reading, RecallStore, Receipt, Renewed, Reserve, Reserved, SearchQuery, SeenItem, SelfBegunUse, StateStore, Store, StoreError,
-    TakeDeliveries, TaskFilter, TaskStore, TenantLimits, TimerFilter, TimerStore, TokenUse, ToolsetStore, UnreadDocument, UsageStore,
-    WebhookStore, Written,
+    PageRequest, Reading, RecallStore, Receipt, Renewed, Reserve, Reserved, SearchQuery, SeenItem, SelfBegunUse, StateStore, Store,
+    StoreError, TakeDeliveries, TaskFilter, TaskStore, TenantLimits, TimerFilter, TimerStore, TokenUse, ToolsetStore, UnreadDocument,
+    UsageStore, WebhookStore, Written,
 };
 use sid_testkit::conformance::{self, Fixture};
 use sid_types::{
-    Agent, AgentId, Approval, ApprovalId, ConversationId, Delivery, DeliveryId, DeliveryState, DiaryEntry, Document, DocumentId, Ego, EgoSpec,
-    Image, ImageId, ItemId, KeyId, ManualClock, Message, MessageId, NewMessage, NewPassage, OperatorScope, Owner, Passage, PassageId,
-    Principal, Priority, Provenance, Run, RunId, Scope, Seq, Share, ShareLevel, Sharee, Step, Task, TaskId, Tenant, TenantId, Timer, TimerId,
-    Timestamp, Toolset, ToolsetSpec, Webhook, WebhookEvent, WebhookId, WebhookState, WorkerId,
+    Agent, AgentId, Approval, ApprovalId, ConversationId, Delivery, DeliveryId, DeliveryState, DiaryEntry, Document, DocumentId, Ego,
+    EgoSpec, Image, ImageId, ItemId, KeyId, ManualClock, Message, MessageId, NewMessage, NewPassage, OperatorScope, Owner, Passage,
+    PassageId, Principal, Priority, Provenance, Run, RunId, Scope, Seq, Share, ShareLevel, Sharee, Step, Task, TaskId, Tenant, TenantId,
+    Timer, TimerId, Timestamp, Toolset, ToolsetSpec, Webhook, WebhookEvent, WebhookId, WebhookState, WorkerId,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

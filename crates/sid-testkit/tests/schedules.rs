@@ -13,7 +13,10 @@ use sid_core::{Engine, EngineConfig, ModelEntry, Models, NewTimer};
 use sid_llm::{ByteCounter, CalibratedCounter, Scripted, ScriptedModel};
 use sid_store::{InProcess, NewConversation, Store};
 use sid_store_sqlite::{SqliteConfig, SqliteStore};
-use sid_types::{AgentId, AgentSpec, Clock, ConversationId, InQuietHours, KeyId, Late, ManualClock, OperatorScope, RunId, Scope, Timer, TimerId, TimerKind, TimerMaker, TimerSpec, Tokens, User, UserId, When};
+use sid_types::{
+    AgentId, AgentSpec, Clock, ConversationId, InQuietHours, KeyId, Late, ManualClock, OperatorScope, RunId, Scope, Timer, TimerId,
+    TimerKind, TimerMaker, TimerSpec, Tokens, User, UserId, When,
+};
 use tokio::runtime::{Builder, Runtime};
 
 /// How many timers there are.

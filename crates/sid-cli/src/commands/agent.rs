@@ -204,7 +204,10 @@ fn cap(text: &str) -> Result<(String, Value), String> {
     if text == "none" {
         return Ok((String::new(), Value::Null));
     }
-    let (cap, most) = text.split_once('=').filter(|(cap, _)| CAPS.contains(cap)).ok_or_else(|| format!("expected one of {}", CAPS.join("=N, ") + "=N"))?;
+    let (cap, most) = text
+        .split_once('=')
+        .filter(|(cap, _)| CAPS.contains(cap))
+        .ok_or_else(|| format!("expected one of {}", CAPS.join("=N, ") + "=N"))?;
     let most: u64 = most.parse().map_err(|_| format!("expected a number after `{cap}=`"))?;
     Ok((cap.into(), most.into()))
 }
@@ -321,7 +324,9 @@ fn heartrate_in_words(rate: &wire::Heartrate) -> String {
 
 fn caps_in_words(caps: &wire::Caps) -> String {
     let words = [("runs an hour", caps.runs_per_hour), ("runs a day", caps.runs_per_day), ("tokens a day", caps.tokens_per_day)];
-    let told = words.iter().filter_map(|(what, most)| most.map(|n| if n == 0 { format!("any {what}") } else { format!("{} {what}", thousands(n)) }));
+    let told = words
+        .iter()
+        .filter_map(|(what, most)| most.map(|n| if n == 0 { format!("any {what}") } else { format!("{} {what}", thousands(n)) }));
     told.collect::<Vec<_>>().join(", ")
 }
 

@@ -65,9 +65,7 @@ pub(crate) async fn keep(engine: &Engine, scope: &Scope, beat: Beat) {
     let outcome = async {
         match store.timer(scope, Timer::heartbeat_of(agent, user)).await {
             Ok(_) => Ok(()),
-            Err(StoreError::NotFound { .. }) => {
-                make(engine, scope, agent, user, None, rate, TimerMaker::Agent).await.map(drop)
-            }
+            Err(StoreError::NotFound { .. }) => make(engine, scope, agent, user, None, rate, TimerMaker::Agent).await.map(drop),
             Err(error) => Err(error.into()),
         }
     };
@@ -86,7 +84,12 @@ async fn make(
     made_by: TimerMaker,
 ) -> Result<Timer, CoreError> {
     let spec = spec_of(rate, first(engine.inner.clock.now(), rate));
-    engine.create_timer(scope, NewTimer { id: Timer::heartbeat_of(agent, user), agent, user, conversation, spec, made_by, untrusted: Vec::new() }).await
+    engine
+        .create_timer(
+            scope,
+            NewTimer { id: Timer::heartbeat_of(agent, user), agent, user, conversation, spec, made_by, untrusted: Vec::new() },
+        )
+        .await
 }
 
 impl Engine {
@@ -160,7 +163,8 @@ pub(crate) async fn veto(inner: &Inner, scope: &Scope, timer: &Timer, now: Times
 async fn is_asleep(inner: &Inner, scope: &Scope, beat: &Timer, now: Timestamp) -> Result<bool, StoreError> {
     let filter = TimerFilter { agent: Some(beat.agent), user: beat.user, ..TimerFilter::default() };
     let timers = inner.store.timers(scope, &filter, PageRequest { after: None, limit: 1_000 }).await?.items;
-    let sleeps = timers.iter().filter(|t| t.user == beat.user && t.spec.kind == TimerKind::Sleep && t.next_due.is_some_and(|due| due > now));
+    let sleeps =
+        timers.iter().filter(|t| t.user == beat.user && t.spec.kind == TimerKind::Sleep && t.next_due.is_some_and(|due| due > now));
     for sleep in sleeps {
         if !was_woken(inner, scope, sleep.agent, sleep.user, sleep.created_at).await? {
             return Ok(true);
@@ -175,15 +179,16 @@ async fn open(inner: &Inner, scope: &Scope, beat: &Timer) -> Result<(Vec<String>
     let filter = TaskFilter { agent: Some(beat.agent), user: beat.user, is_open: true, ..TaskFilter::default() };
     let tasks: Vec<Task> = inner.store.tasks(scope, &filter, page.clone()).await?.items;
     let own = || tasks.iter().filter(|task| task.user == beat.user);
-    let mut lines: Vec<String> =
-        own().map(|task| format!("- Task \"{}\" ({}): {}", task.title, task.id, task.state.as_str())).collect();
+    let mut lines: Vec<String> = own().map(|task| format!("- Task \"{}\" ({}): {}", task.title, task.id, task.state.as_str())).collect();
     let letters: usize = own().map(|task| task.work.outbox.len() + task.work.kept_back.len()).sum();
     if letters > 0 {
         lines.push(format!("- {letters} letters of tasks were not delivered yet."));
     }
     let filter = ApprovalFilter { state: Some(ApprovalState::Pending), ..ApprovalFilter::default() };
     let asked = inner.store.approvals(scope, &filter, page).await?.items;
-    lines.extend(asked.iter().filter(|a| a.agent == beat.agent).map(|a| format!("- Your call of `{}` waits for a yes ({}).", a.call.name, a.id)));
+    lines.extend(
+        asked.iter().filter(|a| a.agent == beat.agent).map(|a| format!("- Your call of `{}` waits for a yes ({}).", a.call.name, a.id)),
+    );
     let mut untrusted = Vec::new();
     own().for_each(|task| Source::add(&mut untrusted, &task.untrusted));
     Ok((lines, untrusted))
@@ -203,7 +208,8 @@ pub(crate) async fn note(inner: &Inner, scope: &Scope, beat: &Timer, now: Timest
     } else {
         let _ = write!(text, "\nOpen:\n{}", open.join("\n"));
     }
-    let whom = user.map_or_else(|| "Do what is to be done.".into(), |user| format!("Do what is to be done, or write to {}.", user.display_name));
+    let whom =
+        user.map_or_else(|| "Do what is to be done.".into(), |user| format!("Do what is to be done, or write to {}.", user.display_name));
     let _ = write!(text, "\n{whom} If there is nothing, answer {NO_REPLY} and nothing else: nobody is shown that.");
     Ok(NewMessage { untrusted, ..NewMessage::of(Body::Note { text }, now) })
 }

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use sid_store::{PageRequest, StoreError};
 use sid_types::{Agent, AgentId, Held, HeldBy, Scope, UserId};
 
-pub(crate) use heartbeat::{Beat, keep, note, spec_in_force, veto};
 pub use heartbeat::HEARTBEAT_NAME;
+pub(crate) use heartbeat::{Beat, keep, note, spec_in_force, veto};
 pub(crate) use quiet::Quiet;
 pub use silence::NO_REPLY;
 pub(crate) use silence::{SAID_NOTHING, is_silent, may_become_silent};
@@ -36,13 +36,7 @@ pub(crate) async fn held_back(
 }
 
 /// Whether the human has written to the agent since then, in any of their conversations.
-async fn has_written(
-    inner: &Inner,
-    scope: &Scope,
-    agent: AgentId,
-    user: Option<UserId>,
-    since: Timestamp,
-) -> Result<bool, StoreError> {
+async fn has_written(inner: &Inner, scope: &Scope, agent: AgentId, user: Option<UserId>, since: Timestamp) -> Result<bool, StoreError> {
     /// Conversations, and runs of each, that are looked at.
     const MOST: usize = 100;
     let talks = inner.store.conversations(scope, Some(agent), user, PageRequest { after: None, limit: MOST }).await?;

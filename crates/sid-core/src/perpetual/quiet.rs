@@ -78,7 +78,14 @@ mod tests {
         for zone in ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata", "Africa/Casablanca"] {
             for hours in ["22:00-07:00", "01:45-02:15", "02:30-02:45", "23:30-02:10", "13:00-12:30"] {
                 let quiet = quiet(hours, zone);
-                for day in ["2026-03-07T18:00:00Z", "2026-03-28T12:00:00Z", "2026-04-04T06:00:00Z", "2026-10-03T06:00:00Z", "2026-10-24T12:00:00Z", "2026-10-31T18:00:00Z"] {
+                for day in [
+                    "2026-03-07T18:00:00Z",
+                    "2026-03-28T12:00:00Z",
+                    "2026-04-04T06:00:00Z",
+                    "2026-10-03T06:00:00Z",
+                    "2026-10-24T12:00:00Z",
+                    "2026-10-31T18:00:00Z",
+                ] {
                     let first: Timestamp = day.parse().expect("a time");
                     let minutes: Vec<Timestamp> = (0..2_880).map(|m| first + SignedDuration::from_mins(m)).collect();
                     let mut end = None;

@@ -9,8 +9,8 @@ use serde_json::json;
 use sid_core::{Engine, EngineConfig, ModelEntry, Models, NewTask, NewTimer, Submit};
 use sid_llm::{ByteCounter, ChatModel, ChatRequest, LlmError, Scripted, ScriptedModel};
 use sid_store::{
-    DiaryQuery, DiaryStore as _, Directory as _, EventLog as _, InProcess, NewConversation, Order as Direction, RecallStore as _, StateStore as _,
-    TaskStore as _, TenantLimits, TimerStore as _, UsageStore as _,
+    DiaryQuery, DiaryStore as _, Directory as _, EventLog as _, InProcess, NewConversation, Order as Direction, RecallStore as _,
+    StateStore as _, TaskStore as _, TenantLimits, TimerStore as _, UsageStore as _,
 };
 use sid_types::*;
 
@@ -165,12 +165,18 @@ async fn an_agent_wakes_by_itself_and_may_say_nothing() {
     let house = House::open(silent, |spec| spec.heartrate = Some(HALF_AN_HOUR)).await;
     house.say("Hello").await;
     let beat = house.beat().await;
-    assert_eq!((beat.spec.kind, beat.made_by, beat.next_due), (TimerKind::Heartbeat, TimerMaker::Agent, Some(house.clock.now() + MINUTE * 30)));
+    assert_eq!(
+        (beat.spec.kind, beat.made_by, beat.next_due),
+        (TimerKind::Heartbeat, TimerMaker::Agent, Some(house.clock.now() + MINUTE * 30))
+    );
     let beat = house.after(MINUTE * 30, beat.id).await;
     assert_eq!((beat.fired, beat.held), (1, None));
     let told = house.told(&beat).await;
     let note = told[0].body.text();
-    assert!(note.contains("12:30") && note.contains("Nothing is open.") && note.contains("write to Ann") && note.contains("NO_REPLY"), "{note}");
+    assert!(
+        note.contains("12:30") && note.contains("Nothing is open.") && note.contains("write to Ann") && note.contains("NO_REPLY"),
+        "{note}"
+    );
     assert!(matches!(&told[1].body, Body::Note { text } if text == "You said nothing."), "{:?}", told[1]);
     let run = house.store.run(&house.tenant, beat.last_run.expect("it fired")).await.expect("there");
     assert_eq!((run.priority, run.stop_reason), (Priority::Heartbeat, Some(StopReason::EndTurn)));
@@ -238,7 +244,8 @@ async fn a_run_ends_with_sleep_and_heartbeats_pause_until_the_user_writes() {
     assert_eq!(house.say("Are you there?").await.stop_reason, Some(StopReason::EndTurn));
     let beat = house.after(MINUTE * 30, beat.id).await;
     assert_eq!((beat.fired, beat.held), (1, None), "the user has woken it");
-    let timers = house.store.timers(&house.tenant, &sid_store::TimerFilter::default(), sid_store::PageRequest::default()).await.expect("listed");
+    let timers =
+        house.store.timers(&house.tenant, &sid_store::TimerFilter::default(), sid_store::PageRequest::default()).await.expect("listed");
     let sleep = timers.items.into_iter().find(|t| t.spec.kind == TimerKind::Sleep).expect("there");
     let sleep = house.after(MINUTE * 60, sleep.id).await;
     assert_eq!((sleep.fired, sleep.state, sleep.held.map(|h| h.by)), (0, TimerState::Done, Some(HeldBy::StillAwake)));
@@ -251,10 +258,8 @@ async fn what_agents_begin_waits_until_quiet_hours_are_over() {
     // From 12:15 to 18:00 on the wall in UTC+5:30, which now shows 17:30.
     house.quiet("17:45-23:30", "Asia/Kolkata").await;
     let over: Timestamp = "2026-03-02T18:00:00Z".parse().expect("a time");
-    let (waits, fires) = (
-        house.timer("waits", MINUTE * 20, InQuietHours::Wait).await,
-        house.timer("fires", MINUTE * 20, InQuietHours::Fire).await,
-    );
+    let (waits, fires) =
+        (house.timer("waits", MINUTE * 20, InQuietHours::Wait).await, house.timer("fires", MINUTE * 20, InQuietHours::Fire).await);
     house.clock.advance(MINUTE * 20);
     let done = async |id| house.store.timer(&house.tenant, id).await.expect("there").fired == 1;
     house.until("a person's own timer fires", async || done(fires.id).await).await;

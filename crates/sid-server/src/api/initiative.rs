@@ -118,7 +118,12 @@ struct SetHeartrate {
 /// Sets how often an agent wakes by itself for one user, whatever its own heartrate is; answers the heartbeat, which is a timer: paused it is off, and
 /// once it is deleted the agent's own heartrate holds again.
 #[utoipa::path(put, path = "/agents/{id}/heartrate", tag = "agents", params(("id" = String, Path, description = "Id or `@name`")), request_body = SetHeartrate, responses((status = 200, description = "The heartbeat", body = TimerJson)))]
-async fn set_heartrate(State(app): State<App>, caller: Caller, Path(id): Path<String>, body: Json<SetHeartrate>) -> Result<Response, ApiError> {
+async fn set_heartrate(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    body: Json<SetHeartrate>,
+) -> Result<Response, ApiError> {
     let scope = caller.scope()?;
     let SetHeartrate { user, conversation, every_ms, only_when_open } = body.value;
     let names = Names::new(app.store(), &scope);

@@ -6,7 +6,10 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use sid_core::{NewTimer, TimerChange};
 use sid_store::TimerFilter;
-use sid_types::{AgentId, ConversationId, InQuietHours, Late, Principal, RunId, Timer, TimerId, TimerKind, TimerMaker, TimerSpec, TimerState, Timestamp, UserId, When};
+use sid_types::{
+    AgentId, ConversationId, InQuietHours, Late, Principal, RunId, Timer, TimerId, TimerKind, TimerMaker, TimerSpec, TimerState, Timestamp,
+    UserId, When,
+};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -354,7 +357,17 @@ async fn create_timer(State(app): State<App>, caller: Caller, headers: HeaderMap
         Principal::Turn { .. } => TimerMaker::Agent,
     };
     let derived = idempotency::derived_id(&headers, &caller, "timer")?.map(TimerId::from_uuid);
-    let spec = TimerSpec { name, stimulus, when, late: late.into(), kind: TimerKind::Reminder, in_quiet_hours: in_quiet_hours.into(), only_when_open: false, until, most };
+    let spec = TimerSpec {
+        name,
+        stimulus,
+        when,
+        late: late.into(),
+        kind: TimerKind::Reminder,
+        in_quiet_hours: in_quiet_hours.into(),
+        only_when_open: false,
+        until,
+        most,
+    };
     if let Some(id) = derived {
         let is_same = |t: &Timer| (t.agent, t.user, t.conversation) == (agent, user, conversation) && t.spec.name == spec.name;
         if let Some(known) = idempotency::replayed(app.store().timer(&scope, id).await, is_same)? {

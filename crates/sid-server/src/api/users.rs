@@ -42,7 +42,14 @@ pub(crate) struct UserJson {
 
 impl From<User> for UserJson {
     fn from(u: User) -> Self {
-        Self { id: u.id, handle: u.handle, display_name: u.display_name, timezone: u.timezone, quiet_hours: u.quiet_hours.map(|hours| hours.to_string()), created_at: u.created_at }
+        Self {
+            id: u.id,
+            handle: u.handle,
+            display_name: u.display_name,
+            timezone: u.timezone,
+            quiet_hours: u.quiet_hours.map(|hours| hours.to_string()),
+            created_at: u.created_at,
+        }
     }
 }
 

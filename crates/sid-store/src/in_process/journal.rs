@@ -1,6 +1,8 @@
 //! Runs in their conversations: placing messages, leases, ends.
 
-use sid_types::{ConversationId, EventBody, Message, NewMessage, Principal, Priority, RunId, RunStatus, Scope, Seq, StopReason, Timestamp, WorkerId};
+use sid_types::{
+    ConversationId, EventBody, Message, NewMessage, Principal, Priority, RunId, RunStatus, Scope, Seq, StopReason, Timestamp, WorkerId,
+};
 
 use std::time::Duration;
 

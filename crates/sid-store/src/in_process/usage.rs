@@ -1,9 +1,9 @@
 //! `UsageStore`: limits, requests, tokens.
 
 use async_trait::async_trait;
-use jiff::{SignedDuration, ToSpan as _};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, ToSpan as _};
 use sid_types::{AgentId, OperatorScope, RunId, Scope, TenantId, Timestamp, Usage};
 
 use super::journal::after;

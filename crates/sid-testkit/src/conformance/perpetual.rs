@@ -34,7 +34,9 @@ impl World {
 pub async fn users_go_before_what_agents_begin(w: World) {
     let talk = w.talk(&w.ours.ann).await;
     let mut accepted = Vec::new();
-    for priority in [Priority::Heartbeat, Priority::Timer, Priority::Task, Priority::User, Priority::Heartbeat, Priority::User, Priority::Task] {
+    for priority in
+        [Priority::Heartbeat, Priority::Timer, Priority::Task, Priority::User, Priority::Heartbeat, Priority::User, Priority::Task]
+    {
         accepted.push((priority, w.wakes(&talk, priority).await));
     }
     let mut expected = accepted.clone();
