@@ -1,4 +1,4 @@
-"""Agents that go on by themselves, over REST and the CLI: heartbeats, sleep, quiet hours, caps."""
+"""Agents that go on by themselves, over REST: heartbeats, sleep, quiet hours, caps."""
 import datetime, time
 
 from harness.api import user_key
@@ -73,16 +73,3 @@ class Perpetual(Case):
         self.assertEqual(bob.get("/timers")["items"], [])
         self.refused(404, bob.put, "/agents/@helper/heartrate", {"user": "@ann", "every_ms": 3_600_000})
         self.refused((400, 422), ann.put, "/agents/@helper/heartrate", {"every_ms": 5})
-
-    def test_the_cli_sets_and_shows_them(self):
-        shows = lambda *words: self.sid(*words)
-        shows("agent", "update", "helper", "--heartrate", "30m", "--heartrate-when-open", "--quiet-hours", "22:00-07:00", "--cap", "runs_per_day=9")
-        agent = self.inside.get("/agents/@helper")
-        self.assertEqual((agent["heartrate"], agent["quiet_hours"], agent["caps"]["runs_per_day"]), ({"every_ms": 1_800_000, "only_when_open": True}, "22:00-07:00", 9))
-        self.assertIn("while something is open", shows("agent", "show", "helper"))
-        shows("user", "update", "ann", "--quiet-hours", "23:00-06:00")
-        self.assertEqual(self.inside.get("/users/@ann")["quiet_hours"], "23:00-06:00")
-        self.assertIn("heartbeat", shows("agent", "heartrate", "helper", "2h", "--user", "ann"))
-        shows("agent", "update", "helper", "--heartrate", "none", "--quiet-hours", "none", "--cap", "none")
-        agent = self.inside.get("/agents/@helper")
-        self.assertEqual((agent["heartrate"], agent["quiet_hours"], agent["caps"]["runs_per_day"]), (None, None, None))
