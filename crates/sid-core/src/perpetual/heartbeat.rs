@@ -113,14 +113,14 @@ impl Engine {
             Err(StoreError::NotFound { .. }) => return make(self, scope, agent, user, conversation, rate, made_by).await,
             Err(error) => return Err(error.into()),
         };
-        if conversation.is_some() && conversation != known.conversation {
-            // Where a timer speaks stays; a heartbeat that speaks elsewhere is another one.
+        if made_by != known.made_by || (conversation.is_some() && conversation != known.conversation) {
+            // Where a timer speaks, and whose it is, stays; a heartbeat that speaks elsewhere or is another's is another one.
             self.inner.store.drop_timer(scope, known.id).await?;
-            return make(self, scope, agent, user, conversation, rate, made_by).await;
+            return make(self, scope, agent, user, conversation.or(known.conversation), rate, made_by).await;
         }
         let now = self.inner.clock.now();
         let (spec, next_due) = (spec_of(rate, first(now, rate)), Some(first(now, rate)));
-        let changed = Timer { spec, made_by, state: TimerState::Active, next_due, held: None, ..known };
+        let changed = Timer { spec, state: TimerState::Active, next_due, held: None, ..known };
         let changed = self.inner.store.put_timer(scope, changed).await?;
         self.inner.timers.changed.notify_one();
         Ok(changed)
