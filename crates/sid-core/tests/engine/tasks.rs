@@ -135,7 +135,8 @@ struct House {
 }
 
 fn config() -> EngineConfig {
-    EngineConfig { poll: Duration::from_millis(20), diary: false, ..EngineConfig::default() }
+    // Hundreds of tasks at once are more than an agent may begin by itself in an hour.
+    EngineConfig { poll: Duration::from_millis(20), diary: false, agent_caps: Caps::default(), ..EngineConfig::default() }
 }
 
 impl House {
