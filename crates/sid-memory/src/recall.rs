@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::time::Instant;
 
 use jiff::Zoned;
 use sid_llm::{EmbedInput, Embedder, LlmError};
@@ -90,6 +91,7 @@ pub async fn recall(
         query.vector = query_vector(embedder, &query.text).await.ok().flatten();
     }
     query.named_times = named_times(&query.text, options.now.as_ref()).into_iter().map(|t| t.told().into()).collect();
+    let began = Instant::now();
     let found = match search.search(scope, &query).await {
         // A vector of the wrong length: somebody changed the model behind a generation's name. Words still find.
         Err(StoreError::Invalid(_)) if query.vector.take().is_some() => search.search(scope, &query).await?,
@@ -108,7 +110,14 @@ pub async fn recall(
     let next = options.follow.then(|| second_hop_query(&asked, &candidates, &ranked)).flatten();
     let mut records: HashMap<RecordId, Candidate> = HashMap::new();
     if let Some(next) = next {
-        let again = SearchQuery { text: next.clone(), vector: None, named_times: Vec::new(), per_channel: FOLLOWED_PER_CHANNEL, ..query };
+        let again = SearchQuery {
+            text: next.clone(),
+            vector: None,
+            named_times: Vec::new(),
+            per_channel: FOLLOWED_PER_CHANNEL,
+            follows: Some(began),
+            ..query
+        };
         let second = search.search(scope, &again).await?;
         let hits = rank(&RankQuery { text: &next, now: None, associative: false, ..asked }, &Candidates::from(&second));
         ranked = merge_hops(ranked, hits);

@@ -15,6 +15,7 @@ use crate::config::PgConfig;
 use crate::error::{Result, missing, unavailable};
 use crate::events::Watchers;
 use crate::known::KnownConversations;
+use crate::looked::Looked;
 use crate::migrate;
 use crate::partitions::Partitions;
 use crate::queues::Queues;
@@ -23,6 +24,7 @@ use crate::schema;
 use crate::tx::{Opening, Tx};
 use crate::vectors::Vectors;
 use crate::visibility::{Partition, Viewer};
+use crate::writes::Writes;
 
 /// The production store: a Postgres database, shared by any number of processes. Cheap to clone.
 #[derive(Clone)]
@@ -37,8 +39,10 @@ struct Inner {
     vectors: Option<Vectors>,
     watchers: Arc<Watchers>,
     known: KnownConversations,
+    looked: Looked,
     queues: Queues,
     recent: RecentMessages,
+    writes: Writes,
     /// Tenants that are known to be there; they never go.
     tenants: RwLock<HashSet<TenantId>>,
     /// The tenant that the last claim's look ended at.
@@ -121,8 +125,10 @@ impl PgStore {
             vectors: None,
             watchers: Arc::default(),
             known: KnownConversations::default(),
+            looked: Looked::default(),
             queues: Queues::default(),
             recent: RecentMessages::default(),
+            writes: Writes::default(),
             tenants: RwLock::default(),
             claimed_at: Mutex::new(Uuid::nil()),
         };
@@ -170,12 +176,20 @@ impl PgStore {
         &self.0.known
     }
 
+    pub(crate) fn looked(&self) -> &Looked {
+        &self.0.looked
+    }
+
     pub(crate) fn queues(&self) -> &Queues {
         &self.0.queues
     }
 
     pub(crate) fn recent(&self) -> &RecentMessages {
         &self.0.recent
+    }
+
+    pub(crate) fn writes(&self) -> &Writes {
+        &self.0.writes
     }
 
     pub(crate) fn claimed_at(&self) -> &Mutex<Uuid> {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use sid_store::{Chunk, GenerationId, Record, RecordId, SearchQuery, StoreError};
 use sid_types::{Message, MessageId, Role, Scope, Seq};
@@ -22,9 +23,12 @@ use crate::{archival, diary};
 /// Most rows of one kind that are taken in on the way.
 const MOST: i32 = 256;
 
+/// Partitions with their memory.
+type Looks = Vec<(Partition, Arc<Entry>)>;
+
 /// Everything that a search looks at, in memory and as young as the database's answer.
 pub(crate) struct Glance {
-    pub(crate) looks: Vec<(Partition, Arc<Entry>)>,
+    pub(crate) looks: Looks,
     /// The query's generation with its number, if any vectors are in it.
     pub(crate) asked: Option<(GenerationId, i32)>,
 }
@@ -54,6 +58,14 @@ pub(crate) async fn glance(store: &PgStore, scope: &Scope, query: &SearchQuery) 
         return Ok(None);
     }
     let Some(known) = store.partitions().seen_by(scope) else { return Ok(None) };
+    // A query without a vector asks for no generation, so what partitions are like is all that a look tells.
+    if let Some(moment) = query.follows.filter(|_| query.vector.is_none())
+        && let Some(partitions) = store.looked().since(scope, moment)
+        && let Some(looks) = follow(store, query, &known, &partitions).await
+    {
+        return Ok(Some(Glance { looks, asked: None }));
+    }
+    let began = Instant::now();
     let mut generations: Vec<i32> =
         known.iter().flat_map(|(_, _, entry)| entry.shelf().generations.values().copied().collect::<Vec<_>>()).collect();
     generations.sort_unstable();
@@ -70,9 +82,8 @@ pub(crate) async fn glance(store: &PgStore, scope: &Scope, query: &SearchQuery) 
     let seen: HashMap<i64, (i64, Arc<Entry>)> = known.into_iter().map(|(part, seen, entry)| (part, (seen, entry))).collect();
     let mut changes = told.changes;
     let mut looks = Vec::with_capacity(told.partitions.len());
-    for partition in told.partitions {
-        let is_asked = query.owners.as_ref().is_none_or(|owners| owners.contains(&partition.owner));
-        if partition.records == 0 || !is_asked {
+    for partition in told.partitions.iter().copied() {
+        if !is_asked(query, &partition) {
             continue;
         }
         let Some((seen, entry)) = seen.get(&partition.part) else { return Ok(None) };
@@ -82,7 +93,25 @@ pub(crate) async fn glance(store: &PgStore, scope: &Scope, query: &SearchQuery) 
         }
         looks.push((partition, Arc::clone(entry)));
     }
+    store.looked().keep(scope, began, told.partitions);
     Ok(Some(Glance { looks, asked }))
+}
+
+fn is_asked(query: &SearchQuery, partition: &Partition) -> bool {
+    partition.records > 0 && query.owners.as_ref().is_none_or(|owners| owners.contains(&partition.owner))
+}
+
+/// What an earlier look saw, as far as it is still in memory; `None`: look again.
+async fn follow(store: &PgStore, query: &SearchQuery, known: &[(i64, i64, Arc<Entry>)], partitions: &[Partition]) -> Option<Looks> {
+    let mut looks = Vec::with_capacity(partitions.len());
+    for partition in partitions.iter().filter(|partition| is_asked(query, partition)) {
+        let (_, seen, entry) = known.iter().find(|(part, ..)| *part == partition.part)?;
+        if *seen < partition.version || !is_ready(store, partition, *seen, entry, None, None).await {
+            return None;
+        }
+        looks.push((*partition, Arc::clone(entry)));
+    }
+    Some(looks)
 }
 
 /// Brings a partition's memory up to what was told. `false`: that is not enough.

@@ -1,6 +1,6 @@
 //! Writes to a conversation: read once, decided in memory, written once.
 //!
-//! A write reads what it must know with `sid.peek`, decides here without any IO, and hands the outcome to `sid.write`, which refuses it if
+//! A write reads what it must know with `sid.peek`, decides here without any IO, and hands the outcome to `sid.write_all`, which refuses it if
 //! the conversation has changed since. So an ordinary write costs two round trips and holds no transaction in between. Who is refused
 //! tries again inside a transaction that has locked the conversation first.
 
@@ -20,11 +20,13 @@ use crate::codec::{Columns, Id, kept, role_number, status_number, to_json, word}
 use crate::error::{Fault, Result, damaged};
 use crate::known::Known;
 use crate::payload::{
-    ConvWrite, EventWrite, MessageWrite, NewRun, OutboxWrite, Payload, PlaceWrite, QuoteWrite, RunWrite, StepWrite, UsedWrite,
+    CancelWrite, ConvWrite, DayWrite, EventWrite, HeadWrite, MessageWrite, NewRun, OutboxWrite, Payload, PlaceWrite, QuoteWrite, RunWrite,
+    SelfBegunWrite, StepWrite, UsedWrite,
 };
 use crate::rows::{Conv, Journal, RunRow, extra, list, told};
 use crate::state::ttl_micros;
 use crate::tx::Tx;
+use crate::writes::done;
 
 /// What to look for beside the conversation.
 #[derive(Debug, Clone, Default)]
@@ -152,17 +154,14 @@ impl PgStore {
     async fn write(&self, tx: Option<&mut Tx>, draft: Draft) -> Result<bool> {
         let tenant = draft.conv.tenant;
         let runs: Vec<RunId> = draft.payload.events.iter().map(|e| RunId::from_uuid(e.run)).collect();
-        let payload = to_json(&draft.payload())?;
-        let query = self
-            .call("SELECT sid.write($1, $2, $3::jsonb)")
-            .bind(tenant.uuid())
-            .bind(tx.as_ref().map_or_else(|| self.clock(), |tx| tx.clock.map(|at| at.to_string())))
-            .bind(payload);
-        let row = match tx {
-            Some(tx) => query.fetch_one_in(tx.conn()).await?,
-            None => self.timely(query.fetch_one()).await?,
+        let payload = draft.payload();
+        let is_written = match tx {
+            Some(tx) => {
+                let told = tx.clock.map(|at| at.to_string());
+                !done(&self.write_all(tenant, told, &payload)?.fetch_one_in(tx.conn()).await?)?.is_empty()
+            }
+            None => self.write_together(tenant, payload).await?,
         };
-        let is_written = row.flag(0)?;
         if is_written {
             // Whoever follows in this process looks at once; in a transaction this is a little early, and the poll makes up for it.
             for run in runs {
@@ -217,21 +216,21 @@ impl Draft {
             has_more: peek.depth > waiting,
             head: None,
             placed: Vec::new(),
-            payload: Payload { at: peek.now, ..Payload::default() },
+            payload: Payload::default(),
         };
         Ok(Some((draft, head)))
     }
 
     fn payload(mut self) -> Payload {
         let c = &self.conv;
-        self.payload.conv = Some(ConvWrite {
-            id: c.id.uuid(),
-            part: c.part,
+        self.payload.convs.push(ConvWrite {
+            conv: c.id.uuid(),
             rev: self.rev,
             last_seq: c.last_seq,
             queue_start: c.queue_start,
             last_at: c.last_at,
             head: c.head.map(Id::raw),
+            new_run: self.payload.new_runs.first().map(|run| run.new_run),
             lease: self.lease_changed,
             epoch: c.epoch,
             holder: c.holder.map(Id::raw),
@@ -244,13 +243,14 @@ impl Draft {
     /// Puts messages at the next places of the conversation.
     pub(crate) fn place(&mut self, run: Option<RunId>, messages: Vec<NewMessage>, origin: Origin) -> Result<Vec<Message>> {
         let zone = zone(self.conv.zone.as_deref());
+        let (conv, part) = (self.conv.id.uuid(), self.conv.part);
         let mut placed = Vec::with_capacity(messages.len());
         for mut new in messages {
             new.at = kept(new.at);
             self.conv.last_seq += 1;
             self.conv.last_at = Some(new.at);
             let m = new.placed(self.conv.id, Seq(self.conv.last_seq), run);
-            let place = PlaceWrite { id: m.id.uuid(), seq: Some(m.seq.0) };
+            let place = PlaceWrite { conv, part, id: m.id.uuid(), seq: Some(m.seq.0) };
             match origin {
                 Origin::Waiting => self.payload.placed.push(place),
                 Origin::New => self.payload.ids.push(place),
@@ -258,15 +258,17 @@ impl Draft {
             let searchable = m.body.is_searchable();
             if searchable {
                 let day = m.at.to_zoned(zone.clone()).date();
-                if !self.payload.days.contains(&day) {
-                    self.payload.days.push(day);
+                if !self.payload.days.iter().any(|d| d.day == day) {
+                    self.payload.days.push(DayWrite { conv, part, day, at: self.now });
                 }
             }
             if let Body::Tool { quotes, .. } = &m.body {
                 let quoting = m.id.uuid();
-                self.payload.quotes.extend(quotes.iter().map(|quoted| QuoteWrite { quoted: quoted.uuid(), quoting }));
+                self.payload.quotes.extend(quotes.iter().map(|quoted| QuoteWrite { conv, quoted: quoted.uuid(), quoting }));
             }
             self.payload.messages.push(MessageWrite {
+                conv,
+                part,
                 seq: m.seq.0,
                 id: m.id.uuid(),
                 searchable,
@@ -276,6 +278,7 @@ impl Draft {
                 extra: extra(&m)?,
                 speaker: m.speaker.as_deref().map(told),
                 at: m.at,
+                written_at: self.now,
                 tokens: m.tokens.map(|t| t.0),
             });
             placed.push(m);
@@ -286,13 +289,16 @@ impl Draft {
 
     /// Takes ids for messages that wait with a run.
     pub(crate) fn reserve(&mut self, messages: &[NewMessage]) {
-        self.payload.ids.extend(messages.iter().map(|m| PlaceWrite { id: m.id.uuid(), seq: None }));
+        let (conv, part) = (self.conv.id.uuid(), self.conv.part);
+        self.payload.ids.extend(messages.iter().map(|m| PlaceWrite { conv, part, id: m.id.uuid(), seq: None }));
     }
 
     /// A run that was accepted. Behind others it waits; alone it is the head.
     pub(crate) fn insert_run(&mut self, run: &Run, waiting: Option<&[NewMessage]>) -> Result<()> {
-        self.payload.new_run = Some(NewRun {
+        self.payload.new_runs.push(NewRun {
+            conv: self.conv.id.uuid(),
             id: run.id.uuid(),
+            new_run: 1,
             status: status_number(run.status),
             limits: to_json(&RunTerms::of(run))?,
             usage: to_json(&run.usage)?,
@@ -300,7 +306,11 @@ impl Draft {
             waiting: waiting.map(to_json).transpose()?,
             priority: run.priority.number(),
             patience_us: ttl_micros(run.priority.patience()),
+            at: self.now,
         });
+        if run.priority.is_self_begun() {
+            self.payload.self_begun.push(SelfBegunWrite { conv: self.conv.id.uuid(), runs: 1, tokens: 0 });
+        }
         if self.conv.head.is_none() {
             self.conv.head = Some(run.id);
             let is_running = run.status == RunStatus::Running;
@@ -313,13 +323,19 @@ impl Draft {
     }
 
     pub(crate) fn use_key(&mut self, principal: &[u8], key: &str, fingerprint: &[u8], run: RunId) {
-        let used = UsedWrite { principal: hex(principal), key: told(key), fingerprint: hex(fingerprint), run: run.uuid() };
-        self.payload.used = Some(used);
+        self.payload.used.push(UsedWrite {
+            conv: self.conv.id.uuid(),
+            principal: hex(principal),
+            key: told(key),
+            fingerprint: hex(fingerprint),
+            run: run.uuid(),
+            at: self.now,
+        });
     }
 
     /// Asks a run to stop.
     pub(crate) fn cancel(&mut self, run: RunId) {
-        self.payload.cancel = Some(run.uuid());
+        self.payload.cancel.push(CancelWrite { conv: self.conv.id.uuid(), run: run.uuid() });
     }
 
     /// Numbers and writes events. The caller saves the journal.
@@ -328,7 +344,8 @@ impl Draft {
         for body in bodies {
             journal.events += 1;
             let (run, seq) = (journal.run.id, journal.events);
-            self.payload.events.push(EventWrite { run: run.uuid(), seq, kind: body.name(), body: to_json(&body)? });
+            let (conv, at) = (self.conv.id.uuid(), self.now);
+            self.payload.events.push(EventWrite { conv, run: run.uuid(), seq, at, kind: body.name(), body: to_json(&body)? });
             events.push(Event { run, seq, body, at: self.now });
         }
         Ok(events)
@@ -338,11 +355,13 @@ impl Draft {
         journal.run.steps += 1;
         journal.run.usage += step.usage;
         if journal.run.priority.is_self_begun() {
-            *self.payload.self_begun_tokens.get_or_insert(0) += step.usage.prompt_tokens + step.usage.completion_tokens;
+            let tokens = step.usage.prompt_tokens + step.usage.completion_tokens;
+            self.payload.self_begun.push(SelfBegunWrite { conv: self.conv.id.uuid(), runs: 0, tokens });
         }
         // What erasure takes away stands in columns of its own.
         let (tail, recalled) = (step.tail.take(), std::mem::take(&mut step.recalled));
         self.payload.steps.push(StepWrite {
+            conv: self.conv.id.uuid(),
             run: journal.run.id.uuid(),
             number: step.number,
             doc: to_json(&step)?,
@@ -353,12 +372,21 @@ impl Draft {
     }
 
     pub(crate) fn set_prefix(&mut self, prefix: Option<&str>) {
-        self.payload.prefix = Some(prefix.map(told));
+        let head = self.head_write();
+        (head.sets_prefix, head.prefix) = (true, prefix.map(told));
     }
 
     pub(crate) fn set_summary(&mut self, summary: &sid_types::RecursiveSummary) -> Result<()> {
-        self.payload.summary = Some(to_json(summary)?);
+        self.head_write().summary = Some(to_json(summary)?);
         Ok(())
+    }
+
+    fn head_write(&mut self) -> &mut HeadWrite {
+        let heads = &mut self.payload.heads;
+        if heads.is_empty() {
+            heads.push(HeadWrite { conv: self.conv.id.uuid(), summary: None, sets_prefix: false, prefix: None });
+        }
+        &mut heads[0]
     }
 
     /// How this process leaves the conversation, if all of it is known: nobody waits in it.
@@ -376,6 +404,7 @@ impl Draft {
         self.head = (!journal.run.status.is_terminal()).then(|| journal.clone());
         let run = &journal.run;
         self.payload.runs.push(RunWrite {
+            conv: self.conv.id.uuid(),
             id: run.id.uuid(),
             status: status_number(run.status),
             stop_reason: run.stop_reason.map(|r| word(&r)).transpose()?,
@@ -403,7 +432,8 @@ impl Draft {
         self.log(journal, vec![done])?;
         self.save(journal)?;
         if self.has_outbox {
-            self.payload.outbox.push(OutboxWrite { topic: "run.done", subject: journal.run.id.uuid() });
+            let (conv, part, at) = (self.conv.id.uuid(), self.conv.part, self.now);
+            self.payload.outbox.push(OutboxWrite { conv, part, at, topic: "run.done", subject: journal.run.id.uuid() });
         }
         self.release();
         self.conv.head = self.queue.front().map(|next| next.run.id);

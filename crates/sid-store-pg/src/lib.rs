@@ -25,6 +25,7 @@ mod images;
 mod items;
 mod journal;
 mod known;
+mod looked;
 mod maintenance;
 #[cfg_attr(
     not(feature = "next-schema"),
@@ -52,6 +53,7 @@ mod vectors;
 mod visibility;
 mod webhooks;
 mod words;
+mod writes;
 
 pub use backend::PgStore;
 pub use config::PgConfig;

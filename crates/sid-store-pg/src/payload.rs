@@ -1,21 +1,20 @@
-//! What `sid.write` is told, as JSON: the names are those that the function reads.
+//! What `sid.write_all` is told, as JSON: the names are those that the function reads. Every row names its conversation.
 
 use jiff::civil::Date;
 use serde::Serialize;
 use sid_types::Timestamp;
 use uuid::Uuid;
 
-/// What will be written.
-#[derive(Default, Serialize)]
+/// What will be written to some conversations of a tenant, each of which is here once.
+#[derive(Default, Clone, Serialize)]
 pub(crate) struct Payload {
-    pub(crate) at: Timestamp,
-    pub(crate) conv: Option<ConvWrite>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) new_run: Option<NewRun>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) used: Option<UsedWrite>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) cancel: Option<Uuid>,
+    pub(crate) convs: Vec<ConvWrite>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) new_runs: Vec<NewRun>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) used: Vec<UsedWrite>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) cancel: Vec<CancelWrite>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) runs: Vec<RunWrite>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -27,31 +26,64 @@ pub(crate) struct Payload {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) quotes: Vec<QuoteWrite>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) days: Vec<Date>,
+    pub(crate) days: Vec<DayWrite>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) steps: Vec<StepWrite>,
-    /// Of steps that nobody asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) self_begun_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) self_begun: Vec<SelfBegunWrite>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) events: Vec<EventWrite>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) summary: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) prefix: Option<Option<String>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) heads: Vec<HeadWrite>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) outbox: Vec<OutboxWrite>,
 }
 
-#[derive(Serialize)]
+impl Payload {
+    /// Adds what is written to other conversations.
+    pub(crate) fn append(&mut self, other: Self) {
+        let drawn = self.new_runs.len();
+        let Self {
+            mut convs, mut new_runs, used, cancel, runs, ids, placed, messages, quotes, days, steps, self_begun, events, heads, outbox
+        } = other;
+        for place in convs.iter_mut().filter_map(|c| c.new_run.as_mut()).chain(new_runs.iter_mut().map(|r| &mut r.new_run)) {
+            *place += drawn;
+        }
+        self.convs.extend(convs);
+        self.new_runs.extend(new_runs);
+        self.used.extend(used);
+        self.cancel.extend(cancel);
+        self.runs.extend(runs);
+        self.ids.extend(ids);
+        self.placed.extend(placed);
+        self.messages.extend(messages);
+        self.quotes.extend(quotes);
+        self.days.extend(days);
+        self.steps.extend(steps);
+        self.self_begun.extend(self_begun);
+        self.events.extend(events);
+        self.heads.extend(heads);
+        self.outbox.extend(outbox);
+    }
+
+    /// About how long its texts are.
+    pub(crate) fn bytes(&self) -> usize {
+        let messages = self.messages.iter().map(|m| m.text.len() + m.extra.as_ref().map_or(0, String::len));
+        let steps = self.steps.iter().map(|s| s.doc.len() + s.recalled.len() + s.tail.as_ref().map_or(0, String::len));
+        messages.chain(steps).chain(self.events.iter().map(|e| e.body.len())).sum()
+    }
+}
+
+#[derive(Clone, Serialize)]
 pub(crate) struct ConvWrite {
-    pub(crate) id: Uuid,
-    pub(crate) part: i64,
+    pub(crate) conv: Uuid,
     pub(crate) rev: i64,
     pub(crate) last_seq: u64,
     pub(crate) queue_start: u64,
     pub(crate) last_at: Option<Timestamp>,
     pub(crate) head: Option<Uuid>,
+    /// Which of the new runs is its own, from 1 on.
+    pub(crate) new_run: Option<usize>,
     /// Whether the four that follow are written: renewals must not be undone by a commit that knows nothing of them.
     pub(crate) lease: bool,
     pub(crate) epoch: u64,
@@ -60,9 +92,12 @@ pub(crate) struct ConvWrite {
     pub(crate) ttl_us: Option<i64>,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 pub(crate) struct NewRun {
+    pub(crate) conv: Uuid,
     pub(crate) id: Uuid,
+    /// Which of the new runs it is, from 1 on.
+    pub(crate) new_run: usize,
     pub(crate) status: i16,
     pub(crate) limits: String,
     pub(crate) usage: String,
@@ -71,18 +106,28 @@ pub(crate) struct NewRun {
     pub(crate) priority: i16,
     /// So much later than it is accepted it is the run's turn.
     pub(crate) patience_us: i64,
+    pub(crate) at: Timestamp,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 pub(crate) struct UsedWrite {
+    pub(crate) conv: Uuid,
     pub(crate) principal: String,
     pub(crate) key: String,
     pub(crate) fingerprint: String,
     pub(crate) run: Uuid,
+    pub(crate) at: Timestamp,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
+pub(crate) struct CancelWrite {
+    pub(crate) conv: Uuid,
+    pub(crate) run: Uuid,
+}
+
+#[derive(Clone, Serialize)]
 pub(crate) struct RunWrite {
+    pub(crate) conv: Uuid,
     pub(crate) id: Uuid,
     pub(crate) status: i16,
     pub(crate) stop_reason: Option<String>,
@@ -97,14 +142,18 @@ pub(crate) struct RunWrite {
     pub(crate) ended_at: Option<Timestamp>,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 pub(crate) struct PlaceWrite {
+    pub(crate) conv: Uuid,
+    pub(crate) part: i64,
     pub(crate) id: Uuid,
     pub(crate) seq: Option<u64>,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 pub(crate) struct MessageWrite {
+    pub(crate) conv: Uuid,
+    pub(crate) part: i64,
     pub(crate) seq: u64,
     pub(crate) id: Uuid,
     pub(crate) searchable: bool,
@@ -114,17 +163,28 @@ pub(crate) struct MessageWrite {
     pub(crate) extra: Option<String>,
     pub(crate) speaker: Option<String>,
     pub(crate) at: Timestamp,
+    pub(crate) written_at: Timestamp,
     pub(crate) tokens: Option<u32>,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 pub(crate) struct QuoteWrite {
+    pub(crate) conv: Uuid,
     pub(crate) quoted: Uuid,
     pub(crate) quoting: Uuid,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
+pub(crate) struct DayWrite {
+    pub(crate) conv: Uuid,
+    pub(crate) part: i64,
+    pub(crate) day: Date,
+    pub(crate) at: Timestamp,
+}
+
+#[derive(Clone, Serialize)]
 pub(crate) struct StepWrite {
+    pub(crate) conv: Uuid,
     pub(crate) run: Uuid,
     pub(crate) number: u32,
     pub(crate) doc: String,
@@ -132,16 +192,38 @@ pub(crate) struct StepWrite {
     pub(crate) recalled: String,
 }
 
-#[derive(Serialize)]
+/// Runs that nobody asked for at that moment, and tokens of their steps.
+#[derive(Clone, Serialize)]
+pub(crate) struct SelfBegunWrite {
+    pub(crate) conv: Uuid,
+    pub(crate) runs: u64,
+    pub(crate) tokens: u64,
+}
+
+#[derive(Clone, Serialize)]
 pub(crate) struct EventWrite {
+    pub(crate) conv: Uuid,
     pub(crate) run: Uuid,
     pub(crate) seq: u64,
+    pub(crate) at: Timestamp,
     pub(crate) kind: &'static str,
     pub(crate) body: String,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
+pub(crate) struct HeadWrite {
+    pub(crate) conv: Uuid,
+    /// `None`: as it is.
+    pub(crate) summary: Option<String>,
+    pub(crate) sets_prefix: bool,
+    pub(crate) prefix: Option<String>,
+}
+
+#[derive(Clone, Serialize)]
 pub(crate) struct OutboxWrite {
+    pub(crate) conv: Uuid,
+    pub(crate) part: i64,
+    pub(crate) at: Timestamp,
     pub(crate) topic: &'static str,
     pub(crate) subject: Uuid,
 }

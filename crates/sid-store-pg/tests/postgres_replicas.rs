@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Home, TTL, config, database, finish, now, open};
 use sid_store::{
@@ -75,6 +75,30 @@ async fn what_one_writes_the_other_finds_at_once() {
     assert_eq!(b.search(scope, &SearchQuery::new("pickles")).await.expect("a search").searched, 3, "nothing dead is looked at");
     b.erase(scope, EraseTarget::Conversation(home.talk.id)).await.expect("erased");
     assert!(find(&a, scope, "pickles").await.is_empty() && find(&b, scope, "pickles").await.is_empty());
+}
+
+/// The second search of a turn sees at least what the first one saw, which began after the turn's question was asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_search_that_follows_misses_nothing_from_before_the_one_that_it_follows() {
+    let database = database().await;
+    let (a, b) = (PgStore::open(config(&database)).await.expect("opens"), PgStore::open(config(&database)).await.expect("opens"));
+    let home = Home::build(&a, "ours").await;
+    let scope = &home.scope;
+    home.turn(&a, "I love pickles", "noted").await;
+    find(&b, scope, "pickles").await;
+    for round in 0..20 {
+        let word = format!("pickle{round}");
+        home.turn(&a, &word, "noted").await;
+        let began = Instant::now();
+        if round % 2 == 0 {
+            find(&b, scope, "noted").await;
+        }
+        let query = SearchQuery { follows: Some(began), ..SearchQuery::new(&word) };
+        assert!(texts(&b, scope, &query).await.contains(&word), "round {round}: acknowledged before the first search began");
+        // Another one, of another turn: what came meanwhile is seen by whoever asks anew.
+        home.turn(&a, &format!("later{round}"), "noted").await;
+        assert!(find(&b, scope, &format!("later{round}")).await.contains(&format!("later{round}")));
+    }
 }
 
 /// Writers on one side, a reader on the other: at every moment the reader finds all that was acknowledged before it asked.

@@ -5,7 +5,7 @@ mod common;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Home, SERVER, TTL, database, finish, now};
 use sid_store::{Commit, Effect, EventLog, MemorySearch, SearchQuery, StateStore};
@@ -149,6 +149,10 @@ async fn a_turn_takes_few_round_trips() {
     home_turns_on(&store, &lease).await;
     let (after_a_turn, _) = counter.of(store.search(&turn, &query)).await;
     assert_eq!((first, again, after_a_turn), (6, 1, 1));
+    let began = Instant::now();
+    let (one, _) = counter.of(store.search(&turn, &query)).await;
+    let (two, _) = counter.of(store.search(&turn, &SearchQuery { follows: Some(began), ..query })).await;
+    assert_eq!((one, two), (1, 0), "the second search of a turn");
 }
 
 async fn home_turns_on(store: &PgStore, lease: &sid_store::Lease) {

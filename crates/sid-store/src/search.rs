@@ -1,5 +1,7 @@
 //! Search: candidates with the scores of each channel. Ranking is done above, by pure code.
 
+use std::time::Instant;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use sid_types::{ConversationId, DiaryEntry, Message, MessageId, Owner, Passage, PassageId, Role, Scope, Seq, SummaryId, Timestamp};
@@ -142,6 +144,9 @@ pub struct SearchQuery {
     pub in_prompt: Option<(ConversationId, Seq)>,
     /// Most candidates per channel; neighbours come on top. Default 100.
     pub per_channel: usize,
+    /// When the search began that this one follows, in the same scope: a store may answer from what it has read since then, and need not look
+    /// again. `None`: everything is seen that was committed before the call.
+    pub follows: Option<Instant>,
 }
 
 impl SearchQuery {
@@ -159,6 +164,7 @@ impl SearchQuery {
             named_times: Vec::new(),
             in_prompt: None,
             per_channel: 100,
+            follows: None,
         }
     }
 }

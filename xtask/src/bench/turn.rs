@@ -1,7 +1,8 @@
 //! `cargo xtask bench turn`: what a message costs beside the model.
 //!
-//! The measuring is `sid-testkit`'s example `turn_bench`, a client of the release server like any other.
+//! The measuring is `sid-testkit`'s example `turn_bench`, a client of the server like any other.
 
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::Result;
@@ -11,6 +12,8 @@ use crate::legs::PROFILE;
 use crate::setup::{self, Group};
 use crate::{dirs, proc, test};
 
+const DIST: &str = "dist";
+
 pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
     let quick = args.flag("--quick");
     let only = args.value("--only")?;
@@ -18,8 +21,9 @@ pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
     args.finish()?;
     let parts = setup::ensure(if store == "sqlite" { &[Group::Embed] } else { &[Group::Embed, Group::Postgres] })?;
     test::build_server()?;
+    let server = build_dist(store != "sqlite")?;
     let mut bench = Command::new(dirs::target().join(PROFILE).join("examples/turn_bench"));
-    bench.arg("--store").arg(store).arg("--server").arg(dirs::release("sid-server"));
+    bench.arg("--store").arg(store).arg("--server").arg(server);
     bench.arg("--minilm").arg(&parts["minilm"]).arg("--onnxruntime").arg(&parts["onnxruntime"]);
     if quick {
         bench.arg("--quick");
@@ -29,4 +33,15 @@ pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
     }
     proc::run(&mut bench)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The server as it is shipped: on Postgres as in the images, with their allocator; on the embedded store without it, as on a laptop.
+fn build_dist(is_image: bool) -> Result<PathBuf> {
+    proc::heading("building the server as it is shipped (the first time takes some minutes)");
+    let mut build = proc::cargo(&["build", "--locked", "--profile", DIST, "--package", "sid-server", "--bins"]);
+    if is_image {
+        build.args(["--features", "sid-server/mimalloc"]);
+    }
+    proc::run(&mut build)?;
+    Ok(dirs::target().join(DIST).join(format!("sid-server{}", std::env::consts::EXE_SUFFIX)))
 }

@@ -173,8 +173,11 @@ async fn renew(store: &PgStore, leases: &[Lease], ttl: Duration) -> Result<Vec<R
     if leases.is_empty() {
         return Ok(Vec::new());
     }
-    let ids = |of: fn(&Lease) -> Uuid| leases.iter().map(of).collect::<Vec<Uuid>>();
-    let epochs: Vec<i64> = leases.iter().map(|l| i64::try_from(l.epoch).unwrap_or(i64::MAX)).collect();
+    // Conversations are locked in the order in which a batch of writes locks them.
+    let mut ordered: Vec<&Lease> = leases.iter().collect();
+    ordered.sort_unstable_by_key(|l| l.conversation.uuid());
+    let ids = |of: fn(&Lease) -> Uuid| ordered.iter().map(|lease| of(lease)).collect::<Vec<Uuid>>();
+    let epochs: Vec<i64> = ordered.iter().map(|l| i64::try_from(l.epoch).unwrap_or(i64::MAX)).collect();
     let call = store
         .call("SELECT o_conv, o_expires, o_epoch, o_cancel FROM sid.renew($1, $2, $3, $4, $5, $6)")
         .bind(store.clock())

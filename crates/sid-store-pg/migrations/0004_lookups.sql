@@ -1,0 +1,89 @@
+-- Sid on Postgres, schema 4: look-ups by key, also while nobody has counted the rows.
+--
+-- A table that was never analysed is believed to be small. All of a tenant's rows then seem to be one, and any index that begins with the tenant
+-- as good as the one with the whole key; the plan is kept, and reads what the tenant has. Compared as rows as well, the key is cheapest in
+-- the index that has all of its columns.
+
+-- `sid.look` of schema 2, which says what the rows are; new records are found by their numbers.
+CREATE OR REPLACE FUNCTION sid.look(p_tenant uuid, p_now text, p_kind smallint, p_agent uuid, p_user uuid, p_generation text, p_parts bigint[],
+    p_seen bigint[], p_generations int[], p_most int)
+RETURNS TABLE (o_what smallint, o_part bigint, o_kind smallint, o_a uuid, o_b uuid, o_n1 bigint, o_n2 bigint, o_n3 bigint, o_n4 bigint,
+    o_text text, o_speaker text, o_at timestamptz, o_vector bytea)
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    v record;
+BEGIN
+    PERFORM sid.enter(p_tenant, p_now);
+    IF p_generation IS NOT NULL THEN
+        RETURN QUERY SELECT 0::smallint, NULL::bigint, NULL::smallint, NULL::uuid, NULL::uuid, g.id::bigint, g.dimensions::bigint, NULL::bigint,
+            NULL::bigint, NULL::text, NULL::text, NULL::timestamptz, NULL::bytea FROM sid.generations g WHERE g.name = p_generation;
+    END IF;
+    RETURN QUERY SELECT 1::smallint, p.part, p.kind, p.a, p.b, p.records, p.version, p.reload_from, p.filled_to, NULL::text, NULL::text,
+        NULL::timestamptz, NULL::bytea FROM sid.visible(p_tenant, p_kind, p_agent, p_user) p;
+    FOR v IN SELECT k.part, k.seen FROM unnest(p_parts, p_seen) AS k(part, seen)
+        JOIN sid.partitions p ON p.tenant = p_tenant AND p.part = k.part WHERE p.version > k.seen
+    LOOP
+        -- One statement: what was written anew is there once, whenever it is looked for.
+        RETURN QUERY WITH p AS MATERIALIZED (SELECT x.version FROM sid.partitions x WHERE x.tenant = p_tenant AND x.part = v.part)
+        SELECT 2::smallint, v.part::bigint, NULL::smallint, NULL::uuid, NULL::uuid, p.version, NULL::bigint, NULL::bigint, NULL::bigint,
+            NULL::text, NULL::text, NULL::timestamptz, NULL::bytea FROM p
+        UNION ALL (SELECT 3::smallint, v.part, r.kind, r.id, NULL, r.change, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+            FROM sid.removals r WHERE r.tenant = p_tenant AND r.part = v.part AND r.change > v.seen AND r.change <= (SELECT p.version FROM p)
+            LIMIT p_most)
+        UNION ALL (SELECT 4::smallint, v.part, m.role, m.id, m.conv, m.rid, m.seq, NULL, NULL, m.text, m.speaker, m.at, NULL
+            FROM sid.messages m WHERE m.tenant = p_tenant AND m.part = v.part AND m.rid > v.seen AND m.rid <= (SELECT p.version FROM p)
+            AND (m.tenant, m.part, m.rid) > (p_tenant, v.part, v.seen) AND (m.tenant, m.part, m.rid) <= (p_tenant, v.part, (SELECT p.version FROM p))
+            LIMIT p_most)
+        UNION ALL (SELECT 5::smallint, v.part, NULL, m.id, NULL, m.rid, NULL, NULL, NULL, m.text, NULL, m.at, NULL
+            FROM sid.passages m WHERE m.tenant = p_tenant AND m.part = v.part AND m.rid > v.seen AND m.rid <= (SELECT p.version FROM p)
+            AND (m.tenant, m.part, m.rid) > (p_tenant, v.part, v.seen) AND (m.tenant, m.part, m.rid) <= (p_tenant, v.part, (SELECT p.version FROM p))
+            LIMIT p_most)
+        UNION ALL (SELECT 6::smallint, v.part, NULL, m.id, NULL, m.rid, NULL, NULL, NULL, m.text, NULL, m.start::timestamp AT TIME ZONE 'UTC', NULL
+            FROM sid.diary m WHERE m.tenant = p_tenant AND m.part = v.part AND m.rid > v.seen AND m.rid <= (SELECT p.version FROM p)
+            AND (m.tenant, m.part, m.rid) > (p_tenant, v.part, v.seen) AND (m.tenant, m.part, m.rid) <= (p_tenant, v.part, (SELECT p.version FROM p))
+            LIMIT p_most)
+        UNION ALL (SELECT 7::smallint, v.part, NULL, NULL, NULL, x.rid, x.generation, x.first_byte, x.end_byte, NULL, NULL, NULL, x.vector
+            FROM sid.vectors x WHERE x.tenant = p_tenant AND x.part = v.part AND x.generation = ANY (p_generations)
+            AND x.change > v.seen AND x.change <= (SELECT p.version FROM p) LIMIT p_most);
+    END LOOP;
+END $$;
+
+-- `sid.load` of schema 3; the run is found by its id.
+CREATE OR REPLACE FUNCTION sid.load(p_tenant uuid, p_now text, p_conv uuid, p_run uuid, p_rev bigint) RETURNS text
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_sort = off AS $$
+DECLARE
+    c sid.conversations;
+    v_out json;
+BEGIN
+    PERFORM sid.enter(p_tenant, p_now);
+    -- What a conversation is never changes: whose it is, and where its messages lie.
+    SELECT * INTO c FROM sid.conversations x WHERE x.tenant = p_tenant AND x.id = p_conv;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    SELECT json_build_object(
+        'conv', row_to_json(x),
+        'is_same', x.rev = p_rev,
+        'run', (SELECT row_to_json(r) FROM sid.runs r WHERE r.tenant = p_tenant AND r.id = p_run AND r.conv = p_conv
+            AND (r.tenant, r.id) >= (p_tenant, p_run) AND (r.tenant, r.id) <= (p_tenant, p_run)),
+        'agent', (SELECT row_to_json(a) FROM sid.agents a WHERE a.tenant = p_tenant AND a.id = c.agent_id),
+        'user', (SELECT row_to_json(u) FROM sid.users u WHERE u.tenant = p_tenant AND u.id = c.user_id),
+        'teams', (SELECT json_agg(to_jsonb(t) || jsonb_build_object('role', m.role, 'is_direct', m.given IS NOT NULL) ORDER BY t.id)
+            FROM sid.team_members m
+            JOIN sid.agent_teams g ON g.tenant = p_tenant AND g.agent_id = c.agent_id AND g.team_id = m.team_id
+            JOIN sid.teams t ON t.tenant = p_tenant AND t.id = m.team_id WHERE m.tenant = p_tenant AND m.user_id = c.user_id),
+        'queue', CASE WHEN x.rev IS DISTINCT FROM p_rev THEN (
+            SELECT json_agg(json_build_object('id', m.id, 'conv', m.conv, 'seq', m.seq, 'run', m.run, 'role', m.role, 'text', m.text,
+                'extra', m.extra, 'speaker', m.speaker, 'at', m.at, 'tokens', m.tokens) ORDER BY m.seq)
+            FROM sid.messages m WHERE m.tenant = p_tenant AND m.part = c.part AND m.conv = p_conv AND m.seq >= x.queue_start) END,
+        'blocks', (SELECT json_agg(row_to_json(k)) FROM sid.turn_blocks(p_tenant, c.agent_id, c.user_id) k),
+        'contact', (SELECT m.at FROM sid.messages m WHERE m.tenant = p_tenant AND m.part = c.part AND m.rid IS NOT NULL AND m.role = 0
+            AND m.run IS DISTINCT FROM p_run AND c.user_id IS NOT NULL ORDER BY m.at DESC LIMIT 1)
+    ) INTO v_out
+    FROM (SELECT v.*, u.timezone AS zone, p.has_met, h.summary, h.prefix FROM sid.conversations v
+        JOIN sid.partitions p ON p.tenant = v.tenant AND p.part = v.part
+        JOIN sid.conversation_heads h ON h.tenant = v.tenant AND h.conv = v.id
+        LEFT JOIN sid.users u ON u.tenant = v.tenant AND u.id = v.user_id
+        WHERE v.tenant = p_tenant AND v.id = p_conv) x;
+    RETURN v_out::text;
+END $$;

@@ -1,0 +1,118 @@
+//! Writes to several conversations that wait at the same time go together, and none of them pays for another.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{Home, config, database, finish, now};
+use futures::future::join_all;
+use sid_store::{Accept, Accepted, Directory, Lease, StateStore, StoreError};
+use sid_store_pg::PgStore;
+use sid_testkit::postgres::{ADMIN, Database};
+use sid_types::{Conversation, MessageId, NewMessage, RunId, User, UserId};
+use sqlx::{Connection, Row};
+
+const TALKS: usize = 24;
+
+async fn talks(store: &PgStore, home: &Home) -> Vec<Conversation> {
+    let mut talks = Vec::new();
+    for i in 0..TALKS {
+        let user = User { id: UserId::new(), handle: format!("user-{i}"), display_name: "U".into(), timezone: None, quiet_hours: None, created_at: now() };
+        let user = store.create_user(&home.scope, user).await.expect("a user").id;
+        talks.push(Home::open(store, &home.scope, home.agent, user).await);
+    }
+    talks
+}
+
+fn said(home: &Home, talk: &Conversation, message: MessageId) -> Accept {
+    let message = NewMessage { id: message, ..NewMessage::user("hello", now()) };
+    Accept { run: RunId::new(), conversation: talk.id, messages: vec![message], ..home.stimulus("hello") }
+}
+
+/// To all of them at the same moment.
+async fn say(store: &PgStore, home: &Home, talks: &[Conversation], ids: &[MessageId]) -> Vec<Result<Accepted, StoreError>> {
+    let accepts = talks.iter().zip(ids).map(|(talk, id)| store.accept(&home.scope, said(home, talk, *id)));
+    join_all(accepts).await
+}
+
+async fn finish_all(store: &PgStore, leases: &[Lease]) {
+    for done in join_all(leases.iter().map(|lease| store.commit(lease, finish(1, "hi")))).await {
+        done.expect("committed");
+    }
+}
+
+fn fresh() -> Vec<MessageId> {
+    (0..TALKS).map(|_| MessageId::new()).collect()
+}
+
+fn leases(accepted: Vec<Result<Accepted, StoreError>>) -> Vec<Lease> {
+    accepted.into_iter().map(|a| a.expect("accepted").lease.expect("idle")).collect()
+}
+
+async fn count(database: &Database, sql: &'static str) -> Vec<i64> {
+    let mut admin = sqlx::PgConnection::connect(&database.url(ADMIN)).await.expect("the superuser");
+    sqlx::query(sql).fetch_all(&mut admin).await.expect("counted").iter().map(|row| row.get(0)).collect()
+}
+
+// One thread: all writes are under way or wait before the first one's answer is read.
+#[tokio::test]
+async fn writes_that_wait_go_together_and_fail_alone() {
+    let database = database().await;
+    let (store, other) = (PgStore::open(config(&database)).await.expect("opens"), PgStore::open(config(&database)).await.expect("opens"));
+    let home = Arc::new(Home::build(&store, "ours").await);
+    let talks = talks(&store, &home).await;
+    finish_all(&store, &leases(say(&store, &home, &talks, &fresh()).await)).await;
+
+    // This process wrote last everywhere: no write is preceded by a look. Two lanes take one write each, the others go
+    // together, in one commit unless the machine is so slow that a lane goes on without the one before.
+    let second = leases(say(&store, &home, &talks, &fresh()).await);
+    let commits = count(&database, "SELECT count(DISTINCT xmin::text) FROM sid.runs WHERE status = 1").await;
+    assert!(commits[0] <= TALKS as i64 / 3, "{commits:?} commits of {TALKS} messages");
+    finish_all(&store, &second).await;
+
+    // To one of them another process has written since: it alone is refused, and looked at again.
+    let taken = count(&database, "SELECT count(*) FROM sid.messages").await[0];
+    assert_eq!(taken, 4 * TALKS as i64);
+    let lease = other.accept(&home.scope, said(&home, &talks[7], MessageId::new())).await.expect("accepted").lease.expect("idle");
+    other.commit(&lease, finish(1, "so")).await.expect("committed");
+    finish_all(&store, &leases(say(&store, &home, &talks, &fresh()).await)).await;
+
+    // One names a message that is there.
+    let mut ids = fresh();
+    let mut admin = sqlx::PgConnection::connect(&database.url(ADMIN)).await.expect("the superuser");
+    let row = sqlx::query("SELECT id FROM sid.message_ids LIMIT 1").fetch_one(&mut admin).await.expect("a message");
+    ids[5] = MessageId::from_uuid(row.get(0));
+    let mut third = say(&store, &home, &talks, &ids).await;
+    let refused = third.remove(5);
+    assert!(matches!(refused, Err(StoreError::Exists { what: "message", .. })), "{refused:?}");
+    finish_all(&store, &leases(third)).await;
+
+    // Two name the same new one, by a process that looked before: nothing is tried twice that would hide a neighbour's failure.
+    let new = PgStore::open(config(&database)).await.expect("opens");
+    let mut ids = fresh();
+    ids[20] = ids[15];
+    let (accepted, refused): (Vec<_>, Vec<_>) = say(&new, &home, &talks, &ids).await.into_iter().partition(Result::is_ok);
+    assert!(matches!(&refused[..], [Err(StoreError::Exists { what: "message", .. })]), "{refused:?}");
+    finish_all(&new, &leases(accepted)).await;
+
+    // Every conversation has what was acknowledged, once and in order; versions of partitions are those of their last records.
+    let wrong = count(
+        &database,
+        "SELECT count(*) FROM sid.conversations c WHERE c.last_seq <> (SELECT count(*) FROM sid.messages m WHERE m.conv = c.id)
+            OR c.last_seq <> (SELECT coalesce(max(m.seq), 0) FROM sid.messages m WHERE m.conv = c.id)",
+    )
+    .await;
+    assert_eq!(wrong, [0]);
+    let behind = count(
+        &database,
+        "SELECT count(*) FROM sid.partitions p WHERE p.version < (SELECT max(m.rid) FROM sid.messages m WHERE m.part = p.part)
+            OR p.records <> (SELECT count(*) FROM sid.messages m WHERE m.part = p.part AND m.rid IS NOT NULL)",
+    )
+    .await;
+    assert_eq!(behind, [0]);
+    let messages = count(&database, "SELECT count(*) FROM sid.messages").await[0];
+    let accepted = TALKS as i64 + 2 * (TALKS as i64 - 1);
+    assert_eq!(messages, taken + 2 + 2 * accepted, "the other process's two, and two for each that was accepted");
+    let open = count(&database, "SELECT count(*) FROM sid.conversations WHERE head IS NOT NULL").await;
+    assert_eq!(open, [0]);
+}
