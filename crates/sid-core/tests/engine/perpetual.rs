@@ -157,7 +157,8 @@ fn silent(woken_by: &str) -> Option<Scripted> {
 
 fn sleepy(woken_by: &str) -> Option<Scripted> {
     let call = || Scripted::Calls(vec![("sleep".into(), json!({"minutes": 120}))]);
-    woken_by.contains("Sleep now").then(call)
+    // What was said is recalled in a heartbeat as well.
+    (woken_by.contains("Sleep now") && !woken_by.contains("heartbeat")).then(call)
 }
 
 #[tokio::test]

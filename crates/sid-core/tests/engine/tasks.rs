@@ -135,8 +135,7 @@ struct House {
 }
 
 fn config() -> EngineConfig {
-    // Hundreds of tasks at once are more than an agent may begin by itself in an hour.
-    EngineConfig { poll: Duration::from_millis(20), diary: false, agent_caps: Caps::default(), ..EngineConfig::default() }
+    EngineConfig { poll: Duration::from_millis(20), diary: false, ..EngineConfig::default() }
 }
 
 impl House {
