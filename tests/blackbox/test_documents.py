@@ -119,6 +119,11 @@ class Documents(Case):
             failed = self.read(self.ann, add(self.ann, content, title))
             self.assertEqual(failed["status"], "failed", failed)
             self.assertIn(why, failed["problem"])
+        # Brought once more, it is tried once more.
+        again = self.read(self.ann, add(self.ann, content, title))
+        self.assertEqual((again["id"], again["status"], again["version"]), (failed["id"], "failed", 2))
+        many = self.read(self.ann, add(self.ann, "# A\nx\n" * 10_001, "headings.md"))
+        self.assertIn("10000 are the most", many["problem"])
         self.refused(413, add, self.ann, b"x" * 200_001, "c.txt")
         self.refused(400, add, self.ann, b"x", "what.bin")
         self.refused(400, add, self.ann, b"", "d.txt")

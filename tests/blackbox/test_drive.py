@@ -15,9 +15,8 @@ class Google:
     """Authorization (RFC 6749, with PKCE), refresh with rotation, revocation, and the part of Drive v3 that is read."""
 
     def __init__(self):
-        self.codes, self.refresh, self.access, self.revoked, self.lasts, self.calls = {}, set(), {}, [], 3600, []
-        self.files = {"file1": ("Handbook", DOC, b"# Handbook\n\n## Holidays\n\nEverybody has 31 days."), "file2": ("notes.txt", "text/plain", b"The spare key hangs behind the mailbox."),
-                      "file3": ("photo.png", "image/png", b"\x89PNG")}
+        self.codes, self.refresh, self.access, self.revoked, self.given, self.calls = {}, set(), {}, [], [], []
+        self.reset()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -47,6 +46,11 @@ class Google:
         self.url = f"http://127.0.0.1:{self.http.server_port}"
         threading.Thread(target=self.http.serve_forever, daemon=True).start()
 
+    def reset(self):
+        self.lasts = 3600
+        self.files = {"file1": ("Handbook", DOC, b"# Handbook\n\n## Holidays\n\nEverybody has 31 days."), "file2": ("notes.txt", "text/plain", b"The spare key hangs behind the mailbox."),
+                      "file3": ("photo.png", "image/png", b"\x89PNG")}
+
     def __enter__(self):
         return self
 
@@ -75,6 +79,7 @@ class Google:
             return 400, {"error": "invalid_grant"}
         access, refresh = "ya29." + secrets.token_urlsafe(8), "1//" + secrets.token_urlsafe(8)
         self.refresh.add(refresh)
+        self.given += [access, refresh]
         self.access[access] = time.time() + self.lasts
         return 200, {"access_token": access, "refresh_token": refresh, "expires_in": self.lasts, "token_type": "Bearer"}
 
@@ -119,7 +124,7 @@ class Drive(Case):
         super().setUp()
         self.inside = self.tenant(users=("ann", "bob"))
         self.ann, self.bob = (self.api.acting(key=user_key(self.api, self.inside.tenant, name)) for name in ("ann", "bob"))
-        self.google.lasts = 3600
+        self.google.reset()
 
     def connect(self, api):
         api.post("/drive/callback", self.google.agree(api.post("/drive/connect", {})["authorization_url"]))
@@ -137,9 +142,10 @@ class Drive(Case):
         self.assertIn("no such file", self.ask("open_drive_file", {"file": "../about"}))
         self.assertIn("Kept as", self.ask("import_drive_file", {"file": "file1"}))
         self.wait_for(lambda: "[Handbook, Handbook > Holidays]" in self.ask("search_documents", {"query": "holidays"}))
-        # It went with the conversation that it was brought in.
+        # It goes with the conversation that it was brought in, new bytes of it, too.
         document = self.ann.get("/documents")["items"][0]
         self.assertEqual(document["owner"]["type"], "pair")
+        self.assertEqual(self.ann.call("PUT", f"/documents/{document['id']}", b"# Other", headers={"content-type": "text/markdown"})["version"], 2)
         self.inside.delete(f"/conversations/{self.talk(self.inside)}")
         self.refused(404, self.ann.get, f"/documents/{document['id']}")
 
@@ -171,6 +177,25 @@ class Drive(Case):
         self.assertEqual(len(used()) - before, 1, "one renewal for all")
         self.assertEqual([f["id"] for f in self.ann.post("/drive/search", {"query": "spare key"})["files"]], ["file2"])
 
+    def test_tokens_go_to_google_alone(self):
+        """A function's header can name secrets of the user's, but for these."""
+        self.connect(self.ann)
+        bakery = test_tools.Service()
+        self.addCleanup(bakery.__exit__)
+        names = [s["name"] for s in self.ann.get("/context/secrets")["items"] if "google" in s["name"]]
+        self.assertEqual(len(names), 1)
+        self.inside.put("/tools/order_bread", {"source": {"kind": "http", "description": "Orders bread.", "parameters": {"type": "object"}, "url": f"{bakery.url}/orders",
+                                                          "secret_headers": {"x-key": {"secret": names[0]}}}})
+        self.assertIn(names[0], self.ask("order_bread", {}), "as if there were none")
+        self.assertEqual(bakery.asked, [])
+
+    def test_a_token_that_ended_early_is_renewed(self):
+        self.connect(self.ann)
+        self.google.access.clear()
+        self.assertEqual([f["id"] for f in self.ann.post("/drive/search", {"query": "spare key"})["files"]], ["file2"])
+        self.google.access.clear()
+        self.assertEqual(self.ann.post("/drive/import", {"file": "file2"})["title"], "notes.txt")
+
     def test_nobody_connects_for_somebody_else_and_no_answer_is_taken_twice(self):
         back = self.google.agree(self.ann.post("/drive/connect", {})["authorization_url"])
         self.refused(400, self.bob.post, "/drive/callback", back)
@@ -184,7 +209,7 @@ class Drive(Case):
     def test_what_is_taken_back_is_gone_here_and_there(self):
         self.connect(self.ann)
         held = json.dumps(self.ann.get("/context/secrets"))
-        self.assertIn("google-drive/tokens", held)
+        self.assertIn("login/google-drive/tokens", held)
         self.ann.delete("/drive")
         self.assertEqual(len(self.google.revoked) and self.google.revoked[-1][:3], "1//")
         self.assertFalse(self.ann.get("/drive")["connected"])
@@ -193,6 +218,7 @@ class Drive(Case):
         self.connect(self.ann)
         self.google.access.clear(), self.google.refresh.clear()
         self.assertIn("connect again", self.refused(400, self.ann.post, "/drive/search", {"query": "key"}).problem["detail"])
-        stored = b"".join(p.read_bytes() for p in self.server.log.parent.rglob("*") if p.is_file())
-        for token in [*self.google.revoked, SECRET]:
-            self.assertNotIn(token.encode(), stored)
+        self.assertFalse(self.ann.get("/drive")["connected"])
+        # All that is stored and logged; the configuration does have the client's secret.
+        stored = b"".join(p.read_bytes() for p in self.server.log.parent.rglob("*") if p.is_file() and p.suffix != ".toml")
+        self.assertEqual([token for token in [*self.google.given, SECRET] if token.encode() in stored], [])

@@ -12,7 +12,7 @@ KEYS = {"keys": "one:" + base64.b64encode(bytes(32)).decode()}
 class Login(Case):
     sid, offered = test_tools.Tools.sid, test_tools.Tools.offered
     port = free_port()
-    config = {"server": {"listen": f"127.0.0.1:{port}", "public_url": f"http://127.0.0.1:{port}"}, "tools": {"open": ["127.0.0.0/8:*"], "mcp_discovery_ms": 3000}, "secrets": KEYS}
+    config = {"server": {"public_url": f"http://127.0.0.1:{port}"}, "tools": {"open": ["127.0.0.0/8:*"], "mcp_discovery_ms": 3000}, "secrets": KEYS}
 
     def setUp(self):
         super().setUp()
@@ -72,6 +72,12 @@ class Login(Case):
         self.assertIn("log in first", self.ask())
         self.assertIn("you are bob", self.ask(user="bob"))
 
+    def test_users_are_told_of_no_other_toolset(self):
+        self.inside.put("/tools/plain", {"source": {"kind": "http", "description": "x", "url": f"{self.service.base}/plain"}})
+        self.assertIn("wants no login", self.refused(400, self.inside.get, "/tools/plain/login").text)
+        for name in ("plain", "nothing"):
+            self.assertIn("toolset not found", self.refused(404, self.ann.post, f"/tools/{name}/login").text)
+
     def test_one_login_for_all_where_the_tenant_says_so(self):
         self.inside.put("/tools/notes", {"source": {"kind": "mcp", "url": self.service.url, "login": {"shared": True}}})
         self.log_in(self.inside, "tenant")
@@ -99,6 +105,28 @@ class Login(Case):
         for run in runs:
             self.assertIn("you are ann", json.dumps(run["messages"]))
         self.assertEqual(self.service.replayed, 0)
+
+    def test_a_refresh_that_nobody_waits_for_is_kept(self):
+        self.log_in(self.inside, "tenant")
+        self.log_in(self.ann, "ann")
+        self.service.expire()
+        # Longer than a call waits for a session: it is given up, and the token that comes afterwards is the only good one.
+        self.service.slow_s = 5
+        self.assertIn("does not greet", self.ask())
+        time.sleep(4)
+        self.service.slow_s = 0
+        self.assertIn("you are ann", self.ask())
+        self.assertEqual(self.service.replayed, 0)
+
+    def test_a_call_that_ran_out_of_time_is_not_made_again(self):
+        self.service.refuses_stream = True
+        self.inside.put("/tools/notes", {"source": {"kind": "mcp", "url": self.service.url, "login": {}, "timeout_ms": 2000}})
+        self.log_in(self.inside, "tenant")
+        self.log_in(self.ann, "ann")
+        self.assertIn("you are ann", self.ask())
+        self.service.calls, self.service.call_s = 0, 4
+        self.assertIn("may have been carried out", self.ask())
+        self.assertEqual(self.service.calls, 1)
 
     def test_a_login_that_has_ended_says_what_to_do(self):
         self.log_in(self.inside, "tenant")
@@ -156,8 +184,9 @@ class Login(Case):
         self.assertIn("10.0.0.1", begin())
         self.service.metadata = {"server": {"registration_endpoint": None}}
         self.assertIn("registers no clients", begin())
-        source = {"kind": "mcp", "url": self.service.url, "login": {"client_id": "x", "client_secret": "s"}}
-        self.assertIn("issuer", self.refused(400, self.inside.put, "/tools/bad", {"source": source}).text)
+        for login in ({"client_id": "x"}, {"client_id": "x", "client_secret": "s"}, {"issuer": self.service.issuer, "client_secret": "s"}):
+            source = {"kind": "mcp", "url": self.service.url, "login": login}
+            self.assertIn("issuer", self.refused(400, self.inside.put, "/tools/bad", {"source": source}).text)
 
     def test_tokens_go_nowhere_else(self):
         self.log_in(self.inside, "tenant")
@@ -174,6 +203,13 @@ class Login(Case):
         self.model.answer = lambda request: script.pop(0) if script else "Understood."
         self.inside.post(f"/conversations/{self.talk(self.inside, key='thief')}/messages", {"text": "Go."})
         self.assertNotIn("/thief", json.dumps(self.service.asked))
+        # Nobody puts one by hand, so that somebody works with an account that is not theirs, or sees one; an assistant ends none.
+        helper = self.inside.acting(user="ann", agent="@helper")
+        for name in ("login%2Fnotes", "login%2Fnotes%2Fpending", "google-drive%2Ftokens"):
+            for api in (helper, self.ann, self.inside):
+                self.assertIn("is a login's", self.refused(403, api.put, f"/context/secrets/{name}", {"value": "{}"}).text)
+                self.refused(403, api.post, f"/context/secrets/{name}/reveal")
+        self.refused(403, helper.delete, "/context/secrets/login%2Fnotes")
         # And what is seen of it is never a token.
         everything = self.inside.raw("GET", "/export")[2].decode() + json.dumps(self.model.requests)
         for token in [*self.service.access, *self.service.refresh]:

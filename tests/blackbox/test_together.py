@@ -1,7 +1,7 @@
 """Agents that work together, over a real server: asked and answered at every door and over a kill, delegated with a budget, handed off."""
 import threading, time
 
-from harness.api import user_key
+from harness.api import ApiError, user_key
 from harness.case import Case
 
 
@@ -82,13 +82,19 @@ class Together(Case):
         inside = self.house("desk", "billing")
         self.assertEqual(self.office(inside)["version"], 1)
         self.refused(412, inside.put, "/egos/office", {"spokesperson": "@desk", "members": ["@billing"]}, headers={"if-match": '"7"'})
-        self.refused(400, inside.put, "/egos/desk", {"spokesperson": "@desk", "members": ["@billing"]})
-        self.refused(400, inside.put, "/egos/office", {"spokesperson": "@desk", "members": []})
+        self.refused(422, inside.put, "/egos/desk", {"spokesperson": "@desk", "members": ["@billing"]})
+        self.refused(422, inside.put, "/egos/office", {"spokesperson": "@desk", "members": []})
         self.refused(404, inside.put, "/egos/office", {"spokesperson": "@desk", "members": ["@nobody"]})
         self.refused(400, inside.post, "/agents", {"name": "office"})
         self.refused(400, inside.post, "/conversations", {"ego": "office"})
         self.refused(400, inside.post, "/conversations", {"ego": "office", "agent": "@desk", "user": "@ann"})
+        # Keys that Sid gives are nobody else's to give.
         ann = self.api.acting(key=user_key(self.api, inside.tenant, "ann"))
+        for key in ("ego:office:default", "from:conv_1", "task:task_1"):
+            self.refused(400, ann.post, "/conversations", {"agent": "@desk", "key": key})
+            with self.assertRaises(ApiError) as refused:
+                ann.call("POST", "/v1/chat/completions", {"model": "desk", "metadata": {"conversation": key}, "messages": [{"role": "user", "content": "hi"}]})
+            self.assertEqual(refused.exception.status, 400)
         self.refused(403, ann.put, "/egos/office", {"spokesperson": "@desk", "members": ["@billing"]})
         self.assertEqual([e["name"] for e in ann.get("/egos")["items"]], ["office"])
         inside.delete("/egos/office")
@@ -107,7 +113,7 @@ class Together(Case):
 
         self.parts["billing"] = slow
         talk = self.talk(inside, agent="desk")
-        run = inside.post(f"/conversations/{talk}/messages", {"text": "what is it?"}, headers={"prefer": "respond-async"})["run"]["id"]
+        run = inside.post(f"/conversations/{talk}/messages", {"text": "what is it?", "wait": False})["run"]["id"]
         self.assertTrue(asked.wait(60))
         self.server.kill()
         going_on.set()
@@ -148,7 +154,9 @@ class Together(Case):
         self.assertEqual({title: (t["state"], t["budget"]["max_steps"]) for title, t in tasks.items()}, {"a party": ("done", 30), "a venue": ("done", 10)})
         self.assertEqual(sum(t["budget"]["max_tokens"] for t in tasks.values()), 4_000_000)
         self.assertLessEqual(tasks["a venue"]["used"]["steps"], 10)
-        told = [m["text"] for m in self.transcript(inside, talk) if m["role"] == "note"]
+        notes = lambda: [m["text"] for m in self.transcript(inside, talk) if m["role"] == "note"]
+        self.wait("it is told", notes)
+        told = notes()
         self.assertEqual(len(told), 1, told)
         self.assertIn("is done] Booked.", told[0])
 

@@ -1,70 +1,11 @@
 """Webhooks: an application hears of what happens, once it listens, whatever its endpoint does meanwhile."""
-import base64, hashlib, hmac, http.server, json, os, socket, struct, threading, time
+import base64, hashlib, hmac, json, os, time
 
 from harness.api import user_key
 from harness.case import Case
-from harness.fake_model import Http
+from harness.receiver import Receiver
 
 KEYS = "one:" + base64.b64encode(bytes(32)).decode()
-
-
-class Receiver:
-    """An endpoint. `heard` has (headers in lower case, body) of each request; `answer` gives a status, (status, headers) or what to do instead for how many
-    requests there were of the same delivery before: `hang`, `reset`."""
-
-    def __init__(self):
-        self.heard, self.lock, self.answer, self.under_way, self.most = [], threading.Lock(), lambda n: 200, 0, 0
-        outer = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_):
-                pass
-
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers.get("content-length", 0)))
-                headers = {k.lower(): v for k, v in self.headers.items()}
-                with outer.lock:
-                    before = sum(h["webhook-id"] == headers["webhook-id"] for h, _ in outer.heard)
-                    outer.heard.append((headers, body))
-                    outer.under_way += 1
-                    outer.most = max(outer.most, outer.under_way)
-                try:
-                    answer = outer.answer(before)
-                finally:
-                    with outer.lock:
-                        outer.under_way -= 1
-                if answer == "hang":
-                    time.sleep(30)
-                if answer == "reset":
-                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                if answer in ("hang", "reset"):
-                    self.close_connection = True
-                    self.connection.close()
-                    return
-                status, more = answer if isinstance(answer, tuple) else (answer, {})
-                self.send_response(status)
-                for name, value in more.items():
-                    self.send_header(name, value)
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-        self.http = Http(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}/hooks"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
-
-    def close(self):
-        self.http.shutdown()
-        self.http.server_close()
-
-    def told(self):
-        with self.lock:
-            return [json.loads(body) for _, body in self.heard]
-
-    def ids(self):
-        with self.lock:
-            return [headers["webhook-id"] for headers, _ in self.heard]
 
 
 def signature(secret, headers, body):
@@ -180,7 +121,7 @@ class Webhooks(Case):
         self.inside.post(f"/webhooks/{hook['id']}/test")
         self.wait("it is disabled", lambda: self.inside.get(f"/webhooks/{hook['id']}")["state"] == "disabled")
         self.assertIn("410", self.inside.get(f"/webhooks/{hook['id']}")["disabled_because"])
-        self.refused(400, self.inside.post, f"/webhooks/{hook['id']}/test")
+        self.refused(422, self.inside.post, f"/webhooks/{hook['id']}/test")
         self.receiver.answer = lambda n: 200
         self.inside.patch(f"/webhooks/{hook['id']}", {"enabled": True})
         delivery = self.deliveries(hook)[0]
@@ -278,3 +219,18 @@ class Webhooks(Case):
         self.assertEqual(first["id"], again["id"])
         self.assertNotIn("secret", again, "it was shown")
         self.refused(412, self.inside.patch, f"/webhooks/{hook['id']}", {"description": "x"}, headers={"if-match": '"9"'})
+
+    def test_only_who_may_read_memory_has_words_sent(self):
+        key = self.inside.post("/keys", {"name": "directory", "role": {"type": "tenant"}, "scopes": ["directory-write"]})["key"]
+        narrow = self.api.showing(key)
+        self.assertIn("memory-read", self.refused(403, narrow.post, "/webhooks", {"url": self.receiver.url, "include": "content"}).text)
+        thin, whole = narrow.post("/webhooks", {"url": self.receiver.url}), self.hook(include="content")
+        self.refused(403, narrow.patch, f"/webhooks/{thin['id']}", {"include": "content"})
+        self.refused(403, narrow.patch, f"/webhooks/{whole['id']}", {"url": "http://127.0.0.1:1/"})
+        self.say(self.talk(self.inside))
+        self.wait("all are told", lambda: self.all_over(whole, 2) and self.all_over(thin, 2))
+        delivery = self.deliveries(whole)[0]
+        self.assertIn("content", json.loads(delivery["body"])["data"])
+        path = f"/webhooks/{whole['id']}/deliveries"
+        for body in (narrow.get(path)["items"][0]["body"], narrow.get(f"{path}/{delivery['id']}")["body"], narrow.post(f"{path}/{delivery['id']}/redeliver")["body"]):
+            self.assertIsNone(body)

@@ -16,7 +16,8 @@ def cannot_run(reason):
 class Case(unittest.TestCase):
     """`self.server`, `self.api` (the operator's) and `self.model` are there; `config` is laid over the usual one."""
 
-    config, store, maxDiff = {}, None, None
+    # `port`: for a configuration that has to say how it is reached.
+    config, store, port, maxDiff = {}, None, None, None
 
     @classmethod
     def setUpClass(cls):
@@ -28,7 +29,7 @@ class Case(unittest.TestCase):
 
     @classmethod
     def make_server(cls):
-        return Server(cls.configuration(), store=cls.store)
+        return Server(cls.configuration(), store=cls.store, port=cls.port)
 
     @classmethod
     def enter(cls, context):

@@ -9,9 +9,11 @@ class LoginService:
     """`url` is the MCP server's. `grant(url)` is the person in the browser who says yes; -> where the browser is sent back to. Tokens live for `lasts` seconds; refresh tokens are
     of use once, and a second use ends the login (rotation, as OAuth 2.1 wants it)."""
 
-    def __init__(self, elicits=False):
+    def __init__(self):
         self.clients, self.codes, self.access, self.refresh, self.asked = {}, {}, {}, {}, []
-        self.lasts, self.lock, self.elicits, self.replayed, self.slow_s, self.answers = 3600, threading.Lock(), elicits, 0, 0, []
+        self.lasts, self.lock, self.replayed, self.slow_s, self.answers = 3600, threading.Lock(), 0, 0, []
+        # How long a call takes; whether the stream that a session keeps open is refused while its calls are not.
+        self.call_s, self.refuses_stream, self.calls = 0, False, 0
         self.metadata = {}
         outer = self
 
@@ -38,7 +40,7 @@ class LoginService:
                     return self.reply(200, {"issuer": outer.issuer, "authorization_endpoint": f"{outer.issuer}/authorize", "token_endpoint": f"{outer.issuer}/token",
                                             "registration_endpoint": f"{outer.issuer}/register", "code_challenge_methods_supported": ["S256"], "response_types_supported": ["code"],
                                             "token_endpoint_auth_methods_supported": ["none"], "authorization_response_iss_parameter_supported": True, **outer.metadata.get("server", {})})
-                self.reply(404, {})
+                self.reply(401 if path == "/mcp" and outer.refuses_stream else 404, {})
 
             def do_POST(self):
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
@@ -121,5 +123,7 @@ class LoginService:
         elif method == "tools/list":
             result = {"tools": [{"name": "whoami", "description": "Says who it is.", "inputSchema": {"type": "object"}}]}
         elif method == "tools/call":
+            self.calls += 1
+            time.sleep(self.call_s)
             result = {"content": [{"type": "text", "text": f"you are {who}"}]}
-        handler.reply(200, {"jsonrpc": "2.0", "id": asked["id"], "result": result})
+        handler.reply(200, {"jsonrpc": "2.0", "id": asked["id"], "result": result}, **({"mcp_session_id": "one"} if self.refuses_stream else {}))

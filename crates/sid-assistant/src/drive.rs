@@ -1,16 +1,13 @@
 //! Google Drive and Docs: OAuth 2 with PKCE for a person, and the few calls that reading takes.
 //!
-//! Sources: RFC 6749 (4.1 authorization code, 6 refresh), RFC 7636 (PKCE), RFC 7009 (revocation), Drive API v3 (`files.list`, `files.get`,
-//! `files.export`). Every host is configured, and every call goes through the one guarded client.
+//! Sources: RFC 7009 (revocation), Drive API v3 (`files.list`, `files.get`, `files.export`); the rest of OAuth is `sid_fetch::oauth`. Every host
+//! is configured, and every call goes through the one guarded client.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
+use sid_fetch::oauth::{ClientAuth, Grant, Hidden, OAuthClient, OAuthError, Pkce, Tokens, random_text};
 use sid_fetch::{FetchError, Fetcher, Request, Response};
-use sid_tools::http::Secret;
 use sid_types::{DocumentFormat, Timestamp};
 
 /// Bytes of an answer that is no file.
@@ -18,7 +15,9 @@ const MOST_ANSWER: usize = 1 << 20;
 /// A token is asked for anew so long before it ends.
 const EARLY: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
 /// For a token that does not say when it ends.
-const USUAL_S: i64 = 300;
+const USUAL_S: u64 = 300;
+/// A person has so long to say yes.
+const PATIENCE: jiff::SignedDuration = jiff::SignedDuration::from_mins(15);
 /// Google's own kind of text; it has no bytes and is exported.
 const GOOGLE_DOC: &str = "application/vnd.google-apps.document";
 
@@ -42,17 +41,10 @@ pub struct DriveSettings {
 }
 
 /// Tokens of a person. For a vault, and for nothing else.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DriveTokens {
-    access: String,
-    refresh: Option<String>,
+    tokens: Tokens,
     until: Timestamp,
-}
-
-impl std::fmt::Debug for DriveTokens {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DriveTokens").field("until", &self.until).finish_non_exhaustive()
-    }
 }
 
 impl DriveTokens {
@@ -61,14 +53,29 @@ impl DriveTokens {
     pub fn is_good(&self, now: Timestamp) -> bool {
         now < self.until
     }
+
+    fn new(tokens: Tokens, now: Timestamp) -> Self {
+        let seconds = i64::try_from(tokens.expires_in.unwrap_or(USUAL_S)).unwrap_or(i64::MAX).min(86_400);
+        let lasts = jiff::SignedDuration::from_secs(seconds) - EARLY;
+        Self { tokens, until: now.checked_add(lasts).unwrap_or(now) }
+    }
 }
 
 /// What is kept while a person says yes: for a vault.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Pending {
     /// What comes back with the code.
-    pub state: String,
-    verifier: String,
+    pub state: Hidden,
+    pkce: Pkce,
+    until: Timestamp,
+}
+
+impl Pending {
+    /// Whether the person took too long.
+    #[must_use]
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        self.until <= now
+    }
 }
 
 /// A file of Drive.
@@ -118,24 +125,27 @@ pub enum DriveError {
         /// What it says.
         problem: String,
     },
+    /// No tokens were given.
+    #[error("Google gives no access: {0}")]
+    NoTokens(OAuthError),
     /// It could not be asked.
     #[error("Google cannot be reached: {0}")]
     Unreachable(#[from] FetchError),
 }
 
+impl From<OAuthError> for DriveError {
+    fn from(error: OAuthError) -> Self {
+        if error.is_over() { Self::Disconnected } else { Self::NoTokens(error) }
+    }
+}
+
 /// Asks Drive on behalf of people.
 #[derive(Clone)]
 pub struct Drive {
-    settings: DriveSettings,
-    secret: std::sync::Arc<Secret>,
+    grant: std::sync::Arc<Grant>,
+    revoke_url: String,
+    api_url: String,
     fetcher: Fetcher,
-}
-
-#[derive(Deserialize)]
-struct TokenAnswer {
-    access_token: String,
-    refresh_token: Option<String>,
-    expires_in: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -147,73 +157,52 @@ struct FileList {
 impl Drive {
     /// A client with these settings, and the secret that it was registered with.
     #[must_use]
-    pub fn new(settings: DriveSettings, secret: Secret, fetcher: Fetcher) -> Self {
-        Self { settings, secret: std::sync::Arc::new(secret), fetcher }
+    pub fn new(settings: DriveSettings, secret: Hidden, fetcher: Fetcher) -> Self {
+        let DriveSettings { authorize_url, token_url, revoke_url, api_url, client_id, redirect_url, scope } = settings;
+        let grant = Grant {
+            issuer: authorize_url.clone(),
+            authorization_endpoint: authorize_url,
+            token_endpoint: token_url,
+            is_issuer_told: false,
+            client: OAuthClient { id: client_id, secret: Some(secret), auth: ClientAuth::Post },
+            redirect_uri: redirect_url,
+            resource: None,
+            scope: Some(scope),
+            // Google gives a refresh token for this, and only when it asks anew.
+            extra: vec![("access_type".into(), "offline".into()), ("prompt".into(), "consent".into())],
+        };
+        Self { grant: std::sync::Arc::new(grant), revoke_url, api_url, fetcher }
     }
 
     /// Where to send a person, and what to keep until they are back.
     ///
-    /// Panics: never; random bytes make a URL's text.
-    #[must_use]
-    pub fn begin(&self) -> (String, Pending) {
-        let pending = Pending { state: random(), verifier: random() };
-        let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(pending.verifier.as_bytes()));
-        let s = &self.settings;
-        let query = form(&[
-            ("response_type", "code"),
-            ("client_id", &s.client_id),
-            ("redirect_uri", &s.redirect_url),
-            ("scope", &s.scope),
-            ("state", &pending.state),
-            ("code_challenge", &challenge),
-            ("code_challenge_method", "S256"),
-            // Google gives a refresh token for this, and only when it asks anew.
-            ("access_type", "offline"),
-            ("prompt", "consent"),
-        ]);
-        (format!("{}?{query}", s.authorize_url), pending)
+    /// Errors: `NoTokens` when `authorize_url` is no URL.
+    pub fn begin(&self, now: Timestamp) -> Result<(String, Pending), DriveError> {
+        let until = now.checked_add(PATIENCE).unwrap_or(now);
+        let pending = Pending { state: Hidden::new(random_text()), pkce: Pkce::random(), until };
+        Ok((self.grant.authorization_url(pending.state.reveal(), &pending.pkce)?, pending))
     }
 
     /// Tokens for a code.
     ///
     /// Errors: `Disconnected` for a code that is not taken.
     pub async fn finish(&self, pending: &Pending, code: &str, now: Timestamp) -> Result<DriveTokens, DriveError> {
-        let fields = [
-            ("grant_type", "authorization_code"),
-            ("code", code),
-            ("redirect_uri", &self.settings.redirect_url),
-            ("code_verifier", &pending.verifier),
-        ];
-        self.ask_token(&fields, None, now).await
+        Ok(DriveTokens::new(self.grant.exchange(&self.fetcher, code, &pending.pkce).await?, now))
     }
 
     /// New tokens for old ones. The refresh token may be another one afterwards.
     ///
     /// Errors: `Disconnected`.
     pub async fn refresh(&self, tokens: &DriveTokens, now: Timestamp) -> Result<DriveTokens, DriveError> {
-        let refresh = tokens.refresh.as_deref().ok_or(DriveError::Disconnected)?;
-        self.ask_token(&[("grant_type", "refresh_token"), ("refresh_token", refresh)], Some(refresh), now).await
+        let refresh = tokens.tokens.refresh_token.as_ref().ok_or(DriveError::Disconnected)?;
+        Ok(DriveTokens::new(self.grant.refresh(&self.fetcher, refresh).await?, now))
     }
 
     /// Gives the yes back. A token that is not known any more is as good.
     pub async fn revoke(&self, tokens: &DriveTokens) -> Result<(), DriveError> {
-        let token = tokens.refresh.as_deref().unwrap_or(&tokens.access);
-        let response = self.fetcher.send(Request::post(&self.settings.revoke_url).form(&[("token", token)]).at_most(MOST_ANSWER)).await?;
+        let token = tokens.tokens.refresh_token.as_ref().unwrap_or(&tokens.tokens.access_token).reveal();
+        let response = self.fetcher.send(Request::post(&self.revoke_url).form(&[("token", token)]).at_most(MOST_ANSWER)).await?;
         if response.status.is_success() || response.status.as_u16() == 400 { Ok(()) } else { Err(refused(&response)) }
-    }
-
-    async fn ask_token(&self, fields: &[(&str, &str)], refresh: Option<&str>, now: Timestamp) -> Result<DriveTokens, DriveError> {
-        let own = [("client_id", self.settings.client_id.as_str()), ("client_secret", self.secret.reveal())];
-        let fields: Vec<(&str, &str)> = fields.iter().copied().chain(own).collect();
-        let request = Request::post(&self.settings.token_url).form(&fields).at_most(MOST_ANSWER).header("accept", "application/json")?;
-        let response = self.fetcher.send(request).await?;
-        if matches!(response.status.as_u16(), 400 | 401) && said(&response, "/error") == "invalid_grant" {
-            return Err(DriveError::Disconnected);
-        }
-        let TokenAnswer { access_token, refresh_token, expires_in } = read(&response)?;
-        let lasts = jiff::SignedDuration::from_secs(expires_in.unwrap_or(USUAL_S).clamp(0, 86_400)) - EARLY;
-        let until = now.checked_add(lasts).unwrap_or(now);
-        Ok(DriveTokens { access: access_token, refresh: refresh_token.or_else(|| refresh.map(str::to_owned)), until })
     }
 
     /// Files whose text or name has these words, those changed last first.
@@ -253,8 +242,9 @@ impl Drive {
         if path.iter().any(|part| part.is_empty() || !part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))) {
             return Err(DriveError::NoFile);
         }
-        let url = format!("{}/{}?{}", self.settings.api_url.trim_end_matches('/'), path.join("/"), form(query));
-        let request = Request::get(url).at_most(most).secret("authorization", &format!("Bearer {}", tokens.access))?;
+        let url = format!("{}/{}?{}", self.api_url.trim_end_matches('/'), path.join("/"), form(query));
+        let request =
+            Request::get(url).at_most(most).secret("authorization", &format!("Bearer {}", tokens.tokens.access_token.reveal()))?;
         let response = self.fetcher.send(request).await?;
         match response.status.as_u16() {
             200..300 => Ok(response),
@@ -267,11 +257,6 @@ impl Drive {
 
 fn form(fields: &[(&str, &str)]) -> String {
     String::from_utf8_lossy(Request::get("").form(fields).body().unwrap_or_default()).into_owned()
-}
-
-/// 32 random bytes as text.
-fn random() -> String {
-    URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>())
 }
 
 fn read<T: DeserializeOwned>(response: &Response) -> Result<T, DriveError> {

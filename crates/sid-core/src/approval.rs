@@ -43,9 +43,11 @@ impl Gate {
         let may_carry_out = declared.hosts.iter().any(|host| host == "*") && !self.was_given(&planned.call, context);
         let acts_outside = matches!(declared.effect, EffectClass::External { .. });
         let usual = if acts_outside || may_carry_out { Ask::Tainted } else { Ask::Never };
-        let reason = match self.rules.rule(name).or(declared.ask).unwrap_or(usual) {
+        let own = self.rules.rule(name).or(declared.ask).unwrap_or(usual);
+        let other = declared.stands_for.as_ref().and_then(|argument| planned.call.arguments.get(argument)?.as_str());
+        let reason = match other.map_or(own, |other| stricter(own, self.usual(other))) {
             Ask::Never => return None,
-            Ask::Always => format!("`{name}` is called only when somebody has said yes"),
+            Ask::Always => format!("`{}` is called only when somebody has said yes", other.filter(|_| own != Ask::Always).unwrap_or(name)),
             Ask::Tainted if tainted_by.is_empty() => return None,
             Ask::Tainted => {
                 let sources: Vec<String> = tainted_by.iter().take(3).map(ToString::to_string).collect();
@@ -69,6 +71,13 @@ impl Gate {
         })
     }
 
+    /// What is asked before a tool that another one stands for. One that the agent does not have is not left to it.
+    fn usual(&self, name: &str) -> Ask {
+        let Some(declared) = self.tools.declaration(name) else { return Ask::Always };
+        let usual = if matches!(declared.effect, EffectClass::External { .. }) { Ask::Tainted } else { Ask::Never };
+        self.rules.rule(name).or(declared.ask).unwrap_or(usual)
+    }
+
     /// Whether all that a call says was said before, by the user or from outside, letter by letter: then it carries nothing away that the agent
     /// knows besides. What the agent says itself, or has read in its memory, does not count.
     fn was_given(&self, call: &ToolCall, context: &[Message]) -> bool {
@@ -88,6 +97,14 @@ impl Gate {
     /// Whether what a tool answers is to be trusted; what is no tool answers nothing.
     pub(crate) fn is_from_outside(&self, tool: &str) -> bool {
         self.tools.declaration(tool).is_some_and(|declared| declared.untrusted)
+    }
+}
+
+const fn stricter(one: Ask, other: Ask) -> Ask {
+    match (one, other) {
+        (Ask::Always, _) | (_, Ask::Always) => Ask::Always,
+        (Ask::Tainted, _) | (_, Ask::Tainted) => Ask::Tainted,
+        (Ask::Never, Ask::Never) => Ask::Never,
     }
 }
 

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use sid_store::{NewBlock, NewConversation, PageRequest, Store, StoreError};
 use sid_types::{
     AgentId, Block, BlockAccess, BlockId, BlockTemplate, Conversation, ConversationId, Ego, EgoMemory, EgoSpec, Owner, Provenance, Scope,
-    TenantId, UserId,
+    TenantId, Timestamp, UserId,
 };
 
 use crate::{CoreError, Engine};
@@ -17,16 +17,19 @@ use crate::{CoreError, Engine};
 /// Most users of egos whose blocks are remembered to be in order.
 const MOST_KNOWN: usize = 100_000;
 
-/// For which users the blocks of which version of an ego are in order: nobody looks again.
+/// An ego as it was put once, with a user. One that is made anew under the same name counts its versions from 1 again, but not its age.
+type Known = (TenantId, String, Timestamp, u64, UserId);
+
+/// For which users the blocks of which egos are in order: nobody looks again.
 #[derive(Default)]
-pub(crate) struct KnownEgos(Mutex<HashSet<(TenantId, String, u64, UserId)>>);
+pub(crate) struct KnownEgos(Mutex<HashSet<Known>>);
 
 impl KnownEgos {
-    fn has(&self, known: &(TenantId, String, u64, UserId)) -> bool {
+    fn has(&self, known: &Known) -> bool {
         self.0.lock().contains(known)
     }
 
-    fn add(&self, known: (TenantId, String, u64, UserId)) {
+    fn add(&self, known: Known) {
         let mut all = self.0.lock();
         if all.len() >= MOST_KNOWN {
             all.clear();
@@ -57,22 +60,19 @@ impl Engine {
         if let Some(expected) = expected.filter(|expected| *expected != version) {
             return Err(StoreError::Conflict { expected, found: version }.into());
         }
-        // Who loses sight of blocks loses it first: whatever ends this half-way has let in nobody too many, and putting it again ends it.
+        // Who loses sight of blocks loses it first: whatever ends this half-way has let in nobody too many, and putting it again ends it. And once
+        // more afterwards, for users who have spoken with the old one meanwhile.
         if let Some(old) = &known {
-            let same = old.spec.spokesperson == spec.spokesperson && old.spec.memory == spec.memory;
-            let gone: Vec<AgentId> = old.spec.agents().filter(|id| !same || !spec.has(*id)).collect();
-            let dropped = |block: &BlockTemplate| !spec.blocks.iter().any(|b| b.label == block.label);
-            let gone_blocks: Vec<&str> = old.spec.blocks.iter().filter(|b| dropped(b)).map(|b| b.label.as_str()).collect();
-            unlink(store, scope, &old.spec, &gone, |_| true).await?;
-            let all: Vec<AgentId> = old.spec.agents().collect();
-            if !gone_blocks.is_empty() {
-                unlink(store, scope, &old.spec, &all, |label| gone_blocks.contains(&label)).await?;
-            }
+            unlink(store, scope, &old.spec, Some(&spec), None).await?;
         }
-        if spec.memory == EgoMemory::Shared {
-            link(store, scope, &spec, Owner::Agent { agent: spec.spokesperson }, None).await?;
+        let ego = store.put_ego(scope, name, spec, Some(version)).await?;
+        if let Some(old) = &known {
+            unlink(store, scope, &old.spec, Some(&ego.spec), None).await?;
         }
-        Ok(store.put_ego(scope, name, spec, Some(version)).await?)
+        if ego.spec.memory == EgoMemory::Shared {
+            self.let_in(scope, &ego, None).await?;
+        }
+        Ok(ego)
     }
 
     /// Forgets an ego. Its agents stay, and so do its blocks, with the spokesperson alone.
@@ -85,9 +85,9 @@ impl Engine {
         if let Some(expected) = expected.filter(|expected| *expected != known.version) {
             return Err(StoreError::Conflict { expected, found: known.version }.into());
         }
-        let all: Vec<AgentId> = known.spec.agents().collect();
-        unlink(store, scope, &known.spec, &all, |_| true).await?;
-        Ok(store.drop_ego(scope, name, Some(known.version)).await?)
+        unlink(store, scope, &known.spec, None, None).await?;
+        store.drop_ego(scope, name, Some(known.version)).await?;
+        unlink(store, scope, &known.spec, None, None).await
     }
 
     /// The conversation of a user with an ego, opened at first use with the blocks of both, and whether it is new. `key`: the application's own name
@@ -96,9 +96,9 @@ impl Engine {
         let store = &*self.inner.store;
         let spec = &ego.spec;
         if spec.memory == EgoMemory::PerUser && !spec.blocks.is_empty() {
-            let known = (scope.tenant(), ego.name.clone(), ego.version, user);
+            let known = (scope.tenant(), ego.name.clone(), ego.created_at, ego.version, user);
             if !self.inner.egos.has(&known) {
-                link(store, scope, spec, Owner::Pair { agent: spec.spokesperson, user }, Some(user)).await?;
+                self.let_in(scope, ego, Some(user)).await?;
                 self.inner.egos.add(known);
             }
         }
@@ -106,9 +106,27 @@ impl Engine {
         Ok(store.open_conversation(scope, ConversationId::new(), new).await?)
     }
 
-    /// Takes an agent that is gone out of the egos that it was in; an ego goes with its spokesperson or its last member.
+    /// Lets the agents of an ego in on its blocks, those with this user or those with all. Where it was put anew meanwhile, who has left may have been
+    /// let in again: that is taken back.
+    async fn let_in(&self, scope: &Scope, ego: &Ego, user: Option<UserId>) -> Result<(), CoreError> {
+        let store = &*self.inner.store;
+        let agent = ego.spec.spokesperson;
+        let owner = user.map_or(Owner::Agent { agent }, |user| Owner::Pair { agent, user });
+        link(store, scope, &ego.spec, owner, user).await?;
+        let now = match store.ego(scope, &ego.name).await {
+            Ok(now) => Some(now.spec),
+            Err(StoreError::NotFound { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        unlink(store, scope, &ego.spec, now.as_ref(), Some(owner)).await
+    }
+
+    /// Takes an agent that is to be erased out of the egos that it was in; an ego goes with its spokesperson or its last member.
     pub(crate) async fn leave_egos(&self, scope: &Scope, agent: AgentId) -> Result<(), CoreError> {
         let store = &*self.inner.store;
+        if !scope.is_tenant_wide() {
+            return Ok(());
+        }
         for ego in store.egos(scope).await?.into_iter().filter(|ego| ego.spec.has(agent)) {
             let mut spec = ego.spec;
             spec.members.retain(|id| *id != agent);
@@ -178,25 +196,19 @@ async fn make(store: &dyn Store, scope: &Scope, owner: Owner, user: Option<UserI
     }
 }
 
-/// Takes blocks of an ego out of sight of these agents, with whomever they are.
-async fn unlink(
-    store: &dyn Store,
-    scope: &Scope,
-    spec: &EgoSpec,
-    agents: &[AgentId],
-    which: impl Fn(&str) -> bool + Send + Sync,
-) -> Result<(), CoreError> {
-    if agents.is_empty() {
+/// Takes blocks of an ego out of sight of those who do not see them any more when `new` stands in its place (`None`: nothing does). `owner`: whose
+/// blocks; `None` for all.
+async fn unlink(store: &dyn Store, scope: &Scope, old: &EgoSpec, new: Option<&EgoSpec>, owner: Option<Owner>) -> Result<(), CoreError> {
+    let stays = new.filter(|new| new.spokesperson == old.spokesperson && new.memory == old.memory);
+    let is_gone =
+        |agent: AgentId, label: &str| stays.is_none_or(|new| !new.has(agent) || new.blocks.iter().all(|block| block.label != label));
+    if !old.blocks.iter().any(|block| old.agents().any(|agent| is_gone(agent, &block.label))) {
         return Ok(());
     }
-    let mut owners = Vec::new();
-    match spec.memory {
-        EgoMemory::Shared => owners.push(Owner::Agent { agent: spec.spokesperson }),
-        EgoMemory::PerUser => {
-            let users = users_of(store, scope, spec.spokesperson).await?;
-            owners.extend(users.into_iter().map(|user| Owner::Pair { agent: spec.spokesperson, user }));
-        }
-    }
+    let owners = match owner {
+        Some(owner) => vec![owner],
+        None => owners(store, scope, old).await?,
+    };
     for owner in owners {
         let blocks = match store.blocks(scope, owner).await {
             Ok(blocks) => blocks,
@@ -204,10 +216,9 @@ async fn unlink(
             Err(StoreError::NotFound { .. }) => continue,
             Err(error) => return Err(error.into()),
         };
-        let is_of_ego = |b: &&Block| spec.blocks.iter().any(|template| template.label == b.label) && which(&b.label);
-        for block in blocks.iter().filter(is_of_ego) {
-            for agent in agents {
-                match store.link_block(scope, block.id, *agent, None).await {
+        for block in blocks.iter().filter(|block| old.blocks.iter().any(|template| template.label == block.label)) {
+            for agent in old.agents().filter(|agent| is_gone(*agent, &block.label)) {
+                match store.link_block(scope, block.id, agent, None).await {
                     Ok(()) | Err(StoreError::NotFound { .. }) => {}
                     Err(error) => return Err(error.into()),
                 }
@@ -217,15 +228,19 @@ async fn unlink(
     Ok(())
 }
 
-/// The users that an agent has conversations with.
-async fn users_of(store: &dyn Store, scope: &Scope, agent: AgentId) -> Result<HashSet<UserId>, StoreError> {
-    let (mut users, mut after) = (HashSet::new(), None);
+/// Whose the blocks of an ego may be. A user whose conversations were erased has her blocks still: so all users are asked for.
+async fn owners(store: &dyn Store, scope: &Scope, spec: &EgoSpec) -> Result<Vec<Owner>, StoreError> {
+    let agent = spec.spokesperson;
+    if spec.memory == EgoMemory::Shared {
+        return Ok(vec![Owner::Agent { agent }]);
+    }
+    let (mut owners, mut after) = (Vec::new(), None);
     loop {
-        let page = store.conversations(scope, Some(agent), None, PageRequest { after, limit: 1_000 }).await?;
-        users.extend(page.items.iter().filter_map(|c| c.user));
+        let page = store.users(scope, PageRequest { after, limit: 1_000 }).await?;
+        owners.extend(page.items.iter().map(|user| Owner::Pair { agent, user: user.id }));
         after = page.next;
         if after.is_none() {
-            return Ok(users);
+            return Ok(owners);
         }
     }
 }

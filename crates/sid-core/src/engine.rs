@@ -530,21 +530,22 @@ impl Engine {
     /// Forgets a conversation, a user or an agent with all that derives from it; answers what was erased.
     pub async fn erase(&self, scope: &Scope, target: EraseTarget) -> Result<Receipt, CoreError> {
         crash_point!("erase.before");
-        // First where its tasks were worked on and where other agents were asked, which tells of what was said in it: after a crash in between it is there to be erased again.
-        // An idle one is let alone: those go idle by themselves.
+        // First what tells of what was said in it: after a crash in between it is there to be erased again. An idle one is let alone: those go idle
+        // by themselves.
         let mut receipt = Receipt::default();
         if let EraseTarget::Conversation(id) = target {
             let store = &*self.inner.store;
-            let mut derived = task::work_for(store, scope, id).await?;
-            let asked = colleague::work_for(store, scope, &[vec![id], derived.clone()].concat()).await?;
-            derived.extend(asked);
-            for work in derived {
-                match self.inner.store.erase(scope, EraseTarget::Conversation(work)).await {
+            for work in colleague::work_for(store, scope, id).await?.into_iter().rev() {
+                match store.erase(scope, EraseTarget::Conversation(work)).await {
                     Ok(erased) => receipt += erased,
                     Err(StoreError::NotFound { .. }) => {}
                     Err(error) => return Err(error.into()),
                 }
             }
+        }
+        // An agent leaves its egos first, too: once it is gone, nothing tells that it has to.
+        if let EraseTarget::Agent(agent) = target {
+            self.leave_egos(scope, agent).await?;
         }
         let known = self.before_erasure(scope, target).await?;
         receipt += self.inner.store.erase(scope, target).await?;
@@ -553,11 +554,7 @@ impl Engine {
         self.inner.egos.forget_all();
         match target {
             EraseTarget::Conversation(id) | EraseTarget::Idle { conversation: id, .. } => self.inner.prepared.forget(id),
-            EraseTarget::User(_) => self.inner.prepared.forget_all(),
-            EraseTarget::Agent(agent) => {
-                self.inner.prepared.forget_all();
-                self.leave_egos(scope, agent).await?;
-            }
+            EraseTarget::User(_) | EraseTarget::Agent(_) => self.inner.prepared.forget_all(),
         }
         Ok(receipt)
     }

@@ -13,6 +13,8 @@ pub struct Limits {
     pub characters: u64,
     /// Most pages. Default 3,000.
     pub pages: u32,
+    /// Most parts: headings make parts, too, however little stands under them. Default 10,000.
+    pub parts: u32,
     /// Characters of a part, about: a part ends where a paragraph, a line, a sentence or a word does. Default 1,500.
     pub part_characters: usize,
     /// Longest time. Default 60 s.
@@ -27,6 +29,7 @@ impl Default for Limits {
             bytes: 20 << 20,
             characters: 10_000_000,
             pages: 3_000,
+            parts: 10_000,
             part_characters: 1_500,
             time: Duration::from_secs(60),
             memory: 2 << 30,

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Stdio, exit};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sid_types::DocumentFormat;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
+use tokio::sync::Semaphore;
 
 use crate::error::Unreadable;
 use crate::limits::Limits;
@@ -19,6 +21,11 @@ use crate::reader::{DocumentReader, on_thread};
 
 /// The first argument of a program that is to read a document.
 const MARK: &str = "sid-read-document";
+
+/// Standard input, output and error: a process that may have no more opens neither a file nor a connection.
+const STREAMS: u64 = 3;
+/// Most readers at a time, each with all the memory that it may take; more wait.
+const AT_ONCE: usize = 4;
 
 /// The second one.
 #[derive(Serialize, Deserialize)]
@@ -32,6 +39,7 @@ struct Plan {
 pub struct OwnProcess {
     limits: Limits,
     program: PathBuf,
+    room: Arc<Semaphore>,
 }
 
 impl OwnProcess {
@@ -46,7 +54,7 @@ impl OwnProcess {
     /// Starts another program, which calls [`launch_if_asked`] first in `main`.
     #[must_use]
     pub fn with_program(limits: Limits, program: impl Into<PathBuf>) -> Self {
-        Self { limits, program: program.into() }
+        Self { limits, program: program.into(), room: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
     async fn ask(&self, format: DocumentFormat, content: &[u8]) -> Result<ReadDocument, Unreadable> {
@@ -91,6 +99,7 @@ impl DocumentReader for OwnProcess {
     }
 
     async fn read(&self, format: DocumentFormat, content: Vec<u8>) -> Result<ReadDocument, Unreadable> {
+        let _room = self.room.acquire().await.map_err(|e| Unreadable::NoReader { problem: e.to_string() })?;
         let asked = tokio::time::timeout(self.limits.time, self.ask(format, &content)).await;
         asked.unwrap_or_else(|_| Err(Unreadable::UsedUp { what: "time".into() }))
     }
@@ -132,7 +141,7 @@ fn answer(plan: Plan) -> Option<()> {
 fn confine(limits: &Limits) -> Result<(), rustix::io::Errno> {
     let seconds = limits.time.as_secs().max(1);
     for (resource, most) in
-        [(Resource::Core, 0), (Resource::Fsize, 0), (Resource::Nofile, 16), (Resource::Cpu, seconds), (Resource::As, limits.memory)]
+        [(Resource::Core, 0), (Resource::Fsize, 0), (Resource::Nofile, STREAMS), (Resource::Cpu, seconds), (Resource::As, limits.memory)]
     {
         let most = getrlimit(resource).maximum.map_or(most, |now| now.min(most));
         setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?;

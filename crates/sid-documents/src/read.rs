@@ -61,7 +61,13 @@ pub fn read(format: DocumentFormat, content: &[u8], limits: &Limits) -> Result<R
         return Err(Unreadable::TooLarge { what: "characters".into(), found: characters, limit: limits.characters });
     }
     let parts = parts(found, limits.part_characters);
-    if parts.is_empty() { Err(Unreadable::NoText) } else { Ok(ReadDocument { parts, pages }) }
+    match parts.len() {
+        0 => Err(Unreadable::NoText),
+        found if found > limits.parts as usize => {
+            Err(Unreadable::TooLarge { what: "parts, one a heading at least".into(), found: found as u64, limit: limits.parts.into() })
+        }
+        _ => Ok(ReadDocument { parts, pages }),
+    }
 }
 
 /// The bytes as text, lines ended by `\n`, without marks that no reader sees.
@@ -103,6 +109,15 @@ mod tests {
         let error = |content: &[u8]| read(DocumentFormat::Text, content, &limits).expect_err("too large").to_string();
         assert_eq!(error(b"01234567890"), "it has 11 bytes, and 10 are the most: split it");
         assert_eq!(error(b"0123456789"), "it has 10 characters, and 5 are the most: split it");
+    }
+
+    #[test]
+    fn headings_without_end_are_refused() {
+        let limits = Limits { parts: 3, ..Limits::default() };
+        let text = |count: usize| "# A\nx\n".repeat(count);
+        assert_eq!(read(DocumentFormat::Markdown, text(3).as_bytes(), &limits).map(|read| read.parts.len()), Ok(3));
+        let error = read(DocumentFormat::Markdown, text(4).as_bytes(), &limits).expect_err("too many");
+        assert_eq!(error.to_string(), "it has 4 parts, one a heading at least, and 3 are the most: split it");
     }
 
     #[test]

@@ -98,3 +98,30 @@ async fn a_program_that_is_not_there_is_worth_another_try() {
     let error = OwnProcess::with_program(limits(), "/nowhere/reader").read(DocumentFormat::Text, b"x".to_vec()).await.expect_err("none");
     assert!(error.is_transient(), "{error:?}");
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_reader_can_open_nothing() {
+    use tokio::io::AsyncWriteExt as _;
+
+    let plan = serde_json::json!({"format": "text", "limits": limits()}).to_string();
+    let mut command = tokio::process::Command::new(READER);
+    command.arg("sid-read-document").arg(plan).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut reader = command.kill_on_drop(true).spawn().expect("it starts");
+    let limits_of = format!("/proc/{}/limits", reader.id().expect("it runs"));
+    // It is confined before it reads; until then it has the limits of this process.
+    let is_confined = || {
+        let shown = std::fs::read_to_string(&limits_of).unwrap_or_default();
+        shown.lines().any(|line| line.starts_with("Max open files") && line.split_whitespace().nth(3) == Some("3"))
+    };
+    let end = Instant::now() + Duration::from_secs(20);
+    while !is_confined() {
+        assert!(Instant::now() < end, "it has no more than its three streams");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let mut stdin = reader.stdin.take().expect("piped");
+    stdin.write_all(b"Be kind.").await.expect("it reads");
+    drop(stdin);
+    let out = reader.wait_with_output().await.expect("it ends");
+    assert!(out.status.success() && String::from_utf8_lossy(&out.stdout).contains("Be kind."), "{out:?}");
+}

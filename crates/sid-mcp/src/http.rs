@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use parking_lot::Mutex;
+use rmcp::ServiceError;
 use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
 use rmcp::transport::streamable_http_client::{
     AuthRequiredError, HttpStatusError, SseError, StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse,
@@ -38,6 +39,12 @@ pub(crate) struct Door {
 }
 
 type Failed = StreamableHttpError<FetchError>;
+
+/// Whether this request, and not another of its session, was answered 401.
+pub(crate) fn is_refused(error: &ServiceError) -> bool {
+    let ServiceError::TransportSend(error) = error else { return false };
+    matches!(error.error.downcast_ref::<Failed>(), Some(StreamableHttpError::AuthRequired(_)))
+}
 type Custom = HashMap<HeaderName, HeaderValue>;
 
 impl Door {

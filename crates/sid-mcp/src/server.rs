@@ -16,7 +16,7 @@ use sid_types::UserId;
 use tokio::time::{Instant, timeout};
 
 use crate::discovery::{self, RemoteTool};
-use crate::http::Door;
+use crate::http::{self, Door};
 use crate::login::Authorization;
 use crate::oauth::Token;
 use crate::outcome;
@@ -133,6 +133,8 @@ pub struct McpServer(Arc<Inner>);
 
 /// What could not be done, and whether it may have been done all the same.
 enum Failure {
+    /// It was answered 401 to the token that it came with.
+    Refused(String),
     NotMade(String),
     Unknown(String),
 }
@@ -230,9 +232,8 @@ impl McpServer {
         self
     }
 
-    /// Asks for tools at once when they are wanted next: something has changed that a failure before was about.
-    pub fn look_soon(&self) {
-        self.0.known.lock().next_look = None;
+    /// Forgets sessions, and how long it is left alone after a failure: what it was shown has changed.
+    pub fn greet_anew(&self) {
         self.0.slots.lock().clear();
     }
 
@@ -349,9 +350,9 @@ impl McpServer {
         let called = match reached {
             Ok(session) => {
                 let first = self.call_on(&session, context, tool, arguments.clone(), &asking).await;
-                // A call that was answered 401 was not made: once more with the next token.
+                // A call that was answered 401 was not made: once more with the next token. Another one's 401 says nothing of this.
                 match first {
-                    Err(_) if session.is_refused() && self.has_login() => match self.session(whose, context).await {
+                    Err(Failure::Refused(_)) if self.has_login() => match self.session(whose, context).await {
                         Ok(session) => self.call_on(&session, context, tool, arguments, &asking).await,
                         Err(problem) => Err(Failure::NotMade(problem)),
                     },
@@ -362,7 +363,7 @@ impl McpServer {
         };
         called.unwrap_or_else(|failure| {
             let (problem, more) = match failure {
-                Failure::NotMade(problem) => (problem, "The call was not made; it may work later."),
+                Failure::NotMade(problem) | Failure::Refused(problem) => (problem, "The call was not made; it may work later."),
                 Failure::Unknown(problem) if effect == EffectClass::Read => (problem, "It may work later."),
                 Failure::Unknown(problem) => (problem, "It may have been carried out all the same: look before you repeat it."),
             };
@@ -428,7 +429,8 @@ impl McpServer {
             }
             Err(error) => {
                 session.doubt();
-                Err(Failure::Unknown(session.problem().unwrap_or_else(|| session.headers.hide(error.to_string()))))
+                let problem = session.problem().unwrap_or_else(|| session.headers.hide(error.to_string()));
+                Err(if http::is_refused(&error) { Failure::Refused(problem) } else { Failure::Unknown(problem) })
             }
         }
     }

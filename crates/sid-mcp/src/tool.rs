@@ -97,6 +97,7 @@ impl Tool for McpAnswer {
             hosts: self.server.hosts(),
             untrusted: true,
             ask: Some(Ask::Always),
+            stands_for: Some("tool".into()),
             ..Declaration::new(EffectClass::External { idempotent: false })
         }
     }

@@ -124,9 +124,11 @@ impl App {
         let sender = Arc::new(Sender::new(hook_fetcher, vault.clone(), clock.clone(), &config.webhooks));
         let mut builtin = toolbox::builtin(&config.builtin, &fetcher);
         let (reader, library) = (config.documents.reader(), drive::LaterLibrary::default());
-        let drive = config.drive(&fetcher)?.zip(vault.clone()).map(|(drive, vault)| Connections::new(drive, vault, clock.clone()));
+        let drive =
+            config.drive(&fetcher)?.zip(vault.clone()).map(|(drive, vault)| Connections::new(drive, vault, store.clone(), clock.clone()));
         if let Some(connections) = &drive {
-            builtin.extend(drive::tools(connections, &reader, &library));
+            // A reader of its own: however many files are opened, documents that wait are not kept from theirs.
+            builtin.extend(drive::tools(connections, &config.documents.reader(), &library));
         }
         let toolbox = TenantTools::new(store.clone(), fetcher, vault.clone(), clock.clone(), &config);
         let toolbox = Arc::new(toolbox.map_err(|e| crate::config::ConfigError::BadValue {

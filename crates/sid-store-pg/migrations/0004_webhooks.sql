@@ -36,6 +36,8 @@ CREATE TABLE sid.deliveries (
     PRIMARY KEY (tenant, id)
 ) WITH (fillfactor = 80);
 CREATE INDEX deliveries_due ON sid.deliveries (next_at) WHERE next_at IS NOT NULL;
+CREATE INDEX deliveries_waiting ON sid.deliveries (tenant, webhook, next_at) WHERE next_at IS NOT NULL;
+CREATE INDEX deliveries_held ON sid.deliveries (tenant, webhook) WHERE held_until IS NOT NULL;
 CREATE INDEX deliveries_by_time ON sid.deliveries (tenant, webhook, at, id);
 CREATE INDEX deliveries_pending ON sid.deliveries (tenant, webhook, conv, seq) WHERE state = 'pending';
 CREATE INDEX deliveries_by_user ON sid.deliveries (tenant, user_id) WHERE user_id IS NOT NULL;
@@ -65,13 +67,34 @@ LANGUAGE sql AS $$
     FROM sid.webhooks w WHERE w.tenant = p_tenant AND w.is_on AND (w.events = '{}' OR p_event = ANY (w.events))
 $$;
 
--- Told by the database, in the transaction of the change: whichever server makes it, one of schema 3 as well. Where a tenant has no webhook
--- nothing is done beyond one look into an index. Documents are not parsed as JSON here, because Postgres does not parse all of it (U+0000);
--- names and ids are found by their quotes, which no text inside a document has without a backslash before them.
+-- Told by the database, in the transaction of the change: whichever server makes it, one of schema 3 as well. Documents are not parsed as JSON
+-- here, because Postgres does not parse all of it (U+0000); names and ids are found by their quotes, which no text inside a document has
+-- without a backslash before them.
+
+-- The end of a run. A turn pays for this: where its tenant has no webhook that is one look into an index, and nothing before its end.
+CREATE FUNCTION sid.tell_of_run() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    c record;
+    v_facts json;
+BEGIN
+    IF OLD.status >= 2 OR NOT EXISTS (SELECT FROM sid.webhooks w WHERE w.tenant = NEW.tenant AND w.is_on) THEN
+        RETURN NULL;
+    END IF;
+    SELECT x.agent_id, x.user_id INTO c FROM sid.conversations x WHERE x.tenant = NEW.tenant AND x.id = NEW.conv;
+    v_facts := json_build_object('stop_reason', NEW.stop_reason);
+    IF NEW.status = 2 AND NEW.stop_reason <> 'client_calls' AND EXISTS (SELECT FROM sid.message_ids k
+        JOIN sid.messages m ON m.tenant = k.tenant AND m.part = k.part AND m.conv = k.conv AND m.seq = k.seq
+        WHERE k.tenant = NEW.tenant AND k.id = NEW.stimulus[1] AND m.role = 0) THEN
+        PERFORM sid.tell(NEW.tenant, 'message.answered', NEW.id, c.agent_id, c.user_id, NEW.conv, v_facts);
+    END IF;
+    PERFORM sid.tell(NEW.tenant, CASE NEW.status WHEN 2 THEN 'run.completed' WHEN 3 THEN 'run.failed' ELSE 'run.cancelled' END, NEW.id,
+        c.agent_id, c.user_id, NEW.conv, v_facts);
+    RETURN NULL;
+END $$;
+
 CREATE FUNCTION sid.tell_of() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     r record;
-    c record;
     v_run text;
 BEGIN
     IF TG_OP = 'DELETE' THEN
@@ -82,16 +105,7 @@ BEGIN
     IF NOT EXISTS (SELECT FROM sid.webhooks w WHERE w.tenant = r.tenant AND w.is_on) THEN
         RETURN NULL;
     END IF;
-    IF TG_TABLE_NAME = 'runs' THEN
-        SELECT x.agent_id, x.user_id INTO c FROM sid.conversations x WHERE x.tenant = r.tenant AND x.id = r.conv;
-        IF r.status = 2 AND r.stop_reason <> 'client_calls' AND EXISTS (SELECT FROM sid.message_ids k
-            JOIN sid.messages m ON m.tenant = k.tenant AND m.part = k.part AND m.conv = k.conv AND m.seq = k.seq
-            WHERE k.tenant = r.tenant AND k.id = r.stimulus[1] AND m.role = 0) THEN
-            PERFORM sid.tell(r.tenant, 'message.answered', r.id, c.agent_id, c.user_id, r.conv, json_build_object('stop_reason', r.stop_reason));
-        END IF;
-        PERFORM sid.tell(r.tenant, CASE r.status WHEN 2 THEN 'run.completed' WHEN 3 THEN 'run.failed' ELSE 'run.cancelled' END, r.id,
-            c.agent_id, c.user_id, r.conv, json_build_object('stop_reason', r.stop_reason));
-    ELSIF TG_TABLE_NAME = 'approvals' THEN
+    IF TG_TABLE_NAME = 'approvals' THEN
         PERFORM sid.tell(r.tenant, CASE r.state WHEN 'pending' THEN 'approval.requested' WHEN 'expired' THEN 'approval.expired'
             ELSE 'approval.decided' END, r.id, r.agent_id, r.user_id, r.conv,
             json_build_object('state', r.state, 'run', substring(r.doc from '"run":"(run_[0-9a-z]{26})"')));
@@ -127,7 +141,9 @@ BEGIN
 END $$;
 
 -- Takes deliveries that are due and keeps others from them for a while; the last row has none, and tells the time. Webhooks are locked one by
--- one, so that no two takers exceed what one of them may be sent at once; one that somebody else looks through is passed over.
+-- one, so that no two takers exceed what one of them may be sent at once; one that somebody else looks through is passed over. What an endpoint
+-- that is down has left waiting is not read through at each look: webhooks are found by steps from one to the next, and of each the first
+-- thousand that are due are looked at.
 CREATE FUNCTION sid.take_deliveries(p_now text, p_want int, p_per_webhook int, p_hold_us bigint, p_patience int)
 RETURNS TABLE (o_id uuid, o_webhook uuid, o_event text, o_subject uuid, o_agent uuid, o_user uuid, o_conv uuid, o_facts text, o_at timestamptz,
     o_state text, o_attempts int, o_attempts_before int, o_next_at timestamptz, o_history text, o_body text, o_now timestamptz, o_tenant uuid,
@@ -145,25 +161,32 @@ BEGIN
     -- Asked mostly in vain: looking takes no lock.
     IF p_want > 0 AND EXISTS (SELECT FROM sid.deliveries d WHERE d.next_at <= v_now) THEN
         FOR w IN
-            SELECT x.tenant, x.id FROM sid.webhooks x JOIN (
-                SELECT d.tenant, d.webhook, min(d.next_at) AS due FROM sid.deliveries d
-                WHERE d.next_at <= v_now AND (d.held_until IS NULL OR d.held_until <= v_now) GROUP BY d.tenant, d.webhook) y
-                ON y.tenant = x.tenant AND y.webhook = x.id
-            WHERE x.is_on AND (x.not_before IS NULL OR x.not_before <= v_now) ORDER BY x.is_failing, y.due, x.id
+            WITH RECURSIVE waited_for AS (
+                (SELECT d.tenant, d.webhook FROM sid.deliveries d WHERE d.next_at IS NOT NULL ORDER BY d.tenant, d.webhook LIMIT 1)
+                UNION ALL
+                SELECT n.tenant, n.webhook FROM waited_for y CROSS JOIN LATERAL (
+                    SELECT d.tenant, d.webhook FROM sid.deliveries d
+                    WHERE d.next_at IS NOT NULL AND (d.tenant, d.webhook) > (y.tenant, y.webhook) ORDER BY d.tenant, d.webhook LIMIT 1) n)
+            SELECT x.tenant, x.id FROM waited_for y JOIN sid.webhooks x ON x.tenant = y.tenant AND x.id = y.webhook CROSS JOIN LATERAL (
+                SELECT d.next_at FROM sid.deliveries d WHERE d.tenant = y.tenant AND d.webhook = y.webhook AND d.next_at <= v_now
+                    AND (d.held_until IS NULL OR d.held_until <= v_now) ORDER BY d.next_at LIMIT 1) due
+            WHERE x.is_on AND (x.not_before IS NULL OR x.not_before <= v_now) ORDER BY x.is_failing, due.next_at, x.id
         LOOP
             EXIT WHEN v_left <= 0;
             SELECT x.doc INTO v_doc FROM sid.webhooks x WHERE x.tenant = w.tenant AND x.id = w.id AND x.is_on FOR UPDATE SKIP LOCKED;
             CONTINUE WHEN NOT FOUND;
             SELECT p_per_webhook - count(*) INTO v_free FROM sid.deliveries d
-            WHERE d.tenant = w.tenant AND d.webhook = w.id AND d.state = 'pending' AND d.held_until > v_now;
+            WHERE d.tenant = w.tenant AND d.webhook = w.id AND d.held_until > v_now;
+            CONTINUE WHEN v_free <= 0;
             RETURN QUERY
             WITH mine AS MATERIALIZED (
-                SELECT d.tenant, d.id FROM sid.deliveries d
-                WHERE d.tenant = w.tenant AND d.webhook = w.id AND d.state = 'pending' AND d.next_at <= v_now
-                    AND (d.held_until IS NULL OR d.held_until <= v_now)
+                SELECT d.tenant, d.id FROM sid.deliveries d JOIN (
+                    SELECT x.id FROM sid.deliveries x WHERE x.tenant = w.tenant AND x.webhook = w.id AND x.next_at <= v_now
+                        AND (x.held_until IS NULL OR x.held_until <= v_now) ORDER BY x.next_at LIMIT 1000) due ON due.id = d.id
+                WHERE d.tenant = w.tenant
                     AND NOT EXISTS (SELECT FROM sid.deliveries o WHERE o.tenant = d.tenant AND o.webhook = d.webhook AND o.state = 'pending'
                         AND o.conv = d.conv AND o.seq < d.seq AND o.attempts - o.attempts_before < p_patience)
-                ORDER BY d.seq LIMIT greatest(least(v_free, v_left), 0) FOR UPDATE OF d SKIP LOCKED),
+                ORDER BY d.seq LIMIT least(v_free, v_left) FOR UPDATE OF d SKIP LOCKED),
             held AS (UPDATE sid.deliveries d SET held_until = v_until, attempts = d.attempts + 1 FROM mine m
                 WHERE d.tenant = m.tenant AND d.id = m.id RETURNING d.*)
             SELECT h.id, h.webhook, h.event, h.subject, h.agent_id, h.user_id, h.conv, h.facts, h.at, h.state, h.attempts, h.attempts_before,
@@ -176,15 +199,18 @@ BEGIN
         NULL::text, NULL::int, NULL::int, NULL::timestamptz, NULL::text, NULL::text, v_now, NULL::uuid, NULL::text;
 END $$;
 
--- Forgets what is old and not to be tried again; a thousand at most.
+-- Forgets what is old and not to be tried again, or was told to a webhook while somebody deleted it; a thousand at most.
 CREATE FUNCTION sid.forget_deliveries(p_now text, p_keep_us bigint) RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    WITH gone AS (
-        DELETE FROM sid.deliveries d USING (
-            SELECT x.tenant, x.id FROM sid.deliveries x WHERE x.next_at IS NULL
-                AND x.at <= coalesce(nullif(p_now, '')::timestamptz, clock_timestamp()) - p_keep_us * interval '1 microsecond'
-            ORDER BY x.at LIMIT 1000) old
-        WHERE d.tenant = old.tenant AND d.id = old.id RETURNING 1)
+    WITH since AS (
+        SELECT coalesce(nullif(p_now, '')::timestamptz, clock_timestamp()) - p_keep_us * interval '1 microsecond' AS at),
+    old AS (
+        (SELECT x.tenant, x.id FROM sid.deliveries x WHERE x.next_at IS NULL AND x.at <= (SELECT s.at FROM since s) ORDER BY x.at LIMIT 1000)
+        UNION
+        (SELECT x.tenant, x.id FROM sid.deliveries x WHERE x.next_at <= (SELECT s.at FROM since s)
+            AND NOT EXISTS (SELECT FROM sid.webhooks w WHERE w.tenant = x.tenant AND w.id = x.webhook) LIMIT 1000)
+        LIMIT 1000),
+    gone AS (DELETE FROM sid.deliveries d USING old WHERE d.tenant = old.tenant AND d.id = old.id RETURNING 1)
     SELECT count(*) FROM gone
 $$;
 
@@ -196,7 +222,7 @@ BEGIN
         EXECUTE format('GRANT sid_engine TO %I', current_user);
     END IF;
     GRANT CREATE ON SCHEMA sid TO sid_engine;
-    FOREACH f IN ARRAY ARRAY['sid.tell(uuid, text, uuid, uuid, uuid, uuid, json)', 'sid.tell_of()', 'sid.deliveries_of_gone()',
+    FOREACH f IN ARRAY ARRAY['sid.tell(uuid, text, uuid, uuid, uuid, uuid, json)', 'sid.tell_of()', 'sid.tell_of_run()', 'sid.deliveries_of_gone()',
         'sid.take_deliveries(text, int, int, bigint, int)', 'sid.forget_deliveries(text, bigint)']::regprocedure[] LOOP
         EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f);
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO sid_app', f);
@@ -218,4 +244,5 @@ CREATE TRIGGER deliveries_of_gone AFTER DELETE ON sid.users FOR EACH ROW EXECUTE
 CREATE TRIGGER users_are_told AFTER DELETE ON sid.users FOR EACH ROW EXECUTE FUNCTION sid.tell_of();
 -- The last ones lock, for a moment, what every turn writes.
 CREATE TRIGGER deliveries_of_gone AFTER DELETE ON sid.conversations FOR EACH ROW EXECUTE FUNCTION sid.deliveries_of_gone();
-CREATE TRIGGER runs_are_told AFTER UPDATE OF status ON sid.runs FOR EACH ROW WHEN (NEW.status >= 2 AND OLD.status < 2) EXECUTE FUNCTION sid.tell_of();
+-- `ended_at` is there from the end on. The shortest condition is the cheapest: it is read at each statement.
+CREATE TRIGGER runs_are_told AFTER UPDATE OF status ON sid.runs FOR EACH ROW WHEN (NEW.ended_at IS NOT NULL) EXECUTE FUNCTION sid.tell_of_run();

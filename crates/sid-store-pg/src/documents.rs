@@ -34,14 +34,18 @@ async fn find(tx: &mut Tx, document: DocumentId) -> Result<Option<Document>> {
     query.fetch_optional(tx.conn()).await?.as_ref().map(|row| document_at(row, 0)).transpose()
 }
 
-/// The document, held until the transaction ends.
+/// The document as it is now, held until the transaction ends.
+async fn hold(tx: &mut Tx, document: DocumentId) -> Result<Option<Document>> {
+    let query = tx.query("SELECT doc FROM sid.documents WHERE tenant = $1 AND id = $2 FOR UPDATE").bind(tx.tenant).bind(document.uuid());
+    query.fetch_optional(tx.conn()).await?.as_ref().map(|row| document_at(row, 0)).transpose()
+}
+
+/// The same with whose it is.
 async fn held(tx: &mut Tx, document: DocumentId) -> Result<Document> {
     // Erasing takes these in the same order: first whose it is, then the document.
     let found = find(tx, document).await?.ok_or(NO_DOCUMENT)?;
     hold_owner(tx, found.owner, &found.provenance).await?;
-    let query = tx.query("SELECT doc FROM sid.documents WHERE tenant = $1 AND id = $2 FOR UPDATE").bind(tx.tenant).bind(document.uuid());
-    let row = query.fetch_optional(tx.conn()).await?.ok_or(NO_DOCUMENT)?;
-    document_at(&row, 0)
+    Ok(hold(tx, document).await?.ok_or(NO_DOCUMENT)?)
 }
 
 /// The document, if the viewer may see it.
@@ -68,7 +72,7 @@ async fn hold_owner(tx: &mut Tx, owner: Owner, provenance: &Provenance) -> Resul
     Ok(())
 }
 
-async fn put(tx: &mut Tx, viewer: &Viewer, new: NewDocument, most: u64) -> Result<Document> {
+async fn put(tx: &mut Tx, viewer: &Viewer, mut new: NewDocument, most: u64) -> Result<Document> {
     if !viewer.writes(tx, new.owner).await? {
         return Err(missing("owner").into());
     }
@@ -78,7 +82,8 @@ async fn put(tx: &mut Tx, viewer: &Viewer, new: NewDocument, most: u64) -> Resul
     let query = tx
         .query("SELECT pg_advisory_xact_lock(hashtextextended('sid.documents ' || $1::uuid::text || $2::uuid::text || $3::uuid::text, 0))");
     query.bind(tx.tenant).bind(a).bind(b).execute(tx.conn()).await?;
-    let known = find(tx, new.id).await?;
+    // Held: whoever settles it at this moment changes which parts it has.
+    let mut known = hold(tx, new.id).await?;
     if known.as_ref().is_some_and(|known| !is_same_place(known, &new)) {
         return Err(StoreError::Exists { what: "document", name: new.id.to_string() }.into());
     }
@@ -86,15 +91,19 @@ async fn put(tx: &mut Tx, viewer: &Viewer, new: NewDocument, most: u64) -> Resul
     if known.is_none() {
         let query = tx.query(
             "SELECT doc FROM sid.documents WHERE tenant = $1 AND owner_kind = $2 AND a = $3 AND b = $4 AND digest = $5
-             AND source_conv IS NOT DISTINCT FROM $6 ORDER BY created_at, id LIMIT 1",
+             AND source_conv IS NOT DISTINCT FROM $6 ORDER BY created_at, id LIMIT 1 FOR UPDATE",
         );
         let query = query.bind(tx.tenant).bind(kind).bind(a).bind(b).bind(new.digest.clone()).bind(conversation);
-        if let Some(same) = query.fetch_optional(tx.conn()).await? {
-            return document_at(&same, 0);
-        }
-        let query = tx.query("SELECT count(*) FROM sid.documents WHERE tenant = $1 AND owner_kind = $2 AND a = $3 AND b = $4");
-        if query.bind(tx.tenant).bind(kind).bind(a).bind(b).fetch_one(tx.conn()).await?.count(0)? >= most {
-            return Err(too_many_documents(most).into());
+        known = query.fetch_optional(tx.conn()).await?.as_ref().map(|row| document_at(row, 0)).transpose()?;
+    }
+    match &known {
+        Some(same) if same.id != new.id && same.status != DocumentStatus::Failed => return Ok(same.clone()),
+        Some(same) => new.id = same.id,
+        None => {
+            let query = tx.query("SELECT count(*) FROM sid.documents WHERE tenant = $1 AND owner_kind = $2 AND a = $3 AND b = $4");
+            if query.bind(tx.tenant).bind(kind).bind(a).bind(b).fetch_one(tx.conn()).await?.count(0)? >= most {
+                return Err(too_many_documents(most).into());
+            }
         }
     }
     let Some(document) = next_document(known.as_ref(), &new, tx.now) else { return known.ok_or_else(|| NO_DOCUMENT.into()) };

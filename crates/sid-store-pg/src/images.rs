@@ -95,7 +95,7 @@ impl ImageStore for PgStore {
         let found = find(&mut tx, image).await?;
         found.filter(|i| Right::to_conversation(scope, i.agent, i.user)).ok_or(NO_IMAGE)?;
         let query = tx.query("SELECT bytes FROM sid.images WHERE tenant = $1 AND id = $2");
-        let row = query.bind(tx.tenant).bind(image.uuid()).fetch_one(tx.conn()).await.map_err(Fault::Sql)?;
+        let row = query.bind(tx.tenant).bind(image.uuid()).fetch_optional(tx.conn()).await.map_err(Fault::Sql)?.ok_or(NO_IMAGE)?;
         Ok(row.try_get(0).map_err(Fault::Sql)?)
     }
 

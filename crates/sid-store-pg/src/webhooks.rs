@@ -98,17 +98,16 @@ async fn replace(tx: &mut Tx, known: &Webhook, next: &Webhook) -> Result<()> {
     Ok(())
 }
 
-/// Writes what an attempt, or a wish, has changed; not when another attempt has begun since it was read.
+/// Writes what an attempt has changed; not when another one has begun since it was read.
 async fn save(tx: &mut Tx, delivery: &Delivery) -> Result<bool> {
     let query = tx.query(
-        "UPDATE sid.deliveries SET state = $3, attempts_before = $4, next_at = $5, held_until = NULL, history = $6, body = $7
-         WHERE tenant = $1 AND id = $2 AND attempts = $8",
+        "UPDATE sid.deliveries SET state = $3, next_at = $4, held_until = NULL, history = $5, body = $6
+         WHERE tenant = $1 AND id = $2 AND attempts = $7",
     );
-    let count = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
-    let query = query.bind(tx.tenant).bind(delivery.id.uuid()).bind(delivery.state.as_str()).bind(count(delivery.attempts_before));
+    let query = query.bind(tx.tenant).bind(delivery.id.uuid()).bind(delivery.state.as_str());
     let query = query.bind(delivery.next_attempt.map(At)).bind(to_json(&delivery.history)?);
     let body = delivery.body.as_deref().map(|body| clean(body).into_owned());
-    let done = query.bind(body).bind(count(delivery.attempts)).execute(tx.conn()).await?;
+    let done = query.bind(body).bind(i32::try_from(delivery.attempts).unwrap_or(i32::MAX)).execute(tx.conn()).await?;
     Ok(done.rows_affected() == 1)
 }
 
@@ -255,7 +254,8 @@ impl WebhookStore for PgStore {
             // Nobody takes it between this look and the change.
             find_enabled(&mut tx, webhook).await?;
             let next = delivered_again(&find_of(&mut tx, webhook, delivery).await?, tx.now);
-            save(&mut tx, &next).await?;
+            let sql = "UPDATE sid.deliveries SET state = 'pending', attempts_before = attempts, next_at = $3 WHERE tenant = $1 AND id = $2";
+            tx.query(sql).bind(tx.tenant).bind(delivery.uuid()).bind(At(tx.now)).execute(tx.conn()).await?;
             Ok(Delivery { next_attempt: next.next_attempt.map(kept), ..next })
         }
         .await;

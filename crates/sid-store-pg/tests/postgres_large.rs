@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 use common::{Home, config, database, finish, now};
 use sid_store::{
     ArchivalStore, Below, EraseTarget, Eraser, ItemFilter, ItemStore, ItemWrite, MemorySearch, NewItem, Order, PageRequest, RecallStore,
-    SearchQuery, StateStore, TimeRange, Whose,
+    SearchQuery, StateStore, TakeDeliveries, TimeRange, WebhookStore, Whose,
 };
 use sid_store_pg::{PgConfig, PgStore};
 use sid_testkit::postgres::Database;
-use sid_types::{ConversationId, ItemKind, ManualClock, NewMessage, NewPassage, Owner, PassageId, Provenance, Seq};
+use sid_types::{
+    ConversationId, ItemKind, ManualClock, NewMessage, NewPassage, Owner, PassageId, Provenance, Seq, Webhook, WebhookId, WebhookState,
+};
 
 /// Everyday words, different in each message and never rare.
 fn chatter(i: usize) -> String {
@@ -179,4 +181,48 @@ async fn heads_cost_the_page() {
     // Twice at most: three kinds, each to its newest 201, and the rows of the 201 that are shown.
     assert!(rows - before.0 < 10 * (3 * 201 + 201 + 50), "{} rows were read for ten lists of 200", rows - before.0);
     assert_eq!(toast - before.1, 0, "bodies were read for heads");
+}
+
+/// However much waits for an endpoint that is down, who looks for what is due reads a part of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_an_endpoint_is_not_read_at_each_look() {
+    let database = database().await;
+    let store = open(&database).await;
+    let home = Home::build(&store, "ours").await;
+    let hook = Webhook {
+        id: WebhookId::new(),
+        url: "https://example.org/".into(),
+        description: String::new(),
+        events: vec![],
+        include_content: false,
+        secrets: vec![],
+        state: WebhookState::Enabled,
+        disabled_because: None,
+        failing_since: None,
+        not_before: None,
+        version: 0,
+        created_at: now(),
+        updated_at: now(),
+    };
+    store.create_webhook(&home.scope, hook, 1).await.expect("made");
+    // Ten of each conversation, which all but the first wait for.
+    let _ = database.sql(
+        "INSERT INTO sid.deliveries (tenant, id, webhook, event, subject, conv, facts, at, next_at)
+         SELECT w.tenant, gen_random_uuid(), w.id, 'run.completed', w.id, md5((g % 4000)::text)::uuid, '{}', w.created_at, w.created_at
+         FROM sid.webhooks w, generate_series(1, 40000) g; ANALYZE sid.deliveries",
+    );
+    let reads = || {
+        let rows = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'deliveries'";
+        database.sql(&format!("SELECT pg_stat_clear_snapshot(); {rows}")).lines().last().and_then(|n| n.parse::<i64>().ok()).unwrap_or(0)
+    };
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let before = reads();
+    for _ in 0..10 {
+        let take = TakeDeliveries { want: 64, per_webhook: 100, hold: Duration::from_secs(60), patience: 3 };
+        store.take_deliveries(take).await.expect("a look");
+    }
+    store.close().await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let read = reads() - before;
+    assert!(read < 10 * 5_000, "{read} deliveries were read for ten looks");
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use common::{Home, SERVER, TTL, database, finish, open};
 use jiff::SignedDuration;
-use sid_store::{Accept, Commit, Effect, EventLog, Maintenance, Order, RecallStore, StateStore};
+use sid_store::{Accept, Commit, Effect, EventLog, Maintenance, Order, RecallStore, StateStore, WebhookStore};
 use sid_store_pg::PgStore;
 use sid_testkit::postgres::Database;
 use sid_types::{Clock, EventBody, ManualClock, RunId, RunStatus, StopReason, Timestamp, WorkerId};
@@ -244,4 +244,23 @@ async fn used_tokens_go_when_the_next_month_is_over() {
     maintain(&store).await;
     assert_eq!(database.sql("SELECT string_agg(day::text, ' ' ORDER BY day) FROM sid.token_ledger"), "2031-02-01 2031-03-15");
     assert_eq!(database.sql("SELECT string_agg(expires_at::date::text, ' ') FROM sid.token_reservations"), "2031-03-16");
+}
+
+/// Who ends a run while somebody deletes a webhook may leave a delivery to it. Nobody takes it, and it goes by its age.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_told_to_a_webhook_that_is_gone_is_forgotten() {
+    let database = database().await;
+    let clock = Arc::new(ManualClock::new(Timestamp::now()));
+    let store = open(&database, &clock).await;
+    Home::build(&store, "ours").await;
+    let _ = database.sql(
+        "INSERT INTO sid.deliveries (tenant, id, webhook, event, subject, facts, at, next_at)
+         SELECT t.id, gen_random_uuid(), gen_random_uuid(), 'run.completed', t.id, '{}', now(), now() FROM sid.tenants t",
+    );
+    let week = std::time::Duration::from_secs(7 * 86_400);
+    clock.advance(days(6));
+    assert_eq!(store.forget_deliveries(week).await.expect("forgotten"), 0);
+    clock.advance(days(2));
+    assert_eq!(store.forget_deliveries(week).await.expect("forgotten"), 1);
+    assert_eq!(database.sql("SELECT count(*) FROM sid.deliveries"), "0");
 }

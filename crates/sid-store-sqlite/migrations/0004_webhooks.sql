@@ -36,6 +36,8 @@ CREATE TABLE deliveries (
     UNIQUE (tenant, id)
 ) STRICT;
 CREATE INDEX deliveries_due ON deliveries (next_at) WHERE next_at IS NOT NULL;
+CREATE INDEX deliveries_waiting ON deliveries (tenant, webhook, next_at) WHERE next_at IS NOT NULL;
+CREATE INDEX deliveries_held ON deliveries (tenant, webhook) WHERE held_until IS NOT NULL;
 CREATE INDEX deliveries_by_time ON deliveries (tenant, webhook, at, id);
 CREATE INDEX deliveries_pending ON deliveries (tenant, webhook, conv, seq) WHERE state = 'pending';
 CREATE INDEX deliveries_by_user ON deliveries (tenant, user) WHERE user IS NOT NULL;

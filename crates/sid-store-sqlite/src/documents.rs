@@ -35,11 +35,11 @@ async fn seen(conn: &mut SqliteConnection, viewer: &Viewer, document: DocumentId
     if viewer.sees(conn, found.owner).await? { Ok(found) } else { Err(NO_DOCUMENT.into()) }
 }
 
-async fn put(tx: &mut Tx, viewer: Viewer, new: NewDocument, most: u64) -> Result<Document> {
+async fn put(tx: &mut Tx, viewer: Viewer, mut new: NewDocument, most: u64) -> Result<Document> {
     if !viewer.writes(&mut tx.conn, new.owner).await? {
         return Err(missing("owner").into());
     }
-    let known = find(&mut tx.conn, viewer.tenant, new.id).await?;
+    let mut known = find(&mut tx.conn, viewer.tenant, new.id).await?;
     if known.as_ref().is_some_and(|known| !is_same_place(known, &new)) {
         return Err(StoreError::Exists { what: "document", name: new.id.to_string() }.into());
     }
@@ -51,13 +51,17 @@ async fn put(tx: &mut Tx, viewer: Viewer, new: NewDocument, most: u64) -> Result
              ORDER BY created_at, id LIMIT 1",
         );
         let query = query.bind(viewer.tenant).bind(kind).bind(a.clone()).bind(b.clone()).bind(&new.digest).bind(conversation.clone());
-        if let Some(same) = query.fetch_optional(&mut tx.conn).await? {
-            return same.json(0);
-        }
-        let query = sqlx::query("SELECT count(*) FROM documents WHERE tenant = ? AND owner_kind = ? AND a = ? AND b = ?");
-        let query = query.bind(viewer.tenant).bind(kind).bind(a.clone()).bind(b.clone());
-        if query.fetch_one(&mut tx.conn).await?.count(0)? >= most {
-            return Err(too_many_documents(most).into());
+        known = query.fetch_optional(&mut tx.conn).await?.map(|row| row.json(0)).transpose()?;
+    }
+    match &known {
+        Some(same) if same.id != new.id && same.status != DocumentStatus::Failed => return Ok(same.clone()),
+        Some(same) => new.id = same.id,
+        None => {
+            let query = sqlx::query("SELECT count(*) FROM documents WHERE tenant = ? AND owner_kind = ? AND a = ? AND b = ?");
+            let query = query.bind(viewer.tenant).bind(kind).bind(a.clone()).bind(b.clone());
+            if query.fetch_one(&mut tx.conn).await?.count(0)? >= most {
+                return Err(too_many_documents(most).into());
+            }
         }
     }
     let Some(document) = next_document(known.as_ref(), &new, tx.now) else { return known.ok_or_else(|| NO_DOCUMENT.into()) };

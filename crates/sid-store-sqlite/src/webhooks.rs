@@ -119,52 +119,54 @@ async fn replace(tx: &mut Tx, tenant: i64, known: &Webhook, next: &Webhook) -> R
 }
 
 async fn save(tx: &mut Tx, tenant: i64, delivery: &Delivery) -> Result<()> {
-    sqlx::query(
-        "UPDATE deliveries SET state = ?, attempts_before = ?, next_at = ?, held_until = NULL, history = ?, body = ? WHERE tenant = ? AND id = ?",
-    )
-    .bind(delivery.state.as_str())
-    .bind(i64::from(delivery.attempts_before))
-    .bind(delivery.next_attempt.map(nanos))
-    .bind(to_json(&delivery.history)?)
-    .bind(delivery.body.as_deref())
-    .bind(tenant)
-    .bind(delivery.id.blob())
-    .execute(&mut tx.conn)
-    .await?;
+    sqlx::query("UPDATE deliveries SET state = ?, next_at = ?, held_until = NULL, history = ?, body = ? WHERE tenant = ? AND id = ?")
+        .bind(delivery.state.as_str())
+        .bind(delivery.next_attempt.map(nanos))
+        .bind(to_json(&delivery.history)?)
+        .bind(delivery.body.as_deref())
+        .bind(tenant)
+        .bind(delivery.id.blob())
+        .execute(&mut tx.conn)
+        .await?;
     Ok(())
 }
 
+/// Webhooks with something due, those that answer first. Each is found by a look into an index, however much waits for it.
+const DUE_WEBHOOKS: &str = "SELECT w.tenant, w.id, t.id, w.doc,
+        (SELECT min(d.next_at) FROM deliveries d WHERE d.tenant = w.tenant AND d.webhook = w.id AND d.next_at IS NOT NULL) AS due,
+        (SELECT count(*) FROM deliveries d WHERE d.tenant = w.tenant AND d.webhook = w.id AND d.held_until IS NOT NULL AND d.held_until > ?1)
+    FROM webhooks w JOIN tenants t ON t.tenant = w.tenant
+    WHERE w.is_on AND (w.not_before IS NULL OR w.not_before <= ?1) AND due <= ?1 ORDER BY w.is_failing, due, w.id";
+
+/// Of one webhook: among the first thousand that are due, those that wait for none of their conversation.
+const DUE: &str = "FROM (SELECT * FROM deliveries x WHERE x.tenant = ?1 AND x.webhook = ?2 AND x.next_at IS NOT NULL AND x.next_at <= ?3
+            AND (x.held_until IS NULL OR x.held_until <= ?3) ORDER BY x.next_at LIMIT 1000) d
+        WHERE NOT EXISTS (SELECT 1 FROM deliveries o WHERE o.tenant = d.tenant AND o.webhook = d.webhook AND o.state = 'pending'
+            AND o.conv = d.conv AND o.seq < d.seq AND o.attempts - o.attempts_before < ?4)
+        ORDER BY d.seq LIMIT ?5";
+
 async fn take(tx: &mut Tx, take: TakeDeliveries) -> Result<DueDeliveries> {
     let now = nanos(tx.now);
-    let sql = format!(
-        "WITH ready AS (
-            SELECT d.*, w.doc, w.is_failing, (SELECT count(*) FROM deliveries h WHERE h.tenant = d.tenant AND h.webhook = d.webhook
-                AND h.state = 'pending' AND h.held_until > ?1) AS held
-            FROM deliveries d JOIN webhooks w ON w.tenant = d.tenant AND w.id = d.webhook
-            WHERE d.next_at <= ?1 AND (d.held_until IS NULL OR d.held_until <= ?1) AND w.is_on AND (w.not_before IS NULL OR w.not_before <= ?1)
-            AND NOT EXISTS (SELECT 1 FROM deliveries o WHERE o.tenant = d.tenant AND o.webhook = d.webhook AND o.state = 'pending'
-                AND o.conv = d.conv AND o.seq < d.seq AND o.attempts - o.attempts_before < ?2)),
-         places AS (SELECT r.*, row_number() OVER (PARTITION BY r.tenant, r.webhook ORDER BY r.seq) AS place FROM ready r)
-         SELECT {DELIVERY}, d.doc, t.id, d.seq FROM places d JOIN tenants t ON t.tenant = d.tenant
-         WHERE d.place <= ?3 - d.held ORDER BY d.is_failing, d.at, d.seq LIMIT ?4"
-    );
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(now)
-        .bind(i64::from(take.patience))
-        .bind(i64::try_from(take.per_webhook).unwrap_or(i64::MAX))
-        .bind(i64::try_from(take.want).unwrap_or(i64::MAX))
-        .fetch_all(&mut tx.conn)
-        .await?;
-    let mut due = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let mut delivery = delivery(row)?;
-        delivery.attempts += 1;
-        tx.later("UPDATE deliveries SET attempts = attempts + 1, held_until = ? WHERE seq = ?")
-            .bind(now.saturating_add(ttl_nanos(take.hold)))
-            .bind(row.int(17)?);
+    let sql = format!("SELECT {DELIVERY}, d.seq {DUE}");
+    let mut due = Vec::new();
+    for hook in sqlx::query(DUE_WEBHOOKS).bind(now).fetch_all(&mut tx.conn).await? {
+        let held = usize::try_from(hook.count(5)?).unwrap_or(usize::MAX);
+        let most = take.per_webhook.saturating_sub(held).min(take.want - due.len());
+        let scope = engine_scope(hook.id::<TenantId>(2)?, Owner::Tenant);
+        let query = sqlx::query(sqlx::AssertSqlSafe(sql.as_str())).bind(hook.int(0)?).bind(hook.id::<WebhookId>(1)?.blob()).bind(now);
+        let query = query.bind(i64::from(take.patience)).bind(i64::try_from(most).unwrap_or(i64::MAX));
+        for row in query.fetch_all(&mut tx.conn).await? {
+            let mut delivery = delivery(&row)?;
+            delivery.attempts += 1;
+            tx.later("UPDATE deliveries SET attempts = attempts + 1, held_until = ? WHERE seq = ?")
+                .bind(now.saturating_add(ttl_nanos(take.hold)))
+                .bind(row.int(15)?);
+            due.push(DueDelivery { scope, webhook: hook.json(3)?, delivery });
+        }
         tx.relieve().await?;
-        let scope = engine_scope(row.id::<TenantId>(16)?, Owner::Tenant);
-        due.push(DueDelivery { scope, webhook: row.json(15)?, delivery });
+        if due.len() == take.want {
+            break;
+        }
     }
     Ok(DueDeliveries { now: tx.now, due })
 }
@@ -319,7 +321,12 @@ impl WebhookStore for SqliteStore {
                 let known = find_of(&mut tx.conn, tenant, webhook, delivery).await?;
                 find_enabled(&mut tx.conn, tenant, webhook).await?;
                 let next = delivered_again(&known, tx.now);
-                save(tx, tenant, &next).await?;
+                sqlx::query("UPDATE deliveries SET state = 'pending', attempts_before = attempts, next_at = ? WHERE tenant = ? AND id = ?")
+                    .bind(nanos(tx.now))
+                    .bind(tenant)
+                    .bind(delivery.blob())
+                    .execute(&mut tx.conn)
+                    .await?;
                 Ok(next)
             }
             .boxed()

@@ -8,10 +8,12 @@ use common::{Home, accept, finish, now, open, open_at, turn};
 use sid_store::{
     ArchivalStore, Below, BlockStore, Chunk, Directory, EmbeddingIndex, EraseTarget, Eraser, GenerationId, ItemFilter, ItemStore,
     ItemWrite, MemorySearch, NewItem, NewVectors, Order, PageRequest, QueryVector, RecallStore, RecordId, SearchQuery, StateStore,
-    TimeRange, Whose,
+    TakeDeliveries, TimeRange, WebhookStore, Whose,
 };
 use sid_store_sqlite::{SqliteConfig, SqliteStore};
-use sid_types::{ItemKind, NewMessage, NewPassage, Owner, PassageId, Provenance, Seq, User, UserId};
+use sid_types::{
+    DeliveryId, ItemKind, NewMessage, NewPassage, Owner, PassageId, Provenance, Seq, User, UserId, Webhook, WebhookId, WebhookState,
+};
 
 /// Everyday words, different in each message and never rare.
 fn chatter(i: usize) -> String {
@@ -299,4 +301,35 @@ async fn heads_cost_the_page() {
     fill(9_000).await;
     let many = heads().await;
     assert!(many < few * 3 + Duration::from_millis(2), "{few:?} of 1,000, {many:?} of 10,000");
+}
+
+/// However much waits for an endpoint that is down, who looks for what is due reads a part of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_an_endpoint_is_not_read_at_each_look() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open(small(folder.path())).await.expect("it opens");
+    let home = Home::build(&store).await;
+    let hook = Webhook {
+        id: WebhookId::new(),
+        url: "https://example.org/".into(),
+        description: String::new(),
+        events: vec![],
+        include_content: false,
+        secrets: vec![],
+        state: WebhookState::Enabled,
+        disabled_because: None,
+        failing_since: None,
+        not_before: None,
+        version: 0,
+        created_at: now(),
+        updated_at: now(),
+    };
+    let hook = store.create_webhook(&home.scope, hook, 1).await.expect("made");
+    let told = (0..12_000).map(|_| store.test_webhook(&home.scope, hook.id, DeliveryId::new()));
+    assert!(futures::future::join_all(told).await.iter().all(Result::is_ok));
+    let begun = Instant::now();
+    let take = TakeDeliveries { want: 64, per_webhook: 100, hold: Duration::from_secs(60), patience: 3 };
+    assert_eq!(store.take_deliveries(take).await.expect("a look").due.len(), 64);
+    assert_eq!(store.take_deliveries(take).await.expect("a look").due.len(), 36);
+    assert!(begun.elapsed() < Duration::from_secs(2), "two looks took {:?}", begun.elapsed());
 }

@@ -77,7 +77,7 @@ pub trait DocumentStore: Send + Sync {
     /// Keeps a document, to be read soon. When it answers the bytes are safe; what they say is found later.
     ///
     /// The owner's document with the same bytes that was brought in the same conversation, or outside any, is the answer, whatever its id,
-    /// and nothing is made. Bytes for an id that is there are a new version: parts of the one before are found until the new one was read.
+    /// and nothing is made; one that could not be read is tried again, as a new version. Bytes for an id that is there are a new version: parts of the one before are found until the new one was read.
     ///
     /// Errors: `NotFound` (owner); `Exists` when the id is taken by a document of another owner, or of another conversation; `Invalid` for what [`check_document`] refuses, and when the
     /// owner has `most` documents.
@@ -128,7 +128,7 @@ pub fn check_document(new: &NewDocument) -> Result<(), StoreError> {
 #[must_use]
 pub fn next_document(known: Option<&Document>, new: &NewDocument, now: Timestamp) -> Option<Document> {
     let NewDocument { id, owner, title, format, origin, digest, content, provenance } = new;
-    if known.is_some_and(|k| k.digest == *digest && k.format == *format && k.title == *title) {
+    if known.is_some_and(|k| k.status != DocumentStatus::Failed && k.digest == *digest && k.format == *format && k.title == *title) {
         return None;
     }
     Some(Document {

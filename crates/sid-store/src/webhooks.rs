@@ -131,13 +131,14 @@ pub trait WebhookStore: Send + Sync {
     /// One of them. Errors: `NotFound`.
     async fn delivery(&self, scope: &Scope, webhook: WebhookId, delivery: DeliveryId) -> Result<Delivery, StoreError>;
 
-    /// Tries a delivery now, and if need be as often as a new one: one that is over, and one that waits for its next attempt.
+    /// Tries a delivery now, and if need be as often as a new one: one that is over, and one that waits for its next attempt. One that somebody
+    /// holds is not taken from them: it is due when their attempt has failed.
     ///
     /// Errors: `NotFound`; `Invalid` when its webhook is disabled.
     async fn redeliver(&self, scope: &Scope, webhook: WebhookId, delivery: DeliveryId) -> Result<Delivery, StoreError>;
 
     /// Takes deliveries that are due, as [`TakeDeliveries`] says. The engine's own call: it spans tenants. Endpoints that answer come before
-    /// those that fail, and of each the oldest delivery first.
+    /// those that fail, and of each the oldest delivery first, of the thousand that have been due for longest.
     async fn take_deliveries(&self, take: TakeDeliveries) -> Result<DueDeliveries, StoreError>;
 
     /// Writes down how an attempt ended, as [`finished`] and [`with_health`] say. An attempt that is not the delivery's last, or whose delivery is
@@ -230,8 +231,11 @@ pub fn finished(known: &Delivery, finish: FinishDelivery, is_enabled: bool, now:
     if known.state != DeliveryState::Pending || known.attempts != finish.attempt.number {
         return None;
     }
+    let is_asked_again = known.attempts_before == known.attempts;
     let (state, next_attempt) = match finish.outcome {
         DeliveryOutcome::Delivered => (DeliveryState::Delivered, None),
+        // Somebody asked for it while this attempt was under way.
+        _ if is_asked_again => (DeliveryState::Pending, known.next_attempt.filter(|_| is_enabled)),
         DeliveryOutcome::Failed => (DeliveryState::Failed, None),
         DeliveryOutcome::Retry(wait) => (DeliveryState::Pending, Some(later(now, wait)).filter(|_| is_enabled)),
     };

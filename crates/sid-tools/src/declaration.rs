@@ -30,6 +30,9 @@ pub struct Declaration {
     /// When its calls need somebody's word, unless the agent says otherwise; `None` = calls with effects outside, of a run that has read text
     /// from outside.
     pub ask: Option<Ask>,
+    /// The argument that names another tool, if a call of this one is a call of that one, too: what has to be asked before that has to be asked
+    /// before this.
+    pub stands_for: Option<String>,
 }
 
 impl Declaration {
@@ -39,6 +42,6 @@ impl Declaration {
     /// No secrets, no hosts, [`Declaration::TIMEOUT`]; its results are trusted, and it says nothing of when to ask.
     #[must_use]
     pub fn new(effect: EffectClass) -> Self {
-        Self { effect, timeout: Self::TIMEOUT, secrets: Vec::new(), hosts: Vec::new(), untrusted: false, ask: None }
+        Self { effect, timeout: Self::TIMEOUT, secrets: Vec::new(), hosts: Vec::new(), untrusted: false, ask: None, stands_for: None }
     }
 }

@@ -86,7 +86,7 @@ pub struct Sender {
     /// The ego in whose service both are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ego: Option<String>,
-    /// What the reader and all whom it wakes may use up.
+    /// What the reader may pass on to those whom it wakes.
     pub left: ChainBudget,
 }
 
@@ -126,6 +126,17 @@ impl ChainBudget {
         }
         None
     }
+
+    /// Shares out what a message takes along: tokens of its reader's own run, and what is left for those whom that wakes. `wakes`: it may wake
+    /// others; who wakes nobody has all tokens.
+    #[must_use]
+    pub const fn shared_out(self, wakes: bool) -> (u64, Self) {
+        if !wakes || self.messages == 0 {
+            return (self.tokens, Self { messages: 0, tokens: 0 });
+        }
+        let below = self.tokens / 2;
+        (self.tokens - below, Self { tokens: below, ..self })
+    }
 }
 
 #[cfg(test)]
@@ -135,8 +146,9 @@ mod tests {
     /// All messages that a run with this budget and all whom it wakes can send, and the tokens that they can use.
     fn all(budget: ChainBudget) -> (u32, u64) {
         (0..).map_while(|n| budget.part(n)).fold((0, 0), |(messages, tokens), part| {
-            let below = all(part);
-            (messages + 1 + below.0, tokens + part.tokens)
+            let (own, left) = part.shared_out(true);
+            let below = all(left);
+            (messages + 1 + below.0, tokens + own + below.1)
         })
     }
 
@@ -148,6 +160,9 @@ mod tests {
             assert!(tokens <= 1 << 40);
         }
         assert_eq!(all(ChainBudget { messages: 10, tokens: 1 }).0, 0, "without tokens nobody is woken");
+        let part = ChainBudget { messages: 3, tokens: 9 };
+        assert_eq!(part.shared_out(true), (5, ChainBudget { messages: 3, tokens: 4 }));
+        assert_eq!(part.shared_out(false), (9, ChainBudget { messages: 0, tokens: 0 }));
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! Google's Gemini API: `:generateContent` with images among the parts of the answer, and `:predict` for Imagen.
 
 use serde_json::{Value, json};
+use uuid::Uuid;
 
-use super::service::{Asked, Failure, Service, told};
+use super::service::{Asked, Failure, Made, Service, told};
 use super::{Picture, sides};
 
 /// Shapes that both take.
 const SHAPES: [(&str, f64); 5] = [("1:1", 1.0), ("3:4", 0.75), ("4:3", 4.0 / 3.0), ("9:16", 0.5625), ("16:9", 16.0 / 9.0)];
 
-pub(super) async fn make(service: &Service<'_>, asked: &Asked) -> Result<Vec<Picture>, Failure> {
+pub(super) async fn make(service: &Service<'_>, asked: &Asked) -> Made {
     let name = service.model.model.rsplit('/').next().unwrap_or_default();
     if name.starts_with("imagen") { predict(service, asked).await } else { generate(service, asked).await }
 }
@@ -26,24 +27,24 @@ fn path(service: &Service<'_>, method: &str) -> String {
 }
 
 /// One image for each request: the service knows no number of them.
-async fn generate(service: &Service<'_>, asked: &Asked) -> Result<Vec<Picture>, Failure> {
+async fn generate(service: &Service<'_>, asked: &Asked) -> Made {
     let mut config = service.model.fields.clone();
     config.insert("responseModalities".into(), json!(["TEXT", "IMAGE"]));
     config.insert("imageConfig".into(), json!({"aspectRatio": shape(&asked.size)}));
     let body = json!({"contents": [{"role": "user", "parts": [{"text": asked.prompt}]}], "generationConfig": config});
-    let mut pictures = Vec::new();
-    for _ in 0..asked.n {
-        let made = match service.ask(&path(service, "generateContent"), &body, 1).await {
-            Ok(answer) => of_content(service, &answer),
-            Err(failure) => Err(failure),
-        };
-        match made {
-            Ok(picture) => pictures.push(picture),
-            Err(failure) if pictures.is_empty() => return Err(failure),
-            Err(_) => break,
+    let mut made = Vec::new();
+    for n in 0..asked.n {
+        // Each is a request of its own, for whoever takes two with one key for the same.
+        let service = Service { token: Uuid::new_v5(&service.token, &n.to_be_bytes()), ..*service };
+        let one = service.ask(&path(&service, "generateContent"), &body, 1).await.and_then(|answer| of_content(&service, &answer));
+        let is_enough = one.is_err();
+        made.push(one);
+        // What failed once would most likely fail again, and be paid for again.
+        if is_enough {
+            break;
         }
     }
-    Ok(pictures)
+    Ok(made)
 }
 
 fn of_content(service: &Service<'_>, answer: &Value) -> Result<Picture, Failure> {
@@ -65,7 +66,7 @@ fn of_content(service: &Service<'_>, answer: &Value) -> Result<Picture, Failure>
     Err(Failure::Refused(if says.is_empty() { "it answers without an image and does not say why".into() } else { says }))
 }
 
-async fn predict(service: &Service<'_>, asked: &Asked) -> Result<Vec<Picture>, Failure> {
+async fn predict(service: &Service<'_>, asked: &Asked) -> Made {
     let mut parameters = service.model.fields.clone();
     parameters.insert("sampleCount".into(), json!(asked.n));
     parameters.insert("aspectRatio".into(), json!(shape(&asked.size)));
@@ -74,19 +75,17 @@ async fn predict(service: &Service<'_>, asked: &Asked) -> Result<Vec<Picture>, F
     let body = json!({"instances": [{"prompt": asked.prompt}], "parameters": parameters});
     let answer = service.ask(&path(service, "predict"), &body, asked.n).await?;
     let predictions = answer["predictions"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let (mut pictures, mut problem) =
-        (Vec::new(), Failure::Refused("it answers without an image, which it does for what it filters".into()));
-    for prediction in predictions.iter().take(asked.n as usize) {
-        match (prediction["bytesBase64Encoded"].as_str(), prediction["raiFilteredReason"].as_str()) {
-            (Some(data), _) => match service.decoded(data) {
-                Ok(picture) => pictures.push(picture),
-                Err(failure) => problem = failure,
-            },
-            (None, Some(reason)) => problem = Failure::Refused(told(reason)),
-            (None, None) => {}
-        }
-    }
-    if pictures.is_empty() { Err(problem) } else { Ok(pictures) }
+    let made: Vec<_> = predictions
+        .iter()
+        .take(asked.n as usize)
+        .filter_map(|prediction| match (prediction["bytesBase64Encoded"].as_str(), prediction["raiFilteredReason"].as_str()) {
+            (Some(data), _) => Some(service.decoded(data)),
+            (None, Some(reason)) => Some(Err(Failure::Refused(told(reason)))),
+            (None, None) => None,
+        })
+        .collect();
+    let nothing = || Failure::Refused("it answers without an image, which it does for what it filters".into());
+    if made.is_empty() { Err(nothing()) } else { Ok(made) }
 }
 
 #[cfg(test)]

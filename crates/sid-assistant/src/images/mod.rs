@@ -15,9 +15,9 @@ use serde_json::{Map, Value, json};
 use sid_fetch::HostPattern;
 use sid_tools::http::{Connection, Headers};
 use sid_tools::{Declaration, EffectClass, Tool, ToolContext, ToolOutcome};
-use sid_types::{ImageFormat, ToolSpec};
+use sid_types::{Channel, ImageFormat, Source, ToolSpec};
 
-use service::{Asked, Failure, Service};
+use service::{Asked, Failure, Made, Service};
 
 /// Characters of what is asked for.
 const MOST_PROMPT: usize = 4_000;
@@ -126,7 +126,7 @@ impl GenerateImage {
         Ok(Asked { prompt, size, n })
     }
 
-    async fn make(&self, context: &ToolContext, asked: &Asked, headers: &Headers) -> Result<Vec<Picture>, Failure> {
+    async fn make(&self, context: &ToolContext, asked: &Asked, headers: &Headers) -> Made {
         let service = Service { model: &self.model, hosts: &self.hosts, fetcher: self.connection.fetcher(), headers, token: context.token };
         match self.model.api {
             ImageApi::OpenAi => openai::make(&service, asked).await,
@@ -146,27 +146,37 @@ impl GenerateImage {
         Ok(headers)
     }
 
-    /// What the model is told of images that were made.
-    async fn kept(&self, context: &ToolContext, asked: &Asked, pictures: Vec<Picture>) -> ToolOutcome {
+    /// Keeps images, and says what the model is told of them.
+    async fn kept(&self, context: &ToolContext, asked: &Asked, made: Vec<Result<Picture, Failure>>) -> Result<String, String> {
         let (mut links, mut problem) = (Vec::new(), None);
-        for (n, picture) in (0_u32..).zip(pictures) {
-            match self.gallery.keep(context, n, &asked.prompt, &self.model.model, picture).await {
-                Ok(link) => links.push(link),
-                Err(error) => problem = Some(error),
+        for (n, one) in (0_u32..).zip(made) {
+            match one {
+                Ok(picture) => match self.gallery.keep(context, n, &asked.prompt, &self.model.model, picture).await {
+                    Ok(link) => links.push(link),
+                    Err(error) => problem = Some(format!("it was made and could not be kept: {error}.")),
+                },
+                Err(failure) => problem = problem.or_else(|| Some(failure.to_string())),
             }
         }
-        match problem {
-            Some(problem) if links.is_empty() => ToolOutcome::error(format!("It was made and could not be kept: {problem}")),
-            problem => {
-                let few = (asked.n as usize).saturating_sub(links.len());
-                let few = if few > 0 { format!(" {few} of {} could not be made or kept.", asked.n) } else { String::new() };
-                let problem = problem.map(|p| format!(" ({p})")).unwrap_or_default();
-                ToolOutcome::text(format!(
-                    "Made and kept, for this user to open:\n{}\nGive the user these links as they are; you cannot see the images.{few}{problem}",
-                    links.join("\n")
-                ))
-            }
+        if links.is_empty() {
+            return Err(problem.unwrap_or_else(|| "nothing came of it.".into()));
         }
+        let few = (asked.n as usize).saturating_sub(links.len());
+        let few = if few > 0 { format!(" {few} of {} could not be made or kept.", asked.n) } else { String::new() };
+        let problem = problem.map(|problem| format!(" Why: {problem}")).unwrap_or_default();
+        Ok(format!(
+            "Made and kept, for this user to open:\n{}\nGive the user these links as they are; you cannot see the images.{few}{problem}",
+            links.join("\n")
+        ))
+    }
+}
+
+/// How many may have cost something.
+fn spent(made: &Made, asked: u32) -> u32 {
+    match made {
+        Ok(each) => each.iter().filter(|one| one.as_ref().err().is_none_or(Failure::may_have_cost)).count() as u32,
+        Err(failure) if failure.may_have_cost() => asked,
+        Err(_) => 0,
     }
 }
 
@@ -201,8 +211,10 @@ impl Tool for GenerateImage {
 
     fn declaration(&self) -> Declaration {
         Declaration {
-            // Each image may be asked for and fetched by itself, and asking may have to wait once.
-            timeout: self.connection.timeout() * (2 + self.model.most_at_once) + service::LONGEST_PAUSE + Duration::from_secs(1),
+            // Each image may be asked for by itself, twice with a pause, or fetched by itself.
+            timeout: self.connection.timeout() * (1 + 2 * self.model.most_at_once)
+                + service::LONGEST_PAUSE * self.model.most_at_once
+                + Duration::from_secs(1),
             secrets: self.model.key.iter().cloned().collect(),
             hosts: self.hosts.iter().map(ToString::to_string).collect(),
             ..Declaration::new(EffectClass::External { idempotent: false })
@@ -222,14 +234,19 @@ impl Tool for GenerateImage {
             return ToolOutcome::error(format!("No image was made: {problem}."));
         }
         let made = self.make(context, &asked, &headers).await;
-        let given = made.as_ref().map_or_else(|failure| if failure.may_have_cost() { asked.n } else { 0 }, |made| made.len() as u32);
-        if given < asked.n {
-            self.gallery.give_back(context, asked.n - given).await;
+        let spent = spent(&made, asked.n);
+        if spent < asked.n {
+            self.gallery.give_back(context, asked.n - spent).await;
         }
-        match made {
-            Ok(pictures) => self.kept(context, &asked, pictures).await,
-            Err(failure) => ToolOutcome::error(headers.hide(failure.to_string())),
-        }
+        // A service may say why in its own words.
+        let is_told = made.as_ref().map_or(true, |each| each.iter().any(Result::is_err));
+        let sources = if is_told { vec![Source::new(Channel::Tool, &self.name)] } else { Vec::new() };
+        let told = match made {
+            Ok(each) => self.kept(context, &asked, each).await,
+            Err(failure) => Err(failure.to_string()),
+        };
+        let outcome = told.map_or_else(|problem| ToolOutcome::error(format!("There is no image: {problem}")), ToolOutcome::text);
+        ToolOutcome { text: headers.hide(outcome.text), sources, ..outcome }
     }
 }
 

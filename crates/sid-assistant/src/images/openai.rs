@@ -3,8 +3,7 @@
 use serde::Deserialize;
 use serde_json::json;
 
-use super::Picture;
-use super::service::{Asked, Failure, Service};
+use super::service::{Asked, Failure, Made, Service};
 
 #[derive(Deserialize)]
 struct Answer {
@@ -17,7 +16,7 @@ struct Datum {
     url: Option<String>,
 }
 
-pub(super) async fn make(service: &Service<'_>, asked: &Asked) -> Result<Vec<Picture>, Failure> {
+pub(super) async fn make(service: &Service<'_>, asked: &Asked) -> Made {
     let mut body = service.model.fields.clone();
     body.extend([
         ("model".to_owned(), json!(service.model.model)),
@@ -27,18 +26,14 @@ pub(super) async fn make(service: &Service<'_>, asked: &Asked) -> Result<Vec<Pic
     ]);
     let answer = service.ask("/images/generations", &body.into(), asked.n).await?;
     let answer: Answer = serde_json::from_value(answer).map_err(|_| Failure::Unusable("the service's answer has no `data`".into()))?;
-    let (mut pictures, mut problem) = (Vec::new(), Failure::Unusable("the service's answer has no image".into()));
+    let mut made = Vec::new();
     // No more than were asked for and counted.
     for datum in answer.data.into_iter().take(asked.n as usize) {
-        let picture = match (datum.b64_json.filter(|b| !b.is_empty()), datum.url) {
-            (Some(base64), _) => service.decoded(&base64),
-            (None, Some(url)) => service.fetched(&url).await,
-            (None, None) => continue,
-        };
-        match picture {
-            Ok(picture) => pictures.push(picture),
-            Err(error) => problem = error,
+        match (datum.b64_json.filter(|b| !b.is_empty()), datum.url) {
+            (Some(base64), _) => made.push(service.decoded(&base64)),
+            (None, Some(url)) => made.push(service.fetched(&url).await),
+            (None, None) => {}
         }
     }
-    if pictures.is_empty() { Err(problem) } else { Ok(pictures) }
+    if made.is_empty() { Err(Failure::Unusable("the service's answer has no image".into())) } else { Ok(made) }
 }

@@ -27,15 +27,18 @@ pub(super) struct Asked {
 /// Why there is no image, for the model.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    #[error("No image was made: the service refuses this ({0}). Ask the user for another description; do not send the same again.")]
+    #[error("the service refuses this ({0}). Ask the user for another description; do not send the same again.")]
     Refused(String),
-    #[error("No image was made: the service takes no more requests now{0}. Tell the user; it may work later.")]
+    #[error("the service takes no more requests now{0}. Tell the user; it may work later.")]
     Busy(String),
-    #[error("No image was made: {0}. Other arguments will not help; tell the user.")]
+    #[error("{0}. Other arguments will not help; tell the user.")]
     NotMade(String),
-    #[error("There is no image to show: {0}. It may have been paid for: do not ask for it again without asking the user.")]
+    #[error("{0}. It may have been paid for: do not ask for it again without asking the user.")]
     Unusable(String),
 }
+
+/// What came of each image, as far as the service says anything of each.
+pub(super) type Made = Result<Vec<Result<Picture, Failure>>, Failure>;
 
 impl Failure {
     /// Whether an image may have been made that nobody has.
@@ -45,6 +48,7 @@ impl Failure {
 }
 
 /// One service, for one call.
+#[derive(Clone, Copy)]
 pub(super) struct Service<'a> {
     pub(super) model: &'a ImageModel,
     pub(super) hosts: &'a [HostPattern],

@@ -157,7 +157,7 @@ async fn images_come_as_base64_and_behind_urls() {
     };
     let (outcome, taken, kept, service) = check(ImageApi::OpenAi, "dall-e-3", replies).await;
     assert!(!outcome.is_error && outcome.text.contains("/images/0\n/images/1"), "{outcome:?}");
-    assert_eq!((taken, kept), (2, 2), "one more than was asked for is left");
+    assert_eq!((taken, kept, outcome.sources.len()), (2, 2, 0), "one more than was asked for is left");
     let (head, body) = service.asked(0);
     assert!(head.starts_with("POST /v1/images/generations ") && head.contains("authorization: Bearer s3cret-key"), "{head}");
     assert_eq!(body, json!({"model": "dall-e-3", "prompt": "a bear", "n": 2, "size": "1920x1080"}));
@@ -183,6 +183,8 @@ async fn gemini_answers_with_parts_and_is_asked_for_each_image() {
     assert!(head.contains("x-goog-api-key: s3cret-key"), "{head}");
     assert_eq!(body["generationConfig"], json!({"responseModalities": ["TEXT", "IMAGE"], "imageConfig": {"aspectRatio": "16:9"}}));
     assert_eq!(body["contents"][0]["parts"], json!([{"text": "a bear"}]));
+    let key = |n| service.asked(n).0.lines().find(|line| line.starts_with("idempotency-key")).map(str::to_owned);
+    assert!(key(0).is_some() && key(0) != key(1), "who repeats a request of one key would answer with one image");
 }
 
 #[tokio::test]
@@ -225,7 +227,24 @@ async fn refusals_are_told_as_such_and_cost_nothing() {
     {
         let (outcome, taken, kept, _) = made;
         assert!(outcome.is_error && outcome.text.contains("refuses"), "{n}: {outcome:?}");
+        assert_eq!(outcome.sources.len(), 1, "{n}: what the service says is not trusted");
         assert_eq!((taken, kept), (0, 0), "{n}");
+    }
+}
+
+#[tokio::test]
+async fn what_came_and_is_of_no_use_stays_counted_beside_what_is() {
+    let one_is_broken = |_: &str| vec![ok(&json!({"data": [{"b64_json": b64(PNG)}, {"b64_json": "iVBORw0KGgo*"}]}))];
+    let content = |data: &str| ok(&json!({"candidates": [{"content": {"parts": [{"inlineData": {"data": data}}]}}]}));
+    let second_is_broken = |_: &str| vec![content(&b64(PNG)), content("iVBORw0KGgo*")];
+    let second_is_refused = |_: &str| vec![content(&b64(PNG)), ok(&json!({"promptFeedback": {"blockReason": "OTHER"}}))];
+    for (says, counted, (outcome, taken, kept, _)) in [
+        ("base64", 2, check(ImageApi::OpenAi, "sd", one_is_broken).await),
+        ("base64", 2, check(ImageApi::Gemini, "gemini-2.5-flash-image", second_is_broken).await),
+        ("refuses this (OTHER)", 1, check(ImageApi::Gemini, "gemini-2.5-flash-image", second_is_refused).await),
+    ] {
+        assert!(!outcome.is_error && outcome.text.contains("1 of 2 could not") && outcome.text.contains(says), "{outcome:?}");
+        assert_eq!((taken, kept, outcome.sources.len()), (counted, 1, 1), "{says}");
     }
 }
 
@@ -246,7 +265,7 @@ async fn who_is_asked_to_wait_waits_once_and_not_long() {
 
 #[tokio::test]
 async fn what_is_no_image_is_not_kept_and_stays_counted() {
-    let data = |datum: Value| ok(&json!({"data": [datum]}));
+    let data = |datum: Value| ok(&json!({"data": [datum, datum]}));
     let broken = |_: &str| vec![data(json!({"b64_json": "iVBORw0KGgo*"}))];
     let html = |_: &str| vec![data(json!({"b64_json": b64(b"<html><script>alert(1)</script>")}))];
     let svg = |url: &str| {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
+use sid_types::DocumentFormat;
 
 use super::owner::OwnerArgs;
 use crate::client::{Request, read};
@@ -30,7 +31,7 @@ pub enum Documents {
         /// What it is called, and cited as [default: the file's name]
         #[arg(long)]
         title: Option<String>,
-        /// What it is [default: as its name ends]
+        /// What it is [default: as the file's name ends]
         #[arg(long)]
         format: Option<Format>,
         /// Put it in the place of this document: its new version
@@ -105,12 +106,13 @@ pub(crate) async fn run(command: Documents, session: &Session) -> Result<(), Cli
         Documents::Add { file, title, format, replace, no_wait, owner } => {
             let content = std::fs::read(&file).map_err(|e| CliError::file("read", &file, &e))?;
             let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
+            let promised = name.as_deref().and_then(DocumentFormat::of_name).map(|format| format.as_str().to_owned());
             let title = title.or_else(|| name.filter(|_| replace.is_none()));
             let request = match &replace {
                 Some(id) => Request::put(&["documents", id]),
                 None => owner.owner(session)?.query(Request::post(&["documents"])),
             };
-            let format = format.and_then(|f| f.to_possible_value()).map(|f| f.get_name().to_owned());
+            let format = format.and_then(|f| f.to_possible_value()).map(|f| f.get_name().to_owned()).or(promised);
             let request = request.query_if("title", title).query_if("format", format).bytes(content);
             let client = session.client().await?;
             let mut document = client.value(request).await?;

@@ -12,6 +12,8 @@ use sid_store::{Store, StoreError};
 use sid_types::{AgentId, ConversationId, Scope};
 use uuid::Uuid;
 
+use crate::task;
+
 pub(crate) use reach::{Reach, ego_of};
 pub(crate) use tools::registry;
 
@@ -25,22 +27,23 @@ fn key_for(asking: ConversationId) -> String {
     format!("from:{asking}")
 }
 
-/// Where other agents worked for what was said in these conversations, and others for them.
-pub(crate) async fn work_for(store: &dyn Store, scope: &Scope, of: &[ConversationId]) -> Result<Vec<ConversationId>, StoreError> {
+/// Where others worked for what was said in a conversation, on its tasks or asked by its agent, and others for them. Each stands behind the one that
+/// it came from: erased from the end, what is left is found again.
+pub(crate) async fn work_for(store: &dyn Store, scope: &Scope, of: ConversationId) -> Result<Vec<ConversationId>, StoreError> {
     let agents: Vec<AgentId> = store.roster(scope).await?.into_iter().map(|agent| agent.id).collect();
-    let (mut found, mut look) = (Vec::new(), of.to_vec());
-    while let Some(asking) = look.pop() {
+    let (mut found, mut looked) = (vec![of], 0);
+    while let Some(from) = found.get(looked).copied() {
+        looked += 1;
+        let mut new = task::work_for(store, scope, from).await?;
         for agent in &agents {
-            let id = conversation_for(asking, *agent);
-            match store.conversation(scope, id).await {
-                Ok(_) if !found.contains(&id) => {
-                    found.push(id);
-                    look.push(id);
-                }
-                Ok(_) | Err(StoreError::NotFound { .. }) => {}
+            match store.conversation(scope, conversation_for(from, *agent)).await {
+                Ok(asked) => new.push(asked.id),
+                Err(StoreError::NotFound { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
+        new.retain(|conversation| !found.contains(conversation));
+        found.extend(new);
     }
-    Ok(found)
+    Ok(found.split_off(1))
 }

@@ -3,6 +3,9 @@
 use sid_store::{Loaded, PageRequest, Store, StoreError, TaskFilter};
 use sid_types::{Agent, Conversation, Ego, Scope, Sender};
 
+/// Most colleagues of a turn: the model reads all their names.
+const MOST_COLLEAGUES: usize = 100;
+
 /// The colleagues of a turn's agent, and who has woken it.
 #[derive(Debug, Clone)]
 pub(crate) struct Reach {
@@ -34,6 +37,9 @@ impl Reach {
         };
         let mut colleagues = store.roster(scope).await?;
         colleagues.retain(is_reached);
+        // Those of its ego before others.
+        colleagues.sort_by_key(|other| !ego.as_ref().is_some_and(|ego| ego.spec.has(other.id)));
+        colleagues.truncate(MOST_COLLEAGUES);
         Ok((!colleagues.is_empty()).then_some(Self { me, colleagues, ego, sender }))
     }
 

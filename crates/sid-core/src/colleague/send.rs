@@ -8,8 +8,9 @@ use sid_types::{Agent, Body, Channel, Conversation, NewMessage, Run, RunId, RunL
 use tracing::debug;
 use uuid::Uuid;
 
+use super::chain::{self, Link};
 use super::reach::Reach;
-use super::{chain, conversation_for, key_for, words};
+use super::{conversation_for, key_for, words};
 use crate::engine::{Engine, Inner};
 
 /// A message that was stored, and the run that it started.
@@ -39,7 +40,9 @@ pub(super) async fn send(inner: &Arc<Inner>, reach: &Reach, context: &ToolContex
         Err(error) => return Err(failed(&error)),
     }
     let place = chain::sent_before(&*inner.store, context).await.map_err(|e| failed(&e))?;
-    let (depth, left) = chain::next(reach.sender.as_ref(), place, &inner.config).map_err(ToolOutcome::error)?;
+    let ego = reach.ego.as_ref().filter(|ego| ego.spec.has(to.id));
+    let wakes = ego.is_some() || !to.spec.colleagues.is_empty();
+    let Link { depth, tokens, left } = chain::next(reach.sender.as_ref(), place, wakes, &inner.config).map_err(ToolOutcome::error)?;
     let (conversation, is_back) = conversation(inner, reach, context, &there, to, asks).await.map_err(|e| failed(&e))?;
     let text = match (asks, is_back) {
         (true, _) => words::question(&reach.me, text),
@@ -61,17 +64,17 @@ pub(super) async fn send(inner: &Arc<Inner>, reach: &Reach, context: &ToolContex
         origin,
         depth,
         asks,
-        ego: reach.ego.as_ref().filter(|ego| ego.spec.has(to.id)).map(|ego| ego.name.clone()),
+        ego: ego.map(|ego| ego.name.clone()),
         left,
     }));
-    debug!(%run, to = %to.spec.name, depth, left = %words::left(left), "an agent writes to another one");
+    debug!(%run, to = %to.spec.name, depth, tokens, ?left, "an agent writes to another one");
     let config = &inner.config;
     let accept = Accept {
         run,
         conversation: conversation.id,
         messages: vec![message],
         idempotency: None,
-        limits: RunLimits { max_tokens: config.limits.max_tokens.min(left.tokens), ..config.limits },
+        limits: RunLimits { max_tokens: config.limits.max_tokens.min(tokens), ..config.limits },
         // Part of the same errand.
         priority: inner.store.run(&context.scope, context.run).await.map_err(|e| failed(&e))?.priority,
         on_busy: OnBusy::Queue,

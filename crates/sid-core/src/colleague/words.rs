@@ -1,6 +1,6 @@
 //! What agents are told of each other.
 
-use sid_types::{Agent, ChainBudget};
+use sid_types::Agent;
 
 /// A question to an agent.
 pub(super) fn question(from: &Agent, text: &str) -> String {
@@ -30,9 +30,4 @@ pub(super) fn list(colleagues: &[Agent]) -> String {
         tags => format!("{} ({})", agent.spec.name, tags.join(", ")),
     };
     colleagues.iter().map(line).collect::<Vec<_>>().join(", ")
-}
-
-/// What is left for who was woken, for people who look at logs.
-pub(super) fn left(left: ChainBudget) -> String {
-    format!("{} messages, {} tokens", left.messages, left.tokens)
 }

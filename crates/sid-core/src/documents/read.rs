@@ -42,7 +42,11 @@ impl Library {
         let UnreadDocument { scope, document, attempts } = unread;
         let id = document.id;
         let reading = if attempts > MOST_ATTEMPTS {
-            Reading::Failed { problem: format!("reading it was begun {MOST_ATTEMPTS} times and never ended") }
+            Reading::Failed {
+                problem: format!(
+                    "reading it was begun {MOST_ATTEMPTS} times and never ended: bring it again, or save it in another format"
+                ),
+            }
         } else {
             let content = match self.store.document_content(&scope, id).await {
                 Ok(content) => content,

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 use sid_store::{DocumentFilter, PageRequest, StoreError};
 use sid_tools::{EffectClass, Registry, RegistryError, Tool, ToolContext, ToolOutcome, fit_result, most_tokens};
-use sid_types::{Document, DocumentStatus, Source, Tokens, ToolSpec};
+use sid_types::{Channel, Document, DocumentStatus, Source, Tokens, ToolSpec};
 
 use super::search::is_missing;
 use super::{DocumentSearch, Library};
@@ -120,7 +120,7 @@ impl DocumentTool {
         // Titles are words from outside.
         let listed = all.iter().skip(start - 1).take(shown);
         let mut sources = Vec::new();
-        listed.for_each(|document| Source::add(&mut sources, &[Source::new(sid_types::Channel::Import, document.title.clone())]));
+        listed.for_each(|document| Source::add(&mut sources, &[Source::new(Channel::Import, document.title.clone())]));
         Ok(ToolOutcome { sources, ..ToolOutcome::text(lines.join("\n")) })
     }
 
@@ -153,10 +153,13 @@ impl DocumentTool {
     async fn open(&self, context: &ToolContext, arguments: &Map<String, Value>) -> Result<ToolOutcome, CoreError> {
         let document = self.named(context, text(arguments, "document")).await?;
         let Some(parts) = document.parts else {
-            return Err(CoreError::Invalid(match (document.status, &document.problem) {
-                (DocumentStatus::Failed, Some(problem)) => format!("\"{}\" cannot be read: {problem}", document.title),
-                _ => format!("\"{}\" is still being read: try again in a moment", document.title),
-            }));
+            let why = match (document.status, &document.problem) {
+                (DocumentStatus::Failed, Some(problem)) => format!("cannot be read: {problem}"),
+                _ => "is still being read: try again in a moment".into(),
+            };
+            // A problem may quote what cannot be read.
+            let sources = vec![Source::new(Channel::Import, document.title.clone())];
+            return Ok(ToolOutcome { sources, ..ToolOutcome::error(format!("Not done: the document {why}.")) });
         };
         let first = match (number(arguments, "page"), number(arguments, "part")) {
             (Some(_), Some(_)) => return Err(CoreError::Invalid("give `page` or `part`, not both".into())),
@@ -168,7 +171,7 @@ impl DocumentTool {
         };
         if !(1..=parts.count).contains(&first) {
             let pages = parts.pages.map(|pages| format!(" on {pages} pages")).unwrap_or_default();
-            return Err(CoreError::Invalid(format!("\"{}\" has {} parts{pages}", document.title, parts.count)));
+            return Err(CoreError::Invalid(format!("the document has {} parts{pages}", parts.count)));
         }
         self.lay_out(context, &document, first, parts.count).await
     }

@@ -64,13 +64,31 @@ impl Tool for Read {
     }
 }
 
+/// Calls the others, as it is told.
+struct Again;
+
+#[async_trait]
+impl Tool for Again {
+    fn spec(&self) -> ToolSpec {
+        spec("again", "tool")
+    }
+
+    fn declaration(&self) -> Declaration {
+        Declaration { stands_for: Some("tool".into()), ..Declaration::new(EffectClass::External { idempotent: false }) }
+    }
+
+    async fn call(&self, _: &ToolContext, _: Map<String, Value>) -> ToolOutcome {
+        ToolOutcome::text("Called.")
+    }
+}
+
 async fn house(script: Vec<Say>, approvals: Approvals, config: EngineConfig) -> (House, Arc<Post>) {
     let post = Arc::new(Post::default());
     let model = Scripted::new(8_000, script);
     let given = post.clone();
-    let tools = move |_: &_| vec![Arc::new(Send(given)) as Arc<dyn Tool>, Arc::new(Read(EffectClass::Read))];
+    let tools = move |_: &_| vec![Arc::new(Send(given)) as Arc<dyn Tool>, Arc::new(Read(EffectClass::Read)), Arc::new(Again)];
     let house = House::open_as(model, config, Arc::new(SystemClock), tools).await;
-    let tools = Some(["send", "read", "core_memory_append", "archival_memory_insert"].map(String::from).to_vec());
+    let tools = Some(["send", "read", "again", "core_memory_append", "archival_memory_insert"].map(String::from).to_vec());
     let spec = AgentSpec { approvals, tools, ..house.agent.spec.clone() };
     house.store.update_agent(&house.tenant, house.agent.id, spec, vec![]).await.expect("changed");
     (house, post)
@@ -207,6 +225,17 @@ async fn an_agents_rule_goes_before_what_is_usual() {
     let (house, post) = house(script, rules("send", Ask::Never), quick()).await;
     house.say("Read the page.").await;
     assert_eq!((post.calls.load(Ordering::SeqCst), house.waiting().await.len()), (1, 0));
+}
+
+#[tokio::test]
+async fn who_calls_a_tool_by_another_is_asked_as_for_that_one() {
+    let again = |tool: &str| Say::Call("again", json!({"tool": tool}));
+    let rules = Approvals([("*".to_owned(), Ask::Never), ("send".to_owned(), Ask::Always)].into());
+    let script = vec![again("send"), again("read"), again("core_memory_replace"), Say::Text("Done.")];
+    let (house, _) = house(script, rules, quick()).await;
+    house.say("Send it.").await;
+    let waiting: Vec<Value> = house.waiting().await.into_iter().rev().map(|a| a.call.arguments["tool"].clone()).collect();
+    assert_eq!(waiting, [json!("send"), json!("core_memory_replace")], "what it may not call itself it may not call so, either");
 }
 
 #[tokio::test]

@@ -143,15 +143,28 @@ async fn the_messages_of_one_stimulus_are_counted() {
     }
     let budget = ChainBudget { messages: 9, tokens: 1_000_000 };
     let house =
-        House::open(&[("desk", many, &["billing"]), ("billing", answering, &[])], EngineConfig { chain_budget: budget, ..config() }).await;
+        House::open(&[("desk", many, &["billing"]), ("billing", answering, &["desk"])], EngineConfig { chain_budget: budget, ..config() })
+            .await;
     let said = house.say("desk", "go").await;
     let sent = house.senders().await;
     // 9: one and four for billing, one and one, one and none, one: what billing does not use does not come back.
     assert_eq!(sent.iter().map(|s| s.left.messages).collect::<Vec<_>>(), [4, 1, 0, 0], "{said}");
-    assert!(sent.windows(2).all(|pair| pair[1].left.tokens < pair[0].left.tokens));
+    assert_eq!(sent.iter().map(|s| s.left.tokens).collect::<Vec<_>>(), [250_000, 125_000, 0, 0], "who may send no more passes on nothing");
     assert!(said.contains("used up"), "{said}");
     let runs = house.runs(house.only_conversation("billing").await.id).await;
-    assert!(runs.iter().all(|run| sent.iter().any(|s| s.left.tokens == run.limits.max_tokens)), "a run may use what it was given");
+    let given: Vec<u64> = runs.iter().map(|run| run.limits.max_tokens).collect();
+    assert_eq!(given.iter().max(), Some(&250_000), "half of the first part is its reader's own, half for whom that wakes");
+    let all = given.iter().sum::<u64>() + sent.iter().map(|s| s.left.tokens).sum::<u64>();
+    assert!(all <= budget.tokens, "{all}: more than there was");
+}
+
+#[tokio::test]
+async fn who_wakes_nobody_may_use_all_that_it_is_given() {
+    let house = House::open(&[("desk", asking, &["billing"]), ("billing", answering, &[])], config()).await;
+    house.say("desk", "what does it cost?").await;
+    let runs = house.runs(house.only_conversation("billing").await.id).await;
+    assert_eq!(runs[0].limits.max_tokens, 500_000);
+    assert_eq!(house.senders().await[0].left, ChainBudget { messages: 0, tokens: 0 });
 }
 
 #[tokio::test]
@@ -188,6 +201,22 @@ async fn only_colleagues_are_reached_and_others_are_as_if_they_were_not() {
 }
 
 #[tokio::test]
+async fn a_hundred_colleagues_are_reached_at_most() {
+    fn desk(told: &str, since: &[String]) -> Act {
+        let name = if told.contains("the last") { "agent100" } else { "agent099" };
+        since.first().map_or_else(|| ask(name, "are you there?"), |answer| Act::Say(answer.clone()))
+    }
+    let house = House::open(&[("desk", desk, &[]), ("billing", answering, &[])], config()).await;
+    for n in 0..101 {
+        let spec = AgentSpec { tags: vec!["many".into()], ..AgentSpec::new(format!("agent{n:03}"), "billing") };
+        house.store.create_agent(&house.tenant, AgentId::new(), spec, vec![]).await.expect("an agent");
+    }
+    house.meet("desk", vec![AgentMatch::Tag("many".into())]).await;
+    assert!(house.say("desk", "the one before").await.contains("It is 42 EUR."));
+    assert!(!house.say("desk", "the last").await.contains("It is 42 EUR."));
+}
+
+#[tokio::test]
 async fn another_users_memory_stays_another_users() {
     let house = House::open(&[("desk", asking, &["billing"]), ("billing", answering, &[])], config()).await;
     house.say("desk", "what does it cost?").await;
@@ -211,6 +240,31 @@ async fn erasing_a_conversation_takes_what_others_did_for_it_along() {
     house.engine.erase(&house.ann, EraseTarget::Conversation(talk)).await.expect("erased");
     assert!(house.all_conversations().await.is_empty());
     assert!(matches!(house.store.page(&house.tenant, talk, None, sid_store::Order::Ascending, 10).await, Err(StoreError::NotFound { .. })));
+}
+
+#[tokio::test]
+async fn erasing_a_conversation_takes_the_work_of_those_who_were_asked_along() {
+    /// Makes a task of what it is asked, and there asks `desk`.
+    fn billing(told: &str, since: &[String]) -> Act {
+        match (told.contains("Objective: find it"), since.len()) {
+            (false, 0) if told.contains("asks you") => Act::Call("create_task", json!({"title": "the price", "objective": "find it"})),
+            (true, 0) => ask("notes", "which price?"),
+            (true, 1) => Act::Call("complete_task", json!({"result": "42 EUR"})),
+            _ => Act::Say("Begun.".into()),
+        }
+    }
+    let agents = [
+        ("desk", asking as fn(&str, &[String]) -> Act, &["billing"] as &[&str]),
+        ("billing", billing, &["notes"]),
+        ("notes", answering, &[]),
+    ];
+    let house = House::open(&agents, config()).await;
+    house.say("desk", "what does it cost?").await;
+    house.until("the task is done", async || house.is_quiet().await && house.conversations("notes").await.len() == 1).await;
+    assert_eq!(house.all_conversations().await.len(), 4);
+    let talk = house.talk("desk").await;
+    house.engine.erase(&house.ann, EraseTarget::Conversation(talk)).await.expect("erased");
+    assert_eq!(house.all_conversations().await, []);
 }
 
 #[test]

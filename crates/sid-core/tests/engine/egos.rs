@@ -114,6 +114,43 @@ async fn each_user_has_blocks_of_her_own_that_all_members_write() {
 }
 
 #[tokio::test]
+async fn an_ego_that_is_made_anew_lets_its_new_members_in() {
+    let (house, ego) = open(EgoMemory::PerUser).await;
+    talk(&house, &ego, house.user).await;
+    let block = case_of(&house, Owner::Pair { agent: house.agents["desk"], user: house.user }).await;
+    house.engine.drop_ego(&house.tenant, "office", None).await.expect("dropped");
+    let anew = house.engine.put_ego(&house.tenant, "office", ego.spec.clone(), Some(0)).await.expect("made anew");
+    assert_eq!(anew.version, ego.version);
+    talk(&house, &anew, house.user).await;
+    assert_eq!(access(&house, "billing", house.user, block.id).await, Some(BlockAccess::Write));
+}
+
+#[tokio::test]
+async fn who_has_left_is_not_let_in_again() {
+    for memory in [EgoMemory::PerUser, EgoMemory::Shared] {
+        let (house, ego) = open(memory).await;
+        let first = talk(&house, &ego, house.user).await;
+        let agent = house.agents["desk"];
+        let owner = if memory == EgoMemory::Shared { Owner::Agent { agent } } else { Owner::Pair { agent, user: house.user } };
+        let block = case_of(&house, owner).await;
+        assert_eq!(access(&house, "billing", house.user, block.id).await, Some(BlockAccess::Write));
+        // A user without a conversation has her blocks still.
+        house.engine.erase(&house.tenant, EraseTarget::Conversation(first)).await.expect("erased");
+        let mut changed = ego.spec.clone();
+        changed.members = vec![house.agents["other"]];
+        let changed = house.engine.put_ego(&house.tenant, "office", changed, None).await.expect("changed");
+        assert_ne!(access(&house, "billing", house.user, block.id).await, Some(BlockAccess::Write), "{memory:?}");
+        // Somebody who has read the ego before it was changed opens it now.
+        let bob = house.add_user("bob").await;
+        talk(&house, &ego, bob).await;
+        let block = case_of(&house, if memory == EgoMemory::Shared { owner } else { Owner::Pair { agent, user: bob } }).await;
+        assert_ne!(access(&house, "billing", bob, block.id).await, Some(BlockAccess::Write), "{memory:?}");
+        talk(&house, &changed, bob).await;
+        assert_eq!(access(&house, "other", bob, block.id).await, Some(BlockAccess::Write), "{memory:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_shared_ego_has_one_memory_which_the_untrusted_do_not_write() {
     let (house, ego) = open(EgoMemory::Shared).await;
     let bob = house.add_user("bob").await;

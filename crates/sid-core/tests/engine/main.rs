@@ -7,6 +7,7 @@ mod client_tools;
 mod colleagues;
 mod consolidation;
 mod delegation;
+mod documents;
 mod duties;
 mod egos;
 mod generations;

@@ -21,7 +21,7 @@ use crate::{FetchError, Fetcher, HostPattern, Request, Url};
 
 pub use grant::{Grant, Tokens};
 pub use metadata::{AuthorizationServer, Challenge, ProtectedResource, authorization_server, protected_resource};
-pub use pkce::{Pkce, random};
+pub use pkce::{Pkce, random, random_text};
 pub use register::{ClientAuth, OAuthClient, register};
 
 /// Bytes of a document or an answer.

@@ -16,6 +16,12 @@ pub fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// 256 random bits as text that a URL can have.
+#[must_use]
+pub fn random_text() -> String {
+    URL_SAFE_NO_PAD.encode(random::<32>())
+}
+
 /// A verifier of 256 random bits.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -25,7 +31,7 @@ impl Pkce {
     /// A fresh one.
     #[must_use]
     pub fn random() -> Self {
-        Self(Hidden::new(URL_SAFE_NO_PAD.encode(random::<32>())))
+        Self(Hidden::new(random_text()))
     }
 
     /// What is shown first: `S256`.

@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::erase::ReceiptJson;
-use super::names::{Names, check_name};
+use super::names::{Names, check_key};
 use super::wire::{List, Paging, RecalledJson, parse_id};
 use crate::App;
 use crate::auth::Caller;
@@ -100,7 +100,7 @@ async fn open_conversation(
     };
     caller.about(user);
     if let Some(key) = &body.value.key {
-        check_name("key", key, 255)?;
+        check_key(key)?;
     }
     let agent = match (&body.value.agent, &body.value.ego) {
         (Some(agent), None) => names.agent(agent).await?,

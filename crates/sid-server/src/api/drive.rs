@@ -33,9 +33,10 @@ impl From<ConnectionError> for ApiError {
             ConnectionError::Context(error) => error.into(),
             ConnectionError::Core(error) => error.into(),
             ConnectionError::Drive(DriveError::NoFile) => Self::not_found("file"),
-            ConnectionError::Drive(error @ (DriveError::Unreachable(_) | DriveError::Refused { .. })) => {
+            ConnectionError::Drive(error @ (DriveError::Unreachable(_) | DriveError::NoTokens(_) | DriveError::Refused { .. })) => {
                 Self::new(ApiCode::Upstream, error.to_string())
             }
+            ConnectionError::Busy => Self::new(ApiCode::Upstream, error.to_string()),
             error => Self::bad_request(error.to_string()),
         }
     }

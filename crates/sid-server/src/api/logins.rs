@@ -61,16 +61,19 @@ impl From<LoginError> for ApiError {
 /// Whose login it is (the user's, or the tenant's where there is none), and the server that it is for.
 async fn place_of(app: &App, caller: &Caller, name: &str) -> Result<(Place, String, McpLogin), ApiError> {
     let scope = caller.scope()?;
-    let toolset = app.store().toolset(&scope, name).await?;
     let user = if caller.level() >= Level::Tenant { None } else { scope.user() };
     caller.about(user);
     let place = Place { tenant: scope.tenant(), user, toolset: name.to_owned() };
-    match Source::of(&toolset.spec) {
-        Ok(Source::Mcp(source)) => match (source.url, source.login) {
-            (Some(url), Some(login)) => Ok((place, url, login)),
-            _ => Err(ApiError::bad_request("this toolset wants no login: its source has no `login`")),
-        },
-        _ => Err(ApiError::bad_request("only toolsets of kind `mcp` have a login")),
+    // Toolsets are the tenant's; of one that they log in to, users are told that it is there, and of no other.
+    let toolset = app.store().toolset(&place.scope(), name).await?;
+    let source = match Source::of(&toolset.spec) {
+        Ok(Source::Mcp(source)) => Some(source),
+        _ => None,
+    };
+    match source.and_then(|source| source.url.zip(source.login)) {
+        Some((url, login)) => Ok((place, url, login)),
+        None if user.is_some() => Err(StoreError::NotFound { what: "toolset" }.into()),
+        None => Err(ApiError::bad_request("this toolset wants no login: its source is not of kind `mcp`, or has no `login`")),
     }
 }
 
@@ -101,7 +104,7 @@ async fn confirm_login(
 ) -> Result<axum::Json<LoginJson>, ApiError> {
     let (place, url, _) = place_of(&app, &caller, &name).await?;
     app.toolbox().logins().confirm(&place, &body.value.code).await?;
-    app.toolbox().logged_in(&caller.scope()?, &name).await;
+    app.toolbox().logged_in(&place).await;
     let (state, issuer) = app.toolbox().logins().state(&place, &url).await?;
     Ok(axum::Json(LoginJson { state, issuer }))
 }

@@ -9,6 +9,7 @@ pub(crate) mod client_calls;
 mod colleagues;
 mod context;
 mod conversations;
+mod deliveries;
 mod document;
 mod documents;
 mod drive;
@@ -38,7 +39,7 @@ mod webhooks;
 pub(crate) mod wire;
 
 pub(crate) use document::{blank, finish};
-pub(crate) use names::check_name;
+pub(crate) use names::{check_key, check_name};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::App;
@@ -70,6 +71,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(logins::router())
         .merge(tasks::router())
         .merge(webhooks::router())
+        .merge(deliveries::router())
         .merge(models::router())
         .merge(backup::router())
         .merge(audit::router())

@@ -61,6 +61,18 @@ fn named(error: StoreError, what: &'static str, text: &str) -> ApiError {
     error.reworded(format!("this key sees no {what} `{shown}`: GET /api/v1/{what}s lists those that it sees"))
 }
 
+/// Checks the key that an application gives a conversation: a name, and none that Sid itself gives.
+pub(crate) fn check_key(key: &str) -> Result<(), ApiError> {
+    check_name("key", key, 255)?;
+    let of_sid = [("ego:", "an ego's: name the ego"), ("from:conv_", "what an agent was asked there"), ("task:task_", "a task's")];
+    match of_sid.iter().find(|(begins, _)| key.starts_with(begins)) {
+        Some((begins, whose)) => {
+            Err(ApiError::bad_request(format!("a conversation whose key begins with `{begins}` is {whose}: choose another key")))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Checks a name that people choose: 1 to `max` characters, no control characters, no `@` in front (it would read as a name's mark),
 /// no white space at the ends.
 pub(crate) fn check_name(what: &str, name: &str, max: usize) -> Result<(), ApiError> {

@@ -6,21 +6,20 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use sid_types::{
-    Attempt, Delivery, DeliveryId, DeliveryState, Scope, SealedSecret, Timestamp, Webhook, WebhookEvent, WebhookId, WebhookState,
-};
+use sid_types::{DeliveryId, Scope, SealedSecret, Timestamp, Webhook, WebhookEvent, WebhookId, WebhookState};
 use sid_webhooks::Secret;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::deliveries::{DeliveryJson, may_read};
 use super::names::check_text;
 use super::users::present;
-use super::wire::{List, Paging, if_match, parse_id, precondition};
+use super::wire::{List, if_match, parse_id, precondition};
 use crate::App;
 use crate::auth::Caller;
 use crate::error::ApiError;
-use crate::extract::{Json, Path, Query};
+use crate::extract::{Json, Path};
 use crate::idempotency;
 use crate::webhooks;
 
@@ -35,9 +34,6 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(get_webhook, change_webhook, delete_webhook))
         .routes(routes!(rotate_webhook))
         .routes(routes!(test_webhook))
-        .routes(routes!(list_deliveries))
-        .routes(routes!(get_delivery))
-        .routes(routes!(redeliver))
 }
 
 /// What a webhook is told beside ids and states.
@@ -112,72 +108,6 @@ impl WebhookJson {
     }
 }
 
-/// One try to deliver.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct AttemptJson {
-    /// Counts, from 1.
-    number: u32,
-    #[schema(value_type = String, format = DateTime)]
-    at: Timestamp,
-    /// What the endpoint answered, if it did.
-    status: Option<u16>,
-    error: Option<String>,
-    took_ms: u64,
-}
-
-impl From<Attempt> for AttemptJson {
-    fn from(Attempt { number, at, status, error, took_ms }: Attempt) -> Self {
-        Self { number, at, status, error, took_ms }
-    }
-}
-
-/// What a webhook is told of one event.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct DeliveryJson {
-    /// The `webhook-id` of every attempt.
-    #[schema(value_type = String)]
-    id: DeliveryId,
-    #[schema(value_type = String)]
-    webhook: WebhookId,
-    event: &'static str,
-    /// Of what: a run, an approval, a task, ...
-    subject: String,
-    /// When it happened.
-    #[schema(value_type = String, format = DateTime)]
-    at: Timestamp,
-    /// `pending`, `delivered` or `failed`.
-    state: &'static str,
-    /// Attempts that have begun.
-    attempts: u32,
-    /// The status of the last one that was answered.
-    status: Option<u16>,
-    /// When it is tried next; `null` = never, or not until its webhook is enabled.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    next_attempt: Option<Timestamp>,
-    /// The last 20, oldest first.
-    history: Vec<AttemptJson>,
-    /// What was sent, once it was.
-    body: Option<String>,
-}
-
-impl From<Delivery> for DeliveryJson {
-    fn from(delivery: Delivery) -> Self {
-        Self {
-            subject: delivery.subject_id(),
-            id: delivery.id,
-            webhook: delivery.webhook,
-            event: delivery.event.as_str(),
-            at: delivery.at,
-            state: delivery.state.as_str(),
-            attempts: delivery.attempts,
-            status: delivery.history.iter().rev().find_map(|attempt| attempt.status),
-            next_attempt: delivery.next_attempt,
-            history: delivery.history.into_iter().map(AttemptJson::from).collect(),
-            body: delivery.body,
-        }
-    }
-}
-
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct CreateWebhook {
@@ -242,6 +172,16 @@ fn check_description(text: &str) -> Result<(), ApiError> {
     check_text("description", text, 1_000)
 }
 
+/// Whoever has the words sent somewhere can read them there.
+fn check_content(caller: &Caller, include_content: bool) -> Result<(), ApiError> {
+    if include_content && !may_read(caller) {
+        let detail =
+            "a webhook that includes content needs a key with `memory-read` and `context-read`: leave out `include`, or use another key";
+        return Err(ApiError::forbidden(detail));
+    }
+    Ok(())
+}
+
 async fn found(app: &App, caller: &Caller, id: &str) -> Result<(Scope, Webhook), ApiError> {
     let scope = caller.scope()?;
     let webhook = app.store().webhook(&scope, parse_id(id, "webhook")?).await?;
@@ -260,10 +200,11 @@ async fn create_webhook(
     let CreateWebhook { url, events, description, include } = body.value;
     check_url(&app, &url)?;
     check_description(&description)?;
+    check_content(&caller, include.is_some())?;
     let events = events_of(&events)?;
     let derived = idempotency::derived_id(&headers, &caller, "webhook")?.map(WebhookId::from_uuid);
     if let Some(id) = derived {
-        let is_same = |w: &Webhook| (&w.url, &w.events) == (&url, &events);
+        let is_same = |w: &Webhook| (&w.url, &w.events, w.include_content) == (&url, &events, include.is_some());
         if let Some(known) = idempotency::replayed(app.store().webhook(&scope, id).await, is_same)? {
             return Ok(WebhookJson::of(known, app.now()).answer(StatusCode::CREATED));
         }
@@ -326,6 +267,8 @@ async fn change_webhook(
     if let Some(description) = &description {
         check_description(description)?;
     }
+    let include_content = include.map_or(known.include_content, |include| include.is_some());
+    check_content(&caller, include_content)?;
     let state = match enabled {
         Some(true) => WebhookState::Enabled,
         Some(false) => WebhookState::Disabled,
@@ -336,7 +279,7 @@ async fn change_webhook(
         url: url.unwrap_or(known.url),
         events: events.map_or(Ok(known.events), |events| events_of(&events))?,
         description: description.unwrap_or(known.description),
-        include_content: include.map_or(known.include_content, |include| include.is_some()),
+        include_content,
         state,
         disabled_because: if is_switched_off { Some("it was switched off".into()) } else { known.disabled_because },
         version: expected.unwrap_or(known.version),
@@ -380,57 +323,4 @@ async fn test_webhook(State(app): State<App>, caller: Caller, Path(id): Path<Str
     let scope = caller.scope()?;
     let delivery = app.store().test_webhook(&scope, parse_id(&id, "webhook")?, derived.unwrap_or_else(DeliveryId::new)).await?;
     Ok((StatusCode::ACCEPTED, axum::Json(DeliveryJson::from(delivery))).into_response())
-}
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct DeliveryQuery {
-    /// Only those that are `pending`, `delivered` or `failed`.
-    state: Option<String>,
-    /// `next` of the page before.
-    after: Option<String>,
-    /// Most items, 1 to 1000. Default 50.
-    limit: Option<usize>,
-}
-
-/// Deliveries to a webhook, newest first. They are kept for some days (`webhooks.keep_days`).
-#[utoipa::path(get, path = "/webhooks/{id}/deliveries", tag = "webhooks", params(("id" = String, Path), DeliveryQuery), responses((status = 200, description = "A page of deliveries", body = List<DeliveryJson>)))]
-async fn list_deliveries(
-    State(app): State<App>,
-    caller: Caller,
-    Path(id): Path<String>,
-    Query(query): Query<DeliveryQuery>,
-) -> Result<axum::Json<List<DeliveryJson>>, ApiError> {
-    let state = match &query.state {
-        None => None,
-        Some(name) => Some(
-            DeliveryState::ALL
-                .into_iter()
-                .find(|state| state.as_str() == name)
-                .ok_or_else(|| ApiError::bad_request("`state` must be `pending`, `delivered` or `failed`"))?,
-        ),
-    };
-    let page = Paging { after: query.after, limit: query.limit }.request()?;
-    let scope = caller.scope()?;
-    Ok(axum::Json(List::of(app.store().deliveries(&scope, parse_id(&id, "webhook")?, state, page).await?)))
-}
-
-/// One delivery.
-#[utoipa::path(get, path = "/webhooks/{id}/deliveries/{delivery}", tag = "webhooks", params(("id" = String, Path), ("delivery" = String, Path)), responses((status = 200, description = "The delivery", body = DeliveryJson)))]
-async fn get_delivery(
-    State(app): State<App>,
-    caller: Caller,
-    Path((id, delivery)): Path<(String, String)>,
-) -> Result<axum::Json<DeliveryJson>, ApiError> {
-    let (webhook, delivery) = (parse_id(&id, "webhook")?, parse_id(&delivery, "delivery")?);
-    Ok(axum::Json(app.store().delivery(&caller.scope()?, webhook, delivery).await?.into()))
-}
-
-/// Tries a delivery now, and if need be as often as a new one: under the same id, so that a receiver that has it already knows.
-#[utoipa::path(post, path = "/webhooks/{id}/deliveries/{delivery}/redeliver", tag = "webhooks", params(("id" = String, Path), ("delivery" = String, Path)), responses((status = 202, description = "The delivery, on its way", body = DeliveryJson)))]
-async fn redeliver(State(app): State<App>, caller: Caller, Path((id, delivery)): Path<(String, String)>) -> Result<Response, ApiError> {
-    let (webhook, delivery) = (parse_id(&id, "webhook")?, parse_id(&delivery, "delivery")?);
-    let again = app.store().redeliver(&caller.scope()?, webhook, delivery).await?;
-    Ok((StatusCode::ACCEPTED, axum::Json(DeliveryJson::from(again))).into_response())
 }

@@ -422,7 +422,7 @@ impl Google {
         };
         // A document may be larger, and take longer, than a function's answer.
         let policy = sid_fetch::Policy { max_body_bytes: most_bytes, timeout: Duration::from_secs(60), ..fetcher.policy().clone() };
-        let secret = sid_tools::http::Secret::new(secret);
+        let secret = sid_fetch::oauth::Hidden::new(secret);
         Ok(Some(sid_assistant::Drive::new(settings, secret, sid_fetch::Fetcher::new(policy)?)))
     }
 
@@ -436,6 +436,16 @@ impl Google {
         }
         if self.redirect_url.is_empty() {
             return Err(("redirect_url", "required with google.client_id: where Google sends a person back"));
+        }
+        let urls = [
+            ("redirect_url", &self.redirect_url),
+            ("authorize_url", &self.authorize_url),
+            ("token_url", &self.token_url),
+            ("revoke_url", &self.revoke_url),
+            ("api_url", &self.api_url),
+        ];
+        if let Some((field, _)) = urls.into_iter().find(|(_, url)| url.parse::<sid_fetch::Url>().is_err()) {
+            return Err((field, "must be a URL, such as https://app.example/back"));
         }
         if !has_keys {
             return Err(("client_id", "needs secrets.keys: people's tokens are kept as secrets"));

@@ -8,6 +8,7 @@ use sid_types::{Conversation, ConversationId, Ego, Scope, Source};
 
 use super::models::Called;
 use crate::App;
+use crate::api::check_key;
 use crate::auth::Caller;
 use crate::error::ApiError;
 
@@ -66,9 +67,7 @@ pub(super) async fn find(
             && conversation.agent == called.agent.id;
         return if is_theirs { Ok(conversation) } else { Err(ApiError::not_found("conversation")) };
     }
-    if name.len() > 255 || name.chars().any(char::is_control) {
-        return Err(ApiError::bad_request("a conversation's name must have 1 to 255 characters and no control characters"));
-    }
+    check_key(name)?;
     if let (Some(ego), Some(user)) = (&called.ego, scope.user()) {
         return Ok(app.engine().open_ego(scope, ego, user, name).await?.0);
     }

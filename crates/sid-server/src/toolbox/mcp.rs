@@ -62,13 +62,12 @@ impl McpServers {
         Ok(source)
     }
 
-    /// Asks the server again, with what it was not shown before.
-    pub(super) async fn look_again(&self, scope: &Scope, name: &str, source: &McpSource, now: Timestamp) {
-        if let Ok(server) = self.server(scope.tenant(), name, source) {
-            server.look_soon();
-            if let Err(problem) = server.look(&looking(scope, now)).await {
-                tracing::info!(toolset = name, problem, "an MCP server was not told its tools by after a login");
-            }
+    /// Somebody has logged in: their calls begin anew. By the tenant's login the server is asked for its tools, too.
+    pub(super) async fn logged_in(&self, scope: &Scope, name: &str, source: &McpSource, is_tenants: bool, now: Timestamp) {
+        let Ok(server) = self.server(scope.tenant(), name, source) else { return };
+        server.greet_anew();
+        if is_tenants && let Err(problem) = server.look(&looking(scope, now)).await {
+            tracing::info!(toolset = name, problem, "an MCP server has not told its tools after a login");
         }
     }
 

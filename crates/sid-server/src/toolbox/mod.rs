@@ -7,7 +7,7 @@ pub(crate) mod login;
 mod make;
 mod mcp;
 mod python;
-mod secrets;
+pub(crate) mod secrets;
 pub(crate) mod source;
 mod trusted;
 
@@ -115,12 +115,13 @@ impl TenantTools {
         &self.logins
     }
 
-    /// Somebody has logged in: what could not be asked before is asked now.
-    pub(crate) async fn logged_in(&self, scope: &Scope, name: &str) {
-        if let Ok(toolset) = self.store.toolset(scope, name).await
+    /// Somebody has logged in.
+    pub(crate) async fn logged_in(&self, place: &login::Place) {
+        let (scope, name) = (place.scope(), &place.toolset);
+        if let Ok(toolset) = self.store.toolset(&scope, name).await
             && let Ok(Source::Mcp(source)) = Source::of(&toolset.spec)
         {
-            self.servers.look_again(scope, name, &source, self.clock.now()).await;
+            self.servers.logged_in(&scope, name, &source, place.user.is_none(), self.clock.now()).await;
         }
         self.forget(scope.tenant());
     }

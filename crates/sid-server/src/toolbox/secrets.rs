@@ -13,6 +13,12 @@ use uuid::Uuid;
 
 use super::login::PREFIX;
 
+/// Whether a secret is this server's own: tokens that somebody got by logging in. They are neither put nor revealed by hand, since whoever could
+/// put them would have others work with an account that is not theirs.
+pub(crate) fn is_of_logins(name: &str) -> bool {
+    [PREFIX, "google-drive/"].iter().any(|prefix| name.starts_with(prefix))
+}
+
 /// The context service's secrets: the user's for whom a call is made, else the tenant's. That one was used is written down.
 pub(crate) struct VaultSecrets {
     vault: Option<Vault>,
@@ -57,7 +63,7 @@ impl VaultSecrets {
 
     async fn first(&self, context: &ToolContext, name: &str, owners: impl Iterator<Item = Owner> + Send) -> Option<SecretValue> {
         // Tokens go to the server that they were made for, and nowhere that a header of a toolset says.
-        let vault = self.vault.as_ref().filter(|_| !name.starts_with(PREFIX))?;
+        let vault = self.vault.as_ref().filter(|_| !is_of_logins(name))?;
         for owner in owners {
             if let Ok(value) = vault.reveal(&context.scope, owner, name).await {
                 self.note(context, name, owner).await;

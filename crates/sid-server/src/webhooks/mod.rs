@@ -44,7 +44,7 @@ pub(crate) async fn deliver(store: Arc<dyn Store>, sender: Arc<Sender>, settings
         let due = match store.take_deliveries(take).await {
             Ok(taken) => taken.due,
             Err(error) => {
-                told_once(&error);
+                warn_of(&error);
                 Vec::new()
             }
         };
@@ -73,7 +73,7 @@ pub(crate) async fn forget(store: Arc<dyn Store>, settings: Webhooks, closing: C
                 Ok(0) => break,
                 Ok(_) => {}
                 Err(error) => {
-                    told_once(&error);
+                    warn_of(&error);
                     break;
                 }
             }
@@ -81,7 +81,7 @@ pub(crate) async fn forget(store: Arc<dyn Store>, settings: Webhooks, closing: C
     }
 }
 
-fn told_once(error: &StoreError) {
+fn warn_of(error: &StoreError) {
     tracing::warn!(%error, "deliveries of webhooks cannot be taken now; they wait");
 }
 

@@ -27,24 +27,25 @@ pub(super) struct DocumentRow {
 
 #[async_trait]
 impl DocumentStore for InProcess {
-    async fn put_document(&self, scope: &Scope, new: NewDocument, most: u64) -> Result<Document, StoreError> {
+    async fn put_document(&self, scope: &Scope, mut new: NewDocument, most: u64) -> Result<Document, StoreError> {
         check_document(&new)?;
         self.write(|state, now| {
             let room = state.room_mut(scope, "owner")?;
             if !room.writes(scope, new.owner) {
                 return Err(missing("owner"));
             }
-            let known = room.documents.get(&new.id).map(|row| &row.document);
+            let mut known = room.documents.get(&new.id).map(|row| &row.document);
             if known.is_some_and(|known| !is_same_place(known, &new)) {
                 return Err(StoreError::Exists { what: "document", name: new.id.to_string() });
             }
             if known.is_none() {
                 let own: Vec<&Document> = room.documents.values().map(|row| &row.document).filter(|d| d.owner == new.owner).collect();
-                if let Some(same) = own.iter().find(|d| d.digest == new.digest && is_same_place(d, &new)) {
-                    return Ok((*same).clone());
-                }
-                if own.len() as u64 >= most {
-                    return Err(too_many_documents(most));
+                known = own.iter().find(|d| d.digest == new.digest && is_same_place(d, &new)).copied();
+                match known {
+                    Some(same) if same.status != DocumentStatus::Failed => return Ok(same.clone()),
+                    Some(same) => new.id = same.id,
+                    None if own.len() as u64 >= most => return Err(too_many_documents(most)),
+                    None => {}
                 }
             }
             let Some(document) = next_document(known, &new, now) else { return known.cloned().ok_or(NO_DOCUMENT) };

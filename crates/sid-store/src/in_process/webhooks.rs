@@ -1,6 +1,6 @@
 //! `WebhookStore`, and what is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -77,19 +77,22 @@ impl Hooks {
                 || self.deliveries.iter().filter(|row| row.delivery.webhook == webhook.id && row.delivery.state == DeliveryState::Pending);
             let free = take.per_webhook.saturating_sub(mine().filter(|row| is_held(row)).count());
             // Whose conversation has an older one that was not tried often enough.
-            let mut waited: Vec<ConversationId> = Vec::new();
-            let mut taken: Vec<DeliveryId> = Vec::new();
+            let mut waited: BTreeSet<ConversationId> = BTreeSet::new();
+            let mut taken: BTreeSet<DeliveryId> = BTreeSet::new();
             for row in mine() {
+                if taken.len() >= free {
+                    break;
+                }
                 let d = &row.delivery;
                 let is_waiting = d.conversation.is_some_and(|c| waited.contains(&c));
                 if d.attempts - d.attempts_before < take.patience {
                     waited.extend(d.conversation);
                 }
                 if !is_waiting && !is_held(row) && d.next_attempt.is_some_and(|at| at <= now) {
-                    taken.push(d.id);
+                    taken.insert(d.id);
                 }
             }
-            for row in self.deliveries.iter_mut().filter(|row| taken.contains(&row.delivery.id)).take(free) {
+            for row in self.deliveries.iter_mut().filter(|row| taken.contains(&row.delivery.id)) {
                 row.delivery.attempts += 1;
                 row.held_until = Some(after(now, take.hold));
                 let at = row.delivery.at;

@@ -226,6 +226,7 @@ pub async fn a_document_is_found_when_it_was_read(w: World) {
     assert_eq!(s.document(&o.scope, made.id).await.expect("there"), ready);
     assert_eq!(w.find(&w.ours.as_user(&o.ann), "pickle").await, ["pickle one", "pickle two"]);
     assert!(w.find(&w.ours.as_user(&o.bob), "pickle").await.is_empty());
+    assert_eq!(put(&w, &o.scope, new.clone()).await, ready, "the same again changes nothing");
     let ids: Vec<_> = ready.part_ids().collect();
     let part = s.passage(&o.scope, ids[1]).await.expect("a part is a passage");
     let citation = part.provenance.citation.expect("it knows its place");
@@ -253,10 +254,33 @@ pub async fn a_document_is_found_when_it_was_read(w: World) {
     let failed = s.settle_document(&unread.scope, made.id, 3, Reading::Failed { problem: "broken".into() }).await.expect("settled");
     assert_eq!((failed.status, failed.parts.map(|p| p.version)), (DocumentStatus::Failed, Some(2)));
     assert_eq!(w.find(&o.scope, "pickle").await, ["pickle three"]);
-    // The same bytes with the same title change nothing.
-    let same = NewDocument { digest: "bad".into(), content: b"bad".to_vec(), ..new };
-    assert_eq!(put(&w, &o.scope, same).await, failed);
-    assert_error!(s.settle_document(&w.ours.as_user(&o.ann), made.id, 3, read(&w, &failed, &["x"])).await, StoreError::NotFound { .. });
+    // What could not be read is tried again when it is brought again, whatever its id.
+    for id in [made.id, DocumentId::new()] {
+        let again = put(&w, &o.scope, NewDocument { id, digest: "bad".into(), content: b"bad".to_vec(), ..new.clone() }).await;
+        assert_eq!((again.id, again.status, again.problem.as_deref()), (made.id, DocumentStatus::Reading, None));
+        let unread = taken(&w, 1).await.remove(0);
+        assert_eq!((unread.attempts, unread.document.version), (1, again.version));
+        let reading = Reading::Failed { problem: "broken".into() };
+        s.settle_document(&unread.scope, made.id, again.version, reading).await.expect("settled");
+    }
+    let failed = s.document(&o.scope, made.id).await.expect("there");
+    assert_eq!(w.find(&o.scope, "pickle").await, ["pickle three"]);
+    assert_error!(
+        s.settle_document(&w.ours.as_user(&o.ann), made.id, failed.version, read(&w, &failed, &["x"])).await,
+        StoreError::NotFound { .. }
+    );
+    // New bytes at the moment in which parts of those before are put in place: none of these is left behind.
+    for round in 0..10 {
+        let version = |name: &str| NewDocument { id: made.id, ..document(anns(o), &format!("{name} {round}")) };
+        put(&w, &o.scope, version("old")).await;
+        let unread = taken(&w, 1).await.remove(0);
+        let reading = read(&w, &unread.document, &["pickle old", "pickle older"]);
+        let settled = s.settle_document(&unread.scope, made.id, unread.document.version, reading);
+        let (settled, _) = futures::future::join(settled, put(&w, &o.scope, version("new"))).await;
+        assert!(matches!(settled, Ok(_) | Err(StoreError::Conflict { .. })), "{settled:?}");
+        settle(&w, &["pickle new"]).await;
+        assert_eq!(w.find(&o.scope, "pickle").await, ["pickle new"]);
+    }
 }
 
 /// What a document says goes with it, and its parts change in no other way.

@@ -242,8 +242,11 @@ macro_rules! __each_store_check {
                 ended_runs_are_told_with_their_commit,
                 other_changes_are_told,
                 erasing_takes_deliveries_along,
+            }
+            deliveries {
                 deliveries_are_taken_and_held,
                 deliveries_are_taken_by_one,
+                what_is_asked_for_again_is_tried_by_one,
                 conversations_are_told_in_order,
                 an_attempt_ends_once,
                 disabled_webhooks_wait,

@@ -10,6 +10,7 @@ pub mod approvals;
 pub mod archival;
 pub mod audit;
 pub mod blocks;
+pub mod deliveries;
 pub mod diary;
 pub mod directory;
 pub mod documents;

@@ -15,9 +15,11 @@ use super::super::names::{Names, check_text};
 use super::super::wire::{List, OwnerJson, OwnerType, if_match, precondition};
 use super::user_of;
 use crate::App;
+use crate::access::Level;
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{Confidential, Path, Query};
+use crate::toolbox::secrets::is_of_logins;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -116,6 +118,7 @@ async fn put_secret(
     Confidential(PutSecret { value, description }): Confidential<PutSecret>,
 ) -> Result<Response, ApiError> {
     let value = SecretValue::new(value);
+    check_by_hand(&name)?;
     check_text("description", &description, 2_000)?;
     let (scope, expected) = (caller.scope()?, if_match(&headers)?);
     let owner = owner.resolve(&app, &caller, &scope).await?;
@@ -134,10 +137,23 @@ async fn delete_secret(
     Query(owner): Query<SecretOwner>,
     headers: HeaderMap,
 ) -> Result<StatusCode, ApiError> {
+    if caller.level() < Level::User {
+        check_by_hand(&name)?;
+    }
     let (scope, expected) = (caller.scope()?, if_match(&headers)?);
     let owner = owner.resolve(&app, &caller, &scope).await?;
     precondition(app.vault()?.delete(&scope, owner, &name, expected).await, expected)?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Errors: these are tokens of a login.
+fn check_by_hand(name: &str) -> Result<(), ApiError> {
+    if is_of_logins(name) {
+        return Err(ApiError::forbidden(format!(
+            "`{name}` is a login's: people log in with `sid tools login`, or connect their Drive, and nobody else sees the tokens"
+        )));
+    }
+    Ok(())
 }
 
 /// A secret's value.
@@ -156,6 +172,7 @@ async fn reveal_secret(
     Path(name): Path<String>,
     Query(owner): Query<SecretOwner>,
 ) -> Result<Response, ApiError> {
+    check_by_hand(&name)?;
     let scope = caller.scope()?;
     let owner = owner.resolve(&app, &caller, &scope).await?;
     let value = app.vault()?.reveal(&scope, owner, &name).await?;

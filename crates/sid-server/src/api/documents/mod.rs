@@ -1,23 +1,28 @@
 //! Documents: texts from outside that are read in parts, and cited.
 
+mod wire;
+
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
-use sid_core::{Bring, DocumentHit, DocumentSearch};
+use serde::Deserialize;
+use sid_core::{Bring, DocumentSearch};
 use sid_store::DocumentFilter;
-use sid_types::{Citation, Document, DocumentFormat, DocumentId, Owner, Passage, Provenance, Scope, Timestamp};
+use sid_types::{ConversationId, Document, DocumentFormat, DocumentId, Owner, Provenance, Scope};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::names::{Names, check_name};
-use super::wire::{List, OwnerJson, OwnerType, Paging, ProvenanceJson, parse_id};
+use super::wire::{List, OwnerJson, OwnerType, Paging, parse_id};
 use crate::App;
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{Json, Path, Query, read_body_within};
 use crate::idempotency;
+
+pub(crate) use wire::{CitationJson, DocumentJson};
+use wire::{DocumentHitsJson, FormatJson, PartsJson, part_json};
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -26,119 +31,6 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(describe_document, replace_document, remove_document))
         .routes(routes!(read_document))
         .routes(routes!(download_document))
-}
-
-/// What a document's bytes are.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum FormatJson {
-    Text,
-    Markdown,
-    Html,
-    Pdf,
-}
-
-impl From<FormatJson> for DocumentFormat {
-    fn from(format: FormatJson) -> Self {
-        match format {
-            FormatJson::Text => Self::Text,
-            FormatJson::Markdown => Self::Markdown,
-            FormatJson::Html => Self::Html,
-            FormatJson::Pdf => Self::Pdf,
-        }
-    }
-}
-
-impl From<DocumentFormat> for FormatJson {
-    fn from(format: DocumentFormat) -> Self {
-        match format {
-            DocumentFormat::Text => Self::Text,
-            DocumentFormat::Markdown => Self::Markdown,
-            DocumentFormat::Html => Self::Html,
-            DocumentFormat::Pdf => Self::Pdf,
-        }
-    }
-}
-
-/// A document. Its bytes are at `/documents/{id}/content`, what they say at `/documents/{id}/text`.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct DocumentJson {
-    #[schema(value_type = String)]
-    id: DocumentId,
-    owner: OwnerJson,
-    /// What it is called, and cited as.
-    title: String,
-    format: FormatJson,
-    /// Where it was fetched; `null` for what was uploaded.
-    origin: Option<String>,
-    /// SHA-256 of its bytes, in hexadecimal.
-    digest: String,
-    /// How many bytes it has.
-    size: u64,
-    /// `reading`, `ready` or `failed`.
-    status: &'static str,
-    /// Why it cannot be read.
-    problem: Option<String>,
-    /// Parts that can be read; while new bytes are being read, those of the bytes before.
-    parts: u32,
-    /// Pages, where the format has any.
-    pages: Option<u32>,
-    provenance: ProvenanceJson,
-    /// Counts its bytes: new bytes are a new version.
-    version: u64,
-    #[schema(value_type = String, format = DateTime)]
-    created_at: Timestamp,
-    #[schema(value_type = String, format = DateTime)]
-    updated_at: Timestamp,
-}
-
-impl From<Document> for DocumentJson {
-    fn from(d: Document) -> Self {
-        Self {
-            id: d.id,
-            owner: d.owner.into(),
-            title: d.title,
-            format: d.format.into(),
-            origin: d.origin,
-            digest: d.digest,
-            size: d.size,
-            status: d.status.as_str(),
-            problem: d.problem,
-            parts: d.parts.map_or(0, |parts| parts.count),
-            pages: d.parts.and_then(|parts| parts.pages),
-            provenance: d.provenance.into(),
-            version: d.version,
-            created_at: d.created_at,
-            updated_at: d.updated_at,
-        }
-    }
-}
-
-/// Where in a document something stands.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct CitationJson {
-    #[schema(value_type = String)]
-    document: DocumentId,
-    title: String,
-    /// As an answer cites it, such as `[Handbook, page 3]`.
-    cite: String,
-    /// The part's number, from 1.
-    part: u32,
-    /// The page, from 1, where there are pages.
-    page: Option<u32>,
-    /// The headings that it stands under, outermost first.
-    heading: Vec<String>,
-    /// Its first character in the document's text, and the first one after it.
-    start: u64,
-    end: u64,
-}
-
-impl From<Citation> for CitationJson {
-    fn from(citation: Citation) -> Self {
-        let cite = citation.to_string();
-        let Citation { document, title, place } = citation;
-        Self { document, title, cite, part: place.part, page: place.page, heading: place.heading, start: place.start, end: place.end }
-    }
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -161,29 +53,37 @@ struct AddQuery {
     agent: Option<String>,
 }
 
+/// What the request's headers say of its bytes.
+fn told(headers: &HeaderMap) -> Option<DocumentFormat> {
+    DocumentFormat::of_media_type(headers.get(header::CONTENT_TYPE)?.to_str().ok()?)
+}
+
 fn format_of(given: Option<FormatJson>, headers: &HeaderMap, title: &str) -> Result<DocumentFormat, ApiError> {
-    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let told = given.map(Into::into).or_else(|| DocumentFormat::of_media_type(media_type?)).or_else(|| DocumentFormat::of_name(title));
-    told.ok_or_else(|| {
+    let found = given.map(Into::into).or_else(|| told(headers)).or_else(|| DocumentFormat::of_name(title));
+    found.ok_or_else(|| {
         let read = "text/plain, text/markdown, text/html and application/pdf are read";
         ApiError::bad_request(format!("it is not known what the bytes are: say `format`, or a `Content-Type` ({read})"))
     })
 }
 
-async fn bring(
-    app: &App,
-    caller: &Caller,
-    scope: &Scope,
+/// What the request's body is to become.
+struct Upload {
     id: DocumentId,
     owner: Owner,
-    new: (String, DocumentFormat, Vec<u8>),
-) -> Result<Document, ApiError> {
-    let (title, format, content) = new;
+    /// With which it goes.
+    conversation: Option<ConversationId>,
+    title: String,
+    format: DocumentFormat,
+    content: Vec<u8>,
+}
+
+async fn bring(app: &App, caller: &Caller, scope: &Scope, upload: Upload) -> Result<Document, ApiError> {
+    let Upload { id, owner, conversation, title, format, content } = upload;
     check_name("title", &title, Document::TITLE_CHARS)?;
     if content.is_empty() {
         return Err(ApiError::bad_request("the body is empty: send the document's bytes"));
     }
-    let provenance = Provenance { user: caller.user(), channel: "api".into(), ..Provenance::default() };
+    let provenance = Provenance { user: caller.user(), conversation, channel: "api".into(), ..Provenance::default() };
     let bring = Bring { id, owner, title, format, origin: None, content, provenance };
     Ok(app.engine().library().bring(scope, bring).await?)
 }
@@ -228,7 +128,7 @@ async fn add_document(
         }
     }
     let id = derived.unwrap_or_else(DocumentId::new);
-    let document = bring(&app, &caller, &scope, id, owner, (title, format, content)).await?;
+    let document = bring(&app, &caller, &scope, Upload { id, owner, conversation: None, title, format, content }).await?;
     Ok((StatusCode::CREATED, axum::Json(document.into())))
 }
 
@@ -258,15 +158,13 @@ async fn replace_document(
     caller.about(known.owner.user());
     let title = query.title.unwrap_or_else(|| known.title.clone());
     let format = match query.format {
-        None if DocumentFormat::of_media_type(headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default())
-            .is_none() =>
-        {
-            known.format
-        }
-        given => format_of(given, &headers, &title)?,
+        Some(given) => given.into(),
+        None => told(&headers).unwrap_or(known.format),
     };
     let content = body_of(&app, request).await?;
-    Ok(axum::Json(bring(&app, &caller, &scope, known.id, known.owner, (title, format, content)).await?.into()))
+    let Document { id, owner, provenance, .. } = known;
+    let upload = Upload { id, owner, conversation: provenance.conversation, title, format, content };
+    Ok(axum::Json(bring(&app, &caller, &scope, upload).await?.into()))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -347,25 +245,6 @@ struct ReadQuery {
     limit: Option<u32>,
 }
 
-/// A piece of what a document says.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct PartJson {
-    citation: CitationJson,
-    text: String,
-}
-
-/// Parts of a document, in order.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct PartsJson {
-    items: Vec<PartJson>,
-    /// The part to go on with.
-    next: Option<u32>,
-}
-
-fn part_json(part: Passage) -> Option<PartJson> {
-    Some(PartJson { citation: (*part.provenance.citation?).into(), text: part.text })
-}
-
 /// What a document says, part by part.
 #[utoipa::path(get, path = "/documents/{id}/text", tag = "documents", params(("id" = String, Path), ReadQuery), responses((status = 200, description = "Parts", body = PartsJson)))]
 async fn read_document(
@@ -404,30 +283,6 @@ struct SearchDocuments {
     /// Most hits, 1 to 50. Default 10.
     #[serde(default)]
     k: Option<usize>,
-}
-
-/// A part that answers.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct DocumentHitJson {
-    citation: CitationJson,
-    owner: OwnerJson,
-    /// What answers best.
-    excerpt: String,
-    /// Larger is better; comparable inside one answer only.
-    score: f32,
-}
-
-impl From<DocumentHit> for DocumentHitJson {
-    fn from(hit: DocumentHit) -> Self {
-        Self { citation: hit.citation.into(), owner: hit.owner.into(), excerpt: hit.excerpt, score: hit.score }
-    }
-}
-
-/// What was found.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct DocumentHitsJson {
-    /// Best first.
-    hits: Vec<DocumentHitJson>,
 }
 
 /// Parts of documents that answer, by words and by meaning, best first.

@@ -3,12 +3,12 @@
 //! Tokens are secrets of whoever has logged in: sealed, erased with their user, shown in lists by name. Whoever comes back from the browser has no
 //! key, so the page shows a code, and only who began the login can give it: a link that was passed on logs nobody else in.
 
+mod place;
+mod refresh;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use sid_context::ContextError;
@@ -19,17 +19,16 @@ use sid_fetch::oauth::{
 };
 use sid_fetch::{Fetcher, Request, Url};
 use sid_store::{Store, StoreError};
-use sid_tools::ToolContext;
-use sid_tools::http::Secret;
-use sid_types::{Clock, KeyId, Owner, Scope, TenantId, Timestamp, UserId, WorkerId};
+use sid_types::{Clock, Owner, Timestamp};
 use subtle::ConstantTimeEq as _;
-use tracing::warn;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::secrets::VaultSecrets;
-use crate::auth::house_right;
 use crate::config::Config;
+
+pub(crate) use place::Place;
+use place::{place_of, state_of};
+pub(super) use refresh::ToolsetLogin;
 
 /// Where browsers come back to.
 pub(crate) const CALLBACK: &str = "/oauth/callback";
@@ -43,14 +42,12 @@ const MOST_TRIES: u32 = 5;
 const EARLY: Duration = Duration::from_secs(30);
 /// For a token that does not say when it ends: until the server refuses it.
 const LONG: Duration = Duration::from_secs(30 * 86_400);
-/// Who refreshes has so long; the others wait.
-const TURN: Duration = Duration::from_secs(30);
 
 /// A login in a browser (OAuth's authorization code with PKCE).
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct McpLogin {
-    /// The authorization server. Found by the server's metadata when left out; needed with `client_secret`.
+    /// The authorization server. Found by the server's metadata when left out; needed with `client_id`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) issuer: Option<String>,
     /// The client's id there; one is registered for each login when left out.
@@ -70,9 +67,9 @@ pub(crate) struct McpLogin {
 impl McpLogin {
     /// Errors: what does not fit, in words for who put it.
     pub(super) fn check(&self) -> Result<(), String> {
-        if self.client_secret.is_some() && (self.issuer.is_none() || self.client_id.is_none()) {
-            // A server could else name the place that the secret is sent to.
-            return Err("`login.client_secret` needs `client_id` and `issuer`, the authorization server that it is for".into());
+        // The MCP server could else name the place that the client's secret and its users' codes are sent to.
+        if self.client_id.is_some() && self.issuer.is_none() || self.client_secret.is_some() && self.client_id.is_none() {
+            return Err("`login.client_secret` needs `client_id`, and that needs `issuer`, the authorization server that knows them".into());
         }
         Ok(())
     }
@@ -104,6 +101,13 @@ struct Kept {
     until: Timestamp,
     #[serde(default)]
     is_over: bool,
+}
+
+impl Kept {
+    /// Whether its token is good now, and not the one that the server has refused.
+    fn is_good(&self, now: Timestamp, refused: Option<&Hidden>) -> bool {
+        self.until > now && refused != Some(&self.tokens.access_token)
+    }
 }
 
 /// A login on its way.
@@ -145,33 +149,6 @@ impl From<ContextError> for LoginError {
 
 fn refused(problem: impl Into<String>) -> LoginError {
     LoginError::Refused(problem.into())
-}
-
-/// Whose login, for which toolset.
-#[derive(Debug, Clone)]
-pub(crate) struct Place {
-    pub(crate) tenant: TenantId,
-    /// `None`: the tenant's.
-    pub(crate) user: Option<UserId>,
-    pub(crate) toolset: String,
-}
-
-impl Place {
-    fn owner(&self) -> Owner {
-        self.user.map_or(Owner::Tenant, |user| Owner::User { user })
-    }
-
-    fn scope(&self) -> Scope {
-        house_right().enter(self.tenant, KeyId::from_uuid(Uuid::nil()))
-    }
-
-    fn kept(&self) -> String {
-        format!("{PREFIX}{}", self.toolset)
-    }
-
-    fn pending(&self) -> String {
-        format!("{PREFIX}{}/pending", self.toolset)
-    }
 }
 
 fn hashed(text: &str) -> String {
@@ -386,100 +363,6 @@ impl Logins {
         let was_on_its_way = self.remove(place, &place.pending()).await?;
         Ok(self.remove(place, &place.kept()).await? || was_on_its_way)
     }
-
-    /// A token that is good now. `None`: nobody has logged in. Errors: only a login helps, or it may work later; in words.
-    async fn token(&self, place: &Place, url: &str, shown: Option<&Secret>) -> Result<Option<Hidden>, String> {
-        let words = |error: LoginError| match error {
-            LoginError::Refused(problem) => problem,
-            LoginError::Context(error) => format!("its login cannot be read: {error}"),
-        };
-        let is_good =
-            |kept: &Kept, now: Timestamp| kept.until > now && shown.is_none_or(|s| s.reveal() != kept.tokens.access_token.reveal());
-        let duty = format!("login {}", &hashed(&format!("{} {:?} {}", place.tenant, place.user, place.toolset))[..40]);
-        // Each call by itself: two of one process must not refresh at once, either.
-        let worker = WorkerId::new();
-        let tries = TURN.as_millis() / 100;
-        for _ in 0..tries {
-            let kept: Option<Kept> = self.read(place, &place.kept()).await.map_err(words)?;
-            let Some(kept) = kept.filter(|k| k.url == url) else { return Ok(None) };
-            if is_good(&kept, self.clock.now()) {
-                return Ok(Some(kept.tokens.access_token));
-            }
-            if kept.is_over || kept.tokens.refresh_token.is_none() {
-                return Err("its login has ended".into());
-            }
-            if !self.store.take_duty(&duty, worker, TURN).await.map_err(|e| e.to_string())? {
-                // Somebody else is at it: with rotation, a second one would end the login.
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-            let refreshed = self.refreshed(place, url, &is_good).await;
-            if let Err(error) = self.store.leave_duty(&duty, worker).await {
-                warn!(%error, "the next refresh of a login has to wait");
-            }
-            return refreshed.map(Some);
-        }
-        Err("its login is being refreshed for too long; it may work later".into())
-    }
-
-    /// With the duty in hand: as it is now, somebody may have refreshed it before.
-    async fn refreshed(&self, place: &Place, url: &str, is_good: &(dyn Fn(&Kept, Timestamp) -> bool + Sync)) -> Result<Hidden, String> {
-        let unreadable = || "its login cannot be read or kept now; it may work later".to_owned();
-        let kept: Option<Kept> = self.read(place, &place.kept()).await.map_err(|_| unreadable())?;
-        let mut kept = kept.filter(|k| k.url == url).ok_or("its login is gone")?;
-        if is_good(&kept, self.clock.now()) {
-            return Ok(kept.tokens.access_token);
-        }
-        let Some(token) = kept.tokens.refresh_token.clone() else { return Err("its login has ended".into()) };
-        match kept.grant.refresh(&self.fetcher, &token).await {
-            Ok(tokens) => {
-                kept.until = ends(&tokens, self.clock.now());
-                kept.tokens = tokens;
-                self.keep(place, &kept).await.map_err(|_| unreadable())?;
-                Ok(kept.tokens.access_token)
-            }
-            Err(error) if error.is_over() => {
-                kept.is_over = true;
-                let _ = self.keep(place, &kept).await;
-                Err("its login has ended".into())
-            }
-            Err(error) => Err(format!("its login cannot be refreshed now: {error}")),
-        }
-    }
-}
-
-/// What a toolset's server is shown.
-pub(super) struct ToolsetLogin {
-    pub(super) logins: Arc<Logins>,
-    pub(super) tenant: TenantId,
-    pub(super) toolset: String,
-    pub(super) url: String,
-    pub(super) shared: bool,
-}
-
-#[async_trait]
-impl sid_mcp::Login for ToolsetLogin {
-    async fn token(&self, context: &ToolContext, looks: bool, refused: Option<&Secret>) -> Result<Secret, String> {
-        let user = context.scope.user().filter(|_| !looks);
-        let at = |user| Place { tenant: self.tenant, user, toolset: self.toolset.clone() };
-        let mut found = self.logins.token(&at(user), &self.url, refused).await.map(|t| t.map(|t| (user, t)));
-        if self.shared && user.is_some() && matches!(found, Ok(None)) {
-            found = self.logins.token(&at(None), &self.url, refused).await.map(|t| t.map(|t| (None, t)));
-        }
-        let name = &self.toolset;
-        let who = if user.is_some() { "the user has" } else { "the tenant has" };
-        let how = format!("by `sid tools login {name}`, or POST /api/v1/tools/{name}/login");
-        match found {
-            Ok(Some((whose, token))) => {
-                let place = at(whose);
-                self.logins.secrets.note(context, &place.kept(), place.owner()).await;
-                Ok(Secret::new(token.reveal()))
-            }
-            Ok(None) => Err(format!("{who} to log in first, {how}")),
-            Err(problem) if problem.contains("ended") => Err(format!("{problem}: {who} to log in again, {how}")),
-            Err(problem) => Err(problem),
-        }
-    }
 }
 
 fn ends(tokens: &Tokens, from: Timestamp) -> Timestamp {
@@ -494,24 +377,6 @@ fn canonical(url: &Url) -> String {
     url.as_str().trim_end_matches('/').to_owned()
 }
 
-/// Whose login it is, and a nonce that nobody can guess: what was kept tells whether it is that one.
-fn state_of(place: &Place, nonce: &[u8; 32]) -> String {
-    let user = place.user.map_or_else(Uuid::nil, |user| user.uuid());
-    let parts = [place.tenant.uuid().as_bytes(), user.as_bytes(), &nonce[..], place.toolset.as_bytes()].concat();
-    URL_SAFE_NO_PAD.encode(parts)
-}
-
-fn place_of(state: &str) -> Option<(Place, [u8; 32])> {
-    let parts = URL_SAFE_NO_PAD.decode(state).ok().filter(|parts| (65..=128).contains(&parts.len()))?;
-    let id = |at: usize| Uuid::from_slice(&parts[at..at + 16]).ok();
-    let user = id(16)?;
-    let toolset = std::str::from_utf8(&parts[64..]).ok()?;
-    let is_name = toolset.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    let place =
-        Place { tenant: TenantId::from_uuid(id(0)?), user: (!user.is_nil()).then(|| UserId::from_uuid(user)), toolset: toolset.to_owned() };
-    is_name.then_some((place, parts[32..64].try_into().ok()?))
-}
-
 /// Forty bits that a person can read out.
 fn spoken(bytes: [u8; 5]) -> String {
     const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -521,19 +386,7 @@ fn spoken(bytes: [u8; 5]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    #[test]
-    fn a_state_says_whose_it_is_and_garbage_says_nothing() {
-        for user in [None, Some(UserId::new())] {
-            let place = Place { tenant: TenantId::new(), user, toolset: "my-notes_2".into() };
-            let (read, nonce) = place_of(&state_of(&place, &[7; 32])).expect("a place");
-            assert_eq!((read.tenant, read.user, read.toolset, nonce), (place.tenant, user, place.toolset, [7; 32]));
-        }
-        for bad in ["", "x", "AAAA", &"A".repeat(4_000), &URL_SAFE_NO_PAD.encode([&[0; 64][..], b"../x"].concat())] {
-            assert!(place_of(bad).is_none(), "{bad}");
-        }
-    }
+    use super::spoken;
 
     #[test]
     fn a_code_has_eight_digits_that_are_not_mistaken() {
