@@ -303,6 +303,12 @@ class Rules:
             body["user"] = self.world.pick(self.rng, "user", self.caller)
         return {}, body, {}
 
+    def set_heartrate(self):
+        body = {"every_ms": 3_600_000, "only_when_open": self.rng.random() < 0.5}
+        if self.caller.user is None or self.rng.random() < 0.3:
+            body["user"] = self.world.pick(self.rng, "user", self.caller)
+        return {}, body, {}
+
     def change_timer(self):
         return {}, {"paused": self.rng.random() < 0.5}, {"if-match": str(self.rng.randrange(1, 3))}
 

@@ -20,7 +20,7 @@ TOUCHING = {"put_secret", "delete_secret", "reveal_secret", "rewrap_secrets", "s
 # Nothing of a secret is in reach of these.
 ELSEWHERE = set("""create_tenant create_key rotate_key revoke_key create_user update_user erase_user create_team add_team_member remove_team_member
     create_agent update_agent erase_agent open_conversation erase_conversation import_messages cancel_run create_block edit_block undo_block link_block
-    unlink_block create_timer change_timer delete_timer put_ego drop_ego add_document replace_document remove_document search_documents connect_drive finish_drive disconnect_drive search_drive import_drive_file create_webhook change_webhook delete_webhook rotate_webhook test_webhook redeliver create_passage delete_passage compact_hints unshare_item claim_handoff finish_handoff return_handoff withdraw_handoff approve_proposal
+    unlink_block set_heartrate create_timer change_timer delete_timer put_ego drop_ego add_document replace_document remove_document search_documents connect_drive finish_drive disconnect_drive search_drive import_drive_file create_webhook change_webhook delete_webhook rotate_webhook test_webhook redeliver create_passage delete_passage compact_hints unshare_item claim_handoff finish_handoff return_handoff withdraw_handoff approve_proposal
     reject_proposal decide_approval undo_source create_task plan_task answer_task cancel_task probe_model drop_old_generations delete_image""".split())
 # Tokens of logins: tests/blackbox/test_login.py looks for them everywhere.
 ELSEWHERE |= {"begin_login", "confirm_login", "forget_login"}

@@ -33,8 +33,15 @@ answers! {
     /// What wakes an agent by itself.
     Timer {
         id: String, agent: String, user: Option<String>, conversation: Option<String>, name: String, stimulus: String, when: Value, late: String,
-        state: String, next_due: Option<String>, fired: u64, skipped: u64, last_run: Option<String>,
+        state: String, next_due: Option<String>, fired: u64, skipped: u64, last_run: Option<String>, kind: String, in_quiet_hours: String,
+        only_when_open: bool, held: Option<Held>,
     }
+    /// Why something did not begin at its moment.
+    Held { by: String, at: String, until: Option<String>, }
+    /// How often an agent wakes by itself.
+    Heartrate { every_ms: u64, only_when_open: bool, }
+    /// Most of what is begun without anybody asking.
+    Caps { runs_per_hour: Option<u64>, runs_per_day: Option<u64>, tokens_per_day: Option<u64>, }
     /// An image that an agent had made.
     Image { id: String, agent: String, user: Option<String>, conversation: String, prompt: String, model: String, content_type: String, bytes: u64, created_at: String, }
     /// A login of a toolset.
@@ -54,13 +61,14 @@ answers! {
         next_attempt: Option<String>, history: Vec<Attempt>, body: Option<String>,
     }
     /// A person.
-    User { id: String, handle: String, display_name: String, timezone: Option<String>, created_at: String, }
+    User { id: String, handle: String, display_name: String, timezone: Option<String>, quiet_hours: Option<String>, created_at: String, }
     /// A block that each pair starts with.
     Template { label: String, description: String, value: String, limit_chars: u64, }
     /// An agent.
     Agent {
         id: String, name: String, instructions: String, model: String, context_window: Option<u64>, max_output: Option<u64>,
         temperature: Option<f64>, blocks: Vec<Template>, tools: Option<Vec<String>>, tasks: bool, reaches: Vec<String>, colleagues: Vec<String>, trusts: Vec<String>, tags: Vec<String>, tool_rules: Vec<Value>, teams: Vec<String>, metadata: serde_json::Map<String, Value>,
+        background_model: Option<String>, heartrate: Option<Heartrate>, quiet_hours: Option<String>, caps: Caps,
         created_at: String, updated_at: String,
     }
     /// Agents that meet people as one.

@@ -121,8 +121,14 @@ async fn household(store: &SqliteStore) -> Result<(Scope, AgentId, UserId), Box<
     let user = match store.user_by_handle(&scope, "me").await {
         Ok(user) => user.id,
         Err(_) => {
-            let me =
-                User { id: UserId::new(), handle: "me".into(), display_name: "Me".into(), timezone: None, created_at: Timestamp::now() };
+            let me = User {
+                id: UserId::new(),
+                handle: "me".into(),
+                display_name: "Me".into(),
+                timezone: None,
+                quiet_hours: None,
+                created_at: Timestamp::now(),
+            };
             store.create_user(&scope, me).await?.id
         }
     };

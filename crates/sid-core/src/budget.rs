@@ -44,7 +44,7 @@ impl Engine {
     }
 }
 
-async fn limits_of(inner: &Inner, tenant: TenantId) -> Result<TenantLimits, StoreError> {
+pub(crate) async fn limits_of(inner: &Inner, tenant: TenantId) -> Result<TenantLimits, StoreError> {
     let known = inner.limits.by_tenant.lock().get(&tenant).copied();
     if let Some((limits, _)) = known.filter(|(_, at)| at.elapsed() < TTL) {
         return Ok(limits);

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 use sid_memory::{Item, SummaryTask};
 use sid_store::crash_point;
-use sid_types::{ConversationId, RecursiveSummary, Seq, Tokens};
+use sid_types::{AgentSpec, ConversationId, RecursiveSummary, Seq, Tokens};
 
 use crate::{Engine, diary};
 
@@ -91,7 +91,7 @@ impl PreparedSummaries {
 /// What a summary is prepared from.
 pub(crate) struct Ahead {
     pub(crate) conversation: ConversationId,
-    pub(crate) model: String,
+    pub(crate) agent: AgentSpec,
     pub(crate) old: RecursiveSummary,
     pub(crate) evicted: Vec<Item>,
     pub(crate) through: Seq,
@@ -120,7 +120,7 @@ pub(crate) fn prepare_ahead(engine: &Engine, ahead: Ahead) {
         }
         let task = SummaryTask::queue(&ahead.old.text, &ahead.evicted, ahead.cap, &ahead.zone);
         crash_point!("summary.before");
-        let (text, is_floor) = diary::summarize(inner, &ahead.model, &task).await;
+        let (text, is_floor) = diary::summarize(inner, &ahead.agent, &task).await;
         let summary = RecursiveSummary { text, through: ahead.through, is_floor, untrusted: Vec::new() };
         let prepared = (!is_floor).then_some(PreparedSummary { base: ahead.old.through, queue_start: ahead.queue_start, summary });
         inner.prepared.end(ahead.conversation, prepared);

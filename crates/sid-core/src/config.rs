@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sid_store::TenantLimits;
-use sid_types::{ChainBudget, RunLimits, Tokens, Usage, WorkerId};
+use sid_types::{Caps, ChainBudget, RunLimits, Tokens, Usage, WorkerId};
 
 /// How the engine works. Every field has a default that suits one laptop and one server alike.
 #[derive(Debug, Clone)]
@@ -62,6 +62,8 @@ pub struct EngineConfig {
     pub timers_per_pair: u64,
     /// The shortest time between two occurrences of a timer. Default 1 min.
     pub shortest_timer: Duration,
+    /// Most of what one agent begins by itself, unless it says otherwise. Default 10,000 runs an hour, 100,000 a day, and no limit of tokens.
+    pub agent_caps: Caps,
     /// What is due for longer is late; a timer's policy says what becomes of it. Default 1 min.
     pub timer_patience: Duration,
 }
@@ -95,6 +97,7 @@ impl Default for EngineConfig {
             documents_per_owner: 1_000,
             timers_per_pair: 100,
             shortest_timer: Duration::from_secs(60),
+            agent_caps: Caps { runs_per_hour: Some(10_000), runs_per_day: Some(100_000), tokens_per_day: Some(0) },
             timer_patience: Duration::from_secs(60),
         }
     }

@@ -41,12 +41,14 @@ pub(crate) struct Day<'a> {
     pub(crate) zone: &'a TimeZone,
     /// The model that consolidates.
     pub(crate) model: &'a ModelEntry,
+    /// Nobody tries again: what can be done without the model is done.
+    pub(crate) is_last: bool,
 }
 
-/// Draws facts from a day's messages. A model that fails costs the facts of what it was asked about, never the messages.
+/// Draws facts from a day's messages; answers whether the model did what it was asked. What it failed at is left for the next time.
 ///
 /// Errors: the store's.
-pub(crate) async fn draw_facts(inner: &Arc<Inner>, day: &Day<'_>, messages: &[Message]) -> Result<(), StoreError> {
+pub(crate) async fn draw_facts(inner: &Arc<Inner>, day: &Day<'_>, messages: &[Message]) -> Result<bool, StoreError> {
     let mut told: BTreeMap<ConversationId, Vec<&Message>> = BTreeMap::new();
     for message in messages.iter().filter(|m| m.body.role() == Role::User && m.body.is_searchable()) {
         told.entry(message.conversation).or_default().push(message);
@@ -58,48 +60,51 @@ pub(crate) async fn draw_facts(inner: &Arc<Inner>, day: &Day<'_>, messages: &[Me
             let count = |text: &str| day.model.counter.count(text);
             let room = Tokens(day.model.window().0 / 2).saturating_sub(Tokens(400)).max(Tokens(64));
             let (prompt, shown) = extract_prompt(rest, room, day.zone, &count);
-            let Some(answer) = ask(day.model, prompt, extract_schema()).await else { return Ok(()) };
+            let Some(answer) = ask(day.model, prompt, extract_schema()).await else { return Ok(false) };
             for statement in read_statements(&answer, &rest[..shown]) {
                 let sources: Vec<&Message> = told.iter().filter(|m| statement.from.contains(&m.seq)).copied().collect();
-                take_up(inner, day, conversation, &statement, &sources).await?;
+                if !take_up(inner, day, conversation, &statement, &sources).await? {
+                    return Ok(false);
+                }
             }
             rest = &rest[shown..];
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Stores a statement that what was said bears out, if it is new; what it takes the place of is marked in the same transaction.
+/// Answers whether the model did what it was asked.
 async fn take_up(
     inner: &Arc<Inner>,
     day: &Day<'_>,
     conversation: ConversationId,
     statement: &Statement,
     sources: &[&Message],
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let words: Vec<&str> = sources.iter().map(|m| m.body.text()).collect();
     let known: Vec<&str> = day.user.into_iter().flat_map(|u| [u.display_name.as_str(), u.handle.as_str()]).collect();
-    let Some(at) = sources.iter().map(|m| m.at).max() else { return Ok(()) };
+    let Some(at) = sources.iter().map(|m| m.at).max() else { return Ok(true) };
     if !is_borne_out(&statement.text, &words, &known) {
         debug!(statement = statement.text.len(), "a statement is not borne out by what was said");
-        return Ok(());
+        return Ok(true);
     }
     let from: Vec<MessageId> = sources.iter().map(|m| m.id).collect();
     let id = fact_id(&from, &statement.text);
     match inner.store.passage(day.scope, id).await {
-        Ok(_) => return Ok(()),
+        Ok(_) => return Ok(true),
         Err(StoreError::NotFound { .. }) => {}
         Err(error) => return Err(error),
     }
     let stored = alike(inner, day, &statement.text).await?;
     if stored.iter().any(|p| is_repetition(&statement.text, &p.text)) {
-        return Ok(());
+        return Ok(true);
     }
-    let comparison = compare(day, (&statement.text, at), &stored).await;
+    let Some(comparison) = compare(day, (&statement.text, at), &stored).await else { return Ok(false) };
     let stands: Vec<(Standing, &Passage)> =
         stored.iter().enumerate().map(|(n, p)| (standing(&statement.text, &p.text, &comparison, n), p)).collect();
     if stands.iter().any(|(standing, _)| *standing == Standing::Same) {
-        return Ok(());
+        return Ok(true);
     }
     let mut untrusted = Vec::new();
     sources.iter().for_each(|message| sid_types::Source::add(&mut untrusted, &message.untrusted));
@@ -128,13 +133,14 @@ async fn take_up(
     if let Err(StoreError::NotFound { .. }) = inner.store.conversation(day.scope, conversation).await {
         inner.store.delete(day.scope, &[id]).await?;
     }
-    Ok(())
+    Ok(true)
 }
 
-/// Sets what agents wrote on that day against what was stored before: a repetition goes, and what is no longer true says so.
+/// Sets what agents wrote on that day against what was stored before: a repetition goes, and what is no longer true says so. Answers
+/// whether the model did what it was asked.
 ///
 /// Errors: the store's.
-pub(crate) async fn tidy_written(inner: &Arc<Inner>, day: &Day<'_>, date: Date) -> Result<(), StoreError> {
+pub(crate) async fn tidy_written(inner: &Arc<Inner>, day: &Day<'_>, date: Date) -> Result<bool, StoreError> {
     let page = PageRequest { limit: WRITTEN, ..PageRequest::default() };
     let newest = inner.store.list(day.scope, day.owner, page).await?.items;
     let is_of_the_day = |p: &&Passage| {
@@ -147,14 +153,14 @@ pub(crate) async fn tidy_written(inner: &Arc<Inner>, day: &Day<'_>, date: Date) 
             inner.store.delete(day.scope, &[new.id]).await?;
             continue;
         }
-        let comparison = compare(day, (&new.text, new.at), &older).await;
+        let Some(comparison) = compare(day, (&new.text, new.at), &older).await else { return Ok(false) };
         let instead = older.iter().enumerate().filter(|(n, p)| standing(&new.text, &p.text, &comparison, *n) == Standing::Instead);
         let changed: Vec<NewPassage> = instead.map(|(_, p)| superseded(as_new(p), new.id, new.at, day.zone)).collect();
         if !changed.is_empty() {
             inner.store.upsert(day.scope, changed).await?;
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Stored statements of the same owner that are about the like, nearest first; none that is out of date.
@@ -174,14 +180,15 @@ async fn alike(inner: &Arc<Inner>, day: &Day<'_>, text: &str) -> Result<Vec<Pass
     Ok(passages.filter(is_open).take(COMPARED).collect())
 }
 
-async fn compare(day: &Day<'_>, new: (&str, Timestamp), stored: &[Passage]) -> Comparison {
+/// How the new one stands to those that are stored; `None` if the model failed, and is asked again another time.
+async fn compare(day: &Day<'_>, new: (&str, Timestamp), stored: &[Passage]) -> Option<Comparison> {
     if stored.is_empty() {
-        return Comparison::default();
+        return Some(Comparison::default());
     }
     let shown: Vec<(&str, Timestamp)> = stored.iter().map(|p| (p.text.as_str(), p.at)).collect();
     match ask(day.model, compare_prompt(new, &shown, day.zone), compare_schema()).await {
-        Some(answer) => read_comparison(&answer, stored.len()),
-        None => Comparison::default(),
+        Some(answer) => Some(read_comparison(&answer, stored.len())),
+        None => day.is_last.then(Comparison::default),
     }
 }
 

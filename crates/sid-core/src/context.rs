@@ -7,8 +7,8 @@ use sid_llm::ChatMessage;
 use sid_memory::{Budget, View, valid_view};
 use sid_store::{Loaded, Order};
 use sid_types::{
-    Conversation, ConversationId, EventBody, NewMessage, Owner, Recollection, Run, RunId, RunLimits, RunStatus, Scope, Seq, Step, Tokens,
-    ToolSpec, Usage,
+    Conversation, ConversationId, EventBody, NewMessage, Owner, Priority, Recollection, Run, RunId, RunLimits, RunStatus, Scope, Seq, Step,
+    Tokens, ToolSpec, Usage,
 };
 
 use crate::engine::Inner;
@@ -193,6 +193,7 @@ async fn state_of(inner: &Inner, scope: &Scope, conversation: Conversation, run:
             stop_reason: None,
             error: None,
             limits: RunLimits::default(),
+            priority: Priority::User,
             client_tools: Vec::new(),
             steps: 0,
             usage: Usage::default(),

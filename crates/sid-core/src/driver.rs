@@ -17,6 +17,7 @@ use crate::active::RunEnd;
 use crate::budget::{self, Budget};
 use crate::engine::Inner;
 use crate::machine::{Next, RunMachine, StepFacts, ToCall};
+use crate::perpetual::{self, Beat};
 use crate::prepare::{Prepared, TurnPreparation};
 use crate::{CoreError, Engine, compaction, metrics, tool_call};
 
@@ -32,10 +33,13 @@ pub(crate) async fn drive(engine: Engine, lease: Lease) {
         let run = AssertPanicSafe(run_one(&engine.inner, &lease, &stop)).catch().instrument(span).await;
         engine.inner.active.leave(&lease);
         next = match run {
-            Ok(Ended { end, next, compact }) => {
+            Ok(Ended { end, next, compact, beat }) => {
                 tell_waiters(&engine.inner, &lease, end).await;
                 crash_point!("run.left");
                 engine.inner.new_memory.notify_one();
+                if let Some(beat) = beat {
+                    perpetual::keep(&engine, &lease.scope, beat).await;
+                }
                 if let Some(state) = compact {
                     compaction::prepare_ahead(&engine, *state);
                 }
@@ -85,6 +89,8 @@ struct Ended {
     next: Option<Lease>,
     /// The state to prepare a summary from, when the queue is filling up.
     compact: Option<Box<compaction::Ahead>>,
+    /// The heartbeat that is to be there from now on.
+    beat: Option<Beat>,
 }
 
 /// Turns a panic in a run into an error of that run: one conversation's fault must not take the process along.
@@ -179,7 +185,9 @@ async fn run_one(inner: &Arc<Inner>, lease: &Lease, stop: &CancellationToken) ->
         inner.tasks_changed.notify_one();
     }
     let end = if inner.active.has_waiters(lease.run) { end_of(ended, &machine.state().queue) } else { None };
-    Ok(Ended { end, next: next_lease, compact: turn.ahead(machine.into_state()).map(Box::new) })
+    let state = machine.state();
+    let beat = Beat::of(&state.agent, state.conversation.user);
+    Ok(Ended { end, next: next_lease, compact: turn.ahead(machine.into_state()).map(Box::new), beat })
 }
 
 /// The present as a run counts it: from the clock's word at its beginning on by a watch that nobody sets. A server's clock may jump in the
@@ -218,7 +226,7 @@ async fn fail_at_once(inner: &Arc<Inner>, lease: &Lease, loaded: Loaded, now: Ti
         next = commit_durably(inner, lease, commit).await?.next;
     }
     metrics::run_ended(StopReason::ModelRefused, Duration::ZERO);
-    Ok(Ended { end: None, next, compact: None })
+    Ok(Ended { end: None, next, compact: None, beat: None })
 }
 
 /// Where a crash finds a run: before and after each kind of commit.
@@ -344,7 +352,14 @@ async fn stream_reply(
     began: Instant,
     stop: &CancellationToken,
 ) -> Result<Streamed, CoreError> {
-    let mut deltas = Deltas { began, last_flush: None, every: inner.config.delta_flush, text: String::new(), reasoning: String::new() };
+    let mut deltas = Deltas {
+        began,
+        last_flush: None,
+        every: inner.config.delta_flush,
+        may_be_silent: machine.may_be_silent(),
+        text: String::new(),
+        reasoning: String::new(),
+    };
     crash_point!("model.before");
     // In order, here and below: a stop is heard before anything else, and an endless stream does not hold back a flush.
     let mut stream = tokio::select! {
@@ -376,6 +391,7 @@ async fn stream_reply(
             }
             Some(Ok(ChatEvent::Restart)) => {
                 deltas.text.clear();
+                deltas.may_be_silent = machine.may_be_silent();
                 deltas.reasoning.clear();
                 if deltas.last_flush.is_some() {
                     // Said again, a start makes the deltas after the last one void.
@@ -400,6 +416,8 @@ struct Deltas {
     began: Instant,
     last_flush: Option<Instant>,
     every: Duration,
+    /// Text is held back while it may turn out to be no answer.
+    may_be_silent: bool,
     text: String,
     reasoning: String,
 }
@@ -412,7 +430,11 @@ impl Deltas {
     }
 
     fn is_waiting(&self) -> bool {
-        !self.text.is_empty() || !self.reasoning.is_empty()
+        self.has_text() || !self.reasoning.is_empty()
+    }
+
+    fn has_text(&self) -> bool {
+        !self.text.is_empty() && !(self.may_be_silent && perpetual::may_become_silent(&self.text))
     }
 
     /// An answer that is whole before its first flush is never written as deltas: its message is enough.
@@ -426,7 +448,9 @@ impl Deltas {
         if !self.reasoning.is_empty() {
             events.push(EventBody::ReasoningDelta { text: std::mem::take(&mut self.reasoning) });
         }
-        if !self.text.is_empty() {
+        if self.has_text() {
+            // From now on it is an answer.
+            self.may_be_silent = false;
             events.push(EventBody::TextDelta { text: std::mem::take(&mut self.text) });
         }
         if !events.is_empty() {

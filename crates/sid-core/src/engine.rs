@@ -11,7 +11,7 @@ use sid_store::{
     Accept, Accepted, EraseTarget, GenerationId, IdempotencyKey, IndexStatus, Lease, OnBusy, Receipt, Store, StoreError, crash_point,
 };
 use sid_tools::{Registry, RegistryError, Tool};
-use sid_types::{ClientTool, Clock, ConversationId, NewMessage, Run, RunId, RunLimits, Scope, Seq};
+use sid_types::{ClientTool, Clock, ConversationId, NewMessage, Priority, Run, RunId, RunLimits, Scope, Seq};
 use tokio_util::task::TaskTracker;
 
 use crate::active::{ActiveRuns, Room, RunEnd};
@@ -359,6 +359,7 @@ impl Engine {
             messages: submit.messages,
             idempotency: submit.idempotency,
             limits: submit.limits.unwrap_or(config.limits),
+            priority: Priority::User,
             client_tools: submit.client_tools.unwrap_or_default(),
             only_after,
             on_busy: submit.on_busy,

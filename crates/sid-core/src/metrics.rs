@@ -60,6 +60,11 @@ pub(crate) fn timer_left_out(count: u64) {
     counter!("sid_timers_left_out_total").increment(count);
 }
 
+/// A run that nobody asked for was held back by a cap.
+pub(crate) fn capped(by: sid_types::HeldBy) {
+    counter!("sid_capped_total", "cap" => by.as_str()).increment(1);
+}
+
 /// A duty was taken, or is another replica's.
 pub(crate) fn duty(name: &'static str, is_mine: bool) {
     gauge!("sid_duty_held", "duty" => name).set(if is_mine { 1.0 } else { 0.0 });

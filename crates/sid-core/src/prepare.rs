@@ -369,7 +369,7 @@ impl TurnPreparation {
         let evicted: Vec<Item> = queue.page_out(&plan, &count);
         Some(Ahead {
             conversation: state.conversation.id,
-            model: state.agent.spec.model.clone(),
+            agent: state.agent.spec.clone(),
             old: state.conversation.summary,
             evicted,
             through: plan.last,

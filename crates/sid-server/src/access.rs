@@ -162,6 +162,7 @@ const RULES: &[Rule] = {
         row("decide_approval", &[ContextDecide], User, APPROVAL),
         row("list_sources", &[MemoryRead], Tenant, Seen),
         row("undo_source", &[Erase], Tenant, Seen),
+        row("set_heartrate", &[Chat], Agent, Named),
         row("list_timers", &[Chat, MemoryRead], Agent, Seen),
         row("create_timer", &[Chat], Agent, Named),
         row("get_timer", &[Chat, MemoryRead], Agent, TIMER),

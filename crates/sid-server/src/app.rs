@@ -15,7 +15,7 @@ use sid_context::secrets::Vault;
 use sid_context::{ContextError, ContextService, Policy};
 use sid_core::{Engine, EngineConfig, ModelPrice};
 use sid_store::{EraseTarget, Receipt, Store, StoreError, TenantLimits};
-use sid_types::{ChainBudget, Clock, KeyId, RunLimits, Scope, SystemClock, TenantId, Timestamp};
+use sid_types::{Caps, ChainBudget, Clock, KeyId, RunLimits, Scope, SystemClock, TenantId, Timestamp};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -546,6 +546,11 @@ fn engine_config(config: &Config) -> EngineConfig {
             tokens_per_day: Some(config.limits.tokens_per_day),
             tokens_per_month: Some(config.limits.tokens_per_month),
             keep_conversations_days: Some(0),
+            caps: Caps {
+                runs_per_hour: Some(config.limits.self_begun_runs_per_hour),
+                runs_per_day: Some(config.limits.self_begun_runs_per_day),
+                tokens_per_day: Some(config.limits.self_begun_tokens_per_day),
+            },
         },
         limits: RunLimits {
             max_steps: engine.max_steps,
@@ -564,6 +569,11 @@ fn engine_config(config: &Config) -> EngineConfig {
         shortest_timer: Duration::from_millis(engine.shortest_timer_ms),
         timer_patience: Duration::from_millis(engine.timer_patience_ms),
         consolidate: engine.consolidate,
+        agent_caps: Caps {
+            runs_per_hour: Some(engine.agent_runs_per_hour),
+            runs_per_day: Some(engine.agent_runs_per_day),
+            tokens_per_day: Some(engine.agent_tokens_per_day),
+        },
         idle: Duration::from_millis(engine.idle_ms),
         task_runs_per_tenant: config.limits.task_runs_at_once,
         chain_depth: config.limits.agents_in_a_row,

@@ -151,7 +151,14 @@ mod tests {
         let tenant = store.create_tenant(&operator, "acme").await.expect("a tenant").id;
         let scope = operator.enter(tenant, KeyId::new());
         let user = async |handle: &str, id: UserId| {
-            let user = User { id, handle: handle.into(), display_name: handle.into(), timezone: None, created_at: Timestamp::now() };
+            let user = User {
+                id,
+                handle: handle.into(),
+                display_name: handle.into(),
+                timezone: None,
+                quiet_hours: None,
+                created_at: Timestamp::now(),
+            };
             store.create_user(&scope, user).await.expect("a user").id
         };
         let (ann, bob) = (user("ann", UserId::new()).await, user("bob", UserId::new()).await);

@@ -13,11 +13,12 @@ BEGIN
 END $$;
 
 -- `sid.write` of schema 1, which servers of schema 3 go on calling, for some conversations of a tenant at once: `p` has a list of rows for each
--- kind of row, and each row names its conversation (`conv`). A conversation that is not as it was read is left out; answers which were written.
+-- kind of row, and each row names its conversation (`conv`). Of the runs that wait the one with the earliest turn is the head (0004_perpetual.sql).
+-- A conversation that is not as it was read is left out; answers which were written.
 -- What is inserted goes in one statement for all of them; what is changed is found one by one, by its key, whatever is believed of the
 -- tables' sizes (0004_lookups.sql).
 --
--- What is locked, is locked in one order everywhere: conversations, then partitions, each by their ids, then the ledger's slots. Who writes to
+-- What is locked, is locked in one order everywhere: conversations, then partitions, each by their ids, then the ledger's slots, then what agents begin by themselves. Who writes to
 -- many waits a moment only: on a time-out the caller writes to each alone, and none waits for the lock of another.
 CREATE FUNCTION sid.write_all(p_tenant uuid, p_now text, p jsonb) RETURNS uuid[] LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
@@ -25,6 +26,10 @@ DECLARE
     v_set text;
     v_convs int := jsonb_array_length(p->'convs');
     v_numbers bigint[];
+    v_turns bigint[];
+    v_new jsonb;
+    v_new_id uuid;
+    v_turn bigint;
     v_done uuid[] := '{}';
     v_parts bigint[];
     v_one jsonb;
@@ -43,17 +48,37 @@ BEGIN
         v_numbers[i] := nextval('sid.run_numbers');
     END LOOP;
     FOR v IN SELECT x.* FROM jsonb_to_recordset(p->'convs') AS x(conv uuid, rev bigint, last_seq bigint, queue_start bigint,
-        last_at timestamptz, head uuid, head_no bigint, new_run int, lease boolean, epoch bigint, holder uuid, expires_at timestamptz,
+        last_at timestamptz, head uuid, new_run int, lease boolean, epoch bigint, holder uuid, expires_at timestamptz,
         ttl_us bigint) ORDER BY x.conv
     LOOP
+        v_new := p->'new_runs'->(v.new_run - 1);
+        v_new_id := (v_new->>'id')::uuid;
+        v_turn := (extract(epoch FROM (v_new->>'at')::timestamptz) * 1000000)::bigint + (v_new->>'patience_us')::bigint;
+        IF v_new_id <> v.head THEN
+            -- Never before one of the same priority that waits already, whatever the clock does. What is read here is of the revision that is
+            -- asked for below, or nothing is written.
+            v_turn := greatest(v_turn, (SELECT max(coalesce(r.turn, r.number)) FROM sid.runs r
+                WHERE r.tenant = p_tenant AND r.conv = v.conv AND r.status = 0 AND r.priority = (v_new->>'priority')::smallint));
+            -- A head that waits as well, and whose turn is later, gives its place up.
+            IF EXISTS (SELECT FROM sid.conversations c JOIN sid.runs r ON r.tenant = p_tenant AND r.id = v.head
+                AND (r.tenant, r.id) >= (p_tenant, v.head) AND (r.tenant, r.id) <= (p_tenant, v.head)
+                WHERE c.tenant = p_tenant AND c.id = v.conv AND c.head = v.head AND c.holder IS NULL
+                AND r.status = 0 AND coalesce(r.turn, r.number) > v_turn)
+            THEN
+                v.head := v_new_id;
+            END IF;
+        END IF;
+        v_turns[v.new_run] := v_turn;
         UPDATE sid.conversations c SET
             rev = c.rev + 1,
             last_seq = v.last_seq,
             queue_start = v.queue_start,
             last_at = v.last_at,
             head = v.head,
-            head_no = CASE WHEN v.head IS NOT NULL THEN
-                coalesce(v.head_no, CASE WHEN v.head = c.head THEN c.head_no END, v_numbers[v.new_run]) END,
+            -- The turn of the head: what work is found by.
+            head_no = CASE WHEN v.head IS NULL THEN NULL WHEN v.head = c.head THEN c.head_no WHEN v.head = v_new_id THEN v_turn
+                ELSE (SELECT coalesce(r.turn, r.number) FROM sid.runs r WHERE r.tenant = p_tenant AND r.id = v.head
+                    AND (r.tenant, r.id) >= (p_tenant, v.head) AND (r.tenant, r.id) <= (p_tenant, v.head)) END,
             epoch = CASE WHEN v.lease THEN v.epoch ELSE c.epoch END,
             holder = CASE WHEN v.lease THEN v.holder ELSE c.holder END,
             expires_at = CASE WHEN v.lease THEN v.expires_at ELSE c.expires_at END,
@@ -73,11 +98,11 @@ BEGIN
             WHERE (x.row->>'conv')::uuid = ANY (v_done) GROUP BY l.key) k;
     END IF;
     IF p ? 'new_runs' THEN
-        INSERT INTO sid.runs (tenant, id, number, conv, status, limits, usage, stimulus, waiting, created_at, started_at)
+        INSERT INTO sid.runs (tenant, id, number, conv, status, limits, usage, stimulus, waiting, created_at, started_at, priority, turn)
         SELECT p_tenant, r.id, v_numbers[r.new_run], r.conv, r.status, r.limits, r.usage, r.stimulus, r.waiting, r.at,
-            CASE WHEN r.status = 1 THEN r.at END
+            CASE WHEN r.status = 1 THEN r.at END, r.priority, v_turns[r.new_run]
         FROM jsonb_to_recordset(p->'new_runs') AS r(conv uuid, id uuid, new_run int, status smallint, limits text, usage text, stimulus uuid[],
-            waiting text, at timestamptz);
+            waiting text, at timestamptz, priority smallint);
     END IF;
     IF p ? 'used' THEN
         v_forget := sid.now() - interval '24 hours';
@@ -153,6 +178,14 @@ BEGIN
         FROM jsonb_to_recordset(p->'steps') AS x(run uuid, number int, doc text, tail text, recalled text)
         ORDER BY get_byte(uuid_send(x.run), 15) & 15, x.run, x.number
         ON CONFLICT (tenant, run, number) DO UPDATE SET doc = excluded.doc, tail = excluded.tail, recalled = excluded.recalled;
+    END IF;
+    IF p ? 'self_begun' THEN
+        DELETE FROM sid.self_begun s WHERE s.tenant = p_tenant AND s.hour < sid.now() - interval '2 days';
+        INSERT INTO sid.self_begun AS s (tenant, hour, agent_id, runs, tokens)
+        SELECT p_tenant, date_trunc('hour', sid.now(), 'UTC'), c.agent_id, sum(x.runs), sum(x.tokens)
+        FROM jsonb_to_recordset(p->'self_begun') AS x(conv uuid, runs bigint, tokens bigint)
+        JOIN sid.conversations c ON c.tenant = p_tenant AND c.id = x.conv GROUP BY c.agent_id ORDER BY c.agent_id
+        ON CONFLICT (tenant, hour, agent_id) DO UPDATE SET runs = s.runs + excluded.runs, tokens = s.tokens + excluded.tokens;
     END IF;
     IF p ? 'events' THEN
         INSERT INTO sid.events (tenant, run, seq, at, kind, body)

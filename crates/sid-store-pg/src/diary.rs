@@ -77,6 +77,12 @@ impl DiaryStore for PgStore {
         Ok(work)
     }
 
+    async fn redo_diary(&self, work: &DiaryWork, not_before: Timestamp) -> Result<(), StoreError> {
+        let mut tx = self.begin(work.scope.tenant()).await?;
+        let outcome = redo(&mut tx, &self.viewer(&work.scope), work, not_before).await;
+        tx.finish(outcome).await
+    }
+
     async fn day_messages(&self, scope: &Scope, owner: Owner, day: Date) -> Result<Vec<Message>, StoreError> {
         let mut tx = self.read(scope.tenant()).await?;
         if !self.viewer(scope).sees(&mut tx, owner).await? {
@@ -120,9 +126,10 @@ async fn due(store: &PgStore, now: Timestamp, level: DiaryLevel, limit: usize, w
     while work.len() < limit {
         let rows = store
             .call(
-                "SELECT o_start, o_part, o_ends, o_tenant, o_kind, o_a, o_b, o_zone, o_below
-                 FROM sid.diary_due($1, $2, $3, $4, $5, $6, $7)",
+                "SELECT o_start, o_part, o_ends, o_tenant, o_kind, o_a, o_b, o_zone, o_below, o_tries
+                 FROM sid.diary_to_write($1, $2, $3, $4, $5, $6, $7, $8)",
             )
+            .bind(At(now))
             .bind(level_number(level))
             .bind(below)
             .bind(Day(last_start))
@@ -140,7 +147,8 @@ async fn due(store: &PgStore, now: Timestamp, level: DiaryLevel, limit: usize, w
             let waits = below.is_some_and(|ends| ends.iter().any(|end| end.0 <= today));
             if row.date(2)? <= today && !waits && work.len() < limit {
                 let owner = owner(row, 4)?;
-                work.push(DiaryWork { scope: engine_scope(row.id(3)?, owner), owner, level, start: after.0 });
+                let (scope, tries) = (engine_scope(row.id(3)?, owner), sqlx::Row::try_get_unchecked::<i32, _>(row, 9)?);
+                work.push(DiaryWork { scope, owner, level, start: after.0, tries: u32::try_from(tries).unwrap_or_default() });
             }
         }
         if (rows.len() as i64) < LOOK {
@@ -176,18 +184,37 @@ pub(crate) fn day_range(day: Date, zone: &TimeZone) -> (At, At) {
     (start(day), start(DiaryLevel::Day.end_of(day)))
 }
 
-async fn put(store: &PgStore, tx: &mut Tx, viewer: &Viewer, mut entry: DiaryEntry) -> Result<()> {
+/// Whether the viewer may write a page of this period, and there is such a period.
+async fn check(tx: &mut Tx, viewer: &Viewer, of: Owner, level: DiaryLevel, start: Date) -> Result<()> {
     let may = match viewer.scope.principal() {
         Principal::Tenant { .. } => true,
-        Principal::Turn { agent, user } => Owner::of_conversation(agent, user) == entry.owner,
+        Principal::Turn { agent, user } => Owner::of_conversation(agent, user) == of,
         Principal::User { .. } => false,
     };
-    if !may || !viewer.sees(tx, entry.owner).await? {
+    if !may || !viewer.sees(tx, of).await? {
         return Err(missing("owner").into());
     }
-    if entry.level.start_of(entry.start) != entry.start {
-        return Err(StoreError::Invalid(format!("no {:?} starts on {}", entry.level, entry.start)).into());
+    if level.start_of(start) != start {
+        return Err(StoreError::Invalid(format!("no {level:?} starts on {start}")).into());
     }
+    Ok(())
+}
+
+async fn redo(tx: &mut Tx, viewer: &Viewer, work: &DiaryWork, not_before: Timestamp) -> Result<()> {
+    check(tx, viewer, work.owner, work.level, work.start).await?;
+    let part = Partition::open(tx, work.owner).await?;
+    let query = tx.query(
+        "INSERT INTO sid.diary_dirty (tenant, part, level, start, ends, touched_at, tries) VALUES ($1, $2, $3, $4, $5, $6, $7)
+         ON CONFLICT (tenant, part, level, start) DO UPDATE SET touched_at = excluded.touched_at, tries = excluded.tries",
+    );
+    let query =
+        query.bind(tx.tenant).bind(part).bind(level_number(work.level)).bind(Day(work.start)).bind(Day(work.level.end_of(work.start)));
+    query.bind(At(not_before)).bind(i32::try_from(work.tries).unwrap_or(i32::MAX)).execute(tx.conn()).await?;
+    Ok(())
+}
+
+async fn put(store: &PgStore, tx: &mut Tx, viewer: &Viewer, mut entry: DiaryEntry) -> Result<()> {
+    check(tx, viewer, entry.owner, entry.level, entry.start).await?;
     entry.written_at = kept(entry.written_at);
     let part = Partition::open(tx, entry.owner).await?;
     // Erasing locks the partition, too: it comes before this page, or after it, and never in between.

@@ -21,9 +21,10 @@ use crate::error::{Fault, Result, damaged};
 use crate::known::Known;
 use crate::payload::{
     CancelWrite, ConvWrite, DayWrite, EventWrite, HeadWrite, MessageWrite, NewRun, OutboxWrite, Payload, PlaceWrite, QuoteWrite, RunWrite,
-    StepWrite, UsedWrite,
+    SelfBegunWrite, StepWrite, UsedWrite,
 };
 use crate::rows::{Conv, Journal, RunRow, extra, list, told};
+use crate::state::ttl_micros;
 use crate::tx::Tx;
 use crate::writes::done;
 
@@ -187,7 +188,7 @@ pub(crate) struct Draft {
     rev: i64,
     lease_changed: bool,
     has_outbox: bool,
-    /// Runs that wait behind the head.
+    /// Runs that wait behind the head, in the order of their turns.
     queue: VecDeque<Journal>,
     /// Whether more wait than are known here.
     has_more: bool,
@@ -229,7 +230,6 @@ impl Draft {
             queue_start: c.queue_start,
             last_at: c.last_at,
             head: c.head.map(Id::raw),
-            head_no: c.head_no,
             new_run: self.payload.new_runs.first().map(|run| run.new_run),
             lease: self.lease_changed,
             epoch: c.epoch,
@@ -304,20 +304,18 @@ impl Draft {
             usage: to_json(&run.usage)?,
             stimulus: run.stimulus.iter().map(|id| id.uuid()).collect(),
             waiting: waiting.map(to_json).transpose()?,
+            priority: run.priority.number(),
+            patience_us: ttl_micros(run.priority.patience()),
             at: self.now,
         });
+        if run.priority.is_self_begun() {
+            self.payload.self_begun.push(SelfBegunWrite { conv: self.conv.id.uuid(), runs: 1, tokens: 0 });
+        }
         if self.conv.head.is_none() {
-            // Its number is drawn when it is written.
-            (self.conv.head, self.conv.head_no) = (Some(run.id), None);
+            self.conv.head = Some(run.id);
             let is_running = run.status == RunStatus::Running;
-            self.head = is_running.then(|| Journal {
-                number: None,
-                run: run.clone(),
-                commit_epoch: 0,
-                events: 0,
-                waiting: Vec::new(),
-                calls: Vec::new(),
-            });
+            self.head =
+                is_running.then(|| Journal { run: run.clone(), commit_epoch: 0, events: 0, waiting: Vec::new(), calls: Vec::new() });
         } else {
             self.has_more = true;
         }
@@ -356,6 +354,10 @@ impl Draft {
     pub(crate) fn record(&mut self, journal: &mut Journal, mut step: Step) -> Result<()> {
         journal.run.steps += 1;
         journal.run.usage += step.usage;
+        if journal.run.priority.is_self_begun() {
+            let tokens = step.usage.prompt_tokens + step.usage.completion_tokens;
+            self.payload.self_begun.push(SelfBegunWrite { conv: self.conv.id.uuid(), runs: 0, tokens });
+        }
         // What erasure takes away stands in columns of its own.
         let (tail, recalled) = (step.tail.take(), std::mem::take(&mut step.recalled));
         self.payload.steps.push(StepWrite {
@@ -434,8 +436,7 @@ impl Draft {
             self.payload.outbox.push(OutboxWrite { conv, part, at, topic: "run.done", subject: journal.run.id.uuid() });
         }
         self.release();
-        let next = self.queue.front();
-        (self.conv.head, self.conv.head_no) = (next.map(|n| n.run.id), next.and_then(|n| n.number));
+        self.conv.head = self.queue.front().map(|next| next.run.id);
         Ok(())
     }
 

@@ -30,6 +30,8 @@ pub(crate) struct Payload {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) steps: Vec<StepWrite>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) self_begun: Vec<SelfBegunWrite>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) events: Vec<EventWrite>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) heads: Vec<HeadWrite>,
@@ -41,7 +43,9 @@ impl Payload {
     /// Adds what is written to other conversations.
     pub(crate) fn append(&mut self, other: Self) {
         let drawn = self.new_runs.len();
-        let Self { mut convs, mut new_runs, used, cancel, runs, ids, placed, messages, quotes, days, steps, events, heads, outbox } = other;
+        let Self {
+            mut convs, mut new_runs, used, cancel, runs, ids, placed, messages, quotes, days, steps, self_begun, events, heads, outbox
+        } = other;
         for place in convs.iter_mut().filter_map(|c| c.new_run.as_mut()).chain(new_runs.iter_mut().map(|r| &mut r.new_run)) {
             *place += drawn;
         }
@@ -56,6 +60,7 @@ impl Payload {
         self.quotes.extend(quotes);
         self.days.extend(days);
         self.steps.extend(steps);
+        self.self_begun.extend(self_begun);
         self.events.extend(events);
         self.heads.extend(heads);
         self.outbox.extend(outbox);
@@ -77,7 +82,6 @@ pub(crate) struct ConvWrite {
     pub(crate) queue_start: u64,
     pub(crate) last_at: Option<Timestamp>,
     pub(crate) head: Option<Uuid>,
-    pub(crate) head_no: Option<i64>,
     /// Which of the new runs is its own, from 1 on.
     pub(crate) new_run: Option<usize>,
     /// Whether the four that follow are written: renewals must not be undone by a commit that knows nothing of them.
@@ -99,6 +103,9 @@ pub(crate) struct NewRun {
     pub(crate) usage: String,
     pub(crate) stimulus: Vec<Uuid>,
     pub(crate) waiting: Option<String>,
+    pub(crate) priority: i16,
+    /// So much later than it is accepted it is the run's turn.
+    pub(crate) patience_us: i64,
     pub(crate) at: Timestamp,
 }
 
@@ -183,6 +190,14 @@ pub(crate) struct StepWrite {
     pub(crate) doc: String,
     pub(crate) tail: Option<String>,
     pub(crate) recalled: String,
+}
+
+/// Runs that nobody asked for at that moment, and tokens of their steps.
+#[derive(Clone, Serialize)]
+pub(crate) struct SelfBegunWrite {
+    pub(crate) conv: Uuid,
+    pub(crate) runs: u64,
+    pub(crate) tokens: u64,
 }
 
 #[derive(Clone, Serialize)]

@@ -4,8 +4,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use sid_store::{RunTerms, StoreError};
 use sid_types::{
     Agent, AgentId, ApprovedCall, Block, BlockAccess, BlockId, Body, Conversation, ConversationId, Membership, Message, MessageId,
-    NewMessage, Owner, PlannedCall, Principal, Run, RunId, Scope, Sender, Seq, Source, Team, TeamId, TeamRole, TenantId, Timestamp, Tokens,
-    ToolCall, User, UserId, WorkerId,
+    NewMessage, Owner, PlannedCall, Principal, QuietHours, Run, RunId, Scope, Sender, Seq, Source, Team, TeamId, TeamRole, TenantId,
+    Timestamp, Tokens, ToolCall, User, UserId, WorkerId,
 };
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
@@ -63,7 +63,6 @@ pub(crate) struct Conv {
     /// The oldest run that has not ended.
     #[serde(deserialize_with = "maybe_raw")]
     pub(crate) head: Option<RunId>,
-    pub(crate) head_no: Option<i64>,
     /// The user's time zone.
     #[serde(default, deserialize_with = "maybe_text")]
     pub(crate) zone: Option<String>,
@@ -121,8 +120,6 @@ pub(crate) fn turn_scope(tenant: TenantId, agent: AgentId, user: Option<UserId>)
 pub(crate) struct RunRow {
     #[serde(deserialize_with = "raw")]
     pub(crate) id: RunId,
-    /// The run's place in the order of acceptance.
-    pub(crate) number: i64,
     #[serde(deserialize_with = "raw")]
     pub(crate) conv: ConversationId,
     status: i16,
@@ -147,8 +144,6 @@ pub(crate) struct RunRow {
 /// A run with what its journal keeps beside it.
 #[derive(Debug, Clone)]
 pub(crate) struct Journal {
-    /// The run's place in the order of acceptance; `None` = drawn by the database, and not read since.
-    pub(crate) number: Option<i64>,
     pub(crate) run: Run,
     pub(crate) commit_epoch: u64,
     /// Events so far.
@@ -171,6 +166,7 @@ impl RunRow {
             stop_reason: self.stop_reason.map(|w| from_word(&w)).transpose()?,
             error: self.error,
             limits: terms.limits,
+            priority: terms.priority,
             client_tools: terms.client_tools,
             steps: self.steps,
             usage: serde_json::from_str(&self.usage)?,
@@ -181,7 +177,7 @@ impl RunRow {
             started_at: self.started_at,
             ended_at: self.ended_at,
         };
-        Ok(Journal { number: Some(self.number), run, commit_epoch: self.commit_epoch, events: self.events, waiting, calls })
+        Ok(Journal { run, commit_epoch: self.commit_epoch, events: self.events, waiting, calls })
     }
 }
 
@@ -337,13 +333,15 @@ pub(crate) struct UserRow {
     display_name: String,
     #[serde(deserialize_with = "maybe_text")]
     timezone: Option<String>,
+    #[serde(default)]
+    quiet_hours: Option<QuietHours>,
     created_at: Timestamp,
 }
 
 impl From<UserRow> for User {
     fn from(row: UserRow) -> Self {
-        let UserRow { id, handle, display_name, timezone, created_at } = row;
-        Self { id, handle, display_name, timezone, created_at }
+        let UserRow { id, handle, display_name, timezone, quiet_hours, created_at } = row;
+        Self { id, handle, display_name, timezone, quiet_hours, created_at }
     }
 }
 

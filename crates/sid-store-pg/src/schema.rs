@@ -52,6 +52,7 @@ pub(crate) const STEPS: &[Step] = &[
         include_str!("../migrations/0004_lookups.sql"),
         // The last ones lock, for a moment, what turns read and write: the diary gets a column, conversations and runs get triggers.
         include_str!("../migrations/0004_provenance.sql"),
+        include_str!("../migrations/0004_perpetual.sql"),
         include_str!("../migrations/0004_images.sql"),
         include_str!("../migrations/0004_timers.sql"),
         include_str!("../migrations/0004_webhooks.sql"),

@@ -44,7 +44,7 @@ async fn replace(tx: &mut Tx, timer: &Timer) -> Result<()> {
         "UPDATE sid.timers SET next_due = $3, held_until = NULL, is_done = $4, version = $5, doc = $6
          WHERE tenant = $1 AND id = $2 AND version = $5 - 1",
     );
-    let query = query.bind(tx.tenant).bind(timer.id.uuid()).bind(timer.next_due.map(At)).bind(timer.state == TimerState::Done);
+    let query = query.bind(tx.tenant).bind(timer.id.uuid()).bind(timer.looked_at().map(At)).bind(timer.state == TimerState::Done);
     let done = query.bind(timer.version as i64).bind(clean(&to_json(timer)?).into_owned()).execute(tx.conn()).await?;
     if done.rows_affected() == 1 {
         return Ok(());
@@ -96,7 +96,7 @@ async fn create(tx: &mut Tx, viewer: &Viewer, timer: Timer, most: u64) -> Result
          VALUES ($1, $2, $3, $4, $5, $6, $7, 1, $8, $9)",
     );
     let query = query.bind(tx.tenant).bind(timer.id.uuid()).bind(timer.agent.uuid()).bind(timer.user.map(Id::raw));
-    let query = query.bind(timer.conversation.map(Id::raw)).bind(timer.next_due.map(At)).bind(timer.state == TimerState::Done);
+    let query = query.bind(timer.conversation.map(Id::raw)).bind(timer.looked_at().map(At)).bind(timer.state == TimerState::Done);
     query.bind(At(timer.created_at)).bind(clean(&to_json(&timer)?).into_owned()).execute(tx.conn()).await?;
     Ok(timer)
 }

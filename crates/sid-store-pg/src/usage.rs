@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use sid_store::{Lease, Reserve, Reserved, StoreError, TenantLimits, TokenUse, UsageStore};
-use sid_types::{OperatorScope, TenantId};
+use sid_store::{Lease, Reserve, Reserved, SelfBegun, SelfBegunUse, StoreError, TenantLimits, TokenUse, UsageStore};
+use sid_types::{AgentId, OperatorScope, Scope, TenantId};
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
@@ -60,6 +60,21 @@ impl UsageStore for PgStore {
             .bind(lease.run.uuid());
         self.timely(call.fetch_all()).await?;
         Ok(())
+    }
+
+    async fn self_begun(&self, scope: &Scope, agent: AgentId) -> Result<SelfBegunUse, StoreError> {
+        let call = self
+            .call(
+                "SELECT o_now, agent_hour, agent_runs, agent_tokens, tenant_hour, tenant_runs, tenant_tokens
+                 FROM sid.self_begun_use($1, $2, $3)",
+            )
+            .bind(scope.tenant().uuid())
+            .bind(self.clock())
+            .bind(agent.uuid());
+        let row = self.timely(call.fetch_one()).await?;
+        let sum = |column| Ok::<u64, Fault>(row.maybe_int(column)?.and_then(|n| u64::try_from(n).ok()).unwrap_or_default());
+        let of = |at| Ok::<_, Fault>(SelfBegun { runs_this_hour: sum(at)?, runs_today: sum(at + 1)?, tokens_today: sum(at + 2)? });
+        Ok(SelfBegunUse { now: row.time(0)?, agent: of(1)?, tenant: of(4)? })
     }
 
     async fn token_use(&self, _operator: &OperatorScope, tenant: TenantId) -> Result<TokenUse, StoreError> {

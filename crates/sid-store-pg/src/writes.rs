@@ -218,7 +218,6 @@ mod tests {
             queue_start: 1,
             last_at: None,
             head: None,
-            head_no: None,
             new_run: None,
             lease: false,
             epoch: 0,
@@ -286,6 +285,8 @@ mod tests {
                 usage: String::new(),
                 stimulus: Vec::new(),
                 waiting: None,
+                priority: 0,
+                patience_us: 0,
                 at: sid_types::Timestamp::UNIX_EPOCH,
             });
             *payload = waiting.payload;

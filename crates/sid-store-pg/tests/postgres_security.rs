@@ -12,8 +12,8 @@ use sid_store::{
 use sid_store_pg::{PgConfig, PgStore};
 use sid_testkit::postgres::Database;
 use sid_types::{
-    AgentId, AgentSpec, ConversationId, ItemKind, KeyId, ManualClock, NewMessage, NewPassage, OperatorScope, Owner, PassageId, Provenance,
-    RunId, RunLimits, Scope, ShareLevel, Sharee, Team, TeamId, TeamRole, TenantId, Timestamp, User, UserId,
+    AgentId, AgentSpec, ConversationId, ItemKind, KeyId, ManualClock, NewMessage, NewPassage, OperatorScope, Owner, PassageId, Priority,
+    Provenance, RunId, RunLimits, Scope, ShareLevel, Sharee, Team, TeamId, TeamRole, TenantId, Timestamp, User, UserId,
 };
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, Executor, PgConnection, Row};
@@ -26,7 +26,8 @@ fn now() -> Timestamp {
 async fn fill(store: &PgStore, name: &str) -> (TenantId, Scope) {
     let tenant = store.create_tenant(&OperatorScope::grant(), name).await.expect("a tenant").id;
     let scope = OperatorScope::grant().enter(tenant, KeyId::new());
-    let user = User { id: UserId::new(), handle: "ann".into(), display_name: "Ann".into(), timezone: None, created_at: now() };
+    let user =
+        User { id: UserId::new(), handle: "ann".into(), display_name: "Ann".into(), timezone: None, quiet_hours: None, created_at: now() };
     let user = store.create_user(&scope, user).await.expect("a user").id;
     let agent = store.create_agent(&scope, AgentId::new(), AgentSpec::new("sid", "scripted"), Vec::new()).await.expect("an agent").id;
     let new = NewConversation { agent, user: Some(user), key: None };
@@ -37,6 +38,7 @@ async fn fill(store: &PgStore, name: &str) -> (TenantId, Scope) {
         messages: vec![NewMessage::user("hello", now())],
         idempotency: None,
         limits: RunLimits::default(),
+        priority: Priority::User,
         client_tools: Vec::new(),
         only_after: None,
         on_busy: OnBusy::Queue,

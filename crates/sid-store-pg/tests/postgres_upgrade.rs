@@ -252,7 +252,14 @@ async fn servers_of_schema_2_keep_memberships_right() {
 async fn servers_of_schema_2_leave_no_items_behind() {
     let (database, clock, home) = from_schema_2().await;
     let store = open(&database, &clock).await;
-    let bob = User { id: UserId::new(), handle: "bob".into(), display_name: "Bob".into(), timezone: None, created_at: common::now() };
+    let bob = User {
+        id: UserId::new(),
+        handle: "bob".into(),
+        display_name: "Bob".into(),
+        timezone: None,
+        quiet_hours: None,
+        created_at: common::now(),
+    };
     let bob = store.create_user(&home.scope, bob).await.expect("made").id;
     let make = async |new: NewItem| {
         let id = new.id;

@@ -13,8 +13,8 @@ use sid_store::{
 };
 use sid_store_sqlite::{SqliteConfig, SqliteStore};
 use sid_types::{
-    AgentId, AgentSpec, ConversationId, EventBody, KeyId, NewMessage, OperatorScope, RunId, RunLimits, Scope, Step, StepId, StopReason,
-    SystemClock, Timestamp, Usage, User, UserId, WorkerId,
+    AgentId, AgentSpec, ConversationId, EventBody, KeyId, NewMessage, OperatorScope, Priority, RunId, RunLimits, Scope, Step, StepId,
+    StopReason, SystemClock, Timestamp, Usage, User, UserId, WorkerId,
 };
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -72,7 +72,8 @@ impl Home {
         let tenant = store.create_tenant(&OperatorScope::grant(), "bench").await?;
         let scope = OperatorScope::grant().enter(tenant.id, KeyId::new());
         let created_at = Timestamp::now();
-        let user = User { id: UserId::new(), handle: "ann".into(), display_name: "Ann".into(), timezone: None, created_at };
+        let user =
+            User { id: UserId::new(), handle: "ann".into(), display_name: "Ann".into(), timezone: None, quiet_hours: None, created_at };
         let user = store.create_user(&scope, user).await?.id;
         let agent = store.create_agent(&scope, AgentId::new(), AgentSpec::new("sid", "scripted"), Vec::new()).await?.id;
         Ok(Self { scope, agent, user })
@@ -116,6 +117,7 @@ async fn accept(store: &SqliteStore, home: &Home, conversation: ConversationId, 
         messages: vec![NewMessage::user(text, Timestamp::now())],
         idempotency: None,
         limits: RunLimits::default(),
+        priority: Priority::User,
         client_tools: Vec::new(),
         only_after: None,
         on_busy: OnBusy::Queue,

@@ -77,6 +77,11 @@ impl DiaryStore for SqliteStore {
         Ok(work)
     }
 
+    async fn redo_diary(&self, work: &DiaryWork, not_before: Timestamp) -> Result<(), StoreError> {
+        let (viewer, work) = (self.viewer(&work.scope).await?, work.clone());
+        self.write(move |tx| redo(tx, viewer, work, not_before).boxed()).await
+    }
+
     async fn day_messages(&self, scope: &Scope, owner: Owner, day: Date) -> Result<Vec<Message>, StoreError> {
         let viewer = self.viewer(scope).await?;
         let mut conn = self.reader().await?;
@@ -131,10 +136,11 @@ async fn due(conn: &mut SqliteConnection, now: Timestamp, level: DiaryLevel, lim
         let rows = sqlx::query(
             "SELECT d.start, d.part, d.ends, t.id, o.kind, o.a, o.b, u.timezone,
                 (SELECT group_concat(x.ends) FROM diary_dirty x WHERE x.tenant = d.tenant AND x.part = d.part AND x.level = ?2
-                    AND x.start >= d.start AND x.start < d.ends)
+                    AND x.start >= d.start AND x.start < d.ends AND (x.tries = 0 OR x.touched_at <= ?8)), d.tries
              FROM diary_dirty d CROSS JOIN partitions o ON o.part = d.part CROSS JOIN tenants t ON t.tenant = d.tenant
              LEFT JOIN users u ON u.tenant = d.tenant AND u.id = CASE o.kind WHEN 4 THEN o.b WHEN 2 THEN o.a END
-             WHERE d.level = ?1 AND d.start <= ?7 AND d.ends <= ?3 AND (d.start, d.part) > (?4, ?5) ORDER BY d.start, d.part LIMIT ?6",
+             WHERE d.level = ?1 AND d.start <= ?7 AND d.ends <= ?3 AND (d.start, d.part) > (?4, ?5)
+             AND (d.tries = 0 OR d.touched_at <= ?8) ORDER BY d.start, d.part LIMIT ?6",
         )
         .bind(level_number(level))
         .bind(below)
@@ -143,6 +149,7 @@ async fn due(conn: &mut SqliteConnection, now: Timestamp, level: DiaryLevel, lim
         .bind(after.1)
         .bind(LOOK)
         .bind(last_start)
+        .bind(nanos(now))
         .fetch_all(&mut *conn)
         .await?;
         for row in &rows {
@@ -152,7 +159,8 @@ async fn due(conn: &mut SqliteConnection, now: Timestamp, level: DiaryLevel, lim
             let waits = row.maybe_text(8)?.is_some_and(|ends| ends.split(',').any(|e| e.parse().is_ok_and(|e: i64| e <= today)));
             if row.int(2)? <= today && !waits && work.len() < limit {
                 let owner = owner(row, 4)?;
-                work.push(DiaryWork { scope: engine_scope(row.id(3)?, owner), owner, level, start: date(after.0) });
+                let (scope, tries) = (engine_scope(row.id(3)?, owner), u32::try_from(row.int(9)?).unwrap_or(u32::MAX));
+                work.push(DiaryWork { scope, owner, level, start: date(after.0), tries });
             }
         }
         if (rows.len() as i64) < LOOK {
@@ -188,18 +196,41 @@ pub(crate) fn day_range(day: Date, zone: &TimeZone) -> (i64, i64) {
     (start(day), start(DiaryLevel::Day.end_of(day)))
 }
 
-async fn put(tx: &mut Tx, viewer: Viewer, entry: DiaryEntry) -> Result<()> {
+/// Whether the viewer may write a page of this period, and there is such a period.
+async fn check(tx: &mut Tx, viewer: &Viewer, of: Owner, level: DiaryLevel, start: Date) -> Result<()> {
     let may = match viewer.scope.principal() {
         Principal::Tenant { .. } => true,
-        Principal::Turn { agent, user } => Owner::of_conversation(agent, user) == entry.owner,
+        Principal::Turn { agent, user } => Owner::of_conversation(agent, user) == of,
         Principal::User { .. } => false,
     };
-    if !may || !viewer.sees(&mut tx.conn, entry.owner).await? {
+    if !may || !viewer.sees(&mut tx.conn, of).await? {
         return Err(missing("owner").into());
     }
-    if entry.level.start_of(entry.start) != entry.start {
-        return Err(StoreError::Invalid(format!("no {:?} starts on {}", entry.level, entry.start)).into());
+    if level.start_of(start) != start {
+        return Err(StoreError::Invalid(format!("no {level:?} starts on {start}")).into());
     }
+    Ok(())
+}
+
+async fn redo(tx: &mut Tx, viewer: Viewer, work: DiaryWork, not_before: Timestamp) -> Result<()> {
+    check(tx, &viewer, work.owner, work.level, work.start).await?;
+    let part = Partition::open(tx, viewer.tenant, work.owner).await?.part;
+    tx.later(
+        "INSERT INTO diary_dirty (tenant, part, level, start, ends, touched_at, tries) VALUES (?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET touched_at = excluded.touched_at, tries = excluded.tries",
+    )
+    .bind(viewer.tenant)
+    .bind(part)
+    .bind(level_number(work.level))
+    .bind(days(work.start))
+    .bind(days(work.level.end_of(work.start)))
+    .bind(nanos(not_before))
+    .bind(i64::from(work.tries));
+    tx.flush().await
+}
+
+async fn put(tx: &mut Tx, viewer: Viewer, entry: DiaryEntry) -> Result<()> {
+    check(tx, &viewer, entry.owner, entry.level, entry.start).await?;
     let part = Partition::open(tx, viewer.tenant, entry.owner).await?.part;
     // What was forgotten while the page was being written must not come back with it.
     let mut sources: Vec<_> = entry.messages.iter().map(|(conversation, ..)| *conversation).collect();

@@ -50,6 +50,7 @@ impl Journal {
             stop_reason: row.maybe_text(at + 3)?.map(|w| from_word(&w)).transpose()?,
             error: row.maybe_text(at + 4)?,
             limits: terms.limits,
+            priority: terms.priority,
             client_tools: terms.client_tools,
             steps: u32::try_from(row.int(at + 6)?).unwrap_or(u32::MAX),
             usage: row.json(at + 7)?,
@@ -127,7 +128,7 @@ impl Journal {
         Ok(events)
     }
 
-    /// Ends the run: last event, lease released, the next waiting run becomes the conversation's head. The caller saves both.
+    /// Ends the run: last event, lease released, the waiting run whose turn is next becomes the conversation's head. The caller saves both.
     pub(crate) async fn end(&mut self, tx: &mut Tx, conv: &mut Conv, reason: StopReason, error: Option<String>) -> Result<()> {
         self.run.status = reason.status();
         self.run.stop_reason = Some(reason);
@@ -136,12 +137,13 @@ impl Journal {
         let done = EventBody::Done { status: reason.status(), stop_reason: reason, error, usage: self.run.usage };
         self.log(tx, conv, vec![done])?;
         (conv.holder, conv.expires_at, conv.ttl) = (None, None, None);
-        let next = sqlx::query("SELECT min(run) FROM runs WHERE conv = ? AND status = 0 AND run > ?")
-            .bind(conv.conv)
-            .bind(self.number)
-            .fetch_one(&mut tx.conn)
-            .await?;
-        conv.head = next.maybe_int(0)?;
+        let next =
+            sqlx::query("SELECT run FROM runs WHERE conv = ? AND status = 0 AND run <> ? ORDER BY ifnull(turn, created_at), run LIMIT 1")
+                .bind(conv.conv)
+                .bind(self.number)
+                .fetch_optional(&mut tx.conn)
+                .await?;
+        conv.head = next.map(|row| row.int(0)).transpose()?;
         Ok(())
     }
 }

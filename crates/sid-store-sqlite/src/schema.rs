@@ -30,6 +30,7 @@ const STEPS: &[&[&str]] = &[
         include_str!("../migrations/0004_egos.sql"),
         include_str!("../migrations/0004_images.sql"),
         include_str!("../migrations/0004_webhooks.sql"),
+        include_str!("../migrations/0004_perpetual.sql"),
     ],
 ];
 

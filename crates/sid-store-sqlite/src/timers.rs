@@ -47,7 +47,7 @@ async fn write(tx: &mut Tx, tenant: i64, timer: &Timer) -> Result<()> {
     .bind(timer.agent.blob())
     .bind(timer.user.map(Id::blob))
     .bind(timer.conversation.map(Id::blob))
-    .bind(timer.next_due.map(nanos))
+    .bind(timer.looked_at().map(nanos))
     .bind(timer.state == TimerState::Done)
     .bind(nanos(timer.created_at))
     .bind(to_json(timer)?)

@@ -4,8 +4,10 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use sid_store::{Lease, Reserve, Reserved, StoreError, TenantLimits, TokenUse, UsageStore};
-use sid_types::{OperatorScope, TenantId, Timestamp, Usage};
+use sid_store::{
+    Lease, Reserve, Reserved, SelfBegun, SelfBegunUse, StoreError, TenantLimits, TokenUse, UsageStore, day_begins, hour_begins,
+};
+use sid_types::{AgentId, OperatorScope, Scope, TenantId, Timestamp, Usage};
 use sqlx::sqlite::SqliteConnection;
 
 use crate::backend::SqliteStore;
@@ -94,6 +96,24 @@ impl UsageStore for SqliteStore {
         .await
     }
 
+    async fn self_begun(&self, scope: &Scope, agent: AgentId) -> Result<SelfBegunUse, StoreError> {
+        let (tenant, now) = (self.tenant(scope.tenant()).await?, self.now());
+        let row = sqlx::query(
+            "SELECT sum(runs) FILTER (WHERE agent = ?4 AND hour = ?3), sum(runs) FILTER (WHERE agent = ?4), sum(tokens) FILTER (WHERE agent = ?4),
+                sum(runs) FILTER (WHERE hour = ?3), sum(runs), sum(tokens) FROM self_begun WHERE tenant = ?1 AND hour >= ?2",
+        )
+        .bind(tenant)
+        .bind(nanos(day_begins(now)))
+        .bind(nanos(hour_begins(now)))
+        .bind(agent.blob())
+        .fetch_one(&mut *self.reader().await?)
+        .await
+        .map_err(Fault::Sql)?;
+        let sum = |column| Ok::<u64, Fault>(row.maybe_int(column)?.and_then(|n| u64::try_from(n).ok()).unwrap_or_default());
+        let of = |at| Ok::<_, Fault>(SelfBegun { runs_this_hour: sum(at)?, runs_today: sum(at + 1)?, tokens_today: sum(at + 2)? });
+        Ok(SelfBegunUse { now, agent: of(0)?, tenant: of(3)? })
+    }
+
     async fn token_use(&self, _operator: &OperatorScope, tenant: TenantId) -> Result<TokenUse, StoreError> {
         let (tenant, now) = (self.tenant(tenant).await?, self.now());
         Ok(token_use(&mut *self.reader().await?, tenant, now).await?)
@@ -109,6 +129,31 @@ pub(crate) fn settle(tx: &mut Tx, conv: &Conv, run: sid_types::RunId, usage: Usa
         .bind(day)
         .bind(tokens);
     tx.later("DELETE FROM token_reservations WHERE tenant = ? AND run = ?").bind(conv.tenant).bind(run.blob());
+}
+
+/// A run was accepted that nobody asked for at this moment.
+pub(crate) fn begin_by_self(tx: &mut Tx, conv: &Conv) {
+    let first = day_begins(tx.now).checked_sub(jiff::SignedDuration::from_hours(24)).unwrap_or(Timestamp::MIN);
+    tx.later("DELETE FROM self_begun WHERE tenant = ? AND hour < ?").bind(conv.tenant).bind(nanos(first));
+    add_by_self(tx, conv, 1, 0);
+}
+
+/// Such a run has made a step.
+pub(crate) fn use_by_self(tx: &mut Tx, conv: &Conv, usage: Usage) {
+    add_by_self(tx, conv, 0, i64::try_from(usage.prompt_tokens + usage.completion_tokens).unwrap_or(i64::MAX));
+}
+
+fn add_by_self(tx: &mut Tx, conv: &Conv, runs: i64, tokens: i64) {
+    let hour = nanos(hour_begins(tx.now));
+    tx.later(
+        "INSERT INTO self_begun AS s (tenant, hour, agent, runs, tokens) VALUES (?, ?, ?, ?, ?) ON CONFLICT (tenant, hour, agent)
+         DO UPDATE SET runs = s.runs + excluded.runs, tokens = s.tokens + excluded.tokens",
+    )
+    .bind(conv.tenant)
+    .bind(hour)
+    .bind(conv.agent.blob())
+    .bind(runs)
+    .bind(tokens);
 }
 
 async fn token_use(conn: &mut SqliteConnection, tenant: i64, now: Timestamp) -> Result<TokenUse> {

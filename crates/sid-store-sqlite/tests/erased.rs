@@ -51,7 +51,8 @@ async fn no_byte_of_an_erased_person_stays_in_the_files() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = open_at(folder.path()).await;
     let home = Home::build(&store).await;
-    let bob = User { id: UserId::new(), handle: "bob".into(), display_name: "Bob".into(), timezone: None, created_at: now() };
+    let bob =
+        User { id: UserId::new(), handle: "bob".into(), display_name: "Bob".into(), timezone: None, quiet_hours: None, created_at: now() };
     let bob = store.create_user(&home.scope, bob).await.expect("a user").id;
     fill(&store, &home, bob).await;
     talk(&store, &home, bob).await;
@@ -62,6 +63,13 @@ async fn no_byte_of_an_erased_person_stays_in_the_files() {
     assert!(count(folder.path(), "cucumber") >= 800, "text and tag of each");
     assert!(store.check().await.expect("checked").is_empty());
     // The store goes on.
-    let carl = User { id: UserId::new(), handle: "carl".into(), display_name: "Carl".into(), timezone: None, created_at: now() };
+    let carl = User {
+        id: UserId::new(),
+        handle: "carl".into(),
+        display_name: "Carl".into(),
+        timezone: None,
+        quiet_hours: None,
+        created_at: now(),
+    };
     store.create_user(&home.scope, carl).await.expect("a user");
 }

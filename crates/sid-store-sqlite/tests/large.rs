@@ -225,7 +225,14 @@ async fn a_turn_costs_the_same_in_a_large_tenant() {
     let home = Home::build(&store).await;
     let alone = next_turn(&store, &home).await;
     for i in 0..2_000 {
-        let user = User { id: UserId::new(), handle: format!("user{i}"), display_name: "U".into(), timezone: None, created_at: now() };
+        let user = User {
+            id: UserId::new(),
+            handle: format!("user{i}"),
+            display_name: "U".into(),
+            timezone: None,
+            quiet_hours: None,
+            created_at: now(),
+        };
         let user = store.create_user(&home.scope, user).await.expect("a user").id;
         let blocks = store.blocks(&home.scope, Owner::Pair { agent: home.agent, user }).await.expect("blocks");
         assert_eq!(blocks.len(), 2);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sid_types::{
-    Approval, ApprovalId, ApprovalState, ApprovedCall, Body, ConversationId, NewApproval, NewMessage, Principal, Run, RunId, RunLimits,
-    Scope, Timestamp, WorkerId,
+    Approval, ApprovalId, ApprovalState, ApprovedCall, Body, ConversationId, NewApproval, NewMessage, Principal, Priority, Run, RunId,
+    RunLimits, Scope, Timestamp, WorkerId,
 };
 
 use crate::{Accept, Lease, OnBusy, Page, PageRequest, StoreError};
@@ -160,6 +160,8 @@ pub fn decided(scope: &Scope, approval: &Approval, decide: &Decide, now: Timesta
         messages: vec![stimulus(&approval, now)],
         idempotency: None,
         limits: decide.limits,
+        // Nobody has asked at the moment at which a question expires.
+        priority: if decide.verdict == Verdict::Expire { Priority::Timer } else { Priority::User },
         on_busy: OnBusy::Queue,
         queue_depth: decide.queue_depth,
         claim_for: decide.claim_for,

@@ -30,6 +30,8 @@ pub struct DiaryWork {
     pub level: DiaryLevel,
     /// The first day of its period.
     pub start: Date,
+    /// How often it was tried before, and was to be [tried again](DiaryStore::redo_diary).
+    pub tries: u32,
 }
 
 /// Most messages of one day that a page is made from.
@@ -45,6 +47,12 @@ pub trait DiaryStore: Send + Sync {
     /// missing or older than what it is made from. Days before weeks before months, oldest first, at most `limit`; a period is left out
     /// while a page below it is due. The engine's own call.
     async fn diary_work(&self, now: sid_types::Timestamp, limit: usize) -> Result<Vec<DiaryWork>, StoreError>;
+
+    /// A page of this period is to be made (again), but not before this moment: what was tried did not succeed. `tries` comes back with
+    /// [`diary_work`](Self::diary_work). Said before the page is written that stands in for the one that is wanted; a page that is written at
+    /// this moment or later ends it. What is to be made again keeps no level above it from being made. Errors: `NotFound` (owner), `Invalid` (a
+    /// start at which no period of the level begins).
+    async fn redo_diary(&self, work: &DiaryWork, not_before: sid_types::Timestamp) -> Result<(), StoreError>;
 
     /// Messages (user's and assistant's) that one day's page is made from, in order of time: all of the day, and of a day that has more
     /// the last [`MOST_OF_A_DAY`].

@@ -33,14 +33,14 @@
 //! use std::time::Duration;
 //! use sid_store::{Accept, Commit, Directory, Effect, InProcess, MemorySearch, NewConversation, OnBusy, SearchQuery, StateStore};
 //! use sid_types::{AgentId, AgentSpec, ConversationId, KeyId, NewMessage, OperatorScope, RunId, RunLimits, StopReason, Timestamp};
-//! use sid_types::{User, UserId, WorkerId};
+//! use sid_types::{Priority, User, UserId, WorkerId};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), sid_store::StoreError> {
 //! let (store, now) = (InProcess::default(), Timestamp::now());
 //! let operator = OperatorScope::grant();
 //! let scope = operator.enter(store.create_tenant(&operator, "acme").await?.id, KeyId::new());
-//! let ann = User { id: UserId::new(), handle: "ann".into(), display_name: "Ann".into(), timezone: None, created_at: now };
+//! let ann = User { id: UserId::new(), handle: "ann".into(), display_name: "Ann".into(), timezone: None, quiet_hours: None, created_at: now };
 //! let ann = store.create_user(&scope, ann).await?;
 //! let agent = store.create_agent(&scope, AgentId::new(), AgentSpec::new("sid", "qwen3"), vec![]).await?;
 //! let new = NewConversation { agent: agent.id, user: Some(ann.id), key: None };
@@ -53,6 +53,7 @@
 //!     messages: vec![NewMessage::user("I like pickles.", now)],
 //!     idempotency: None,
 //!     limits: RunLimits::default(),
+//!     priority: Priority::User,
 //!     client_tools: Vec::new(),
 //!     only_after: None,
 //!     on_busy: OnBusy::Queue,
@@ -161,7 +162,7 @@ pub use timers::{
 };
 pub use told::Told;
 pub use toolsets::{MOST_TOOLSET_BYTES, MOST_TOOLSETS, NO_TOOLSET, ToolsetStore, check_toolset, check_toolset_version, too_many_toolsets};
-pub use usage::{Reserve, Reserved, TenantLimits, TokenUse, UsageStore};
+pub use usage::{Reserve, Reserved, SelfBegun, SelfBegunUse, TenantLimits, TokenUse, UsageStore, day_begins, hour_begins};
 pub use vector_index::{PointCursor, PointFilter, PointKey, PointPage, RecordKind, VectorHit, VectorIndex, VectorPoint, VectorQuery};
 pub use webhooks::{
     DeliveryOutcome, DueDeliveries, DueDelivery, EndpointHealth, FinishDelivery, NO_DELIVERY, NO_WEBHOOK, TakeDeliveries, WebhookStore,

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use sid_types::{
     Agent, Block, BlockId, BlockOp, ClientTool, Conversation, ConversationId, EventBody, Membership, Message, MessageId, NewApproval,
-    NewMessage, NewPassage, PlannedCall, Provenance, RecursiveSummary, Role, Run, RunId, RunLimits, Scope, Seq, Step, StopReason,
+    NewMessage, NewPassage, PlannedCall, Priority, Provenance, RecursiveSummary, Role, Run, RunId, RunLimits, Scope, Seq, Step, StopReason,
     Timestamp, User, WorkerId,
 };
 use uuid::Uuid;
@@ -29,12 +29,12 @@ pub struct IdempotencyKey {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnBusy {
-    /// Wait in commit order.
+    /// Wait for its turn.
     #[default]
     Queue,
     /// Fail with [`StoreError::Busy`].
     Reject,
-    /// Ask the running run to stop, and wait in commit order.
+    /// Ask the running run to stop, and wait for its turn.
     Interrupt,
 }
 
@@ -51,6 +51,8 @@ pub struct Accept {
     pub idempotency: Option<IdempotencyKey>,
     /// What the run may use up.
     pub limits: RunLimits,
+    /// What wakes the agent.
+    pub priority: Priority,
     /// Tools of the caller, kept with the run.
     pub client_tools: Vec<ClientTool>,
     /// Only if no run is under way or waits, and this is the place of the last message; [`StoreError::Conflict`] otherwise, with both
@@ -96,6 +98,9 @@ pub struct RunTerms {
     /// What the run may use up.
     #[serde(flatten)]
     pub limits: RunLimits,
+    /// What woke the agent.
+    #[serde(default)]
+    pub priority: Priority,
     /// Tools of the caller.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub client_tools: Vec<ClientTool>,
@@ -105,7 +110,7 @@ impl RunTerms {
     /// Those of a run.
     #[must_use]
     pub fn of(run: &Run) -> Self {
-        Self { limits: run.limits, client_tools: run.client_tools.clone() }
+        Self { limits: run.limits, priority: run.priority, client_tools: run.client_tools.clone() }
     }
 }
 
@@ -257,6 +262,10 @@ pub trait StateStore: Send + Sync {
     /// kept with the run. A run whose cancellation was asked for while it waited still brings its messages into the conversation
     /// when its turn comes, and ends as cancelled then.
     ///
+    /// Of the runs that wait in a conversation the one with the earliest turn goes first: the time at which it was accepted, put off by its
+    /// priority's [`patience`](Priority::patience), but never before the turn of one of the same priority that was accepted earlier and waits
+    /// too. So those of one priority stay in commit order, whatever the clock does.
+    ///
     /// The same run id again, in the same conversation, is a repetition: it changes nothing and answers that run as replayed.
     ///
     /// Errors: `NotFound` (conversation), `QueueFull`, `Busy` (only with [`OnBusy::Reject`]), `KeyReused`, `Conflict`
@@ -267,7 +276,8 @@ pub trait StateStore: Send + Sync {
     /// Takes up to `want` conversations that have work and no living lease: a run that waits, or one whose worker let its lease expire.
     /// Raises each one's epoch. Not bound to a tenant: it is the engine's own call.
     ///
-    /// Tenants take turns, the one with the fewest living leases first; inside a tenant the oldest work comes first. A tenant of which
+    /// Tenants take turns, the one with the fewest living leases first; inside a tenant the work with the earliest turn comes first (see
+    /// [`accept`](Self::accept)), and of two with the same the one that was accepted first. A tenant of which
     /// `worker` holds `per_tenant` leases gets no more: its work waits.
     ///
     /// The first claim of a run marks it as running and places its messages. A run that was cancelled while it waited is ended on the

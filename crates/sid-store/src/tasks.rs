@@ -75,15 +75,16 @@ impl TaskPlace {
     /// Of a task as it is.
     #[must_use]
     pub fn of(task: &Task) -> Self {
-        let earlier = |at: Option<Timestamp>| [at, task.deadline].into_iter().flatten().min();
+        let kept_until = task.work.kept_until.filter(|_| !task.work.kept_back.is_empty());
+        let earlier = |at: Option<Timestamp>| [at, task.deadline, kept_until].into_iter().flatten().min();
         let (due_at, begins) = if !task.work.outbox.is_empty() || task.work.run.is_some() {
             (Some(task.work.not_before.unwrap_or(task.updated_at)), false)
         } else {
             match task.state {
                 TaskState::Planned | TaskState::Working => (earlier(Some(task.work.not_before.unwrap_or(task.updated_at))), true),
-                TaskState::WaitingUser => (task.deadline, false),
+                TaskState::WaitingUser => (earlier(None), false),
                 TaskState::WaitingTime => (earlier(task.wake_at), false),
-                TaskState::Done | TaskState::Failed | TaskState::Cancelled => (None, false),
+                TaskState::Done | TaskState::Failed | TaskState::Cancelled => (kept_until, false),
             }
         };
         Self { due_at, run: task.work.run, is_gated: task.work.run.is_some() && task.work.outbox.is_empty(), begins }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
-use sid_types::{OperatorScope, TenantId, Timestamp};
+use sid_types::{AgentId, Caps, OperatorScope, Scope, TenantId, Timestamp};
 
 use crate::{Lease, StoreError};
 
@@ -25,6 +25,9 @@ pub struct TenantLimits {
     /// [`Maintenance::overdue`](crate::Maintenance::overdue).
     #[serde(default)]
     pub keep_conversations_days: Option<u32>,
+    /// Most of what its agents begin by themselves, all together.
+    #[serde(default, skip_serializing_if = "Caps::is_empty")]
+    pub caps: Caps,
 }
 
 impl TenantLimits {
@@ -44,6 +47,7 @@ impl TenantLimits {
             tokens_per_day: self.tokens_per_day.or(others.tokens_per_day),
             tokens_per_month: self.tokens_per_month.or(others.tokens_per_month),
             keep_conversations_days: self.keep_conversations_days.or(others.keep_conversations_days),
+            caps: self.caps.or(others.caps),
         }
     }
 }
@@ -57,6 +61,28 @@ pub struct TokenUse {
     pub month: u64,
     /// Of steps that are under way, as far as they were reserved.
     pub reserved: u64,
+}
+
+/// What was begun without anybody asking at that moment ([`Priority::is_self_begun`](sid_types::Priority::is_self_begun)).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SelfBegun {
+    /// Runs that were accepted in this hour (UTC).
+    pub runs_this_hour: u64,
+    /// Runs that were accepted today (UTC).
+    pub runs_today: u64,
+    /// Tokens of the steps of such runs that were recorded today (UTC).
+    pub tokens_today: u64,
+}
+
+/// That of one agent, and of its tenant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SelfBegunUse {
+    /// The store's clock: which hour and day are meant.
+    pub now: Timestamp,
+    /// Of the agent.
+    pub agent: SelfBegun,
+    /// Of all agents of the tenant.
+    pub tenant: SelfBegun,
 }
 
 /// Tokens that a step will need at most.
@@ -107,6 +133,24 @@ pub trait UsageStore: Send + Sync {
     /// Gives back what the lease's run has reserved: its step will not be recorded. Again changes nothing.
     async fn unreserve(&self, lease: &Lease) -> Result<(), StoreError>;
 
+    /// What an agent, and its tenant, have begun by themselves; nothing for one that is not there. The engine's own call.
+    ///
+    /// Counted by [`accept`](crate::StateStore::accept) and [`commit`](crate::StateStore::commit) in their transactions, for two days.
+    /// Erasing runs takes nothing back.
+    async fn self_begun(&self, scope: &Scope, agent: AgentId) -> Result<SelfBegunUse, StoreError>;
+
     /// What a tenant has used; nothing for one that is not there. The operator's own call.
     async fn token_use(&self, operator: &OperatorScope, tenant: TenantId) -> Result<TokenUse, StoreError>;
+}
+
+/// When the hour (UTC) began, for implementers.
+#[must_use]
+pub fn hour_begins(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_second().div_euclid(3_600) * 3_600).unwrap_or(now)
+}
+
+/// When the day (UTC) began, for implementers.
+#[must_use]
+pub fn day_begins(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_second().div_euclid(86_400) * 86_400).unwrap_or(now)
 }

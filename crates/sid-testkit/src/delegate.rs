@@ -244,6 +244,7 @@ macro_rules! __delegate {
             fn diary(scope: &Scope, owner: Owner, query: &DiaryQuery) -> Vec<DiaryEntry>;
             fn diary_work(now: Timestamp, limit: usize) -> Vec<DiaryWork>;
             fn day_messages(scope: &Scope, owner: Owner, day: Date) -> Vec<Message>;
+            fn redo_diary(work: &DiaryWork, not_before: Timestamp) -> ();
             fn put_diary(scope: &Scope, entry: DiaryEntry) -> ();
         } }
     };
@@ -290,6 +291,7 @@ macro_rules! __delegate {
             fn add_requests(requests: &[(TenantId, u64)]) -> Vec<u64>;
             fn reserve(lease: &Lease, reserve: Reserve) -> Reserved;
             fn unreserve(lease: &Lease) -> ();
+            fn self_begun(scope: &Scope, agent: AgentId) -> SelfBegunUse;
             fn token_use(operator: &OperatorScope, tenant: TenantId) -> TokenUse;
         } }
     };

@@ -13,16 +13,16 @@ use sid_store::{
     Committed, Decide, DecidedApproval, DiaryQuery, DiaryStore, DiaryWork, Directory, DocumentFilter, DocumentStore, DueDeliveries,
     DueTimers, Effect, EgoStore, EmbeddingIndex, EraseTarget, Eraser, EventLog, FinishDelivery, Firing, GenerationId, ImageCaps,
     ImageFilter, ImageStore, InProcess, ItemFilter, ItemStore, ItemWrite, Lease, Loaded, MemorySearch, NewDocument, Order, Page,
-    PageRequest, Reading, RecallStore, Receipt, Renewed, Reserve, Reserved, SearchQuery, SeenItem, StateStore, Store, StoreError,
-    TakeDeliveries, TaskFilter, TaskStore, TenantLimits, TimerFilter, TimerStore, TokenUse, ToolsetStore, UnreadDocument, UsageStore,
-    WebhookStore, Written,
+    PageRequest, Reading, RecallStore, Receipt, Renewed, Reserve, Reserved, SearchQuery, SeenItem, SelfBegunUse, StateStore, Store,
+    StoreError, TakeDeliveries, TaskFilter, TaskStore, TenantLimits, TimerFilter, TimerStore, TokenUse, ToolsetStore, UnreadDocument,
+    UsageStore, WebhookStore, Written,
 };
 use sid_testkit::conformance::{self, Fixture};
 use sid_types::{
-    Agent, Approval, ApprovalId, ConversationId, Delivery, DeliveryId, DeliveryState, DiaryEntry, Document, DocumentId, Ego, EgoSpec,
-    Image, ImageId, ItemId, KeyId, ManualClock, Message, MessageId, NewMessage, NewPassage, OperatorScope, Owner, Passage, PassageId,
-    Principal, Provenance, Run, RunId, Scope, Seq, Share, ShareLevel, Sharee, Step, Task, TaskId, Tenant, TenantId, Timer, TimerId,
-    Timestamp, Toolset, ToolsetSpec, Webhook, WebhookEvent, WebhookId, WebhookState, WorkerId,
+    Agent, AgentId, Approval, ApprovalId, ConversationId, Delivery, DeliveryId, DeliveryState, DiaryEntry, Document, DocumentId, Ego,
+    EgoSpec, Image, ImageId, ItemId, KeyId, ManualClock, Message, MessageId, NewMessage, NewPassage, OperatorScope, Owner, Passage,
+    PassageId, Principal, Priority, Provenance, Run, RunId, Scope, Seq, Share, ShareLevel, Sharee, Step, Task, TaskId, Tenant, TenantId,
+    Timer, TimerId, Timestamp, Toolset, ToolsetSpec, Webhook, WebhookEvent, WebhookId, WebhookState, WorkerId,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +71,9 @@ enum Bug {
     FiresBesideTheTimer,
     HoldsNoTimers,
     KeepsTimersOfTheErased,
+    KnowsNoPriorities,
+    CountsNothingThatAgentsBegin,
+    TriesPagesOnce,
     ForgetsSourcesOfPages,
     ForgetsSourcesOfTimers,
     SettlesAnyVersion,
@@ -138,7 +141,12 @@ impl StateStore for Planted {
             Bug::ForgetsToolsOfCallers => accept.client_tools.clear(),
             _ => {}
         }
-        let accepted = self.inner.accept(scope, accept).await?;
+        let priority = accept.priority;
+        if self.bug == Bug::KnowsNoPriorities {
+            accept.priority = Priority::User;
+        }
+        let mut accepted = self.inner.accept(scope, accept).await?;
+        accepted.run.priority = priority;
         self.remember(&accepted.lease);
         Ok(accepted)
     }
@@ -380,6 +388,12 @@ impl UsageStore for Planted {
         self.inner.unreserve(lease).await
     }
 
+    async fn self_begun(&self, scope: &Scope, agent: AgentId) -> Result<SelfBegunUse, StoreError> {
+        let used = self.inner.self_begun(scope, agent).await?;
+        let nothing = SelfBegunUse { now: used.now, ..SelfBegunUse::default() };
+        Ok(if self.bug == Bug::CountsNothingThatAgentsBegin { nothing } else { used })
+    }
+
     async fn token_use(&self, operator: &OperatorScope, tenant: TenantId) -> Result<TokenUse, StoreError> {
         let mut sum = self.inner.token_use(operator, tenant).await?;
         if self.bug == Bug::CountsStepsOfOthers {
@@ -563,6 +577,10 @@ impl DiaryStore for Planted {
 
     async fn diary_work(&self, now: Timestamp, limit: usize) -> Result<Vec<DiaryWork>, StoreError> {
         self.inner.diary_work(now, limit).await
+    }
+
+    async fn redo_diary(&self, work: &DiaryWork, not_before: Timestamp) -> Result<(), StoreError> {
+        if self.bug == Bug::TriesPagesOnce { Ok(()) } else { self.inner.redo_diary(work, not_before).await }
     }
 
     async fn day_messages(&self, scope: &Scope, owner: Owner, day: Date) -> Result<Vec<Message>, StoreError> {
@@ -756,6 +774,7 @@ impl ApprovalStore for Planted {
                 messages,
                 idempotency: None,
                 limits: again.limits,
+                priority: Priority::User,
                 on_busy: sid_store::OnBusy::Queue,
                 queue_depth: 256,
                 claim_for: None,
@@ -892,6 +911,22 @@ fn failing(bug: Bug, names: &[&str]) -> Vec<String> {
 fn found_by(bug: Bug, names: &[&str]) {
     assert_eq!(failing(bug, names), names, "{bug:?} is not found");
     assert!(failing(Bug::None, names).is_empty(), "the wrapper itself is sound");
+}
+
+#[test]
+fn a_store_without_priorities() {
+    let names = ["users_go_before_what_agents_begin", "nothing_waits_for_ever", "work_is_claimed_by_its_turn"];
+    found_by(Bug::KnowsNoPriorities, &names);
+}
+
+#[test]
+fn a_store_that_does_not_count_what_agents_begin() {
+    found_by(Bug::CountsNothingThatAgentsBegin, &["what_agents_begin_by_themselves_is_counted"]);
+}
+
+#[test]
+fn a_store_that_tries_pages_once() {
+    found_by(Bug::TriesPagesOnce, &["a_page_that_failed_is_made_again"]);
 }
 
 #[test]

@@ -14,8 +14,8 @@ use sid_llm::{ByteCounter, CalibratedCounter, Scripted, ScriptedModel};
 use sid_store::{InProcess, NewConversation, Store};
 use sid_store_sqlite::{SqliteConfig, SqliteStore};
 use sid_types::{
-    AgentId, AgentSpec, Clock, ConversationId, KeyId, Late, ManualClock, OperatorScope, Priority, RunId, Scope, Timer, TimerId, TimerMaker,
-    TimerSpec, Tokens, User, UserId, When,
+    AgentId, AgentSpec, Clock, ConversationId, InQuietHours, KeyId, Late, ManualClock, OperatorScope, RunId, Scope, Timer, TimerId,
+    TimerKind, TimerMaker, TimerSpec, Tokens, User, UserId, When,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -142,6 +142,7 @@ impl Play {
                     handle: zone.to_lowercase().replace('/', "-"),
                     display_name: zone.into(),
                     timezone: Some(zone.into()),
+                    quiet_hours: None,
                     created_at: clock.now(),
                 };
                 let user = store.create_user(&scope, user).await.expect("a user").id;
@@ -167,7 +168,9 @@ impl Play {
                 stimulus: "Water the plants.".into(),
                 when,
                 late,
-                priority: Priority::Normal,
+                kind: TimerKind::Reminder,
+                in_quiet_hours: InQuietHours::Fire,
+                only_when_open: false,
                 until: None,
                 most,
             },

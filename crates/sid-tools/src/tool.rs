@@ -83,6 +83,8 @@ pub struct ToolOutcome {
     /// Sources that are not trusted, of which the text tells, where the tool knows that better than its declaration: the host of a page, those
     /// of a memory that was found.
     pub sources: Vec<sid_types::Source>,
+    /// Whether the run is over with this call, if it succeeds: the agent wanted nothing more.
+    pub ends_run: bool,
 }
 
 impl ToolOutcome {

@@ -33,6 +33,9 @@ mod item;
 mod message;
 mod owner;
 mod passage;
+mod perpetual;
+mod priority;
+mod quiet;
 mod run;
 mod scope;
 mod source;
@@ -63,6 +66,9 @@ pub use jiff::Timestamp;
 pub use message::{Body, Message, NewMessage, Role, ToolCall};
 pub use owner::Owner;
 pub use passage::{NewPassage, Passage};
+pub use perpetual::{Caps, Heartrate, Held, HeldBy};
+pub use priority::Priority;
+pub use quiet::{NoQuietHours, QuietHours};
 pub use run::{CallState, PlannedCall, Run, RunLimits, RunStatus, Step, StopReason, Usage};
 pub use scope::{OperatorScope, Principal, Scope};
 pub use source::{Channel, Source};
@@ -71,7 +77,7 @@ pub use task::{
     Acceptance, CheckAnswer, Letter, PlanStep, PlanStepState, Task, TaskBudget, TaskCreator, TaskResult, TaskState, TaskUsage, TaskWork,
 };
 pub use tenancy::{Agent, AgentSpec, ApiKey, BlockTemplate, Conversation, KeyRole, Membership, Team, TeamRole, Tenant, User};
-pub use timer::{Late, Priority, Timer, TimerMaker, TimerSpec, TimerState, When};
+pub use timer::{InQuietHours, Late, Timer, TimerKind, TimerMaker, TimerSpec, TimerState, When};
 pub use tool::{ClientTool, ToolRule, ToolSpec};
 pub use toolset::{Toolset, ToolsetKind, ToolsetSpec};
 pub use unit::{Seq, Tokens};

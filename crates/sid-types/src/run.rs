@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{AgentId, ClientTool, ConversationId, MessageId, RunId, StepId, ToolCall};
+use crate::{AgentId, ClientTool, ConversationId, MessageId, Priority, RunId, StepId, ToolCall};
 
 /// Where a run stands. A closed set; every state but the last three has a lease or a place in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -147,6 +147,9 @@ pub struct Run {
     pub error: Option<String>,
     /// What it may use up.
     pub limits: RunLimits,
+    /// What woke the agent.
+    #[serde(default)]
+    pub priority: Priority,
     /// Tools of the caller: the model may call them, and the caller answers. In the order in which they were given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub client_tools: Vec<ClientTool>,

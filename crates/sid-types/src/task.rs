@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{AgentId, ConversationId, Run, RunId, Source, TaskId, UserId};
+use crate::{AgentId, ConversationId, Held, Run, RunId, Source, TaskId, UserId};
 
 named! {
     /// Where a task stands. A closed set; [`TaskState::may_become`] says which change there is.
@@ -217,6 +217,15 @@ pub struct TaskWork {
     /// Nothing is done before this moment.
     #[serde(default)]
     pub not_before: Option<Timestamp>,
+    /// Letters that wait until then: the user's quiet hours, or a cap. Work goes on meanwhile.
+    #[serde(default)]
+    pub kept_back: Vec<Letter>,
+    /// When they are delivered.
+    #[serde(default)]
+    pub kept_until: Option<Timestamp>,
+    /// Why something of it waited last, and until when; `None` after a run that began at its time.
+    #[serde(default)]
+    pub held: Option<Held>,
     /// Whose conversation it reports into.
     #[serde(default)]
     pub report_agent: Option<AgentId>,

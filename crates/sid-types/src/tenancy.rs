@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccessRole, AgentId, AgentMatch, Approvals, ConversationId, KeyId, Permission, RecursiveSummary, Seq, TeamId, TenantId, Tokens,
-    ToolRule, UserId,
+    AccessRole, AgentId, AgentMatch, Approvals, Caps, ConversationId, Heartrate, KeyId, Permission, QuietHours, RecursiveSummary, Seq,
+    TeamId, TenantId, Tokens, ToolRule, UserId,
 };
 
 /// A customer organisation: the outermost boundary of all data.
@@ -69,6 +69,9 @@ pub struct User {
     pub display_name: String,
     /// IANA time zone, such as `Europe/Berlin`; the prompt's clock is shown in it. UTC when `None`.
     pub timezone: Option<String>,
+    /// When agents begin nothing by themselves, in this zone; what the agent says when `None`.
+    #[serde(default)]
+    pub quiet_hours: Option<QuietHours>,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -134,6 +137,18 @@ pub struct AgentSpec {
     /// How long such a question waits for an answer, in milliseconds; the engine's default when `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval_ttl_ms: Option<u64>,
+    /// The configured model that summarises and consolidates for it in the background; the one that its model's configuration names when `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub background_model: Option<String>,
+    /// How often it wakes by itself, for each user that it talks with. Default never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartrate: Option<Heartrate>,
+    /// Quiet hours of users who have said nothing of theirs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet_hours: Option<QuietHours>,
+    /// Most of what it begins by itself.
+    #[serde(default, skip_serializing_if = "Caps::is_empty")]
+    pub caps: Caps,
     /// What a newer program has set, and this one knows nothing of: kept as it is.
     #[serde(flatten, skip_serializing_if = "BTreeMap::is_empty")]
     pub rest: BTreeMap<String, serde_json::Value>,
@@ -167,6 +182,10 @@ impl AgentSpec {
             metadata: BTreeMap::new(),
             approvals: Approvals::default(),
             approval_ttl_ms: None,
+            background_model: None,
+            heartrate: None,
+            quiet_hours: None,
+            caps: Caps::default(),
             rest: BTreeMap::new(),
         }
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{AgentId, ConversationId, RunId, Source, TimerId, Timestamp, UserId};
+use crate::{AgentId, ConversationId, Held, Priority, RunId, Source, TimerId, Timestamp, UserId};
 
 /// When a timer is due.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,12 +46,47 @@ named! {
 }
 
 named! {
-    /// Which of the stimuli that wait in one conversation is to go first. It is kept; no store orders by it yet: runs come up in commit order.
-    Priority {
-        /// After all others.
-        Low = "low",
-        /// As those of people.
-        Normal = "normal",
+    /// What a timer is for.
+    TimerKind {
+        /// Somebody wants the agent told something.
+        Reminder = "reminder",
+        /// The agent wakes by itself, again and again: see [`Heartrate`](crate::Heartrate).
+        Heartbeat = "heartbeat",
+        /// The agent has gone to sleep, and is woken; earlier if its user writes.
+        Sleep = "sleep",
+    }
+}
+
+impl TimerKind {
+    /// That of its runs.
+    #[must_use]
+    pub const fn priority(self) -> Priority {
+        match self {
+            Self::Reminder | Self::Sleep => Priority::Timer,
+            Self::Heartbeat => Priority::Heartbeat,
+        }
+    }
+}
+
+impl Default for TimerKind {
+    fn default() -> Self {
+        Self::Reminder
+    }
+}
+
+named! {
+    /// What a timer does that is due in the user's quiet hours.
+    InQuietHours {
+        /// It fires: a person set it, and means that time.
+        Fire = "fire",
+        /// It waits until they are over; what came due meanwhile is late then.
+        Wait = "wait",
+    }
+}
+
+impl Default for InQuietHours {
+    fn default() -> Self {
+        Self::Fire
     }
 }
 
@@ -90,8 +125,15 @@ pub struct TimerSpec {
     pub when: When,
     /// What becomes of late occurrences.
     pub late: Late,
-    /// Its runs among others that wait.
-    pub priority: Priority,
+    /// What it is for.
+    #[serde(default)]
+    pub kind: TimerKind,
+    /// What it does in the user's quiet hours.
+    #[serde(default)]
+    pub in_quiet_hours: InQuietHours,
+    /// Whether an occurrence is left out when nothing is open.
+    #[serde(default)]
+    pub only_when_open: bool,
     /// Nothing is due after this.
     pub until: Option<Timestamp>,
     /// Most runs.
@@ -118,10 +160,13 @@ pub struct Timer {
     pub next_due: Option<Timestamp>,
     /// Runs that it has made.
     pub fired: u64,
-    /// Occurrences that were left out because they were late.
+    /// Occurrences that were left out.
     pub skipped: u64,
     /// The last run that it has made.
     pub last_run: Option<RunId>,
+    /// Why the last occurrence that did not begin at its moment did not; `None` after one that did.
+    #[serde(default)]
+    pub held: Option<Held>,
     /// Who made it.
     pub made_by: TimerMaker,
     /// Sources that are not trusted, of which its words tell: those that its maker had read. What it wakes is under their influence.
@@ -136,6 +181,19 @@ pub struct Timer {
 }
 
 impl Timer {
+    /// When it is to be looked at: when it is due next, or when what holds it back is over.
+    #[must_use]
+    pub fn looked_at(&self) -> Option<Timestamp> {
+        self.next_due.map(|due| self.held.and_then(|held| held.until).map_or(due, |until| until.max(due)))
+    }
+
+    /// The heartbeat of an agent with a user, or of the agent alone: there is one.
+    #[must_use]
+    pub fn heartbeat_of(agent: AgentId, user: Option<UserId>) -> TimerId {
+        let whose = user.map_or_else(Uuid::nil, |user| user.uuid());
+        TimerId::from_uuid(Uuid::new_v5(&agent.uuid(), &[b"heartbeat".as_slice(), whose.as_bytes()].concat()))
+    }
+
     /// The run that answers the occurrence of a moment: the same on every attempt, so that it is there once.
     #[must_use]
     pub fn run_for(timer: TimerId, due: Timestamp) -> RunId {

@@ -33,7 +33,14 @@ pub(crate) async fn conversation(store: &SqliteStore, scope: &Scope, guest: &str
         Ok(user) => user.id,
         Err(StoreError::NotFound { .. }) => {
             let display_name = guest.to_owned();
-            let user = User { id: UserId::new(), handle: guest.into(), display_name, timezone: None, created_at: Timestamp::now() };
+            let user = User {
+                id: UserId::new(),
+                handle: guest.into(),
+                display_name,
+                timezone: None,
+                quiet_hours: None,
+                created_at: Timestamp::now(),
+            };
             store.create_user(scope, user).await?.id
         }
         Err(error) => return Err(error.into()),

@@ -41,6 +41,20 @@ pub enum Agent {
         #[command(flatten)]
         spec: Box<Spec>,
     },
+    /// How often an agent wakes by itself for one user, whatever its own heartrate is
+    Heartrate {
+        /// Name or id
+        agent: String,
+        /// From one heartbeat to the next, such as 30m
+        #[arg(value_name = "TIME", value_parser = super::timers::duration)]
+        every: u64,
+        /// Only while something is open: tasks, letters, questions
+        #[arg(long)]
+        when_open: bool,
+        /// Where it is told [default: the conversation with the key `autonomous`]
+        #[arg(long, value_name = "ID")]
+        conversation: Option<String>,
+    },
     /// Erase an agent with its conversations and memory
     Delete {
         /// Name or id
@@ -103,6 +117,21 @@ pub struct Spec {
     /// A team whose memory it may read for members; may be repeated
     #[arg(long = "team", value_name = "TEAM")]
     teams: Vec<String>,
+    /// The configured model for summaries, diary and consolidation; `auto` = as its model is configured
+    #[arg(long, value_name = "MODEL")]
+    background_model: Option<String>,
+    /// How often it wakes by itself for each of its users, such as 30m; `none` = never
+    #[arg(long, value_name = "TIME", value_parser = heartrate)]
+    heartrate: Option<Value>,
+    /// It wakes only while something is open: tasks, letters, questions
+    #[arg(long, requires = "heartrate")]
+    heartrate_when_open: bool,
+    /// Quiet hours of users who have said nothing of theirs, such as 22:00-07:00; `none` = none
+    #[arg(long, value_name = "FROM-TO")]
+    quiet_hours: Option<String>,
+    /// Most of what it begins by itself; may be repeated, and replaces all caps that there were. 0 = no limit, `none` = as configured
+    #[arg(long = "cap", value_name = "runs_per_hour=N|runs_per_day=N|tokens_per_day=N", value_parser = cap)]
+    caps: Vec<(String, Value)>,
     /// A free text pair for the application; may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     metadata: Vec<(String, String)>,
@@ -165,6 +194,24 @@ fn rule_in_words(rule: &Value) -> String {
     format!("{}={}{more}", text("rule"), text("tool"))
 }
 
+/// Milliseconds of a heartrate; null = none.
+fn heartrate(text: &str) -> Result<Value, String> {
+    if text == "none" { Ok(Value::Null) } else { super::timers::duration(text).map(Into::into) }
+}
+
+fn cap(text: &str) -> Result<(String, Value), String> {
+    const CAPS: [&str; 3] = ["runs_per_hour", "runs_per_day", "tokens_per_day"];
+    if text == "none" {
+        return Ok((String::new(), Value::Null));
+    }
+    let (cap, most) = text
+        .split_once('=')
+        .filter(|(cap, _)| CAPS.contains(cap))
+        .ok_or_else(|| format!("expected one of {}", CAPS.join("=N, ") + "=N"))?;
+    let most: u64 = most.parse().map_err(|_| format!("expected a number after `{cap}=`"))?;
+    Ok((cap.into(), most.into()))
+}
+
 /// Agents as the API names them.
 fn meant(text: &str) -> String {
     match text.strip_prefix("team:") {
@@ -197,6 +244,12 @@ impl Spec {
         });
         let some = |values: Vec<Value>| (!values.is_empty()).then_some(Value::Array(values));
         let metadata: Map<String, Value> = self.metadata.into_iter().map(|(k, v)| (k, Value::String(v))).collect();
+        let only_when_open = self.heartrate_when_open;
+        let heartrate = self.heartrate.map(|every_ms| match every_ms {
+            Value::Null => Value::Null,
+            every_ms => json!({"every_ms": every_ms, "only_when_open": only_when_open}),
+        });
+        let caps = (!self.caps.is_empty()).then(|| Value::Object(self.caps.into_iter().filter(|(cap, _)| !cap.is_empty()).collect()));
         Ok(given([
             ("name", name.map(Value::String)),
             ("instructions", instructions.map(Value::String)),
@@ -217,6 +270,10 @@ impl Spec {
                     .map(|rules| Value::Array(rules.as_array().into_iter().flatten().filter(|r| !r.is_null()).cloned().collect())),
             ),
             ("teams", some(self.teams.iter().map(|t| Value::String(named("team", t))).collect())),
+            ("background_model", self.background_model.map(|name| if name == "auto" { Value::Null } else { Value::String(name) })),
+            ("heartrate", heartrate),
+            ("quiet_hours", self.quiet_hours.map(|hours| if hours == "none" { Value::Null } else { Value::String(hours) })),
+            ("caps", caps),
             ("metadata", (!metadata.is_empty()).then_some(Value::Object(metadata))),
         ]))
     }
@@ -243,11 +300,34 @@ pub(crate) async fn run(command: Agent, session: &Session) -> Result<(), CliErro
             }
             session.ask(Request::patch(&["agents", &named("agent", &agent)]).json(body), "the agent", show).await
         }
+        Agent::Heartrate { agent, every, when_open, conversation } => {
+            let body = given([
+                ("every_ms", Some(every.into())),
+                ("only_when_open", Some(when_open.into())),
+                ("user", session.user().map(Into::into)),
+                ("conversation", conversation.map(Into::into)),
+            ]);
+            let request = Request::put(&["agents", &named("agent", &agent), "heartrate"]).json(body);
+            session.ask(request, "the heartbeat", move |timer| super::timers::render(&timer, paint)).await
+        }
         Agent::Delete { agent, yes } => {
             let question = format!("Erase the agent {agent} with all its conversations and what it remembers of anybody?");
             erase::erase(session, &["agents", &named("agent", &agent)], &question, yes).await
         }
     }
+}
+
+fn heartrate_in_words(rate: &wire::Heartrate) -> String {
+    let every = jiff::SignedDuration::from_millis(i64::try_from(rate.every_ms).unwrap_or(i64::MAX));
+    format!("every {every:#}{}", if rate.only_when_open { ", while something is open" } else { "" })
+}
+
+fn caps_in_words(caps: &wire::Caps) -> String {
+    let words = [("runs an hour", caps.runs_per_hour), ("runs a day", caps.runs_per_day), ("tokens a day", caps.tokens_per_day)];
+    let told = words
+        .iter()
+        .filter_map(|(what, most)| most.map(|n| if n == 0 { format!("any {what}") } else { format!("{} {what}", thousands(n)) }));
+    told.collect::<Vec<_>>().join(", ")
 }
 
 fn render(agent: &wire::Agent, paint: Paint) -> String {
@@ -268,6 +348,10 @@ fn render(agent: &wire::Agent, paint: Paint) -> String {
         ("tags", agent.tags.join(", ")),
         ("rules", agent.tool_rules.iter().map(rule_in_words).collect::<Vec<_>>().join("\n")),
         ("teams", agent.teams.join(", ")),
+        ("background", agent.background_model.clone().unwrap_or_default()),
+        ("heartrate", agent.heartrate.as_ref().map(heartrate_in_words).unwrap_or_default()),
+        ("quiet hours", agent.quiet_hours.clone().unwrap_or_default()),
+        ("caps", caps_in_words(&agent.caps)),
         ("metadata", metadata.collect::<Vec<_>>().join("\n")),
         ("made", moment(&agent.created_at)),
         ("changed", moment(&agent.updated_at)),
@@ -297,6 +381,19 @@ mod tests {
         let full = json!({"label": "plan", "description": "a=b", "limit_chars": 500});
         assert_eq!(template("plan:500=a=b").expect("template"), full);
         assert!(template("plan:x").is_err() && template(":5").is_err());
+    }
+
+    #[test]
+    fn caps_and_heartrates_are_given_in_words() {
+        assert_eq!(cap("runs_per_day=5"), Ok(("runs_per_day".into(), json!(5))));
+        assert_eq!(cap("none"), Ok((String::new(), Value::Null)));
+        assert!(cap("runs=5").is_err() && cap("runs_per_day=many").is_err());
+        assert_eq!(heartrate("30m"), Ok(json!(1_800_000)));
+        assert_eq!(heartrate("none"), Ok(Value::Null));
+        let rate = wire::Heartrate { every_ms: 1_800_000, only_when_open: true };
+        assert_eq!(heartrate_in_words(&rate), "every 30m, while something is open");
+        let caps = wire::Caps { runs_per_hour: Some(0), tokens_per_day: Some(9_000), ..wire::Caps::default() };
+        assert_eq!(caps_in_words(&caps), "any runs an hour, 9,000 tokens a day");
     }
 
     #[test]

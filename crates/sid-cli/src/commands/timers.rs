@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::client::Request;
 use crate::error::CliError;
+use crate::output::Paint;
 use crate::output::table::{Table, facts};
 use crate::output::text::{moment, printable};
 use crate::session::{Paging, Session, given, named};
@@ -84,6 +85,9 @@ pub struct Set {
     /// What becomes of occurrences that nobody could answer in time
     #[arg(long, default_value = "run-once")]
     late: Late,
+    /// In the user's quiet hours it waits until they are over, and does not fire
+    #[arg(long)]
+    waits_in_quiet_hours: bool,
     /// Nothing is due after this
     #[arg(long, value_name = "TIME")]
     until: Option<jiff::Timestamp>,
@@ -93,7 +97,7 @@ pub struct Set {
 }
 
 /// Milliseconds of a time such as `90m`.
-fn duration(text: &str) -> Result<u64, String> {
+pub(super) fn duration(text: &str) -> Result<u64, String> {
     let span: jiff::SignedDuration = text.parse().map_err(|e| format!("{e}"))?;
     u64::try_from(span.as_millis()).map_err(|_| "must not be negative".into())
 }
@@ -123,6 +127,7 @@ impl Set {
         body["stimulus"] = self.stimulus.into();
         body["when"] = when;
         body["late"] = late.into();
+        body["in_quiet_hours"] = if self.waits_in_quiet_hours { "wait".into() } else { "fire".into() };
         body
     }
 }
@@ -140,27 +145,44 @@ fn when(when: &Value) -> String {
     }
 }
 
+fn next(t: &wire::Timer) -> String {
+    t.next_due.as_deref().map_or_else(|| t.state.clone(), moment)
+}
+
+/// Why it did not begin at its moment, in words.
+fn held(held: &wire::Held) -> String {
+    let why = held.by.replace('_', " ");
+    match &held.until {
+        Some(until) => format!("{why}, waits until {}", moment(until)),
+        None => format!("{why}, left out at {}", moment(&held.at)),
+    }
+}
+
+pub(super) fn render(t: &wire::Timer, paint: Paint) -> String {
+    let mut lines = vec![
+        ("id", t.id.clone()),
+        ("name", printable(&t.name)),
+        ("kind", t.kind.clone()),
+        ("when", when(&t.when)),
+        ("next", next(t)),
+        ("late", t.late.clone()),
+        ("quiet hours", if t.in_quiet_hours == "wait" { "it waits".into() } else { "it fires".into() }),
+        ("held", t.held.as_ref().map(held).unwrap_or_default()),
+        ("agent", t.agent.clone()),
+        ("user", t.user.clone().unwrap_or_default()),
+        ("conversation", t.conversation.clone().unwrap_or_default()),
+        ("fired", t.fired.to_string()),
+        ("skipped", t.skipped.to_string()),
+        ("last run", t.last_run.clone().unwrap_or_default()),
+        ("tells", printable(&t.stimulus)),
+    ];
+    lines.retain(|(_, value)| !value.is_empty());
+    facts(&lines, paint)
+}
+
 pub(crate) async fn run(command: Timers, session: &Session) -> Result<(), CliError> {
     let paint = session.out.paint;
-    let next = |t: &wire::Timer| t.next_due.as_deref().map_or_else(|| t.state.clone(), moment);
-    let show = move |t: wire::Timer| {
-        let mut lines = vec![
-            ("id", t.id.clone()),
-            ("name", printable(&t.name)),
-            ("when", when(&t.when)),
-            ("next", next(&t)),
-            ("late", t.late.clone()),
-            ("agent", t.agent.clone()),
-            ("user", t.user.clone().unwrap_or_default()),
-            ("conversation", t.conversation.clone().unwrap_or_default()),
-            ("fired", t.fired.to_string()),
-            ("skipped", t.skipped.to_string()),
-            ("last run", t.last_run.clone().unwrap_or_default()),
-            ("tells", printable(&t.stimulus)),
-        ];
-        lines.retain(|(_, value)| !value.is_empty());
-        facts(&lines, paint)
-    };
+    let show = move |t: wire::Timer| render(&t, paint);
     match command {
         Timers::List { agent, paging } => {
             let agent = agent.map(|a| named("agent", &a));

@@ -26,13 +26,16 @@ pub enum User {
         /// IANA time zone, such as Europe/Berlin
         #[arg(long)]
         timezone: Option<String>,
+        /// When agents begin nothing by themselves, such as 22:00-07:00
+        #[arg(long, value_name = "FROM-TO")]
+        quiet_hours: Option<String>,
     },
     /// One user
     Show {
         /// Handle or id
         handle: String,
     },
-    /// Change what agents call the user, or the time zone
+    /// Change what agents call the user, the time zone, or the quiet hours
     Update {
         /// Handle or id
         handle: String,
@@ -42,6 +45,9 @@ pub enum User {
         /// IANA time zone; `none` = UTC
         #[arg(long)]
         timezone: Option<String>,
+        /// When agents begin nothing by themselves, such as 22:00-07:00; `none` = what the agent says
+        #[arg(long, value_name = "FROM-TO")]
+        quiet_hours: Option<String>,
     },
     /// Erase a user with all conversations and memory (the same as `sid erase user`)
     Delete {
@@ -57,7 +63,9 @@ pub(crate) async fn run(command: User, session: &Session) -> Result<(), CliError
     let paint = session.out.paint;
     let show = move |u: wire::User| {
         let zone = u.timezone.unwrap_or_else(|| "UTC".into());
-        facts(&[("handle", u.handle), ("id", u.id), ("name", u.display_name), ("time zone", zone), ("made", moment(&u.created_at))], paint)
+        let quiet = u.quiet_hours.unwrap_or_else(|| "as the agent says".into());
+        let made = moment(&u.created_at);
+        facts(&[("handle", u.handle), ("id", u.id), ("name", u.display_name), ("time zone", zone), ("quiet", quiet), ("made", made)], paint)
     };
     match command {
         User::List(paging) => {
@@ -66,21 +74,23 @@ pub(crate) async fn run(command: User, session: &Session) -> Result<(), CliError
                 |u: wire::User| vec![u.handle, u.display_name, u.timezone.unwrap_or_else(|| "UTC".into()), u.id, moment(&u.created_at)];
             session.list(Request::get(&["users"]), &paging, table, row, "no users yet; make one: sid user create HANDLE").await
         }
-        User::Create { handle, name, timezone } => {
+        User::Create { handle, name, timezone, quiet_hours } => {
             let body = given([
                 ("handle", Some(json!(handle.trim_start_matches('@')))),
                 ("display_name", name.map(Value::String)),
                 ("timezone", timezone.map(Value::String)),
+                ("quiet_hours", quiet_hours.map(Value::String)),
             ]);
             session.ask(Request::post(&["users"]).json(body), "the user", show).await
         }
         User::Show { handle } => session.ask(Request::get(&["users", &named("user", &handle)]), "the user", show).await,
-        User::Update { handle, name, timezone } => {
-            if name.is_none() && timezone.is_none() {
-                return Err(CliError::Usage("name at least one thing to change: --name or --timezone".into()));
+        User::Update { handle, name, timezone, quiet_hours } => {
+            if name.is_none() && timezone.is_none() && quiet_hours.is_none() {
+                return Err(CliError::Usage("name at least one thing to change: --name, --timezone or --quiet-hours".into()));
             }
             let zone = timezone.map(|zone| if zone == "none" { Value::Null } else { Value::String(zone) });
-            let body = given([("display_name", name.map(Value::String)), ("timezone", zone)]);
+            let quiet = quiet_hours.map(|hours| if hours == "none" { Value::Null } else { Value::String(hours) });
+            let body = given([("display_name", name.map(Value::String)), ("timezone", zone), ("quiet_hours", quiet)]);
             session.ask(Request::patch(&["users", &named("user", &handle)]).json(body), "the user", show).await
         }
         User::Delete { handle, yes } => erase::user(session, &handle, yes).await,

@@ -50,6 +50,7 @@ impl World {
                 handle: handle.into(),
                 display_name: handle.into(),
                 timezone: Some("Europe/Berlin".into()),
+                quiet_hours: None,
                 created_at: now,
             };
             store.create_user(&house, user).await.expect("a user").id

@@ -75,6 +75,8 @@ pub(super) async fn send(inner: &Arc<Inner>, reach: &Reach, context: &ToolContex
         messages: vec![message],
         idempotency: None,
         limits: RunLimits { max_tokens: config.limits.max_tokens.min(tokens), ..config.limits },
+        // Part of the same errand.
+        priority: inner.store.run(&context.scope, context.run).await.map_err(|e| failed(&e))?.priority,
         on_busy: OnBusy::Queue,
         queue_depth: config.queue_depth,
         claim_for: None,

@@ -21,6 +21,7 @@ mod to_call;
 pub use self::{records::StepFacts, to_call::ToCall};
 use crate::approval::{self, Gate};
 use crate::client_tools::{self, ClientTools};
+use crate::perpetual;
 use crate::rules::{self, Rules};
 use crate::taint;
 
@@ -196,6 +197,12 @@ impl RunMachine {
         self.state.run.steps + 1
     }
 
+    /// Whether the agent may keep its answer to itself: nobody has asked.
+    #[must_use]
+    pub const fn may_be_silent(&self) -> bool {
+        self.state.run.priority.is_self_begun()
+    }
+
     /// What this run reacts to, as far as it is in the queue.
     #[must_use]
     pub fn stimulus(&self) -> Vec<&Message> {
@@ -315,10 +322,14 @@ impl RunMachine {
                 own.push(to_call);
             }
         }
-        let body = Body::Assistant {
-            text: reply.text.clone(),
-            reasoning: (!reply.reasoning.is_empty()).then(|| reply.reasoning.clone()),
-            tool_calls: calls.clone(),
+        let body = if calls.is_empty() && self.may_be_silent() && perpetual::is_silent(&reply.text) {
+            Body::Note { text: perpetual::SAID_NOTHING.into() }
+        } else {
+            Body::Assistant {
+                text: reply.text.clone(),
+                reasoning: (!reply.reasoning.is_empty()).then(|| reply.reasoning.clone()),
+                tool_calls: calls.clone(),
+            }
         };
         let unmet = if calls.is_empty() { rules::list(&self.rules.unmet(&progress)) } else { String::new() };
         let mut messages = vec![self.new_message(body)];
@@ -370,7 +381,7 @@ impl RunMachine {
         let mut results = Vec::new();
         let mut is_ended = false;
         for (call, mut outcome) in calls.iter_mut().zip(outcomes) {
-            is_ended |= !outcome.is_error && self.rules.ends_run(&call.planned.call.name);
+            is_ended |= !outcome.is_error && (outcome.ends_run || self.rules.ends_run(&call.planned.call.name));
             if call.planned.state == CallState::Started {
                 call.known = Some(outcome.clone());
             }

@@ -1,7 +1,7 @@
 //! What becomes of a task next: pure, from its record and the time.
 
 use jiff::{SignedDuration, Timestamp};
-use sid_types::{Run, RunLimits, RunStatus, StopReason, Task, TaskState};
+use sid_types::{Held, Run, RunLimits, RunStatus, StopReason, Task, TaskState};
 
 use super::{change, words};
 
@@ -69,6 +69,7 @@ pub(super) fn next(mut task: Task, parent_is_over: bool, now: Timestamp) -> Opti
             task.work.turn += 1;
             task.state = TaskState::Working;
             task.work.not_before = None;
+            task.work.held = task.work.held.filter(|_| !task.work.kept_back.is_empty());
             task.work.brief = words::brief(&task);
             task.work.inbox.clear();
             task.work.run = Some(task.run_of_turn(task.work.turn));
@@ -76,6 +77,29 @@ pub(super) fn next(mut task: Task, parent_is_over: bool, now: Timestamp) -> Opti
         }
         _ => None,
     }
+}
+
+/// The task whose next run waits.
+pub(super) fn rest(mut task: Task, held: Held) -> Task {
+    task.work.not_before = held.until;
+    task.work.held = Some(held);
+    task
+}
+
+/// The task whose letters wait. It goes on meanwhile.
+pub(super) fn keep_back(mut task: Task, held: Held) -> Task {
+    task.work.kept_back.append(&mut task.work.outbox);
+    task.work.kept_until = held.until;
+    task.work.held = Some(held);
+    task.work.not_before = None;
+    task
+}
+
+/// The task whose letters have waited long enough.
+pub(super) fn let_go(mut task: Task) -> Task {
+    task.work.outbox = std::mem::take(&mut task.work.kept_back);
+    task.work.kept_until = None;
+    task
 }
 
 /// What of the budget is used up, if anything is.
@@ -114,7 +138,7 @@ pub(super) fn limits(task: &Task, usual: RunLimits, now: Timestamp) -> RunLimits
 
 #[cfg(test)]
 mod tests {
-    use sid_types::{AgentId, ConversationId, RunId, TaskBudget, TaskId, Usage};
+    use sid_types::{AgentId, ConversationId, Priority, RunId, TaskBudget, TaskId, Usage};
 
     use super::*;
 
@@ -139,6 +163,7 @@ mod tests {
             stop_reason: None,
             error: Some("no model".into()),
             limits: RunLimits::default(),
+            priority: Priority::Task,
             steps,
             usage,
             commits: 1,

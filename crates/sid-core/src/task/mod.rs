@@ -14,7 +14,7 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use sid_store::{Accept, OnBusy, PageRequest, Store, StoreError, TaskFilter, crash_point};
-use sid_types::{Body, ConversationId, NewMessage, RunId, RunLimits, Scope, Task, TaskId};
+use sid_types::{Body, ConversationId, NewMessage, Priority, RunId, RunLimits, Scope, Task, TaskId};
 use tracing::{debug, warn};
 
 pub use desk::NewTask;
@@ -22,7 +22,7 @@ pub(crate) use tools::{TaskSide, TaskTools};
 
 use crate::duty::Duty;
 use crate::engine::Inner;
-use crate::{CoreError, Engine, background};
+use crate::{CoreError, Engine, background, perpetual};
 
 /// Most tasks of one look at the store.
 const AT_ONCE: usize = 64;
@@ -77,6 +77,10 @@ pub(crate) async fn advance(inner: &Arc<Inner>, scope: &Scope, id: TaskId) -> Re
     if !task.work.outbox.is_empty() {
         return deliver(inner, scope, task).await;
     }
+    if !task.work.kept_back.is_empty() && task.work.kept_until.is_none_or(|until| until <= now) {
+        inner.store.change_task(scope, decide::let_go(task)).await?;
+        return Ok(true);
+    }
     if let Some(run) = task.work.run {
         return match inner.store.run(scope, run).await {
             Err(StoreError::NotFound { .. }) => begin(inner, scope, &task, run).await,
@@ -100,7 +104,13 @@ pub(crate) async fn advance(inner: &Arc<Inner>, scope: &Scope, id: TaskId) -> Re
         },
         None => false,
     };
-    let Some(next) = decide::next(task, parent_is_over, now) else { return Ok(false) };
+    let Some(next) = decide::next(task.clone(), parent_is_over, now) else { return Ok(false) };
+    if next.work.run.is_some()
+        && let Some(held) = perpetual::held_back(inner, scope, &inner.store.agent(scope, task.agent).await?, task.user, false, now).await?
+    {
+        inner.store.change_task(scope, decide::rest(task, held)).await?;
+        return Ok(false);
+    }
     let next = inner.store.change_task(scope, next).await?;
     crash_point!("task.turn.after");
     if let Some(run) = next.work.run {
@@ -145,6 +155,21 @@ async fn deliver(inner: &Arc<Inner>, scope: &Scope, mut task: Task) -> Result<bo
         return Ok(true);
     };
     let there = scope.turn(agent, task.user);
+    // What one task tells another disturbs nobody.
+    if task.parent.is_none() {
+        let now = inner.clock.now();
+        let reporter = match inner.store.agent(&there, agent).await {
+            Ok(reporter) => Some(reporter),
+            Err(StoreError::NotFound { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(reporter) = reporter
+            && let Some(held) = perpetual::held_back(inner, &there, &reporter, task.user, true, now).await?
+        {
+            inner.store.change_task(scope, decide::keep_back(task, held)).await?;
+            return Ok(true);
+        }
+    }
     while let Some(letter) = task.work.outbox.first().cloned() {
         let run = task.run_of_letter(letter.number);
         crash_point!("task.letter.before");
@@ -193,6 +218,7 @@ async fn accept(
         messages: vec![note],
         idempotency: None,
         limits,
+        priority: Priority::Task,
         on_busy: OnBusy::Queue,
         queue_depth: inner.config.queue_depth,
         claim_for: None,

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sid_store::{Accept, DueTimer, Firing, NewConversation, OnBusy, StoreError, crash_point};
-use sid_types::{Body, ConversationId, NewMessage, Timer, When};
+use sid_types::{Agent, Body, ConversationId, Held, HeldBy, InQuietHours, NewMessage, Scope, Timer, TimerKind, When};
 use tracing::{debug, warn};
 
 use super::{AUTONOMOUS_KEY, Calendar, Plan, plan};
-use crate::{CoreError, Engine, metrics};
+use crate::engine::Inner;
+use crate::{CoreError, Engine, metrics, perpetual};
 
 /// Most timers that are taken at once.
 const AT_ONCE: usize = 16;
@@ -65,13 +66,32 @@ async fn fire(engine: &Engine, DueTimer { scope, timer }: DueTimer, now: Timesta
     if engine.is_draining() {
         return Ok(());
     }
+    let agent = inner.store.agent(&scope, timer.agent).await?;
+    let Some(timer) = in_force(inner, &scope, timer, &agent).await? else { return Ok(()) };
     let calendar = Calendar::new(&timer.spec.when)?;
     let Some(plan) = plan(&timer, &calendar, now, inner.config.timer_patience) else { return Ok(()) };
+    let leave_out = async |by| {
+        let next = plan.left_out_by(&timer, by, now);
+        metrics::timer_left_out(next.skipped - timer.skipped);
+        inner.store.fire_timer(&scope, Firing { timer: next, accept: None }).await.map(drop)
+    };
+    let Some(due) = plan.run else { return Ok(leave_out(HeldBy::Late).await?) };
+    match held(inner, &scope, &timer, &agent, now).await? {
+        Some(Held { by, until: None, .. }) => return Ok(leave_out(by).await?),
+        Some(held) => {
+            debug!(timer = %timer.id, by = held.by.as_str(), until = ?held.until, "a timer waits");
+            inner.store.put_timer(&scope, Timer { held: Some(held), ..timer }).await?;
+            return Ok(());
+        }
+        None => {}
+    }
     let next = plan.applied(&timer);
-    let Some(due) = plan.run else {
-        inner.store.fire_timer(&scope, Firing { timer: next, accept: None }).await?;
-        metrics::timer_left_out(plan.left_out);
-        return Ok(());
+    let stimulus = match timer.spec.kind {
+        TimerKind::Heartbeat => perpetual::note(inner, &scope, &timer, now).await?,
+        TimerKind::Reminder | TimerKind::Sleep => {
+            let text = note(&timer, &plan, due, now);
+            NewMessage { untrusted: timer.untrusted.clone(), ..NewMessage::of(Body::Note { text }, now) }
+        }
     };
     let conversation = match timer.conversation {
         Some(conversation) => conversation,
@@ -84,12 +104,10 @@ async fn fire(engine: &Engine, DueTimer { scope, timer }: DueTimer, now: Timesta
     let accept = Accept {
         run: Timer::run_for(timer.id, due),
         conversation,
-        messages: vec![NewMessage {
-            untrusted: timer.untrusted.clone(),
-            ..NewMessage::of(Body::Note { text: note(&timer, &plan, due, now) }, now)
-        }],
+        messages: vec![stimulus],
         idempotency: None,
         limits: inner.config.limits,
+        priority: timer.spec.kind.priority(),
         client_tools: Vec::new(),
         only_after: None,
         on_busy: OnBusy::Queue,
@@ -108,6 +126,37 @@ async fn fire(engine: &Engine, DueTimer { scope, timer }: DueTimer, now: Timesta
     Ok(())
 }
 
+/// The timer as it is in force: a heartbeat follows its agent's heartrate. `None`: it is no more.
+async fn in_force(inner: &Inner, scope: &Scope, timer: Timer, agent: &Agent) -> Result<Option<Timer>, CoreError> {
+    if timer.spec.kind != TimerKind::Heartbeat {
+        return Ok(Some(timer));
+    }
+    match perpetual::spec_in_force(&timer, agent) {
+        Some(spec) => Ok(Some(Timer { spec, ..timer })),
+        None => {
+            inner.store.drop_timer(scope, timer.id).await?;
+            Ok(None)
+        }
+    }
+}
+
+/// Why what is due does not begin now: left out, or until when it waits.
+async fn held(inner: &Inner, scope: &Scope, timer: &Timer, agent: &Agent, now: Timestamp) -> Result<Option<Held>, CoreError> {
+    let left_out = |by| Held { by, at: now, until: None };
+    if timer.spec.kind == TimerKind::Sleep && perpetual::was_woken(inner, scope, timer.agent, timer.user, timer.created_at).await? {
+        return Ok(Some(left_out(HeldBy::StillAwake)));
+    }
+    let is_waiting = timer.spec.in_quiet_hours == InQuietHours::Wait;
+    let is_beat = timer.spec.kind == TimerKind::Heartbeat;
+    match perpetual::held_back(inner, scope, agent, timer.user, is_waiting, now).await? {
+        // There will be another heartbeat; what somebody has set must not get lost.
+        Some(held) if is_beat && held.by != HeldBy::QuietHours => Ok(Some(left_out(held.by))),
+        Some(held) => Ok(Some(held)),
+        None if is_beat => Ok(perpetual::veto(inner, scope, timer, now).await?.map(left_out)),
+        None => Ok(None),
+    }
+}
+
 /// What the agent is told: what is due, when it was due, and how late it is.
 fn note(timer: &Timer, plan: &Plan, due: Timestamp, now: Timestamp) -> String {
     let zone = match &timer.spec.when {
@@ -119,6 +168,12 @@ fn note(timer: &Timer, plan: &Plan, due: Timestamp, now: Timestamp) -> String {
     let late = now.duration_since(due);
     if late.as_secs() > 0 {
         text += &format!(" It is {:#} late.", jiff::SignedDuration::from_secs(late.as_secs()));
+    }
+    if let Some(Held { by, .. }) = timer.held {
+        text += match by {
+            HeldBy::QuietHours => " It waited until the quiet hours were over.",
+            _ => " It waited because you had begun too much by yourself.",
+        };
     }
     if plan.left_out > 0 {
         text += &format!(" {} earlier ones were missed and are left out.", plan.left_out);

@@ -82,6 +82,7 @@ impl Keeper {
             fired: 0,
             skipped: 0,
             last_run: None,
+            held: None,
             made_by,
             untrusted,
             version: 0,
@@ -110,7 +111,7 @@ impl Keeper {
             }
         };
         let version = change.expected.unwrap_or(known.version);
-        let changed = self.store.put_timer(scope, Timer { spec, state, next_due, version, ..known }).await?;
+        let changed = self.store.put_timer(scope, Timer { spec, state, next_due, held: None, version, ..known }).await?;
         self.changed.notify_one();
         Ok(changed)
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use sid_types::{Late, Timer, TimerState};
+use sid_types::{Held, HeldBy, Late, Timer, TimerState};
 
 use super::Calendar;
 
@@ -60,8 +60,17 @@ impl Plan {
             fired: timer.fired + u64::from(self.run.is_some()),
             skipped: timer.skipped + self.left_out,
             last_run: self.run.map(|due| Timer::run_for(timer.id, due)).or(timer.last_run),
+            held: None,
             ..timer.clone()
         }
+    }
+
+    /// The timer as it is to be if what is due gets no run, for this reason.
+    #[must_use]
+    pub fn left_out_by(&self, timer: &Timer, by: HeldBy, now: Timestamp) -> Timer {
+        let held = Some(Held { by, at: now, until: None });
+        let left_out = self.left_out + u64::from(self.run.is_some());
+        Timer { fired: timer.fired, last_run: timer.last_run, skipped: timer.skipped + left_out, held, ..self.applied(timer) }
     }
 }
 
@@ -104,7 +113,7 @@ fn newest(calendar: &Calendar, due: Timestamp, last: Timestamp, most: usize) -> 
 
 #[cfg(test)]
 mod tests {
-    use sid_types::{AgentId, Priority, TimerId, TimerMaker, TimerSpec, When};
+    use sid_types::{AgentId, InQuietHours, TimerId, TimerKind, TimerMaker, TimerSpec, When};
 
     use super::*;
 
@@ -120,12 +129,23 @@ mod tests {
             agent: AgentId::new(),
             user: None,
             conversation: None,
-            spec: TimerSpec { name: "n".into(), stimulus: "s".into(), when, late, priority: Priority::Normal, until: None, most: None },
+            spec: TimerSpec {
+                name: "n".into(),
+                stimulus: "s".into(),
+                when,
+                late,
+                kind: TimerKind::Reminder,
+                in_quiet_hours: InQuietHours::Fire,
+                only_when_open: false,
+                until: None,
+                most: None,
+            },
             state: TimerState::Active,
             next_due: Some(at(due)),
             fired: 0,
             skipped: 0,
             last_run: None,
+            held: None,
             made_by: TimerMaker::Api,
             untrusted: Vec::new(),
             version: 1,

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 use sid_store::{PageRequest, StoreError, TimerFilter};
 use sid_tools::{EffectClass, Registry, RegistryError, Tool, ToolContext, ToolOutcome};
-use sid_types::{Late, Principal, Priority, Source, Timer, TimerId, TimerMaker, TimerSpec, TimerState, ToolSpec, When};
+use sid_types::{InQuietHours, Late, Principal, Source, Timer, TimerId, TimerKind, TimerMaker, TimerSpec, TimerState, ToolSpec, When};
 
 use super::{Keeper, NewTimer};
 use crate::CoreError;
@@ -60,7 +60,7 @@ impl Tool for TimerTool {
             Kind::Cancel => ("cancel_timer", "End a timer, by its name or id.", schema(json!({"timer": text}), &["timer"])),
             Kind::Sleep => (
                 "sleep",
-                "Be woken in this conversation later and go on: `until` a time, or for `minutes`. Then end your turn.",
+                "Be woken in this conversation later and go on: `until` a time, or for `minutes`; earlier if the user writes. Your turn ends with it.",
                 schema(json!({"until": text, "minutes": number}), &[]),
             ),
         };
@@ -83,7 +83,7 @@ impl Tool for TimerTool {
             Kind::Sleep => self.sleep(context, &arguments).await,
         };
         match done {
-            Ok(said) => ToolOutcome::text(said),
+            Ok(said) => ToolOutcome { ends_run: matches!(self.kind, Kind::Sleep), ..ToolOutcome::text(said) },
             Err(error) => failed(&error),
         }
     }
@@ -115,7 +115,7 @@ impl TimerTool {
             _ => return Err(CoreError::Invalid("`cron` says when all by itself: leave out `at` and `every_minutes`".into())),
         };
         let most = arguments.get("times").and_then(Value::as_u64);
-        self.make(context, text(arguments, "name"), text(arguments, "message"), when, most).await
+        self.make(context, TimerKind::Reminder, text(arguments, "name"), text(arguments, "message"), when, most).await
     }
 
     async fn sleep(&self, context: &ToolContext, arguments: &Map<String, Value>) -> Result<String, CoreError> {
@@ -124,14 +124,24 @@ impl TimerTool {
             (until, None) if !until.is_empty() => moment(until, context)?,
             _ => return Err(CoreError::Invalid("say how long: `until` a time, or `minutes`".into())),
         };
-        let said = self.make(context, "sleep", "You wanted to be woken now, and to go on.", When::At { at }, Some(1)).await?;
-        Ok(said + " End your turn now.")
+        self.make(context, TimerKind::Sleep, "sleep", "You wanted to be woken now, and to go on.", When::At { at }, Some(1)).await
     }
 
-    async fn make(&self, context: &ToolContext, name: &str, message: &str, when: When, most: Option<u64>) -> Result<String, CoreError> {
+    async fn make(
+        &self,
+        context: &ToolContext,
+        kind: TimerKind,
+        name: &str,
+        message: &str,
+        when: When,
+        most: Option<u64>,
+    ) -> Result<String, CoreError> {
         let Principal::Turn { agent, user } = context.scope.principal() else {
             return Err(CoreError::Invalid("this is no agent's turn".into()));
         };
+        // What a person has asked for just now is meant for that time; what an agent sets by itself can wait.
+        let is_asked_for = !self.keeper.store.run(&context.scope, context.run).await?.priority.is_self_begun();
+        let fires = is_asked_for && kind == TimerKind::Reminder;
         let new = NewTimer {
             id: TimerId::from_uuid(context.token),
             agent,
@@ -142,7 +152,9 @@ impl TimerTool {
                 stimulus: message.into(),
                 when,
                 late: Late::RunOnce,
-                priority: Priority::Normal,
+                kind,
+                in_quiet_hours: if fires { InQuietHours::Fire } else { InQuietHours::Wait },
+                only_when_open: false,
                 until: None,
                 most,
             },

@@ -86,8 +86,14 @@ impl House {
         let store = Arc::new(InProcess::default());
         let made = store.create_tenant(&OperatorScope::grant(), "acme").await.expect("a tenant");
         let tenant = Scope::grant(made.id, Principal::Tenant { key: KeyId::new() });
-        let user =
-            User { id: UserId::new(), handle: "ann".into(), display_name: "Ann".into(), timezone: None, created_at: Timestamp::UNIX_EPOCH };
+        let user = User {
+            id: UserId::new(),
+            handle: "ann".into(),
+            display_name: "Ann".into(),
+            timezone: None,
+            quiet_hours: None,
+            created_at: Timestamp::UNIX_EPOCH,
+        };
         let user = store.create_user(&tenant, user).await.expect("a user").id;
         let agent = store.create_agent(&tenant, AgentId::new(), AgentSpec::new("helper", "m"), vec![]).await.expect("an agent").id;
         let entry =

@@ -111,6 +111,7 @@ impl House {
                     handle: format!("u{}", talks.len()),
                     display_name: "U".into(),
                     timezone: None,
+                    quiet_hours: None,
                     created_at: Timestamp::UNIX_EPOCH,
                 };
                 let user = store.create_user(&scope, user).await.expect("a user");

@@ -14,6 +14,7 @@ mod generations;
 mod laundering;
 mod limits;
 mod outside;
+mod perpetual;
 mod poisoning;
 mod prompt_snapshots;
 mod provider;

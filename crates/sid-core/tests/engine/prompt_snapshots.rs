@@ -16,7 +16,14 @@ fn agent() -> Agent {
 }
 
 fn user() -> User {
-    User { id: UserId::new(), handle: "ann".into(), display_name: "Ann".into(), timezone: None, created_at: Timestamp::UNIX_EPOCH }
+    User {
+        id: UserId::new(),
+        handle: "ann".into(),
+        display_name: "Ann".into(),
+        timezone: None,
+        quiet_hours: None,
+        created_at: Timestamp::UNIX_EPOCH,
+    }
 }
 
 fn block(label: &str, value: &str) -> Block {

@@ -145,7 +145,7 @@ impl House {
         let row = store.create_tenant(&OperatorScope::grant(), "acme").await.expect("a tenant");
         let tenant = Scope::grant(row.id, Principal::Tenant { key: KeyId::new() });
         let (id, at) = (UserId::new(), Timestamp::UNIX_EPOCH);
-        let user = User { id, handle: "ann".into(), display_name: "Ann".into(), timezone: None, created_at: at };
+        let user = User { id, handle: "ann".into(), display_name: "Ann".into(), timezone: None, quiet_hours: None, created_at: at };
         store.create_user(&tenant, user).await.expect("a user");
         let spec = AgentSpec { tasks: true, ..AgentSpec::new("helper", "m") };
         let agent = store.create_agent(&tenant, AgentId::new(), spec, vec![]).await.expect("an agent").id;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use sid_core::{CoreError, NewTimer, TimerChange};
 use sid_store::{Directory as _, StateStore as _, StoreError, TimerStore as _};
-use sid_types::{Body, Late, Priority, Run, Timer, TimerId, TimerMaker, TimerSpec, TimerState, Timestamp, When};
+use sid_types::{Body, InQuietHours, Late, Run, Timer, TimerId, TimerKind, TimerMaker, TimerSpec, TimerState, Timestamp, When};
 
 use crate::support::{House, Say, Scripted, at};
 
@@ -43,7 +43,9 @@ fn new(house: &House, when: When) -> NewTimer {
             stimulus: "Water the plants.".into(),
             when,
             late: Late::RunOnce,
-            priority: Priority::Normal,
+            kind: TimerKind::Reminder,
+            in_quiet_hours: InQuietHours::Fire,
+            only_when_open: false,
             until: None,
             most: None,
         },
@@ -61,7 +63,7 @@ fn refused(made: Result<Timer, CoreError>, words: &str) {
 
 #[tokio::test]
 async fn an_agent_that_sleeps_is_woken_in_its_conversation() {
-    let house = house(vec![Say::Call("sleep", json!({"minutes": 0})), Say::Text("Good night."), Say::Text("I am up.")]).await;
+    let house = house(vec![Say::Call("sleep", json!({"minutes": 0})), Say::Text("I am up.")]).await;
     house.say("Sleep a little.").await;
     let runs = runs(&house, 2).await;
     assert_eq!(runs.len(), 2);

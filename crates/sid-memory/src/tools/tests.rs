@@ -46,6 +46,7 @@ impl World {
             handle: handle.into(),
             display_name: handle.into(),
             timezone: None,
+            quiet_hours: None,
             created_at: at("2025-03-01T00:00:00Z"),
         };
         let user = self.store.create_user(&self.tenant, user).await.expect("a user").id;

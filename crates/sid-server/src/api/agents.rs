@@ -14,6 +14,7 @@ use utoipa_axum::routes;
 
 use super::colleagues::meant;
 use super::erase::ReceiptJson;
+use super::initiative::{self, CapsJson, HeartrateJson};
 use super::names::{Names, check_name, check_text};
 use super::tool_rules::{self, ToolRuleJson};
 use super::users::present;
@@ -136,6 +137,14 @@ pub(crate) struct AgentJson {
     approvals: BTreeMap<String, AskJson>,
     /// How long such a question waits for an answer, in milliseconds; as long as the server's settings say when `null`.
     approval_ttl_ms: Option<u64>,
+    /// The configured model that summarises and consolidates for it in the background; the one that its model's configuration names when `null`.
+    background_model: Option<String>,
+    /// How often it wakes by itself, for each user that it has had a run with; never when `null`.
+    heartrate: Option<HeartrateJson>,
+    /// Quiet hours of users who have said nothing of theirs, such as `22:00-07:00`.
+    quiet_hours: Option<String>,
+    /// Most of what it begins by itself.
+    caps: CapsJson,
     /// Free text pairs for the application; never shown to a model.
     metadata: Metadata,
     #[schema(value_type = String, format = DateTime)]
@@ -165,6 +174,10 @@ impl From<Agent> for AgentJson {
             teams: a.teams,
             approvals: a.spec.approvals.0.into_iter().map(|(tool, ask)| (tool, ask.into())).collect(),
             approval_ttl_ms: a.spec.approval_ttl_ms,
+            background_model: a.spec.background_model,
+            heartrate: a.spec.heartrate.map(Into::into),
+            quiet_hours: a.spec.quiet_hours.map(|hours| hours.to_string()),
+            caps: a.spec.caps.into(),
             metadata: a.spec.metadata,
             created_at: a.created_at,
             updated_at: a.updated_at,
@@ -232,6 +245,21 @@ struct AgentPatch {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<u64>)]
     approval_ttl_ms: Option<Option<u64>>,
+    /// The name of a configured model for work in the background: summaries, diary, consolidation.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    background_model: Option<Option<String>>,
+    /// How often it wakes by itself, for each user that it has a run with from now on.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<HeartrateJson>)]
+    heartrate: Option<Option<HeartrateJson>>,
+    /// Quiet hours of users who have said nothing of theirs, such as `22:00-07:00`.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    quiet_hours: Option<Option<String>>,
+    /// Most of what it begins by itself. All caps at once.
+    #[serde(default)]
+    caps: Option<CapsJson>,
     #[serde(default)]
     metadata: Option<Metadata>,
 }
@@ -262,6 +290,22 @@ impl AgentPatch {
                 return Err(CoreError::UnknownModel { agent: spec.name.clone(), model }.into());
             }
             spec.model = model;
+        }
+        if let Some(model) = self.background_model {
+            if let Some(unknown) = model.as_ref().filter(|model| !app.config().models.contains_key(*model)) {
+                return Err(CoreError::UnknownModel { agent: spec.name.clone(), model: unknown.clone() }.into());
+            }
+            spec.background_model = model;
+        }
+        if let Some(rate) = self.heartrate.map(|rate| rate.map(Into::into)) {
+            rate.map_or(Ok(()), |rate| app.engine().check_heartrate(rate))?;
+            spec.heartrate = rate;
+        }
+        if let Some(hours) = self.quiet_hours {
+            spec.quiet_hours = initiative::quiet_hours(hours.as_deref())?;
+        }
+        if let Some(caps) = self.caps {
+            spec.caps = caps.into();
         }
         if let Some(window) = self.context_window {
             if window.is_some_and(|w| w < 512) {

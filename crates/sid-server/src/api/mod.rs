@@ -18,6 +18,7 @@ mod erase;
 mod export;
 mod generations;
 mod images;
+mod initiative;
 mod keys;
 pub(crate) mod logins;
 pub(crate) mod messages;
@@ -51,6 +52,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(users::router())
         .merge(teams::router())
         .merge(agents::router())
+        .merge(initiative::router())
         .merge(egos::router())
         .merge(conversations::router())
         .merge(messages::router())

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::initiative::CapsJson;
 use super::names::check_name;
 use super::wire::List;
 use crate::App;
@@ -80,19 +81,22 @@ struct TenantLimitsJson {
     /// Days after its last message that a conversation is kept; then it is erased with all that derives from it.
     #[serde(default)]
     keep_conversations_days: Option<u32>,
+    /// Most of what its agents begin by themselves, all together.
+    #[serde(default)]
+    caps: CapsJson,
 }
 
 impl From<TenantLimits> for TenantLimitsJson {
     fn from(l: TenantLimits) -> Self {
-        let TenantLimits { requests_per_second, tokens_per_day, tokens_per_month, keep_conversations_days } = l;
-        Self { requests_per_second, tokens_per_day, tokens_per_month, keep_conversations_days }
+        let TenantLimits { requests_per_second, tokens_per_day, tokens_per_month, keep_conversations_days, caps } = l;
+        Self { requests_per_second, tokens_per_day, tokens_per_month, keep_conversations_days, caps: caps.into() }
     }
 }
 
 impl From<TenantLimitsJson> for TenantLimits {
     fn from(l: TenantLimitsJson) -> Self {
-        let TenantLimitsJson { requests_per_second, tokens_per_day, tokens_per_month, keep_conversations_days } = l;
-        Self { requests_per_second, tokens_per_day, tokens_per_month, keep_conversations_days }
+        let TenantLimitsJson { requests_per_second, tokens_per_day, tokens_per_month, keep_conversations_days, caps } = l;
+        Self { requests_per_second, tokens_per_day, tokens_per_month, keep_conversations_days, caps: caps.into() }
     }
 }
 

@@ -7,12 +7,14 @@ use serde::{Deserialize, Serialize};
 use sid_core::{NewTimer, TimerChange};
 use sid_store::TimerFilter;
 use sid_types::{
-    AgentId, ConversationId, Late, Principal, Priority, RunId, Timer, TimerId, TimerMaker, TimerSpec, TimerState, Timestamp, UserId, When,
+    AgentId, ConversationId, InQuietHours, Late, Principal, RunId, Timer, TimerId, TimerKind, TimerMaker, TimerSpec, TimerState, Timestamp,
+    UserId, When,
 };
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::initiative::HeldJson;
 use super::names::{Names, check_name, check_text};
 use super::users::present;
 use super::wire::{List, Paging, SourceJson, if_match, parse_id, precondition, trust_of};
@@ -113,6 +115,35 @@ impl From<Late> for LateJson {
     }
 }
 
+/// What a timer does that is due in the user's quiet hours.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum InQuietHoursJson {
+    /// It fires: somebody means that time.
+    #[default]
+    Fire,
+    /// It waits until they are over; what came due meanwhile is late then.
+    Wait,
+}
+
+impl From<InQuietHoursJson> for InQuietHours {
+    fn from(what: InQuietHoursJson) -> Self {
+        match what {
+            InQuietHoursJson::Fire => Self::Fire,
+            InQuietHoursJson::Wait => Self::Wait,
+        }
+    }
+}
+
+impl From<InQuietHours> for InQuietHoursJson {
+    fn from(what: InQuietHours) -> Self {
+        match what {
+            InQuietHours::Fire => Self::Fire,
+            InQuietHours::Wait => Self::Wait,
+        }
+    }
+}
+
 /// A timer.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TimerJson {
@@ -131,6 +162,11 @@ pub(crate) struct TimerJson {
     stimulus: String,
     when: WhenJson,
     late: LateJson,
+    /// `reminder`, `heartbeat` or `sleep`.
+    kind: &'static str,
+    in_quiet_hours: InQuietHoursJson,
+    /// Whether it is left out when nothing is open.
+    only_when_open: bool,
     #[schema(value_type = Option<String>, format = DateTime)]
     until: Option<Timestamp>,
     /// Most runs.
@@ -142,8 +178,10 @@ pub(crate) struct TimerJson {
     next_due: Option<Timestamp>,
     /// Runs that it has made.
     fired: u64,
-    /// Late occurrences that were left out.
+    /// Occurrences that were left out.
     skipped: u64,
+    /// Why the last one that did not begin at its moment did not, and until when it waits; `null` after one that did.
+    held: Option<HeldJson>,
     #[schema(value_type = Option<String>)]
     last_run: Option<RunId>,
     /// `api`, `user` or `agent`.
@@ -172,12 +210,16 @@ impl From<Timer> for TimerJson {
             stimulus: t.spec.stimulus,
             when: t.spec.when.into(),
             late: t.spec.late.into(),
+            kind: t.spec.kind.as_str(),
+            in_quiet_hours: t.spec.in_quiet_hours.into(),
+            only_when_open: t.spec.only_when_open,
             until: t.spec.until,
             most: t.spec.most,
             state: t.state.as_str(),
             next_due: t.next_due,
             fired: t.fired,
             skipped: t.skipped,
+            held: t.held.map(Into::into),
             last_run: t.last_run,
             made_by: t.made_by.as_str(),
             trust: trust_of(&t.untrusted),
@@ -189,7 +231,7 @@ impl From<Timer> for TimerJson {
     }
 }
 
-fn answer(status: StatusCode, timer: Timer) -> Response {
+pub(super) fn answer(status: StatusCode, timer: Timer) -> Response {
     (status, [(header::ETAG, format!("\"{}\"", timer.version))], axum::Json(TimerJson::from(timer))).into_response()
 }
 
@@ -212,6 +254,8 @@ struct CreateTimer {
     when: WhenJson,
     #[serde(default)]
     late: LateJson,
+    #[serde(default)]
+    in_quiet_hours: InQuietHoursJson,
     /// Nothing is due after this.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -232,6 +276,8 @@ struct ChangeTimer {
     when: Option<WhenJson>,
     #[serde(default)]
     late: Option<LateJson>,
+    #[serde(default)]
+    in_quiet_hours: Option<InQuietHoursJson>,
     /// `null` = no end.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -284,7 +330,7 @@ async fn when_of(app: &App, caller: &Caller, user: Option<UserId>, when: WhenJso
 #[utoipa::path(post, path = "/timers", tag = "timers", params(("Idempotency-Key" = Option<String>, Header)), request_body = CreateTimer, responses((status = 201, description = "Made; its version is the `ETag`", body = TimerJson)))]
 async fn create_timer(State(app): State<App>, caller: Caller, headers: HeaderMap, body: Json<CreateTimer>) -> Result<Response, ApiError> {
     let scope = caller.scope()?;
-    let CreateTimer { conversation, agent, user, name, stimulus, when, late, until, most } = body.value;
+    let CreateTimer { conversation, agent, user, name, stimulus, when, late, in_quiet_hours, until, most } = body.value;
     check_words(Some(&name), Some(&stimulus))?;
     let names = Names::new(app.store(), &scope);
     let (conversation, agent, user) = match (conversation, agent) {
@@ -311,7 +357,17 @@ async fn create_timer(State(app): State<App>, caller: Caller, headers: HeaderMap
         Principal::Turn { .. } => TimerMaker::Agent,
     };
     let derived = idempotency::derived_id(&headers, &caller, "timer")?.map(TimerId::from_uuid);
-    let spec = TimerSpec { name, stimulus, when, late: late.into(), priority: Priority::Normal, until, most };
+    let spec = TimerSpec {
+        name,
+        stimulus,
+        when,
+        late: late.into(),
+        kind: TimerKind::Reminder,
+        in_quiet_hours: in_quiet_hours.into(),
+        only_when_open: false,
+        until,
+        most,
+    };
     if let Some(id) = derived {
         let is_same = |t: &Timer| (t.agent, t.user, t.conversation) == (agent, user, conversation) && t.spec.name == spec.name;
         if let Some(known) = idempotency::replayed(app.store().timer(&scope, id).await, is_same)? {
@@ -381,7 +437,7 @@ async fn change_timer(
     let scope = caller.scope()?;
     let id: TimerId = parse_id(&id, "timer")?;
     let expected = if_match(&headers)?;
-    let ChangeTimer { name, stimulus, when, late, until, most, paused } = body.value;
+    let ChangeTimer { name, stimulus, when, late, in_quiet_hours, until, most, paused } = body.value;
     check_words(name.as_deref(), stimulus.as_deref())?;
     let known = app.store().timer(&scope, id).await?;
     caller.about(known.user);
@@ -394,7 +450,9 @@ async fn change_timer(
         stimulus: stimulus.unwrap_or_else(|| known.spec.stimulus.clone()),
         when,
         late: late.map_or(known.spec.late, Into::into),
-        priority: known.spec.priority,
+        kind: known.spec.kind,
+        in_quiet_hours: in_quiet_hours.map_or(known.spec.in_quiet_hours, Into::into),
+        only_when_open: known.spec.only_when_open,
         until: until.unwrap_or(known.spec.until),
         most: most.unwrap_or(known.spec.most),
     };

@@ -10,6 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::erase::ReceiptJson;
+use super::initiative;
 use super::names::{Names, check_name, check_text};
 use super::wire::{List, Paging};
 use crate::App;
@@ -33,13 +34,22 @@ pub(crate) struct UserJson {
     display_name: String,
     /// IANA time zone; UTC when `null`.
     timezone: Option<String>,
+    /// When agents begin nothing by themselves, in this zone, such as `22:00-07:00`; what the agent says when `null`.
+    quiet_hours: Option<String>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
 }
 
 impl From<User> for UserJson {
     fn from(u: User) -> Self {
-        Self { id: u.id, handle: u.handle, display_name: u.display_name, timezone: u.timezone, created_at: u.created_at }
+        Self {
+            id: u.id,
+            handle: u.handle,
+            display_name: u.display_name,
+            timezone: u.timezone,
+            quiet_hours: u.quiet_hours.map(|hours| hours.to_string()),
+            created_at: u.created_at,
+        }
     }
 }
 
@@ -54,6 +64,9 @@ struct NewUser {
     /// IANA time zone, such as `Europe/Berlin`.
     #[serde(default)]
     timezone: Option<String>,
+    /// When agents begin nothing by themselves, such as `22:00-07:00`; from a time to the same time is never.
+    #[serde(default)]
+    quiet_hours: Option<String>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -65,6 +78,10 @@ struct UserPatch {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>)]
     timezone: Option<Option<String>>,
+    /// `null` = what the agent says.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    quiet_hours: Option<Option<String>>,
 }
 
 /// Tells "left out" (`None`) from `null` (`Some(None)`).
@@ -91,13 +108,14 @@ async fn create_user(
 ) -> Result<(StatusCode, axum::Json<UserJson>), ApiError> {
     let scope = caller.tenant_scope()?;
     let derived = idempotency::derived_id(&headers, &caller, "user")?;
-    let NewUser { handle, display_name, timezone } = body.value;
+    let NewUser { handle, display_name, timezone, quiet_hours } = body.value;
     check_name("handle", &handle, 255)?;
     let display_name = display_name.unwrap_or_else(|| handle.clone());
     check_text("display_name", &display_name, 1_000)?;
     check_timezone(timezone.as_deref())?;
+    let quiet_hours = initiative::quiet_hours(quiet_hours.as_deref())?;
     let id = derived.map_or_else(UserId::new, UserId::from_uuid);
-    let user = User { id, handle: handle.clone(), display_name, timezone, created_at: app.now() };
+    let user = User { id, handle: handle.clone(), display_name, timezone, quiet_hours, created_at: app.now() };
     let make = app.store().create_user(&scope, user);
     let user = idempotency::once(derived, || app.store().user(&scope, id), |u| u.handle == handle, make).await?;
     Ok((StatusCode::CREATED, axum::Json(user.into())))
@@ -118,7 +136,7 @@ async fn get_user(State(app): State<App>, caller: Caller, Path(id): Path<String>
     Ok(axum::Json(app.store().user(&scope, id).await?.into()))
 }
 
-/// Changes display name and time zone.
+/// Changes display name, time zone and quiet hours.
 #[utoipa::path(patch, path = "/users/{id}", tag = "users", params(("id" = String, Path, description = "Id or `@handle`")), request_body = UserPatch, responses((status = 200, description = "Changed", body = UserJson)))]
 async fn update_user(
     State(app): State<App>,
@@ -136,6 +154,9 @@ async fn update_user(
     if let Some(zone) = body.value.timezone {
         check_timezone(zone.as_deref())?;
         user.timezone = zone;
+    }
+    if let Some(hours) = body.value.quiet_hours {
+        user.quiet_hours = initiative::quiet_hours(hours.as_deref())?;
     }
     Ok(axum::Json(app.store().update_user(&scope, user).await?.into()))
 }

@@ -255,7 +255,14 @@ async fn ensure_user(
     }
     crate::api::check_name("user", handle, 255)?;
     let name = display_name.map(str::trim).filter(|n| !n.is_empty() && n.len() <= 1_000 && !n.contains('\0')).unwrap_or(handle);
-    let user = User { id: UserId::new(), handle: handle.into(), display_name: name.into(), timezone: None, created_at: clock.now() };
+    let user = User {
+        id: UserId::new(),
+        handle: handle.into(),
+        display_name: name.into(),
+        timezone: None,
+        quiet_hours: None,
+        created_at: clock.now(),
+    };
     match store.create_user(scope, user).await {
         // Another request was first.
         Err(StoreError::Exists { .. }) => Ok(store.user_by_handle(scope, handle).await?),

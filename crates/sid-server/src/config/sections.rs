@@ -293,6 +293,12 @@ section! {
         ask_timeout_ms: u64 = 120_000;
         /// What is due for longer than this is late, and its timer's policy says what becomes of it, in milliseconds.
         timer_patience_ms: u64 = 60_000;
+        /// Most runs that one agent begins by itself (heartbeats, timers, tasks) in an hour (UTC), unless it says otherwise. 0 = no limit.
+        agent_runs_per_hour: u64 = 10_000;
+        /// The same in a day (UTC). 0 = no limit.
+        agent_runs_per_day: u64 = 100_000;
+        /// Most tokens that such runs of one agent use in a day (UTC), unless it says otherwise. 0 = no limit.
+        agent_tokens_per_day: u64 = 0;
         /// Whether diary pages are written in the background.
         diary: bool = true;
         /// Whether, with a day's diary page, facts are drawn from what users said (by the model that summarises) and full blocks give lines to
@@ -320,6 +326,12 @@ section! {
         tokens_per_day: u64 = 0;
         /// Tokens of one tenant per month (UTC). 0 = no limit.
         tokens_per_month: u64 = 0;
+        /// Most runs that the agents of one tenant begin by themselves (heartbeats, timers, tasks) in an hour (UTC); then they wait. 0 = no limit.
+        self_begun_runs_per_hour: u64 = 100_000;
+        /// The same in a day (UTC). 0 = no limit.
+        self_begun_runs_per_day: u64 = 1_000_000;
+        /// Most tokens that such runs of one tenant use in a day (UTC). 0 = no limit.
+        self_begun_tokens_per_day: u64 = 0;
     }
 }
 

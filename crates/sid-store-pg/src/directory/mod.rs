@@ -67,9 +67,10 @@ impl Directory for PgStore {
     async fn update_user(&self, scope: &Scope, user: User) -> Result<User, StoreError> {
         let (mut tx, _) = self.administrate(scope, "user").await?;
         let outcome = async {
-            let query = tx.query("UPDATE sid.users SET display_name = $3, timezone = $4 WHERE tenant = $1 AND id = $2");
+            let query = tx.query("UPDATE sid.users SET display_name = $3, timezone = $4, quiet_hours = $5 WHERE tenant = $1 AND id = $2");
             let query = query.bind(tx.tenant).bind(user.id.uuid()).bind(clean(&user.display_name).into_owned());
-            query.bind(user.timezone.as_deref().map(|t| clean(t).into_owned())).execute(tx.conn()).await?;
+            let query = query.bind(user.timezone.as_deref().map(|t| clean(t).into_owned()));
+            query.bind(user.quiet_hours.map(|hours| hours.to_string())).execute(tx.conn()).await?;
             let known = find_user(&mut tx, user.id).await?.ok_or(missing("user"))?;
             render_anew(&mut tx, Owner::User { user: known.id }).await?;
             Ok(known)
@@ -263,7 +264,9 @@ async fn create_user(tx: &mut Tx, mut user: User) -> Result<User> {
         return Ok(known);
     }
     user.created_at = kept(user.created_at);
-    let query = tx.query("INSERT INTO sid.users (tenant, id, handle, display_name, timezone, created_at) VALUES ($1, $2, $3, $4, $5, $6)");
+    let query = tx.query(
+        "INSERT INTO sid.users (tenant, id, handle, display_name, timezone, created_at, quiet_hours) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    );
     query
         .bind(tx.tenant)
         .bind(user.id.uuid())
@@ -271,6 +274,7 @@ async fn create_user(tx: &mut Tx, mut user: User) -> Result<User> {
         .bind(clean(&user.display_name).into_owned())
         .bind(user.timezone.as_deref().map(|t| clean(t).into_owned()))
         .bind(At(user.created_at))
+        .bind(user.quiet_hours.map(|hours| hours.to_string()))
         .execute(tx.conn())
         .await
         .map_err(|e| taken(e, "user", &user.handle))?;

@@ -5,20 +5,21 @@ use sid_types::{Agent, AgentId, ApiKey, KeyRole, Membership, Team, TeamId, TeamR
 use sqlx::postgres::PgRow;
 
 use crate::codec::{Columns, from_word, to_json};
-use crate::error::{Result, missing};
+use crate::error::{Result, damaged, missing};
 use crate::rows::team_role;
 use crate::tx::Tx;
 
-pub(super) const USER: &str = "u.id, u.handle, u.display_name, u.timezone, u.created_at";
+pub(super) const USER: &str = "u.id, u.handle, u.display_name, u.timezone, u.created_at, u.quiet_hours";
 
 pub(super) fn user(row: &PgRow) -> Result<User> {
     user_at(row, 0)
 }
 
-/// A user from five columns, [`USER`], from `at` on.
+/// A user from six columns, [`USER`], from `at` on.
 fn user_at(row: &PgRow, at: usize) -> Result<User> {
     let (id, handle, display_name) = (row.id(at)?, row.text(at + 1)?, row.text(at + 2)?);
-    Ok(User { id, handle, display_name, timezone: row.maybe_text(at + 3)?, created_at: row.time(at + 4)? })
+    let quiet_hours = row.maybe_text(at + 5)?.map(|hours| hours.parse().map_err(|e| damaged(format!("user {id}: {e}")))).transpose()?;
+    Ok(User { id, handle, display_name, timezone: row.maybe_text(at + 3)?, quiet_hours, created_at: row.time(at + 4)? })
 }
 
 pub(crate) async fn find_user(tx: &mut Tx, id: UserId) -> Result<Option<User>> {
@@ -43,7 +44,7 @@ pub(super) async fn find_team(tx: &mut Tx, id: TeamId) -> Result<Option<Team>> {
 
 /// Memberships `m` with their team `t` and user `u`: the columns of [`membership`].
 pub(super) const MEMBERSHIPS: &str =
-    "SELECT t.id, t.name, t.created_at, t.parent, u.id, u.handle, u.display_name, u.timezone, u.created_at, m.role, m.given IS NOT NULL
+    "SELECT t.id, t.name, t.created_at, t.parent, u.id, u.handle, u.display_name, u.timezone, u.created_at, u.quiet_hours, m.role, m.given IS NOT NULL
      FROM sid.team_members m JOIN sid.users u ON u.tenant = m.tenant AND u.id = m.user_id
      JOIN sid.teams t ON t.tenant = m.tenant AND t.id = m.team_id";
 
@@ -55,7 +56,7 @@ const fn role_number(role: TeamRole) -> i16 {
 }
 
 pub(super) fn membership(row: &PgRow) -> Result<Membership> {
-    Ok(Membership { team: team(row)?, user: user_at(row, 4)?, role: team_role(row.small(9)?)?, is_direct: row.flag(10)? })
+    Ok(Membership { team: team(row)?, user: user_at(row, 4)?, role: team_role(row.small(10)?)?, is_direct: row.flag(11)? })
 }
 
 /// Fails if a team cannot be a part of this one. Errors: `NotFound` (team), `Invalid` (too many levels).

@@ -39,7 +39,11 @@ async fn erase_page(store: &PgStore, tx: &mut Tx, conv: &Conv, level: DiaryLevel
     receipt.diary_entries += 1;
     receipt.vectors += forget_record(store, tx, conv.part, row.int(0)?, RecordId::Diary(row.id(1)?), &row.text(2)?).await?;
     // Whether anything is left to tell is looked at when everything is gone.
-    touch(tx, conv.part, level, start, tx.now).await
+    touch(tx, conv.part, level, start, tx.now).await?;
+    // Nothing stands in for it any more: it does not wait for another try.
+    let query = tx.query("UPDATE sid.diary_dirty SET tries = 0 WHERE tenant = $1 AND part = $2 AND level = $3 AND start = $4");
+    query.bind(tx.tenant).bind(conv.part).bind(level_number(level)).bind(Day(start)).execute(tx.conn()).await?;
+    Ok(())
 }
 
 /// Takes away the marks of periods that have nothing left to tell.

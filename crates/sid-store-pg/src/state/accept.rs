@@ -150,6 +150,7 @@ fn decide(store: &PgStore, viewer: &Viewer, principal: &[u8], mut peek: Peek, ac
         stop_reason: None,
         error: None,
         limits: accept.limits,
+        priority: accept.priority,
         client_tools: accept.client_tools.clone(),
         steps: 0,
         usage: Usage::default(),

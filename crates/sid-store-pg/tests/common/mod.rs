@@ -9,8 +9,8 @@ use sid_store::{Accept, Commit, Directory, Effect, Lease, NewConversation, OnBus
 use sid_store_pg::{PgConfig, PgStore};
 use sid_testkit::postgres::{Cluster, Database};
 use sid_types::{
-    AgentId, AgentSpec, Conversation, ConversationId, KeyId, ManualClock, NewMessage, OperatorScope, RunId, RunLimits, Scope, StopReason,
-    Timestamp, User, UserId, WorkerId,
+    AgentId, AgentSpec, Conversation, ConversationId, KeyId, ManualClock, NewMessage, OperatorScope, Priority, RunId, RunLimits, Scope,
+    StopReason, Timestamp, User, UserId, WorkerId,
 };
 
 /// What servers connect as: a member of `sid_app` and nothing more.
@@ -70,7 +70,14 @@ impl Home {
     pub(crate) async fn build(store: &PgStore, name: &str) -> Self {
         let tenant = store.create_tenant(&OperatorScope::grant(), name).await.expect("a tenant");
         let scope = OperatorScope::grant().enter(tenant.id, KeyId::new());
-        let user = User { id: UserId::new(), handle: "ann".into(), display_name: "Ann".into(), timezone: None, created_at: now() };
+        let user = User {
+            id: UserId::new(),
+            handle: "ann".into(),
+            display_name: "Ann".into(),
+            timezone: None,
+            quiet_hours: None,
+            created_at: now(),
+        };
         let user = store.create_user(&scope, user).await.expect("a user").id;
         let spec = AgentSpec::new("sid", "scripted");
         let agent = store.create_agent(&scope, AgentId::new(), spec, Vec::new()).await.expect("an agent").id;
@@ -90,6 +97,7 @@ impl Home {
             messages: vec![NewMessage::user(text, now())],
             idempotency: None,
             limits: RunLimits::default(),
+            priority: Priority::User,
             client_tools: Vec::new(),
             only_after: None,
             on_busy: OnBusy::Queue,

@@ -106,16 +106,19 @@ impl Directory for SqliteStore {
                 if let Some(known) = find_user(&mut tx.conn, viewer.tenant, user.id).await?.filter(|k| k.handle == user.handle) {
                     return Ok(known);
                 }
-                sqlx::query("INSERT INTO users (tenant, id, handle, display_name, timezone, created_at) VALUES (?, ?, ?, ?, ?, ?)")
-                    .bind(viewer.tenant)
-                    .bind(user.id.blob())
-                    .bind(user.handle.as_str())
-                    .bind(user.display_name.as_str())
-                    .bind(user.timezone.as_deref())
-                    .bind(nanos(user.created_at))
-                    .execute(&mut tx.conn)
-                    .await
-                    .map_err(|e| taken(e, "user", &user.handle))?;
+                sqlx::query(
+                    "INSERT INTO users (tenant, id, handle, display_name, timezone, created_at, quiet_hours) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                )
+                .bind(viewer.tenant)
+                .bind(user.id.blob())
+                .bind(user.handle.as_str())
+                .bind(user.display_name.as_str())
+                .bind(user.timezone.as_deref())
+                .bind(nanos(user.created_at))
+                .bind(user.quiet_hours.map(|hours| hours.to_string()))
+                .execute(&mut tx.conn)
+                .await
+                .map_err(|e| taken(e, "user", &user.handle))?;
                 Ok(user)
             }
             .boxed()
@@ -127,9 +130,10 @@ impl Directory for SqliteStore {
         let viewer = self.administrator(scope, "user").await?;
         self.write(move |tx| {
             async move {
-                sqlx::query("UPDATE users SET display_name = ?, timezone = ? WHERE tenant = ? AND id = ?")
+                sqlx::query("UPDATE users SET display_name = ?, timezone = ?, quiet_hours = ? WHERE tenant = ? AND id = ?")
                     .bind(user.display_name)
                     .bind(user.timezone)
+                    .bind(user.quiet_hours.map(|hours| hours.to_string()))
                     .bind(viewer.tenant)
                     .bind(user.id.blob())
                     .execute(&mut tx.conn)

@@ -8,16 +8,17 @@ use crate::codec::{Columns, Id, from_word};
 use crate::error::{Result, damaged, missing};
 use crate::writer::Tx;
 
-pub(crate) const USER: &str = "u.id, u.handle, u.display_name, u.timezone, u.created_at";
+pub(crate) const USER: &str = "u.id, u.handle, u.display_name, u.timezone, u.created_at, u.quiet_hours";
 
 pub(super) fn user(row: &SqliteRow) -> Result<User> {
     user_at(row, 0)
 }
 
-/// A user from five columns, [`USER`], from `at` on.
+/// A user from six columns, [`USER`], from `at` on.
 pub(crate) fn user_at(row: &SqliteRow, at: usize) -> Result<User> {
     let (id, handle, display_name) = (row.id(at)?, row.text(at + 1)?, row.text(at + 2)?);
-    Ok(User { id, handle, display_name, timezone: row.maybe_text(at + 3)?, created_at: row.time(at + 4)? })
+    let quiet_hours = row.maybe_text(at + 5)?.map(|hours| hours.parse().map_err(|e| damaged(format!("user {id}: {e}")))).transpose()?;
+    Ok(User { id, handle, display_name, timezone: row.maybe_text(at + 3)?, quiet_hours, created_at: row.time(at + 4)? })
 }
 
 pub(crate) async fn find_user(conn: &mut SqliteConnection, tenant: i64, id: UserId) -> Result<Option<User>> {
@@ -43,12 +44,12 @@ pub(super) const fn role_number(role: TeamRole) -> i64 {
 
 /// Memberships, from rows of [`TEAM`], [`USER`], the role and whether it was given in this very team.
 pub(super) fn membership(row: &SqliteRow) -> Result<Membership> {
-    let role = match row.int(9)? {
+    let role = match row.int(10)? {
         0 => TeamRole::Member,
         1 => TeamRole::Lead,
         other => return Err(damaged(format!("a user is in a team with role {other}")).into()),
     };
-    Ok(Membership { team: team(row)?, user: user_at(row, 4)?, role, is_direct: row.flag(10)? })
+    Ok(Membership { team: team(row)?, user: user_at(row, 4)?, role, is_direct: row.flag(11)? })
 }
 
 pub(super) async fn find_team(conn: &mut SqliteConnection, tenant: i64, id: TeamId) -> Result<Option<Team>> {

@@ -48,6 +48,12 @@ async fn erase_page(tx: &mut Tx, conv: &Conv, level: DiaryLevel, start: i64, rec
     receipt.vectors += forget_record(tx, conv.part, row.int(0)?, RecordId::Diary(row.id(1)?)).await?;
     // Whether anything is left to tell is looked at when everything is gone.
     touch(tx, conv.tenant, conv.part, level, start, tx.now);
+    // Nothing stands in for it any more: it does not wait for another try.
+    tx.later("UPDATE diary_dirty SET tries = 0 WHERE tenant = ? AND part = ? AND level = ? AND start = ?")
+        .bind(conv.tenant)
+        .bind(conv.part)
+        .bind(level_number(level))
+        .bind(start);
     Ok(())
 }
 

@@ -1,12 +1,13 @@
 //! Accepting a stimulus: one transaction, few statements when the conversation is idle.
 
 use sid_store::{Accept, Accepted, IdempotencyKey, OnBusy, RunTerms, StoreError};
-use sid_types::{Principal, Run, RunStatus, Seq, Usage};
+use sid_types::{Principal, Priority, Run, RunStatus, Seq, Usage};
 
 use crate::codec::{Columns, Id, nanos, status_number, to_json};
 use crate::error::{Result, missing};
 use crate::journal::{Journal, grant, ttl_nanos};
 use crate::messages;
+use crate::usage;
 use crate::visibility::{Conv, Viewer};
 use crate::writer::Tx;
 
@@ -56,6 +57,7 @@ async fn write(tx: &mut Tx, viewer: Viewer, accept: Accept) -> Result<Accepted> 
         stop_reason: None,
         error: None,
         limits: accept.limits,
+        priority: accept.priority,
         client_tools: accept.client_tools,
         steps: 0,
         usage: Usage::default(),
@@ -67,7 +69,11 @@ async fn write(tx: &mut Tx, viewer: Viewer, accept: Accept) -> Result<Accepted> 
         ended_at: None,
     };
     let waiting = if claim_for.is_some() { None } else { Some(to_json(&accept.messages)?) };
-    let number = insert(tx, &conv, &run, waiting)?;
+    let turn = turn_of(tx, &conv, run.priority).await?;
+    let number = insert(tx, &conv, &run, waiting, turn)?;
+    if run.priority.is_self_begun() {
+        usage::begin_by_self(tx, &conv);
+    }
     // Ids that are placed at once meet those that wait here, and those that were placed at their own table's rule.
     messages::reserve(tx, conv.tenant, number, &accept.messages);
     let mut lease = None;
@@ -76,12 +82,30 @@ async fn write(tx: &mut Tx, viewer: Viewer, accept: Accept) -> Result<Accepted> 
         messages::place(tx, &mut conv, Some(run.id), accept.messages).await?;
         lease = Some(grant(tx, &mut conv, run.id, worker, ttl_nanos(ttl)));
     }
-    if was_idle {
+    if was_idle || goes_before(tx, &conv, turn).await? {
         conv.head = Some(number);
         conv.save(tx);
     }
     tx.flush().await?;
     Ok(Accepted { run, replayed: false, lease })
+}
+
+/// When it is a new run's turn, in nanoseconds: never before that of one of the same priority that waits already.
+async fn turn_of(tx: &mut Tx, conv: &Conv, priority: Priority) -> Result<i64> {
+    let row = sqlx::query("SELECT max(ifnull(turn, created_at)) FROM runs WHERE conv = ? AND status = 0 AND priority = ?")
+        .bind(conv.conv)
+        .bind(i64::from(priority.number()))
+        .fetch_one(&mut tx.conn)
+        .await?;
+    let turn = nanos(tx.now).saturating_add(ttl_nanos(priority.patience()));
+    Ok(turn.max(row.maybe_int(0)?.unwrap_or(i64::MIN)))
+}
+
+/// Whether the conversation's head waits, and a run with this turn goes before it.
+async fn goes_before(tx: &mut Tx, conv: &Conv, turn: i64) -> Result<bool> {
+    let Some(head) = conv.head.filter(|_| conv.holder.is_none()) else { return Ok(false) };
+    let query = sqlx::query("SELECT 1 FROM runs WHERE run = ? AND status = 0 AND ifnull(turn, created_at) > ?");
+    Ok(query.bind(head).bind(turn).fetch_optional(&mut tx.conn).await?.is_some())
 }
 
 /// The run that an earlier request with the same idempotency key, or the same run id, has made. Notes a new key.
@@ -146,12 +170,12 @@ fn principal(viewer: &Viewer) -> Vec<u8> {
     out
 }
 
-fn insert(tx: &mut Tx, conv: &Conv, run: &Run, waiting: Option<String>) -> Result<i64> {
+fn insert(tx: &mut Tx, conv: &Conv, run: &Run, waiting: Option<String>, turn: i64) -> Result<i64> {
     let stimulus: Vec<u8> = run.stimulus.iter().flat_map(|id| id.blob()).collect();
     let number = tx.run_number();
     tx.later(
-        "INSERT INTO runs (run, tenant, id, conv, status, limits, usage, stimulus, waiting, created_at, started_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO runs (run, tenant, id, conv, status, limits, usage, stimulus, waiting, created_at, started_at, priority, turn)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(number)
     .bind(conv.tenant)
@@ -163,6 +187,8 @@ fn insert(tx: &mut Tx, conv: &Conv, run: &Run, waiting: Option<String>) -> Resul
     .bind(stimulus)
     .bind(waiting)
     .bind(nanos(run.created_at))
-    .bind(run.started_at.map(nanos));
+    .bind(run.started_at.map(nanos))
+    .bind(i64::from(run.priority.number()))
+    .bind(turn);
     Ok(number)
 }

@@ -169,5 +169,8 @@ fn record(tx: &mut Tx, conv: &Conv, journal: &mut Journal, step: &Step) -> Resul
         .bind(i64::from(step.number))
         .bind(to_json(step)?);
     usage::settle(tx, conv, journal.run.id, step.usage);
+    if journal.run.priority.is_self_begun() {
+        usage::use_by_self(tx, conv, step.usage);
+    }
     Ok(())
 }

@@ -33,7 +33,7 @@ async fn row(conn: &mut SqliteConnection, tenant: i64, lease: &Lease) -> Result<
 const RUN_AT: usize = AFTER_CONV + 4;
 const AGENT_AT: usize = RUN_AT + 18;
 const USER_AT: usize = AGENT_AT + 5;
-const CONTACT_AT: usize = USER_AT + 5;
+const CONTACT_AT: usize = USER_AT + 6;
 
 pub(super) async fn load(store: &SqliteStore, lease: &Lease) -> Result<Loaded, StoreError> {
     let viewer = store.viewer(&lease.scope).await?;

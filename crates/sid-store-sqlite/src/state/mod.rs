@@ -168,11 +168,13 @@ async fn claim(tx: &mut Tx, worker: WorkerId, want: usize, per_tenant: usize, tt
         let sql = format!(
             "WITH held AS (SELECT w.tenant, count(*) AS n, sum(w.holder = ?1) AS own FROM conversations w
                 WHERE w.head IS NOT NULL AND w.expires_at > ?2 GROUP BY w.tenant),
-             waiting AS (SELECT w.conv, row_number() OVER (PARTITION BY w.tenant ORDER BY w.head) AS place FROM conversations w
+             waiting AS (SELECT w.conv, ifnull(r.turn, r.created_at) AS turn,
+                    row_number() OVER (PARTITION BY w.tenant ORDER BY ifnull(r.turn, r.created_at), w.head) AS place
+                FROM conversations w JOIN runs r ON r.run = w.head
                 WHERE w.head IS NOT NULL AND (w.expires_at IS NULL OR w.expires_at <= ?2))
              SELECT {CONV}, c.tenant, t.id FROM waiting w JOIN conversations c ON c.conv = w.conv JOIN tenants t ON t.tenant = c.tenant
              LEFT JOIN held h ON h.tenant = c.tenant WHERE w.place + ifnull(h.own, 0) <= ?3
-             ORDER BY w.place + ifnull(h.n, 0), c.head LIMIT ?4"
+             ORDER BY w.place + ifnull(h.n, 0), w.turn, c.head LIMIT ?4"
         );
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(worker.blob())

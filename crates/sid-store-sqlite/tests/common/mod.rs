@@ -9,8 +9,8 @@ use std::time::Duration;
 use sid_store::{Accept, Accepted, Commit, Committed, Directory, Effect, Lease, NewConversation, OnBusy, StateStore, StoreError};
 use sid_store_sqlite::{SqliteConfig, SqliteStore};
 use sid_types::{
-    AgentId, AgentSpec, Conversation, ConversationId, KeyId, ManualClock, NewMessage, OperatorScope, RunId, RunLimits, Scope, StopReason,
-    Timestamp, User, UserId, WorkerId,
+    AgentId, AgentSpec, Conversation, ConversationId, KeyId, ManualClock, NewMessage, OperatorScope, Priority, RunId, RunLimits, Scope,
+    StopReason, Timestamp, User, UserId, WorkerId,
 };
 
 pub(crate) const TTL: Duration = Duration::from_secs(30);
@@ -38,7 +38,14 @@ impl Home {
     pub(crate) async fn build(store: &SqliteStore) -> Self {
         let tenant = store.create_tenant(&OperatorScope::grant(), "acme").await.expect("a tenant");
         let scope = OperatorScope::grant().enter(tenant.id, KeyId::new());
-        let user = User { id: UserId::new(), handle: "ann".into(), display_name: "Ann".into(), timezone: None, created_at: now() };
+        let user = User {
+            id: UserId::new(),
+            handle: "ann".into(),
+            display_name: "Ann".into(),
+            timezone: None,
+            quiet_hours: None,
+            created_at: now(),
+        };
         let user = store.create_user(&scope, user).await.expect("a user").id;
         let agent = store.create_agent(&scope, AgentId::new(), AgentSpec::new("sid", "scripted"), Vec::new()).await.expect("an agent").id;
         let conversation = open_conversation(store, &scope, agent, user).await;
@@ -58,6 +65,7 @@ pub(crate) async fn accept(store: &SqliteStore, scope: &Scope, conversation: Con
         messages: vec![NewMessage::user(text, now())],
         idempotency: None,
         limits: RunLimits::default(),
+        priority: Priority::User,
         client_tools: Vec::new(),
         only_after: None,
         on_busy: OnBusy::Queue,

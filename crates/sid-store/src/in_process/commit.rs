@@ -149,11 +149,15 @@ impl Room {
             }
             Effect::RecordStep(step) => {
                 let journal = self.journal_of(lease);
+                let (agent, is_self_begun) = (journal.run.agent, journal.run.priority.is_self_begun());
                 journal.run.steps += 1;
                 journal.run.usage += step.usage;
                 let usage = step.usage;
                 journal.steps.push(*step);
                 self.settle(lease.run, usage, now);
+                if is_self_begun {
+                    self.use_by_self(agent, usage, now);
+                }
             }
             Effect::Events(events) => {
                 for body in events {

@@ -38,12 +38,24 @@ impl DiaryStore for InProcess {
             let owners: BTreeSet<Owner> = room.threads.values().map(super::room::Thread::owner).collect();
             for owner in owners {
                 let due = room.due_pages(owner, now);
-                work.extend(due.into_iter().map(|(level, start)| DiaryWork { scope: room.engine_scope(owner), owner, level, start }));
+                work.extend(due.into_iter().map(|(level, start)| {
+                    let tries = room.redo.get(&(owner, level, start)).map_or(0, |(_, tries)| *tries);
+                    DiaryWork { scope: room.engine_scope(owner), owner, level, start, tries }
+                }));
             }
         }
         work.sort_by_key(|w| (w.level, w.start));
         work.truncate(limit);
         Ok(work)
+    }
+
+    async fn redo_diary(&self, work: &DiaryWork, not_before: Timestamp) -> Result<(), StoreError> {
+        self.write(|state, _| {
+            let room = state.room_mut(&work.scope, "owner")?;
+            room.check_page(&work.scope, work.owner, work.level, work.start)?;
+            room.redo.insert((work.owner, work.level, work.start), (not_before, work.tries));
+            Ok(())
+        })
     }
 
     async fn day_messages(&self, scope: &Scope, owner: Owner, day: Date) -> Result<Vec<Message>, StoreError> {
@@ -62,23 +74,16 @@ impl DiaryStore for InProcess {
     async fn put_diary(&self, scope: &Scope, entry: DiaryEntry) -> Result<(), StoreError> {
         self.write(|state, _| {
             let room = state.room_mut(scope, "owner")?;
-            let may = match scope.principal() {
-                Principal::Tenant { .. } => true,
-                Principal::Turn { agent, user } => Owner::of_conversation(agent, user) == entry.owner,
-                Principal::User { .. } => false,
-            };
-            if !may || !room.sees(scope, entry.owner) {
-                return Err(missing("owner"));
-            }
-            if entry.level.start_of(entry.start) != entry.start {
-                return Err(StoreError::Invalid(format!("no {:?} starts on {}", entry.level, entry.start)));
-            }
+            room.check_page(scope, entry.owner, entry.level, entry.start)?;
             // What was forgotten while the page was being written must not come back with it.
             let is_source = |id| room.threads.get(id).is_some_and(|t| t.owner() == entry.owner);
             if !entry.messages.iter().all(|(conversation, ..)| is_source(conversation)) {
                 return Err(missing("conversation"));
             }
             let (id, place) = (entry.id, (entry.owner, entry.level, entry.start));
+            if room.redo.get(&place).is_some_and(|(not_before, _)| *not_before <= entry.written_at) {
+                room.redo.remove(&place);
+            }
             if let Some(old) = room.diary.insert(place, entry) {
                 room.unshelve(RecordId::Diary(old.id));
             }
@@ -89,6 +94,22 @@ impl DiaryStore for InProcess {
 }
 
 impl Room {
+    /// Whether a page of this period may be written with this scope, and there is such a period.
+    fn check_page(&self, scope: &Scope, owner: Owner, level: DiaryLevel, start: Date) -> Result<(), StoreError> {
+        let may = match scope.principal() {
+            Principal::Tenant { .. } => true,
+            Principal::Turn { agent, user } => Owner::of_conversation(agent, user) == owner,
+            Principal::User { .. } => false,
+        };
+        if !may || !self.sees(scope, owner) {
+            return Err(missing("owner"));
+        }
+        if level.start_of(start) != start {
+            return Err(StoreError::Invalid(format!("no {level:?} starts on {start}")));
+        }
+        Ok(())
+    }
+
     /// Messages that the owner's diary tells of, with their day in the user's zone.
     fn told(&self, owner: Owner) -> impl Iterator<Item = (Date, &Placed)> {
         let zone = self.zone(owner);
@@ -118,7 +139,11 @@ impl Room {
             }
             let waits = |start: Date| due.iter().any(|(below, s)| Some(*below) == level.below() && level.start_of(*s) == start);
             let is_due = |(start, newest): (&Date, &Timestamp)| {
-                let is_old = self.diary.get(&(owner, level, *start)).is_none_or(|page| page.written_at < *newest);
+                let place = (owner, level, *start);
+                let is_old = match self.redo.get(&place) {
+                    Some((not_before, _)) => *not_before <= now,
+                    None => self.diary.get(&place).is_none_or(|page| page.written_at < *newest),
+                };
                 (is_old && level.end_of(*start) <= today && !waits(*start)).then_some((level, *start))
             };
             let found: Vec<_> = sources.iter().filter_map(is_due).collect();

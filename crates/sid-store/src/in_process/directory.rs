@@ -96,7 +96,7 @@ impl Directory for InProcess {
         self.write(|state, _| {
             let room = administered(state.room_mut(scope, "user")?, scope).map_err(|_| missing("user"))?;
             let known = room.users.get_mut(&user.id).ok_or(missing("user"))?;
-            (known.display_name, known.timezone) = (user.display_name, user.timezone);
+            (known.display_name, known.timezone, known.quiet_hours) = (user.display_name, user.timezone, user.quiet_hours);
             let known = known.clone();
             room.render_anew(|c| c.user == Some(known.id));
             Ok(known)

@@ -158,6 +158,7 @@ impl Room {
     fn erase_owners(&mut self, is_target: impl Fn(Owner) -> bool, receipt: &mut Receipt) {
         let mut gone = self.erase_passages(|p| is_target(p.owner), receipt);
         self.erase_items(|item| is_target(item.owner), receipt);
+        self.redo.retain(|(owner, ..), _| !is_target(*owner));
         let pages: Vec<_> = self.diary.keys().filter(|(owner, ..)| is_target(*owner)).copied().collect();
         for place in pages {
             gone.extend(self.erase_page(place, receipt));
@@ -209,6 +210,7 @@ impl Room {
     }
 
     fn erase_page(&mut self, place: (Owner, DiaryLevel, jiff::civil::Date), receipt: &mut Receipt) -> Option<RecordId> {
+        self.redo.remove(&place);
         let id = RecordId::Diary(self.diary.get(&place)?.id);
         receipt.vectors += self.unshelve(id);
         receipt.diary_entries += 1;

@@ -1,6 +1,8 @@
 //! Runs in their conversations: placing messages, leases, ends.
 
-use sid_types::{ConversationId, EventBody, Message, NewMessage, Principal, RunId, RunStatus, Scope, Seq, StopReason, Timestamp, WorkerId};
+use sid_types::{
+    ConversationId, EventBody, Message, NewMessage, Principal, Priority, RunId, RunStatus, Scope, Seq, StopReason, Timestamp, WorkerId,
+};
 
 use std::time::Duration;
 
@@ -25,6 +27,18 @@ impl Room {
             self.shelve(RecordId::Message(message.id));
         }
         placed
+    }
+
+    /// Lets a run wait in its conversation; answers its turn.
+    pub(super) fn queue_up(&mut self, id: ConversationId, run: RunId, priority: Priority, now: Timestamp) -> Timestamp {
+        let Some(thread) = self.threads.get_mut(&id) else { return now };
+        let journals = &self.runs;
+        let waiting = || thread.waiting.iter().filter_map(|run| journals.get(run));
+        let own = waiting().filter(|journal| journal.run.priority == priority).map(|journal| journal.turn).max();
+        let turn = after(now, priority.patience()).max(own.unwrap_or(Timestamp::MIN));
+        let place = waiting().take_while(|journal| journal.turn <= turn).count();
+        thread.waiting.insert(place, run);
+        turn
     }
 
     /// Hands the conversation's next work to `worker`: the run that was given up, or the first that waits. Runs that were cancelled
@@ -96,12 +110,13 @@ impl Room {
         Ok(self.runs.get_mut(&lease.run).expect("a held run has its journal"))
     }
 
-    /// Work without a living lease, as `(ordinal of the oldest run, conversation)`.
-    pub(super) fn claimable(&self, now: Timestamp) -> impl Iterator<Item = (u64, ConversationId)> {
+    /// Work without a living lease, as `(turn and ordinal of the next run, conversation)`.
+    pub(super) fn claimable(&self, now: Timestamp) -> impl Iterator<Item = ((Timestamp, u64), ConversationId)> {
         self.threads.iter().filter_map(move |(id, thread)| {
             let is_free = thread.holder.is_none_or(|h| h.expires_at <= now);
             let run = thread.active.or_else(|| thread.waiting.front().copied()).filter(|_| is_free)?;
-            Some((self.runs.get(&run)?.ordinal, *id))
+            let journal = self.runs.get(&run)?;
+            Some(((journal.turn, journal.ordinal), *id))
         })
     }
 

@@ -79,6 +79,8 @@ pub(super) struct Room {
     /// Oldest first.
     pub(super) audit: Vec<AuditEntry>,
     pub(super) diary: BTreeMap<(Owner, DiaryLevel, Date), DiaryEntry>,
+    /// Pages that are to be made again: when, and how often that was tried.
+    pub(super) redo: BTreeMap<(Owner, DiaryLevel, Date), (Timestamp, u32)>,
     pub(super) idempotency: HashMap<(Principal, String), UsedKey>,
     /// What search looks through, one shelf per owner.
     pub(super) shelves: BTreeMap<Owner, Shelf>,
@@ -100,6 +102,8 @@ pub(super) struct Room {
     pub(super) hooks: Hooks,
     /// Tokens of each day's steps.
     pub(super) ledger: BTreeMap<Date, u64>,
+    /// Per hour (UTC) and agent, what was begun without anybody asking: runs, and tokens of their steps.
+    pub(super) self_begun: BTreeMap<(Timestamp, AgentId), (u64, u64)>,
     /// Tokens that runs have reserved, and until when.
     pub(super) reserved: BTreeMap<RunId, (u64, Timestamp)>,
 }
@@ -111,7 +115,7 @@ pub(super) struct Thread {
     pub(super) messages: Vec<Placed>,
     /// The run that was claimed and has not ended.
     pub(super) active: Option<RunId>,
-    /// Runs that wait, in commit order.
+    /// Runs that wait, in the order of their turns.
     pub(super) waiting: VecDeque<RunId>,
     /// Counts claims.
     pub(super) epoch: u64,
@@ -138,6 +142,8 @@ pub(super) struct Journal {
     pub(super) run: Run,
     /// The run's place in the order of acceptance, across conversations.
     pub(super) ordinal: u64,
+    /// Of runs that wait the one with the earliest turn goes first.
+    pub(super) turn: Timestamp,
     /// Messages that wait for the first claim.
     pub(super) waiting: Vec<NewMessage>,
     pub(super) steps: Vec<Step>,
@@ -181,6 +187,7 @@ impl Room {
             shares: BTreeMap::new(),
             audit: Vec::new(),
             diary: BTreeMap::new(),
+            redo: BTreeMap::new(),
             idempotency: HashMap::new(),
             shelves: BTreeMap::new(),
             shelved: HashMap::new(),
@@ -196,6 +203,7 @@ impl Room {
             image_use: BTreeMap::new(),
             hooks: Hooks::default(),
             ledger: BTreeMap::new(),
+            self_begun: BTreeMap::new(),
             reserved: BTreeMap::new(),
         }
     }

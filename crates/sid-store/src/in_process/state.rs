@@ -197,14 +197,16 @@ impl Room {
     pub(super) fn accept(&mut self, scope: &Scope, accept: Accept, now: Timestamp) -> Accepted {
         let thread = self.threads.get_mut(&accept.conversation).expect("checked by the caller");
         let was_idle = thread.active.is_none() && thread.waiting.is_empty();
+        let agent = thread.conversation.agent;
         let run = Run {
             id: accept.run,
             conversation: accept.conversation,
-            agent: thread.conversation.agent,
+            agent,
             status: RunStatus::Queued,
             stop_reason: None,
             error: None,
             limits: accept.limits,
+            priority: accept.priority,
             client_tools: accept.client_tools,
             steps: 0,
             usage: Usage::default(),
@@ -215,7 +217,11 @@ impl Room {
             started_at: None,
             ended_at: None,
         };
-        thread.waiting.push_back(accept.run);
+        let turn = self.queue_up(accept.conversation, accept.run, accept.priority, now);
+        if accept.priority.is_self_begun() {
+            self.begin_by_self(agent, now);
+        }
+        let thread = self.threads.get_mut(&accept.conversation).expect("checked by the caller");
         if let (OnBusy::Interrupt, Some(active)) = (accept.on_busy, thread.active) {
             self.runs.get_mut(&active).expect("an active run has its journal").run.cancel_requested = true;
         }
@@ -223,6 +229,7 @@ impl Room {
         let journal = Journal {
             run,
             ordinal: self.ordinals.next(),
+            turn,
             waiting: accept.messages,
             steps: Vec::new(),
             calls: Vec::new(),

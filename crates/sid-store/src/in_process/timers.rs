@@ -24,7 +24,7 @@ pub(super) struct TimerRow {
 impl TimerRow {
     /// From when on it may be taken.
     fn free_at(&self) -> Option<Timestamp> {
-        self.timer.next_due.map(|due| self.held_until.map_or(due, |held| held.max(due)))
+        self.timer.looked_at().map(|at| self.held_until.map_or(at, |held| held.max(at)))
     }
 }
 
@@ -88,8 +88,8 @@ impl TimerStore for InProcess {
             let mut due = Vec::new();
             for (tenant, room) in &state.rooms {
                 let mut own: Vec<_> = room.timers.values().filter(|row| row.free_at().is_some_and(|at| at <= now)).collect();
-                own.sort_by_key(|row| (row.timer.next_due, row.timer.id));
-                due.extend(own.iter().enumerate().map(|(turn, row)| (turn, row.timer.next_due, *tenant, row.timer.id)));
+                own.sort_by_key(|row| (row.timer.looked_at(), row.timer.id));
+                due.extend(own.iter().enumerate().map(|(turn, row)| (turn, row.timer.looked_at(), *tenant, row.timer.id)));
             }
             due.sort_unstable();
             due.truncate(want);

@@ -1,15 +1,16 @@
 //! `UsageStore`: limits, requests, tokens.
 
 use async_trait::async_trait;
-use jiff::ToSpan as _;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use sid_types::{OperatorScope, RunId, TenantId, Timestamp, Usage};
+use jiff::{SignedDuration, ToSpan as _};
+use sid_types::{AgentId, OperatorScope, RunId, Scope, TenantId, Timestamp, Usage};
 
 use super::journal::after;
 use super::room::Room;
 use super::{InProcess, missing};
-use crate::{Lease, Reserve, Reserved, StoreError, TenantLimits, TokenUse, UsageStore};
+use crate::usage::{day_begins, hour_begins};
+use crate::{Lease, Reserve, Reserved, SelfBegun, SelfBegunUse, StoreError, TenantLimits, TokenUse, UsageStore};
 
 #[async_trait]
 impl UsageStore for InProcess {
@@ -56,6 +57,14 @@ impl UsageStore for InProcess {
         })
     }
 
+    async fn self_begun(&self, scope: &Scope, agent: AgentId) -> Result<SelfBegunUse, StoreError> {
+        self.write(|state, now| {
+            let room = state.rooms.get(&scope.tenant());
+            let of = |agent: Option<AgentId>| room.map(|room| room.self_begun_by(agent, now)).unwrap_or_default();
+            Ok(SelfBegunUse { now, agent: of(Some(agent)), tenant: of(None) })
+        })
+    }
+
     async fn token_use(&self, _operator: &OperatorScope, tenant: TenantId) -> Result<TokenUse, StoreError> {
         self.write(|state, now| Ok(state.rooms.get_mut(&tenant).map(|room| room.token_use(now)).unwrap_or_default()))
     }
@@ -74,6 +83,32 @@ impl Room {
     pub(super) fn forget_used_tokens(&mut self, now: Timestamp) {
         let first = day_of(now).first_of_month().saturating_sub(1.month());
         self.ledger.retain(|day, _| *day >= first);
+    }
+
+    /// What was begun by this agent, or by all of them.
+    fn self_begun_by(&self, agent: Option<AgentId>, now: Timestamp) -> SelfBegun {
+        let this_hour = hour_begins(now);
+        let mut sum = SelfBegun::default();
+        for ((hour, of), (runs, tokens)) in self.self_begun.range((day_begins(now), AgentId::from_uuid(uuid::Uuid::nil()))..) {
+            if agent.is_none_or(|agent| *of == agent) {
+                sum.runs_this_hour += if *hour == this_hour { *runs } else { 0 };
+                sum.runs_today += runs;
+                sum.tokens_today += tokens;
+            }
+        }
+        sum
+    }
+
+    /// A run was accepted that nobody asked for at this moment.
+    pub(super) fn begin_by_self(&mut self, agent: AgentId, now: Timestamp) {
+        let first = day_begins(now).checked_sub(SignedDuration::from_hours(24)).unwrap_or(Timestamp::MIN);
+        self.self_begun.retain(|(hour, _), _| *hour >= first);
+        self.self_begun.entry((hour_begins(now), agent)).or_default().0 += 1;
+    }
+
+    /// Such a run has made a step.
+    pub(super) fn use_by_self(&mut self, agent: AgentId, usage: Usage, now: Timestamp) {
+        self.self_begun.entry((hour_begins(now), agent)).or_default().1 += usage.prompt_tokens + usage.completion_tokens;
     }
 
     /// A step was recorded.

@@ -18,7 +18,7 @@ impl World {
     }
 
     /// Writes the page that a piece of work asks for.
-    async fn write_page(&self, work: &DiaryWork, text: &str) -> DiaryEntry {
+    pub(super) async fn write_page(&self, work: &DiaryWork, text: &str) -> DiaryEntry {
         let mut messages = Vec::new();
         if work.level == DiaryLevel::Day {
             let told = self.store.day_messages(&work.scope, work.owner, work.start).await.expect("visible");

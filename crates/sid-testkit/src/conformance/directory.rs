@@ -16,7 +16,14 @@ fn page(after: Option<String>, limit: usize) -> PageRequest {
 }
 
 fn user(w: &World, handle: &str) -> User {
-    User { id: UserId::new(), handle: handle.into(), display_name: handle.to_uppercase(), timezone: None, created_at: w.now() }
+    User {
+        id: UserId::new(),
+        handle: handle.into(),
+        display_name: handle.to_uppercase(),
+        timezone: None,
+        quiet_hours: None,
+        created_at: w.now(),
+    }
 }
 
 /// Tenants are listed oldest first, and their names are unique.

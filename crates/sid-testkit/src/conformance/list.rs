@@ -162,6 +162,15 @@ macro_rules! __each_store_check {
                 items_are_embedded,
                 an_items_passage_is_not_written_as_one,
             }
+            perpetual {
+                users_go_before_what_agents_begin,
+                nothing_waits_for_ever,
+                a_run_under_way_is_not_overtaken,
+                work_is_claimed_by_its_turn,
+                what_agents_begin_by_themselves_is_counted,
+                quiet_hours_are_kept,
+                a_page_that_failed_is_made_again,
+            }
             documents {
                 documents_are_kept_as_they_were_put,
                 the_same_bytes_are_one_document,
@@ -174,6 +183,7 @@ macro_rules! __each_store_check {
                 documents_go_with_their_people,
             }
             timers {
+                what_waits_is_taken_when_its_time_has_come,
                 timers_are_kept_as_they_were_made,
                 timers_are_seen_by_their_people,
                 timers_are_of_what_is_there,

@@ -30,6 +30,7 @@ pub mod journal;
 pub mod leases;
 mod list;
 pub mod maintenance;
+pub mod perpetual;
 pub mod recall;
 pub mod runs;
 pub mod search;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use sid_store::{DueTimers, EraseTarget, Firing, PageRequest, StoreError, TimerFilter};
 use sid_types::{
-    AgentId, Body, Channel, Conversation, ConversationId, Late, NewMessage, Priority, Run, Scope, Source, Timer, TimerId, TimerMaker,
-    TimerSpec, TimerState, Timestamp, User, UserId, When,
+    AgentId, Body, Channel, Conversation, ConversationId, InQuietHours, Late, NewMessage, Run, Scope, Source, Timer, TimerId, TimerKind,
+    TimerMaker, TimerSpec, TimerState, Timestamp, User, UserId, When,
 };
 
 use super::world::assert_error;
@@ -28,7 +28,9 @@ pub(super) fn timer(w: &World, user: Option<&User>, conversation: Option<Convers
             stimulus: "It is time to water the plants.\u{0} ü 😀".into(),
             when: When::Every { every_ms: 60_000, from: due },
             late: Late::RunOnce,
-            priority: Priority::Normal,
+            kind: TimerKind::Reminder,
+            in_quiet_hours: InQuietHours::Fire,
+            only_when_open: false,
             until: None,
             most: None,
         },
@@ -37,6 +39,7 @@ pub(super) fn timer(w: &World, user: Option<&User>, conversation: Option<Convers
         fired: 0,
         skipped: 0,
         last_run: None,
+        held: None,
         made_by: TimerMaker::Api,
         untrusted: vec![Source::new(Channel::Web, "plants.example")],
         version: 0,
@@ -61,6 +64,21 @@ async fn taken(w: &World, want: usize) -> DueTimers {
 
 async fn runs(w: &World, talk: &Conversation) -> Vec<Run> {
     w.store.runs(&w.ours.scope, talk.id, 100).await.expect("runs")
+}
+
+/// A timer that waits is taken when the waiting is over, and not before; what it waits for is told.
+pub async fn what_waits_is_taken_when_its_time_has_come(w: World) {
+    let (s, scope) = (&*w.store, &w.ours.scope);
+    let made = s.create_timer(scope, Timer { next_due: Some(w.now()), ..timer(&w, Some(&w.ours.ann), None) }, 100).await.expect("made");
+    let until = w.now() + SignedDuration::from_secs(3_600);
+    let held = Some(sid_types::Held { by: sid_types::HeldBy::QuietHours, at: w.now(), until: Some(until) });
+    let put = s.put_timer(scope, Timer { held, ..made }).await.expect("put");
+    assert_eq!((put.next_due, put.looked_at()), (Some(w.now()), Some(until)));
+    let look = taken(&w, 10).await;
+    assert_eq!((look.timers.len(), look.next), (0, Some(until)));
+    w.wait(3_600);
+    let look = taken(&w, 10).await;
+    assert_eq!(look.timers.iter().map(|due| due.timer.clone()).collect::<Vec<_>>(), [put]);
 }
 
 /// What is made is read as it was; the same id again changes nothing; changes go by version; dropping forgets it.

@@ -36,6 +36,7 @@ pub async fn limits_are_kept_per_tenant(w: World) {
         tokens_per_day: Some(1_000),
         tokens_per_month: Some(0),
         keep_conversations_days: Some(30),
+        caps: sid_types::Caps { runs_per_hour: Some(4), ..sid_types::Caps::default() },
     };
     w.store.set_limits(&operator, ours, limits).await.expect("set");
     assert_eq!(w.store.limits(ours).await.expect("read"), limits);

@@ -10,8 +10,8 @@ use sid_store::{
 };
 use sid_types::{
     Agent, AgentId, AgentSpec, Body, Clock, Conversation, ConversationId, KeyId, ManualClock, Message, NewMessage, NewPassage,
-    OperatorScope, Owner, PassageId, Principal, Provenance, RunId, RunLimits, Scope, StopReason, Team, TeamId, TeamRole, Tenant, Timestamp,
-    ToolCall, User, UserId, WorkerId,
+    OperatorScope, Owner, PassageId, Principal, Priority, Provenance, RunId, RunLimits, Scope, StopReason, Team, TeamId, TeamRole, Tenant,
+    Timestamp, ToolCall, User, UserId, WorkerId,
 };
 
 use super::{Fixture, Reopen};
@@ -62,7 +62,10 @@ impl Tenancy {
         let team = store.create_team(&scope, team).await.expect("a team is made");
         let user = async |handle: &str| {
             let (id, handle, display_name) = (UserId::new(), handle.to_owned(), handle.to_owned());
-            store.create_user(&scope, User { id, handle, display_name, timezone: None, created_at: now }).await.expect("a user is made")
+            store
+                .create_user(&scope, User { id, handle, display_name, timezone: None, quiet_hours: None, created_at: now })
+                .await
+                .expect("a user is made")
         };
         let agent = async |name: &str, teams: Vec<TeamId>| {
             store.create_agent(&scope, AgentId::new(), AgentSpec::new(name, "scripted"), teams).await.expect("an agent is made")
@@ -139,6 +142,7 @@ impl World {
             messages: vec![NewMessage::user(text, self.now())],
             idempotency: None,
             limits: RunLimits::default(),
+            priority: Priority::User,
             client_tools: Vec::new(),
             only_after: None,
             on_busy: OnBusy::Queue,

@@ -70,6 +70,7 @@ impl People {
                     handle: (*handle).into(),
                     display_name: (*handle).into(),
                     timezone: None,
+                    quiet_hours: None,
                     created_at: Timestamp::UNIX_EPOCH,
                 };
                 let user = store.create_user(&scope, user).await.expect("a new handle").id;

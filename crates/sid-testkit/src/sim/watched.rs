@@ -244,6 +244,7 @@ fn promised(accept: &Accept) -> Accepted {
         stop_reason: None,
         error: None,
         limits: accept.limits,
+        priority: accept.priority,
         client_tools: accept.client_tools.clone(),
         steps: 0,
         usage: Usage::default(),

@@ -60,8 +60,14 @@ impl Scene {
     pub(crate) async fn open(truth: Arc<dyn Store>, tempo: Tempo, n: u64, way: Way) -> Self {
         let tenant = truth.create_tenant(&OperatorScope::grant(), "acme").await.expect("a tenant").id;
         let whole = OperatorScope::grant().enter(tenant, KeyId::new());
-        let ann =
-            User { id: UserId::new(), handle: "ann".into(), display_name: "Ann".into(), timezone: None, created_at: Timestamp::UNIX_EPOCH };
+        let ann = User {
+            id: UserId::new(),
+            handle: "ann".into(),
+            display_name: "Ann".into(),
+            timezone: None,
+            quiet_hours: None,
+            created_at: Timestamp::UNIX_EPOCH,
+        };
         let user = truth.create_user(&whole, ann).await.expect("a user").id;
         let approvals = Approvals([("knock".to_owned(), Ask::Always)].into());
         let spec = AgentSpec { context_window: Some(Tokens(1_300)), approvals, ..AgentSpec::new("helper", "scripted") };

@@ -171,8 +171,14 @@ impl House {
         let store = Arc::new(InProcess::default());
         let tenant_row = store.create_tenant(&OperatorScope::grant(), "acme").await.expect("a tenant");
         let tenant = Scope::grant(tenant_row.id, Principal::Tenant { key: KeyId::new() });
-        let user =
-            User { id: UserId::new(), handle: "ann".into(), display_name: "Ann".into(), timezone: None, created_at: Timestamp::UNIX_EPOCH };
+        let user = User {
+            id: UserId::new(),
+            handle: "ann".into(),
+            display_name: "Ann".into(),
+            timezone: None,
+            quiet_hours: None,
+            created_at: Timestamp::UNIX_EPOCH,
+        };
         let user = store.create_user(&tenant, user).await.expect("a user");
         let agent = store.create_agent(&tenant, AgentId::new(), AgentSpec::new("helper", "m"), vec![]).await.expect("an agent");
         let scope = Scope::grant(tenant_row.id, Principal::User { user: user.id });

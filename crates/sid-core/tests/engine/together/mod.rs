@@ -139,7 +139,7 @@ impl House {
 
     async fn insert_user(&self, id: UserId, handle: &str) {
         let at = Timestamp::UNIX_EPOCH;
-        let user = User { id, handle: handle.into(), display_name: handle.into(), timezone: None, created_at: at };
+        let user = User { id, handle: handle.into(), display_name: handle.into(), timezone: None, quiet_hours: None, created_at: at };
         self.store.create_user(&self.tenant, user).await.expect("a user");
     }
 

@@ -89,6 +89,8 @@ pub(crate) struct RunJson {
     /// What failed, in words.
     error: Option<String>,
     limits: LimitsJson,
+    /// What woke the agent: `user`, `task`, `timer` or `heartbeat`. Of runs that wait, the next one is chosen by it.
+    priority: &'static str,
     /// Steps that were committed.
     steps: u32,
     usage: UsageJson,
@@ -114,6 +116,7 @@ impl From<Run> for RunJson {
             stop_reason: r.stop_reason.map(stop_name),
             error: r.error,
             limits: r.limits.into(),
+            priority: r.priority.as_str(),
             steps: r.steps,
             usage: r.usage.into(),
             cancel_requested: r.cancel_requested,
