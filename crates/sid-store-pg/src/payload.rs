@@ -44,7 +44,21 @@ impl Payload {
     pub(crate) fn append(&mut self, other: Self) {
         let drawn = self.new_runs.len();
         let Self {
-            mut convs, mut new_runs, used, cancel, runs, ids, placed, messages, quotes, days, steps, self_begun, events, heads, outbox
+            mut convs,
+            mut new_runs,
+            used,
+            cancel,
+            runs,
+            ids,
+            placed,
+            messages,
+            quotes,
+            days,
+            steps,
+            self_begun,
+            events,
+            heads,
+            outbox,
         } = other;
         for place in convs.iter_mut().filter_map(|c| c.new_run.as_mut()).chain(new_runs.iter_mut().map(|r| &mut r.new_run)) {
             *place += drawn;

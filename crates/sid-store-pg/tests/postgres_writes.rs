@@ -17,7 +17,14 @@ const TALKS: usize = 24;
 async fn talks(store: &PgStore, home: &Home) -> Vec<Conversation> {
     let mut talks = Vec::new();
     for i in 0..TALKS {
-        let user = User { id: UserId::new(), handle: format!("user-{i}"), display_name: "U".into(), timezone: None, quiet_hours: None, created_at: now() };
+        let user = User {
+            id: UserId::new(),
+            handle: format!("user-{i}"),
+            display_name: "U".into(),
+            timezone: None,
+            quiet_hours: None,
+            created_at: now(),
+        };
         let user = store.create_user(&home.scope, user).await.expect("a user").id;
         talks.push(Home::open(store, &home.scope, home.agent, user).await);
     }

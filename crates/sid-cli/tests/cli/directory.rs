@@ -50,7 +50,18 @@ async fn agents_wake_by_themselves_within_quiet_hours_and_caps() {
     let world = World::start().await;
     world.sid(&["agent", "create", "cook"]).await.ok();
     world.sid(&["user", "create", "bea"]).await.ok();
-    let update = ["agent", "update", "cook", "--heartrate", "30m", "--heartrate-when-open", "--quiet-hours", "22:00-07:00", "--cap", "runs_per_day=9"];
+    let update = [
+        "agent",
+        "update",
+        "cook",
+        "--heartrate",
+        "30m",
+        "--heartrate-when-open",
+        "--quiet-hours",
+        "22:00-07:00",
+        "--cap",
+        "runs_per_day=9",
+    ];
     let text = world.sid(&update).await.ok();
     assert!(text.contains("every 30m, while something is open") && text.contains("22:00-07:00") && text.contains("9 runs a day"), "{text}");
     let changed = world.sid(&["user", "update", "bea", "--quiet-hours", "23:00-06:00", "--json"]).await.json();
@@ -58,7 +69,8 @@ async fn agents_wake_by_themselves_within_quiet_hours_and_caps() {
     assert!(world.sid(&["user", "update", "bea", "--quiet-hours", "late"]).await.fails(1).contains("two times of a day"));
     let beat = world.sid(&["agent", "heartrate", "cook", "2h", "--user", "bea", "--json"]).await.json();
     assert_eq!((beat["kind"].as_str(), beat["when"]["every_ms"].as_u64()), (Some("heartbeat"), Some(7_200_000)));
-    let none = world.sid(&["agent", "update", "cook", "--heartrate", "none", "--quiet-hours", "none", "--cap", "none", "--json"]).await.json();
+    let none =
+        world.sid(&["agent", "update", "cook", "--heartrate", "none", "--quiet-hours", "none", "--cap", "none", "--json"]).await.json();
     assert!(none["heartrate"].is_null() && none["quiet_hours"].is_null() && none["caps"]["runs_per_day"].is_null(), "{none}");
 }
 
