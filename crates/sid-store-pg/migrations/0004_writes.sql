@@ -18,8 +18,8 @@ END $$;
 -- What is inserted goes in one statement for all of them; what is changed is found one by one, by its key, whatever is believed of the
 -- tables' sizes (0004_lookups.sql).
 --
--- What is locked, is locked in one order everywhere: conversations, then partitions, each by their ids, then the ledger's slots, then what agents begin by themselves. Who writes to
--- many waits a moment only: on a time-out the caller writes to each alone, and none waits for the lock of another.
+-- What is locked, is locked in one order everywhere: conversations, then partitions, each by their ids, then the ledger's slots, then what
+-- agents begin by themselves. Who writes to many waits a moment only: on a time-out the caller writes to each alone, and none waits for the lock of another.
 CREATE FUNCTION sid.write_all(p_tenant uuid, p_now text, p jsonb) RETURNS uuid[] LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
@@ -68,7 +68,9 @@ BEGIN
                 v.head := v_new_id;
             END IF;
         END IF;
-        v_turns[v.new_run] := v_turn;
+        IF v.new_run IS NOT NULL THEN
+            v_turns[v.new_run] := v_turn;
+        END IF;
         UPDATE sid.conversations c SET
             rev = c.rev + 1,
             last_seq = v.last_seq,
