@@ -18,7 +18,7 @@ pub(crate) fn pages(content: &[u8], limits: &Limits) -> Result<(Vec<Section>, u3
     let mut document = caught(|| Document::load_mem(content))
         .ok_or_else(|| broken("its structure is damaged".into()))?
         .map_err(|e| broken(e.to_string()))?;
-    if document.is_encrypted() && !caught(|| document.decrypt("")).is_some_and(|done| done.is_ok()) {
+    if document.is_encrypted() && caught(|| document.decrypt("")).is_none_or(|done| done.is_err()) {
         return Err(Unreadable::Encrypted);
     }
     let count = caught(|| document.get_pages().len()).ok_or_else(|| broken("its tree of pages is damaged".into()))?;

@@ -170,7 +170,7 @@ impl Connections {
                 tokio::time::sleep(REST).await;
                 continue;
             }
-            let (own, scope, refused) = (self.clone(), scope.clone(), refused.cloned());
+            let (own, scope, refused) = (self.clone(), *scope, refused.cloned());
             // A task of its own: whoever asked may go away between Google's answer and the vault, and the only refresh token with them.
             let renewing = tokio::spawn(async move {
                 let renewed = own.renewed(&scope, user, refused.as_ref()).await;
