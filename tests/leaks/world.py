@@ -272,7 +272,7 @@ class Rules:
         return {"title": text, "format": "text", "owner_type": owner["type"], **{k: v for k, v in owner.items() if k != "type"}}, {"text": text}, {}
 
     def replace_document(self):
-        return {"format": "text"}, {"text": self.text()}, {}
+        return {"format": "text"}, {"text": self.shared_text(None)}, {}  # It may be a document of a team.
 
     def search_documents(self):
         body = {"query": self.words(), "k": 50}

@@ -178,6 +178,8 @@ class Secrets(Case):
             service.answer = lambda method, path: (200, {"you said": service.asked[-1][2]["x-key"]})
             source = {"kind": "http", "description": "Rings.", "url": service.url, "secret_headers": {"x-key": {"secret": "ring", "prefix": "k "}}}
             house.put("/tools/ring", {"source": source})
+            # The note that was brought is text from outside, and is recalled: the call would wait for a yes.
+            house.patch("/agents/@helper", {"approvals": {"ring": "never"}})
             self.model.answer = lambda request: {"tool": "ring", "arguments": {}} if request["messages"][-1]["role"] == "user" else "It rang."
             ann.post(f"/conversations/{talk}/messages", {"text": "Ring, please."})
             self.assertEqual([asked[2]["x-key"] for asked in service.asked], ["k " + value])
