@@ -434,7 +434,7 @@ impl Deltas {
     }
 
     fn has_text(&self) -> bool {
-        !self.text.is_empty() && !(self.may_be_silent && perpetual::may_become_silent(&self.text))
+        !(self.text.is_empty() || self.may_be_silent && perpetual::may_become_silent(&self.text))
     }
 
     /// An answer that is whole before its first flush is never written as deltas: its message is enough.

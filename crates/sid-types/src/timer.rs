@@ -47,8 +47,10 @@ named! {
 
 named! {
     /// What a timer is for.
+    #[derive(Default)]
     TimerKind {
         /// Somebody wants the agent told something.
+        #[default]
         Reminder = "reminder",
         /// The agent wakes by itself, again and again: see [`Heartrate`](crate::Heartrate).
         Heartbeat = "heartbeat",
@@ -68,25 +70,15 @@ impl TimerKind {
     }
 }
 
-impl Default for TimerKind {
-    fn default() -> Self {
-        Self::Reminder
-    }
-}
-
 named! {
     /// What a timer does that is due in the user's quiet hours.
+    #[derive(Default)]
     InQuietHours {
         /// It fires: a person set it, and means that time.
+        #[default]
         Fire = "fire",
         /// It waits until they are over; what came due meanwhile is late then.
         Wait = "wait",
-    }
-}
-
-impl Default for InQuietHours {
-    fn default() -> Self {
-        Self::Fire
     }
 }
 

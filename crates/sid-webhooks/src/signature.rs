@@ -127,7 +127,7 @@ mod tests {
         let (old, new, id) = (secret(), Secret::random(), "dlv_1");
         let signature = format!("v9,? {}", sign(&[new.clone(), old.clone()], id, AT, b"x"));
         let received = Received { id, timestamp: "1614265330", signature: &signature };
-        assert_eq!(check(&[old.clone()], &received, b"x", 0), Ok(()));
+        assert_eq!(check(std::slice::from_ref(&old), &received, b"x", 0), Ok(()));
         assert_eq!(check(&[new], &received, b"x", 0), Ok(()));
         let later = sign(&[old], id, AT, b"x");
         assert_eq!(check(&[secret()], &Received { signature: &later, ..received }, b"x", 0), Ok(()));

@@ -29,7 +29,7 @@ impl Quiet {
         let days = [today, today.tomorrow().unwrap_or(today), today.saturating_add(jiff::Span::new().days(2))];
         let shown = days.iter().flat_map(|day| {
             let end = self.zone.to_ambiguous_timestamp(day.to_datetime(hours.to));
-            [end.clone().earlier().ok(), end.later().ok()]
+            [end.earlier().ok(), end.later().ok()]
         });
         let put = self.zone.following(now).map(|change| Some(change.timestamp())).take(2);
         let found = shown.chain(put).flatten().filter(|at| *at > now && !self.holds_at(*at)).min();
