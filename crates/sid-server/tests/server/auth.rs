@@ -123,6 +123,7 @@ fn body_for(path: &str, things: &[(&str, String)]) -> Value {
         "search" => json!({"query": "canary", "agent": of("agents"), "user": of("users")}),
         "passages" => json!({"owner": {"type": "user", "user": of("users")}, "text": "x"}),
         "blocks" => json!({"owner": {"type": "user", "user": of("users")}, "label": "x"}),
+        "heartrate" => json!({"every_ms": 3_600_000}),
         _ if path.contains("/links/") => json!({"access": "read"}),
         _ if path.contains("/blocks/") => json!({"op": "append", "text": "x"}),
         _ => json!({}),

@@ -71,23 +71,22 @@ async fn limits_are_the_operators() {
         }
     }
     let shown = house.operator.get(path).await.ok();
-    let nothing = json!({"requests_per_second": null, "tokens_per_day": null, "tokens_per_month": null, "keep_conversations_days": null});
-    assert_eq!(shown["set"], nothing);
-    assert_eq!(
-        shown["limits"],
-        json!({"requests_per_second": 0, "tokens_per_day": 1_000, "tokens_per_month": 9_000, "keep_conversations_days": 0})
-    );
-    let set = house.operator.put(path, json!({"tokens_per_day": 5})).await.ok();
-    assert_eq!(
-        set["set"],
-        json!({"requests_per_second": null, "tokens_per_day": 5, "tokens_per_month": null, "keep_conversations_days": null})
-    );
-    assert_eq!(
-        set["limits"],
-        json!({"requests_per_second": 0, "tokens_per_day": 5, "tokens_per_month": 9_000, "keep_conversations_days": 0})
-    );
-    assert_eq!(house.operator.get(path).await.ok(), set);
-    assert_eq!(house.operator.put(path, json!({})).await.ok()["set"], nothing);
+    let no_caps = json!({"runs_per_hour": null, "runs_per_day": null, "tokens_per_day": null});
+    let set = |tokens: Value, caps: Value| json!({"requests_per_second": null, "tokens_per_day": tokens, "tokens_per_month": null, "keep_conversations_days": null, "caps": caps});
+    let in_force = |answer: &Value| {
+        let mut limits = answer["limits"].clone();
+        let caps = limits.as_object_mut().and_then(|l| l.remove("caps")).expect("caps");
+        (limits, caps["runs_per_day"].clone())
+    };
+    let limits =
+        |tokens: u64| json!({"requests_per_second": 0, "tokens_per_day": tokens, "tokens_per_month": 9_000, "keep_conversations_days": 0});
+    assert_eq!(shown["set"], set(Value::Null, no_caps.clone()));
+    assert_eq!(in_force(&shown), (limits(1_000), json!(1_000_000)));
+    let put = house.operator.put(path, json!({"tokens_per_day": 5, "caps": {"runs_per_day": 7}})).await.ok();
+    assert_eq!(put["set"], set(json!(5), json!({"runs_per_hour": null, "runs_per_day": 7, "tokens_per_day": null})));
+    assert_eq!(in_force(&put), (limits(5), json!(7)));
+    assert_eq!(house.operator.get(path).await.ok(), put);
+    assert_eq!(house.operator.put(path, json!({})).await.ok()["set"], set(Value::Null, no_caps));
     for bad in [json!({"tokens": 1}), json!({"tokens_per_day": -1}), json!({"tokens_per_day": "5"})] {
         assert_eq!(house.operator.put(path, bad.clone()).await.problem().0, 400, "{bad}");
     }

@@ -471,7 +471,8 @@ pub(crate) async fn turn_teams(
 
 /// Memberships `m` with their team `t` and user `u`.
 const MEMBERSHIPS: &str =
-    "SELECT t.id, t.name, t.created_at, t.parent, u.id, u.handle, u.display_name, u.timezone, u.created_at, m.role, m.given IS NOT NULL
+    "SELECT t.id, t.name, t.created_at, t.parent, u.id, u.handle, u.display_name, u.timezone, u.created_at, u.quiet_hours,
+        m.role, m.given IS NOT NULL
      FROM team_members m JOIN users u ON u.tenant = m.tenant AND u.id = m.user JOIN teams t ON t.tenant = m.tenant AND t.id = m.team";
 
 /// Whether a team `t` of tenant ?1 is seen by a [`looker`], ?2, ?3 and ?4.
