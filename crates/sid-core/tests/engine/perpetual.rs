@@ -191,21 +191,18 @@ async fn a_heartbeat_for_open_things_is_left_out_while_nothing_is_open() {
     let house = House::open(silent, |spec| spec.heartrate = Some(rate)).await;
     house.say("Hello").await;
     let beat = house.beat().await;
-    let beat = house.after(MINUTE * 30, beat.id).await;
+    let mut beat = house.after(MINUTE * 30, beat.id).await;
     assert_eq!((beat.fired, beat.skipped, beat.held.map(|h| h.by)), (0, 1, Some(HeldBy::NothingOpen)));
     let page = Source::new(Channel::Web, "plants.example");
-    let mut task = NewTask::new(house.agent.id, Some(house.user.id), "Find a venue");
-    task.untrusted = vec![page.clone()];
-    let task = house.engine.create_task(&house.tenant, task).await.expect("made");
-    let waiting = async || {
-        let task = house.store.task(&house.tenant, task.id).await.expect("there");
-        !task.state.is_over() && task.work.run.is_none()
-    };
-    house.until("none of its runs is under way", waiting).await;
-    let mut beat = house.after(MINUTE * 30, beat.id).await;
-    if beat.held.is_some_and(|held| held.by == HeldBy::StillAwake) {
-        // A run of the task had begun.
+    // A task that nobody works on is soon over: one of these is still open when the heartbeat comes.
+    for _ in 0..50 {
+        let mut task = NewTask::new(house.agent.id, Some(house.user.id), "Find a venue");
+        task.untrusted = vec![page.clone()];
+        house.engine.create_task(&house.tenant, task).await.expect("made");
         beat = house.after(MINUTE * 30, beat.id).await;
+        if beat.fired > 0 {
+            break;
+        }
     }
     let note = house.told(&beat).await.remove(0);
     assert!(note.body.text().contains("Find a venue"), "{note:?}");
