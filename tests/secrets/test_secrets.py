@@ -87,7 +87,7 @@ class Secrets(Case):
         operations, unanswered = read_everything(self, callers, ids)
         unknown = {o for o, m, _ in operations if m != "GET"} - TOUCHING - ELSEWHERE
         self.assertEqual(unknown, set(), "operations that tests/secrets does not know: can they touch a secret?")
-        self.assertEqual(unanswered, {"get_passage", "get_task", "get_approval", "get_ego", "get_delivery"})
+        self.assertEqual(unanswered, {"get_passage", "get_task", "get_approval", "get_ego", "get_delivery", "get_image", "get_login"})
 
     def over_mcp(self, api, name, arguments):
         message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": arguments}}
