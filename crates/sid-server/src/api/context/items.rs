@@ -208,16 +208,16 @@ async fn delete_item(State(app): State<App>, caller: Caller, Path(id): Path<Stri
 
 /// A tree as one text.
 #[derive(Debug, Serialize, ToSchema)]
-struct DocumentJson {
+struct TreeJson {
     /// Markdown: titles as headings, bodies below them, parts in their order.
     markdown: String,
 }
 
 /// A project, a page or any other tree as one document, from this item down.
-#[utoipa::path(get, path = "/context/items/{id}/document", tag = "context", params(("id" = String, Path)), responses((status = 200, description = "The document", body = DocumentJson)))]
-async fn get_document(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<axum::Json<DocumentJson>, ApiError> {
+#[utoipa::path(get, path = "/context/items/{id}/document", tag = "context", params(("id" = String, Path)), responses((status = 200, description = "The document", body = TreeJson)))]
+async fn get_document(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<axum::Json<TreeJson>, ApiError> {
     let markdown = app.context().document(&caller.scope()?, parse_id(&id, "item")?).await?;
-    Ok(axum::Json(DocumentJson { markdown }))
+    Ok(axum::Json(TreeJson { markdown }))
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
