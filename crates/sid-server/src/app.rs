@@ -19,6 +19,7 @@ use sid_types::{Caps, ChainBudget, Clock, KeyId, RunLimits, Scope, SystemClock, 
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::access::{self, Gate};
@@ -82,6 +83,8 @@ struct Inner {
     draining: CancellationToken,
     /// Streams and waits end.
     closing: CancellationToken,
+    /// What may still read requests: a port that is served.
+    serving: TaskTracker,
     /// The store has taken all that was to be written.
     settled: CancellationToken,
 }
@@ -163,6 +166,7 @@ impl App {
             gate: OnceLock::new(),
             draining: CancellationToken::new(),
             closing: CancellationToken::new(),
+            serving: TaskTracker::new(),
             settled: CancellationToken::new(),
             config,
             clock,
@@ -264,7 +268,6 @@ impl App {
             let _ = stream.set_nodelay(true);
         });
         let service = self.router().into_make_service_with_connect_info::<SocketAddr>();
-        // Connections take no more requests before the store is closed, not after.
         let serving = axum::serve(listener, service).with_graceful_shutdown(self.closing().clone().cancelled_owned()).into_future();
         let cut = async {
             self.closing().cancelled().await;
@@ -279,9 +282,8 @@ impl App {
                 }
             }
         };
-        let (served, ()) = tokio::join!(ended, drained);
-        // Of the requests that ended last.
-        self.flush_audit().await;
+        // The store is closed after the last connection: one that has sent half a request may send the rest.
+        let (served, ()) = tokio::join!(self.inner.serving.track_future(ended), drained);
         served
     }
 
@@ -304,6 +306,9 @@ impl App {
         // A store that does not answer keeps nobody: duties expire.
         let _ = tokio::time::timeout(LAST_CALLS, self.engine().leave_duties()).await;
         self.closing().cancel();
+        self.inner.serving.close();
+        // They cut what does not end.
+        let _ = tokio::time::timeout(LAST_BYTES * 2, self.inner.serving.wait()).await;
         self.no_requests().await;
         // While the store still answers.
         self.flush_audit().await;
@@ -311,7 +316,8 @@ impl App {
         self.inner.settled.cancel();
     }
 
-    /// Whoever waited for something has been told that the server closes: ready when those requests have ended, or soon.
+    /// Whoever waited for something has been told that the server closes: ready when those requests have ended, or soon. A program that
+    /// serves the routes itself has no port here to wait for.
     async fn no_requests(&self) {
         let ended = async {
             while self.in_flight() > 0 {

@@ -66,6 +66,29 @@ async fn a_server_on_a_port_drains_its_runs_before_it_ends() {
 }
 
 #[tokio::test]
+async fn the_store_is_open_until_the_last_connection_has_ended() {
+    let house = House::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let app = house.app.clone();
+    let serving = tokio::spawn(async move { app.serve(listener, async { drop(stopped.await) }).await });
+    let mut slow = TcpStream::connect(address).await.expect("connects");
+    slow.write_all(b"GET /health/live HTTP/1.1\r\nhost: x\r\n").await.expect("written");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    stop.send(()).expect("the server runs");
+    let app = house.app.clone();
+    let mut closed = tokio::spawn(async move { app.shutdown().await });
+    assert!(tokio::time::timeout(Duration::from_millis(700), &mut closed).await.is_err(), "closed under a request that was on its way");
+    slow.write_all(b"\r\n").await.expect("written");
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).await.expect("read");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    tokio::time::timeout(Duration::from_secs(5), closed).await.expect("ends").expect("no panic");
+    tokio::time::timeout(Duration::from_secs(5), serving).await.expect("ends").expect("no panic").expect("no error");
+}
+
+#[tokio::test]
 async fn an_open_stream_does_not_hold_the_server_up() {
     let house =
         House::with(&[("server.drain_timeout_ms", "300")], ServerOptions { delay: Duration::from_secs(30), ..ServerOptions::default() })
