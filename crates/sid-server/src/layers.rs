@@ -116,7 +116,7 @@ async fn pass(
     next: Next,
     caller: Caller,
     rule: Option<&'static Rule>,
-    permit: Option<Arc<OwnedSemaphorePermit>>,
+    permit: Arc<OwnedSemaphorePermit>,
 ) -> Response {
     let pending = rule.and_then(|rule| {
         // Outside all tenants there is no log; what operators do there is in the server's own.
@@ -203,12 +203,14 @@ fn request_id_of(parts: &Parts) -> Option<String> {
 }
 
 /// Keeps a stream's place among the requests under way until its last byte.
-fn hold(response: Response, permit: Option<Arc<OwnedSemaphorePermit>>) -> Response {
+fn hold(response: Response, permit: Arc<OwnedSemaphorePermit>) -> Response {
     let is_stream = response
         .headers()
         .get(header::CONTENT_TYPE)
         .is_some_and(|t| t.as_bytes().starts_with(b"text/event-stream") || t.as_bytes().starts_with(b"application/x-ndjson"));
-    let Some(permit) = permit.filter(|_| is_stream) else { return response };
+    if !is_stream {
+        return response;
+    }
     response.map(|body| {
         Body::from_stream(body.into_data_stream().inspect(move |_| {
             let _held = &permit;

@@ -1,7 +1,7 @@
 //! Configuration: defaults < TOML file < `SID_*` environment < flags.
 //!
 //! A key that nobody knows is an error, wherever it stands; the message names the nearest one that exists. Each option is declared
-//! once, in `sections.rs`; [`reference()`] and the check read the same declaration.
+//! once, in `sections`; [`reference()`] and the check read the same declaration.
 
 mod error;
 mod identity;

@@ -144,6 +144,16 @@ impl Setting for bool {
     }
 }
 
+impl Setting for Option<bool> {
+    const TYPE: &'static str = "true or false";
+    fn read(raw: &Raw) -> Result<Self, String> {
+        bool::read(raw).map(Some)
+    }
+    fn show(&self) -> Option<String> {
+        self.map(|b| b.to_string())
+    }
+}
+
 fn read_integer(raw: &Raw) -> Result<u64, String> {
     match raw {
         Raw::Toml(toml::Value::Integer(n)) => u64::try_from(*n).map_err(|_| format!("expected a number from 0 on, found {n}")),
