@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::archival::{self, store_passage};
 use crate::backend::PgStore;
-use crate::codec::{At, Columns, Id, clean, original, to_json};
+use crate::codec::{At, Columns, Id, to_json};
 use crate::diary::engine_scope;
 use crate::error::{Fault, Result, missing};
 use crate::paging::Cursor;
@@ -21,23 +21,15 @@ use crate::state::ttl_micros;
 use crate::tx::Tx;
 use crate::visibility::{Viewer, columns};
 
-fn document_at(row: &PgRow, column: usize) -> Result<Document> {
-    Ok(serde_json::from_str(&original(row.text(column)?))?)
-}
-
-fn written(document: &Document) -> Result<String> {
-    Ok(clean(&to_json(document)?).into_owned())
-}
-
 async fn find(tx: &mut Tx, document: DocumentId) -> Result<Option<Document>> {
     let query = tx.query("SELECT doc FROM sid.documents WHERE tenant = $1 AND id = $2").bind(tx.tenant).bind(document.uuid());
-    query.fetch_optional(tx.conn()).await?.as_ref().map(|row| document_at(row, 0)).transpose()
+    query.fetch_optional(tx.conn()).await?.as_ref().map(|row| row.json(0)).transpose()
 }
 
 /// The document as it is now, held until the transaction ends.
 async fn hold(tx: &mut Tx, document: DocumentId) -> Result<Option<Document>> {
     let query = tx.query("SELECT doc FROM sid.documents WHERE tenant = $1 AND id = $2 FOR UPDATE").bind(tx.tenant).bind(document.uuid());
-    query.fetch_optional(tx.conn()).await?.as_ref().map(|row| document_at(row, 0)).transpose()
+    query.fetch_optional(tx.conn()).await?.as_ref().map(|row| row.json(0)).transpose()
 }
 
 /// The same with whose it is.
@@ -94,7 +86,7 @@ async fn put(tx: &mut Tx, viewer: &Viewer, mut new: NewDocument, most: u64) -> R
              AND source_conv IS NOT DISTINCT FROM $6 ORDER BY created_at, id LIMIT 1 FOR UPDATE",
         );
         let query = query.bind(tx.tenant).bind(kind).bind(a).bind(b).bind(new.digest.clone()).bind(conversation);
-        known = query.fetch_optional(tx.conn()).await?.as_ref().map(|row| document_at(row, 0)).transpose()?;
+        known = query.fetch_optional(tx.conn()).await?.as_ref().map(|row| row.json(0)).transpose()?;
     }
     match &known {
         Some(same) if same.id != new.id && same.status != DocumentStatus::Failed => return Ok(same.clone()),
@@ -116,7 +108,7 @@ async fn put(tx: &mut Tx, viewer: &Viewer, mut new: NewDocument, most: u64) -> R
     );
     let query = query.bind(tx.tenant).bind(document.id.uuid()).bind(kind).bind(a).bind(b).bind(new.owner.user().map(Id::raw));
     let query = query.bind(conversation).bind(new.digest).bind(At(document.updated_at)).bind(document.version as i64);
-    let done = query.bind(At(document.created_at)).bind(written(&document)?).bind(new.content).execute(tx.conn()).await?;
+    let done = query.bind(At(document.created_at)).bind(to_json(&document)?).bind(new.content).execute(tx.conn()).await?;
     if done.rows_affected() == 1 {
         return Ok(document);
     }
@@ -157,7 +149,7 @@ async fn settle(store: &PgStore, tx: &mut Tx, document: DocumentId, version: u64
         store_passage(store, tx, part, replaced).await?;
     }
     let query = tx.query("UPDATE sid.documents SET doc = $3, waits_since = NULL, held_until = NULL WHERE tenant = $1 AND id = $2");
-    query.bind(tx.tenant).bind(document.uuid()).bind(written(&settled)?).execute(tx.conn()).await?;
+    query.bind(tx.tenant).bind(document.uuid()).bind(to_json(&settled)?).execute(tx.conn()).await?;
     Ok(settled)
 }
 
@@ -194,7 +186,7 @@ impl DocumentStore for PgStore {
         );
         let query = query.bind(tx.tenant).bind(cursor.at).bind(cursor.id).bind(kind).bind(a).bind(b).bind(principal).bind(agent).bind(user);
         let rows = query.bind(cursor.fetch()).fetch_all(tx.conn()).await.map_err(Fault::Sql)?;
-        let documents: Vec<Document> = rows.iter().map(|row| document_at(row, 0)).collect::<Result<_>>()?;
+        let documents: Vec<Document> = rows.iter().map(|row| row.json(0)).collect::<Result<_>>()?;
         Ok(cursor.page(documents, |d| (d.created_at, d.id)))
     }
 
@@ -221,7 +213,7 @@ impl DocumentStore for PgStore {
         let rows = self.timely(call.fetch_all()).await?;
         let one = |row: &PgRow| {
             let attempts = u32::try_from(row.number(2)?).unwrap_or_default();
-            Ok(UnreadDocument { scope: engine_scope(row.id(0)?, Owner::Tenant), document: document_at(row, 1)?, attempts })
+            Ok(UnreadDocument { scope: engine_scope(row.id(0)?, Owner::Tenant), document: row.json(1)?, attempts })
         };
         Ok(rows.iter().map(one).collect::<Result<_>>()?)
     }

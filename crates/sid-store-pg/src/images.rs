@@ -5,28 +5,23 @@ use sid_store::{
     ImageCaps, ImageFilter, ImageStore, NO_IMAGE, Page, PageRequest, Right, StoreError, check_image, image_day, may_change_timers,
     may_drop_images, too_many_images,
 };
-use sid_types::{Image, ImageId, Principal, Scope};
+use sid_types::{Image, ImageId, Scope};
 use sqlx::Row as _;
-use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use crate::backend::PgStore;
-use crate::codec::{At, Columns, Id, clean, original, to_json};
+use crate::codec::{At, Columns, Id, to_json};
 use crate::directory::find_user;
 use crate::error::{Fault, Result, missing};
-use crate::paging::Cursor;
+use crate::listed::{Asked, listed};
 use crate::rows::Conv;
 use crate::tx::Tx;
 use crate::visibility::Viewer;
 
-fn image_at(row: &PgRow, column: usize) -> Result<Image> {
-    Ok(serde_json::from_str(&original(row.text(column)?))?)
-}
-
 async fn find(tx: &mut Tx, image: ImageId) -> Result<Option<Image>> {
     let query = tx.query("SELECT doc FROM sid.images WHERE tenant = $1 AND id = $2");
     let row = query.bind(tx.tenant).bind(image.uuid()).fetch_optional(tx.conn()).await?;
-    row.as_ref().map(|row| image_at(row, 0)).transpose()
+    row.as_ref().map(|row| row.json(0)).transpose()
 }
 
 async fn put(tx: &mut Tx, viewer: &Viewer, image: Image, bytes: Vec<u8>) -> Result<Image> {
@@ -43,7 +38,7 @@ async fn put(tx: &mut Tx, viewer: &Viewer, image: Image, bytes: Vec<u8>) -> Resu
          ON CONFLICT (tenant, id) DO NOTHING",
     );
     let query = query.bind(tx.tenant).bind(image.id.uuid()).bind(image.agent.uuid()).bind(image.user.map(Id::raw));
-    let query = query.bind(image.conversation.uuid()).bind(At(image.created_at)).bind(clean(&to_json(&image)?).into_owned());
+    let query = query.bind(image.conversation.uuid()).bind(At(image.created_at)).bind(to_json(&image)?);
     if query.bind(bytes).execute(tx.conn()).await?.rows_affected() == 1 {
         return Ok(image);
     }
@@ -100,43 +95,8 @@ impl ImageStore for PgStore {
     }
 
     async fn images(&self, scope: &Scope, filter: &ImageFilter, page: PageRequest) -> Result<Page<Image>, StoreError> {
-        let mut tx = self.read(scope.tenant()).await?;
-        self.check_tenant(&mut tx, scope.tenant(), "tenant").await?;
-        let cursor = Cursor::descending::<ImageId>(&page)?;
-        // As for timers: only the filters that apply.
-        let mut rules = String::new();
-        let mut ids: Vec<Uuid> = Vec::new();
-        let mut only = |rule: &str, id: Option<Uuid>| {
-            ids.extend(id);
-            rules.push_str(&rule.replace('#', &format!("${}", ids.len() + 4)));
-        };
-        for (rule, id) in [
-            (" AND agent_id = #", filter.agent.map(Id::raw)),
-            (" AND user_id = #", filter.user.map(Id::raw)),
-            (" AND conv = #", filter.conversation.map(Id::raw)),
-        ] {
-            if id.is_some() {
-                only(rule, id);
-            }
-        }
-        match scope.principal() {
-            Principal::Tenant { .. } => {}
-            Principal::User { user } => only(" AND user_id = #", Some(user.raw())),
-            Principal::Turn { agent, user } => {
-                only(" AND agent_id = #", Some(agent.raw()));
-                only(if user.is_some() { " AND (user_id = # OR user_id IS NULL)" } else { " AND user_id IS NULL" }, user.map(Id::raw));
-            }
-        }
-        let sql = format!(
-            "SELECT doc FROM sid.images WHERE tenant = $1 AND (created_at, id) < ($2, $3){rules} ORDER BY created_at DESC, id DESC LIMIT $4"
-        );
-        let mut query = tx.query_of(sql).bind(tx.tenant).bind(cursor.at).bind(cursor.id).bind(cursor.fetch());
-        for id in ids {
-            query = query.bind(id);
-        }
-        let rows = query.fetch_all(tx.conn()).await.map_err(Fault::Sql)?;
-        let images: Vec<Image> = rows.iter().map(|row| image_at(row, 0)).collect::<Result<_>>()?;
-        Ok(cursor.page(images, |i| (i.created_at, i.id)))
+        let asked = Asked { agent: filter.agent, user: filter.user, conversation: filter.conversation };
+        Ok(listed(self, scope, "images", asked, &page, |i: &Image| (i.created_at, i.id)).await?)
     }
 
     async fn drop_image(&self, scope: &Scope, image: ImageId) -> Result<(), StoreError> {

@@ -25,6 +25,7 @@ mod images;
 mod items;
 mod journal;
 mod known;
+mod listed;
 mod looked;
 mod maintenance;
 #[cfg_attr(

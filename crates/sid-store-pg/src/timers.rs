@@ -7,29 +7,23 @@ use sid_store::{
     Accepted, DueTimer, DueTimers, Firing, NO_TIMER, Page, PageRequest, Right, StoreError, TimerFilter, TimerStore, check_timer,
     may_change_timers, next_timer, too_many_timers,
 };
-use sid_types::{Principal, Scope, TenantId, Timer, TimerId, TimerState};
-use sqlx::postgres::PgRow;
-use uuid::Uuid;
+use sid_types::{Scope, TenantId, Timer, TimerId, TimerState};
 
 use crate::backend::PgStore;
-use crate::codec::{At, Columns, Id, clean, original, to_json};
+use crate::codec::{At, Columns, Id, to_json};
 use crate::directory::{find_agent, find_user};
 use crate::error::{Result, missing};
-use crate::paging::Cursor;
+use crate::listed::{Asked, listed};
 use crate::rows::{Conv, turn_scope};
 use crate::state::accept::accept_in;
 use crate::state::ttl_micros;
 use crate::tx::Tx;
 use crate::visibility::Viewer;
 
-fn timer_at(row: &PgRow, column: usize) -> Result<Timer> {
-    Ok(serde_json::from_str(&original(row.text(column)?))?)
-}
-
 async fn find(tx: &mut Tx, timer: TimerId) -> Result<Option<Timer>> {
     let query = tx.query("SELECT doc FROM sid.timers WHERE tenant = $1 AND id = $2");
     let row = query.bind(tx.tenant).bind(timer.uuid()).fetch_optional(tx.conn()).await?;
-    row.as_ref().map(|row| timer_at(row, 0)).transpose()
+    row.as_ref().map(|row| row.json(0)).transpose()
 }
 
 /// The timer, for those who may change it.
@@ -45,7 +39,7 @@ async fn replace(tx: &mut Tx, timer: &Timer) -> Result<()> {
          WHERE tenant = $1 AND id = $2 AND version = $5 - 1",
     );
     let query = query.bind(tx.tenant).bind(timer.id.uuid()).bind(timer.looked_at().map(At)).bind(timer.state == TimerState::Done);
-    let done = query.bind(timer.version as i64).bind(clean(&to_json(timer)?).into_owned()).execute(tx.conn()).await?;
+    let done = query.bind(timer.version as i64).bind(to_json(timer)?).execute(tx.conn()).await?;
     if done.rows_affected() == 1 {
         return Ok(());
     }
@@ -97,7 +91,7 @@ async fn create(tx: &mut Tx, viewer: &Viewer, timer: Timer, most: u64) -> Result
     );
     let query = query.bind(tx.tenant).bind(timer.id.uuid()).bind(timer.agent.uuid()).bind(timer.user.map(Id::raw));
     let query = query.bind(timer.conversation.map(Id::raw)).bind(timer.looked_at().map(At)).bind(timer.state == TimerState::Done);
-    query.bind(At(timer.created_at)).bind(clean(&to_json(&timer)?).into_owned()).execute(tx.conn()).await?;
+    query.bind(At(timer.created_at)).bind(to_json(&timer)?).execute(tx.conn()).await?;
     Ok(timer)
 }
 
@@ -129,43 +123,8 @@ impl TimerStore for PgStore {
     }
 
     async fn timers(&self, scope: &Scope, filter: &TimerFilter, page: PageRequest) -> Result<Page<Timer>, StoreError> {
-        let mut tx = self.read(scope.tenant()).await?;
-        self.check_tenant(&mut tx, scope.tenant(), "tenant").await?;
-        let cursor = Cursor::descending::<TimerId>(&page)?;
-        // Only the filters that apply: each leaves the planner one equality that an index serves.
-        let mut rules = String::new();
-        let mut ids: Vec<Uuid> = Vec::new();
-        let mut only = |rule: &str, id: Option<Uuid>| {
-            ids.extend(id);
-            rules.push_str(&rule.replace('#', &format!("${}", ids.len() + 4)));
-        };
-        for (rule, id) in [
-            (" AND agent_id = #", filter.agent.map(Id::raw)),
-            (" AND user_id = #", filter.user.map(Id::raw)),
-            (" AND conv = #", filter.conversation.map(Id::raw)),
-        ] {
-            if id.is_some() {
-                only(rule, id);
-            }
-        }
-        match scope.principal() {
-            Principal::Tenant { .. } => {}
-            Principal::User { user } => only(" AND user_id = #", Some(user.raw())),
-            Principal::Turn { agent, user } => {
-                only(" AND agent_id = #", Some(agent.raw()));
-                only(if user.is_some() { " AND (user_id = # OR user_id IS NULL)" } else { " AND user_id IS NULL" }, user.map(Id::raw));
-            }
-        }
-        let sql = format!(
-            "SELECT doc FROM sid.timers WHERE tenant = $1 AND (created_at, id) < ($2, $3){rules} ORDER BY created_at DESC, id DESC LIMIT $4"
-        );
-        let mut query = tx.query_of(sql).bind(tx.tenant).bind(cursor.at).bind(cursor.id).bind(cursor.fetch());
-        for id in ids {
-            query = query.bind(id);
-        }
-        let rows = query.fetch_all(tx.conn()).await.map_err(crate::error::Fault::Sql)?;
-        let timers: Vec<Timer> = rows.iter().map(|row| timer_at(row, 0)).collect::<Result<_>>()?;
-        Ok(cursor.page(timers, |t| (t.created_at, t.id)))
+        let asked = Asked { agent: filter.agent, user: filter.user, conversation: filter.conversation };
+        Ok(listed(self, scope, "timers", asked, &page, |t: &Timer| (t.created_at, t.id)).await?)
     }
 
     async fn put_timer(&self, scope: &Scope, timer: Timer) -> Result<Timer, StoreError> {
@@ -206,7 +165,7 @@ impl TimerStore for PgStore {
                 due.next = row.maybe_time(3)?;
                 continue;
             };
-            let timer = timer_at(row, 1)?;
+            let timer: Timer = row.json(1)?;
             due.timers.push(DueTimer { scope: turn_scope(tenant, timer.agent, timer.user), timer });
         }
         Ok(due)

@@ -6,15 +6,14 @@ use sid_types::{Principal, Scope, Timestamp, Toolset, ToolsetSpec};
 use sqlx::postgres::PgRow;
 
 use crate::backend::PgStore;
-use crate::codec::{At, Columns, clean, from_word, original, word};
+use crate::codec::{At, Columns, clean, from_word, word};
 use crate::error::{Fault, Result};
 use crate::tx::Tx;
 
 const COLUMNS: &str = "x.name, x.kind, x.source, x.is_default, x.version, x.created_at, x.updated_at";
 
 fn toolset(row: &PgRow) -> Result<Toolset> {
-    let source = serde_json::from_str(&original(row.text(2)?))?;
-    let spec = ToolsetSpec { kind: from_word(&row.text(1)?)?, source, is_default: row.flag(3)? };
+    let spec = ToolsetSpec { kind: from_word(&row.text(1)?)?, source: row.json(2)?, is_default: row.flag(3)? };
     Ok(Toolset { name: row.text(0)?, spec, version: row.count(4)?, created_at: row.time(5)?, updated_at: row.time(6)? })
 }
 
@@ -48,7 +47,7 @@ async fn put(tx: &mut Tx, name: &str, spec: ToolsetSpec, source: String, expecte
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (tenant, name) DO UPDATE SET kind = excluded.kind, source = excluded.source,
             is_default = excluded.is_default, version = excluded.version, updated_at = excluded.updated_at",
     );
-    let query = query.bind(tx.tenant).bind(name).bind(word(&toolset.spec.kind)?).bind(clean(&source).into_owned());
+    let query = query.bind(tx.tenant).bind(name).bind(word(&toolset.spec.kind)?).bind(source);
     let query = query.bind(toolset.spec.is_default).bind(version as i64).bind(At(created_at)).bind(At(tx.now));
     query.execute(tx.conn()).await?;
     Ok(toolset)

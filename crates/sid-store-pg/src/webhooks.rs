@@ -41,21 +41,17 @@ fn delivery(row: &PgRow) -> Result<Delivery> {
     })
 }
 
-fn webhook_at(row: &PgRow, column: usize) -> Result<Webhook> {
-    Ok(serde_json::from_str(&row.text(column)?)?)
-}
-
 async fn find(tx: &mut Tx, webhook: WebhookId) -> Result<Webhook> {
     let query = tx.query("SELECT doc FROM sid.webhooks WHERE tenant = $1 AND id = $2");
     let row = query.bind(tx.tenant).bind(webhook.uuid()).fetch_optional(tx.conn()).await?;
-    webhook_at(&row.ok_or(NO_WEBHOOK)?, 0)
+    row.ok_or(NO_WEBHOOK)?.json(0)
 }
 
 /// The webhook, which nobody else changes or takes deliveries of before the transaction ends.
 async fn find_locked(tx: &mut Tx, webhook: WebhookId) -> Result<Webhook> {
     let query = tx.query("SELECT doc FROM sid.webhooks WHERE tenant = $1 AND id = $2 FOR UPDATE");
     let row = query.bind(tx.tenant).bind(webhook.uuid()).fetch_optional(tx.conn()).await?;
-    webhook_at(&row.ok_or(NO_WEBHOOK)?, 0)
+    row.ok_or(NO_WEBHOOK)?.json(0)
 }
 
 async fn find_enabled(tx: &mut Tx, webhook: WebhookId) -> Result<Webhook> {
@@ -83,7 +79,7 @@ async fn put(tx: &mut Tx, webhook: &Webhook) -> Result<()> {
     );
     let query = query.bind(tx.tenant).bind(webhook.id.uuid()).bind(webhook.state == WebhookState::Enabled).bind(events);
     let query = query.bind(webhook.failing_since.is_some()).bind(webhook.not_before.map(At)).bind(At(webhook.created_at));
-    query.bind(clean(&to_json(webhook)?).into_owned()).execute(tx.conn()).await?;
+    query.bind(to_json(webhook)?).execute(tx.conn()).await?;
     Ok(())
 }
 
@@ -183,7 +179,7 @@ impl WebhookStore for PgStore {
         let mut tx = self.hooks(scope).await?;
         let query = tx.query("SELECT doc FROM sid.webhooks WHERE tenant = $1 ORDER BY created_at, id").bind(tx.tenant);
         let rows = query.fetch_all(tx.conn()).await.map_err(Fault::Sql)?;
-        Ok(rows.iter().map(|row| webhook_at(row, 0)).collect::<Result<_>>()?)
+        Ok(rows.iter().map(|row| row.json(0)).collect::<Result<_>>()?)
     }
 
     async fn put_webhook(&self, scope: &Scope, webhook: Webhook) -> Result<Webhook, StoreError> {
@@ -276,11 +272,7 @@ impl WebhookStore for PgStore {
         for row in &rows {
             taken.now = row.time(15)?;
             let Some(tenant) = row.maybe_id::<TenantId>(16)? else { continue };
-            taken.due.push(DueDelivery {
-                scope: engine_scope(tenant, Owner::Tenant),
-                webhook: webhook_at(row, 17)?,
-                delivery: delivery(row)?,
-            });
+            taken.due.push(DueDelivery { scope: engine_scope(tenant, Owner::Tenant), webhook: row.json(17)?, delivery: delivery(row)? });
         }
         Ok(taken)
     }

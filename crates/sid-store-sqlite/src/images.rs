@@ -6,14 +6,14 @@ use sid_store::{
     ImageCaps, ImageFilter, ImageStore, NO_IMAGE, Page, PageRequest, Right, StoreError, check_image, image_day, may_change_timers,
     may_drop_images, too_many_images,
 };
-use sid_types::{AgentId, ConversationId, Image, ImageId, Principal, Scope, UserId};
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sid_types::{ConversationId, Image, ImageId, Scope};
+use sqlx::sqlite::SqliteConnection;
 
 use crate::backend::SqliteStore;
 use crate::codec::{Columns, Id, nanos, to_json};
 use crate::directory::find_user;
 use crate::error::{Fault, Result, missing};
-use crate::paging::Cursor;
+use crate::listed::{Asked, listed};
 use crate::visibility::{Conv, Viewer};
 use crate::writer::Tx;
 
@@ -114,39 +114,8 @@ impl ImageStore for SqliteStore {
     }
 
     async fn images(&self, scope: &Scope, filter: &ImageFilter, page: PageRequest) -> Result<Page<Image>, StoreError> {
-        let viewer = self.viewer(scope).await?;
-        if viewer.tenant < 0 {
-            return Err(missing("tenant"));
-        }
-        let cursor = Cursor::descending::<ImageId>(&page)?;
-        // As for timers: what the scope sees, as further filters.
-        let (agent, user, with_alone): (Option<AgentId>, Option<Option<UserId>>, bool) = match scope.principal() {
-            Principal::Tenant { .. } => (None, None, false),
-            Principal::User { user } => (None, Some(Some(user)), false),
-            Principal::Turn { agent, user } => (Some(agent), Some(user), true),
-        };
-        let rows = sqlx::query(
-            "SELECT doc FROM images WHERE tenant = ?1 AND (created_at, id) < (?2, ?3)
-             AND (?4 IS NULL OR agent = ?4) AND (?5 IS NULL OR user = ?5) AND (?6 IS NULL OR conv = ?6)
-             AND (?7 IS NULL OR agent = ?7) AND (?8 OR user IS ?9 OR (?10 AND user IS NULL))
-             ORDER BY created_at DESC, id DESC LIMIT ?11",
-        )
-        .bind(viewer.tenant)
-        .bind(cursor.at)
-        .bind(cursor.id.clone())
-        .bind(filter.agent.map(Id::blob))
-        .bind(filter.user.map(Id::blob))
-        .bind(filter.conversation.map(Id::blob))
-        .bind(agent.map(Id::blob))
-        .bind(user.is_none())
-        .bind(user.flatten().map(Id::blob))
-        .bind(with_alone)
-        .bind(cursor.fetch())
-        .fetch_all(&mut *self.reader().await?)
-        .await
-        .map_err(Fault::Sql)?;
-        let images: Vec<Image> = rows.iter().map(|row: &SqliteRow| row.json(0)).collect::<Result<_>>()?;
-        Ok(cursor.page(images, |i| (i.created_at, i.id)))
+        let asked = Asked { agent: filter.agent, user: filter.user, conversation: filter.conversation };
+        Ok(listed(self, scope, "images", asked, &page, |i: &Image| (i.created_at, i.id)).await?)
     }
 
     async fn drop_image(&self, scope: &Scope, image: ImageId) -> Result<(), StoreError> {

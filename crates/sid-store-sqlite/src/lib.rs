@@ -23,6 +23,7 @@ mod generations;
 mod images;
 mod items;
 mod journal;
+mod listed;
 mod maintenance;
 mod messages;
 mod paging;

@@ -8,15 +8,15 @@ use sid_store::{
     Accepted, DueTimer, DueTimers, Firing, NO_TIMER, Page, PageRequest, Right, StoreError, TimerFilter, TimerStore, Told, check_timer,
     may_change_timers, next_timer, too_many_timers,
 };
-use sid_types::{AgentId, Principal, Scope, Timer, TimerId, TimerState, Timestamp, UserId};
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sid_types::{Scope, Timer, TimerId, TimerState, Timestamp};
+use sqlx::sqlite::SqliteConnection;
 
 use crate::backend::SqliteStore;
 use crate::codec::{Columns, Id, nanos, time, to_json};
 use crate::directory::{find_agent, find_user};
-use crate::error::{Fault, Result, missing};
+use crate::error::{Result, missing};
 use crate::journal::ttl_nanos;
-use crate::paging::Cursor;
+use crate::listed::{Asked, listed};
 use crate::state::accept;
 use crate::visibility::{Conv, Viewer, turn_scope};
 use crate::webhooks;
@@ -150,39 +150,8 @@ impl TimerStore for SqliteStore {
     }
 
     async fn timers(&self, scope: &Scope, filter: &TimerFilter, page: PageRequest) -> Result<Page<Timer>, StoreError> {
-        let viewer = self.viewer(scope).await?;
-        if viewer.tenant < 0 {
-            return Err(missing("tenant"));
-        }
-        let cursor = Cursor::descending::<TimerId>(&page)?;
-        // What the scope sees, as further filters: an agent, a user, and whether what has no user is seen as well.
-        let (agent, user, with_alone): (Option<AgentId>, Option<Option<UserId>>, bool) = match scope.principal() {
-            Principal::Tenant { .. } => (None, None, false),
-            Principal::User { user } => (None, Some(Some(user)), false),
-            Principal::Turn { agent, user } => (Some(agent), Some(user), true),
-        };
-        let rows = sqlx::query(
-            "SELECT doc FROM timers WHERE tenant = ?1 AND (created_at, id) < (?2, ?3)
-             AND (?4 IS NULL OR agent = ?4) AND (?5 IS NULL OR user = ?5) AND (?6 IS NULL OR conv = ?6)
-             AND (?7 IS NULL OR agent = ?7) AND (?8 OR user IS ?9 OR (?10 AND user IS NULL))
-             ORDER BY created_at DESC, id DESC LIMIT ?11",
-        )
-        .bind(viewer.tenant)
-        .bind(cursor.at)
-        .bind(cursor.id.clone())
-        .bind(filter.agent.map(Id::blob))
-        .bind(filter.user.map(Id::blob))
-        .bind(filter.conversation.map(Id::blob))
-        .bind(agent.map(Id::blob))
-        .bind(user.is_none())
-        .bind(user.flatten().map(Id::blob))
-        .bind(with_alone)
-        .bind(cursor.fetch())
-        .fetch_all(&mut *self.reader().await?)
-        .await
-        .map_err(Fault::Sql)?;
-        let timers: Vec<Timer> = rows.iter().map(|row: &SqliteRow| row.json(0)).collect::<Result<_>>()?;
-        Ok(cursor.page(timers, |t| (t.created_at, t.id)))
+        let asked = Asked { agent: filter.agent, user: filter.user, conversation: filter.conversation };
+        Ok(listed(self, scope, "timers", asked, &page, |t: &Timer| (t.created_at, t.id)).await?)
     }
 
     async fn put_timer(&self, scope: &Scope, timer: Timer) -> Result<Timer, StoreError> {

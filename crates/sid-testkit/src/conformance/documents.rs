@@ -26,7 +26,7 @@ fn document(owner: Owner, content: &str) -> NewDocument {
     NewDocument {
         id: DocumentId::new(),
         owner,
-        title: "Handbook \u{0} ü 😀".into(),
+        title: "Handbook \u{0} \u{10FFFF}0 ü 😀".into(),
         format: DocumentFormat::Markdown,
         origin: None,
         digest: format!("digest of {content}"),

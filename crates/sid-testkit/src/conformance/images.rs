@@ -16,7 +16,7 @@ fn image(w: &World, talk: &Conversation) -> Image {
         agent: w.theirs.agent.id,
         user: None,
         conversation: talk.id,
-        prompt: "a bear with a sandwich\u{0} ü 😀".into(),
+        prompt: "a bear with a sandwich\u{0} \u{10FFFF}0 ü 😀".into(),
         model: "painter".into(),
         format: ImageFormat::Png,
         bytes: 0,

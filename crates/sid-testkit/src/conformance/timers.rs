@@ -25,7 +25,7 @@ pub(super) fn timer(w: &World, user: Option<&User>, conversation: Option<Convers
         conversation,
         spec: TimerSpec {
             name: "water the plants".into(),
-            stimulus: "It is time to water the plants.\u{0} ü 😀".into(),
+            stimulus: "It is time to water the plants.\u{0} \u{10FFFF}0 ü 😀".into(),
             when: When::Every { every_ms: 60_000, from: due },
             late: Late::RunOnce,
             kind: TimerKind::Reminder,

@@ -14,7 +14,7 @@ fn spec(text: &str) -> ToolsetSpec {
 /// What is put is read as it was, under its name; putting it again counts, dropping forgets it, and a new one begins anew.
 pub async fn toolsets_are_kept_as_they_were_put(w: World) {
     let (s, scope) = (&*w.store, &w.ours.scope);
-    let odd = "def f():\n    return '\u{0} \u{fffd} ü 😀 \\u0000'";
+    let odd = "def f():\n    return '\u{0} \u{10FFFF}0 ü 😀 \\u0000'";
     let first = s.put_toolset(scope, "weather", spec(odd), None).await.expect("put");
     assert_eq!((first.name.as_str(), &first.spec, first.version), ("weather", &spec(odd), 1));
     let http = ToolsetSpec { kind: ToolsetKind::Http, is_default: false, ..spec("x") };
