@@ -4,13 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use serde::Serialize;
-use sid_documents::DocumentReader;
 use sid_llm::Embedder;
-use sid_store::{
-    Accept, Accepted, EraseTarget, GenerationId, IdempotencyKey, IndexStatus, Lease, OnBusy, Receipt, Store, StoreError, crash_point,
-};
-use sid_tools::{Registry, RegistryError, Tool};
+use sid_store::{Accept, Accepted, EraseTarget, IdempotencyKey, Lease, OnBusy, Receipt, Store, StoreError, crash_point};
+use sid_tools::Registry;
 use sid_types::{ClientTool, Clock, ConversationId, NewMessage, Priority, Run, RunId, RunLimits, Scope, Seq};
 use tokio_util::task::TaskTracker;
 
@@ -27,8 +23,8 @@ use crate::task::{self, TaskTools};
 use crate::timers::Keeper;
 use crate::tool_vectors::ToolVectors;
 use crate::{
-    ContextOf, CoreError, EngineConfig, Models, PromptView, SearchRequest, SearchResponse, background, colleague, context, driver,
-    embedders, search, timers,
+    ContextOf, CoreError, EngineConfig, Models, PromptView, SearchRequest, SearchResponse, background, colleague, context, driver, search,
+    timers,
 };
 
 /// How often an answer is tried against what waits by then.
@@ -72,36 +68,6 @@ pub struct Submitted {
     pub replayed: bool,
 }
 
-/// How far the background's embedding has come.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct IndexReport {
-    /// The embedding generation; `None` without an embedder.
-    pub generation: Option<String>,
-    /// Whether nearness means likeness of meaning.
-    pub is_semantic: bool,
-    /// Records with vectors.
-    pub indexed: u64,
-    /// Records that wait for theirs.
-    pub pending: u64,
-}
-
-/// An embedding generation, and how far it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct GenerationReport {
-    /// Provider, model, dimensions and chunker.
-    pub id: String,
-    /// Whether it is the one that memory is searched with.
-    pub is_active: bool,
-    /// Whether it is the one that is to become active when nothing is pending.
-    pub is_wanted: bool,
-    /// Whether an embedder of this process makes it.
-    pub is_configured: bool,
-    /// Records with vectors, in all tenants.
-    pub indexed: u64,
-    /// Records that wait for theirs.
-    pub pending: u64,
-}
-
 pub(crate) struct Inner {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) models: Models,
@@ -126,8 +92,8 @@ pub(crate) struct Inner {
     pub(crate) timers: Keeper,
     pub(crate) egos: KnownEgos,
     pub(crate) library: Library,
-    tasks: TaskTracker,
-    draining: AtomicBool,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) draining: AtomicBool,
 }
 
 impl Inner {
@@ -143,141 +109,7 @@ pub struct Engine {
     pub(crate) inner: Arc<Inner>,
 }
 
-/// An engine being put together.
-pub struct EngineBuilder {
-    store: Arc<dyn Store>,
-    models: Models,
-    embedder: Option<Arc<dyn Embedder>>,
-    next_embedder: Option<Arc<dyn Embedder>>,
-    clock: Arc<dyn Clock>,
-    config: EngineConfig,
-    tools: Registry,
-    named: Vec<Arc<dyn Tool>>,
-    provider: Option<Arc<dyn ToolProvider>>,
-    document_reader: Arc<dyn DocumentReader>,
-}
-
-impl EngineBuilder {
-    /// Where tenants' own functions are found; without one they have none.
-    #[must_use]
-    pub fn tool_provider(mut self, provider: Arc<dyn ToolProvider>) -> Self {
-        self.provider = Some(provider);
-        self
-    }
-
-    /// Who reads documents; without one they are read in this process: see [`sid_documents::InProcess`].
-    #[must_use]
-    pub fn document_reader(mut self, reader: Arc<dyn DocumentReader>) -> Self {
-        self.document_reader = reader;
-        self
-    }
-
-    /// Adds a tool beside the memory tools.
-    pub fn tool(mut self, tool: Arc<dyn Tool>) -> Result<Self, RegistryError> {
-        self.tools.register(tool)?;
-        Ok(self)
-    }
-
-    /// Adds a tool for agents that name it; others' prompts do not grow.
-    #[must_use]
-    pub fn named_tool(mut self, tool: Arc<dyn Tool>) -> Self {
-        self.named.push(tool);
-        self
-    }
-
-    /// Builds the generation of this embedder beside that of the present one, and searches with it when it is complete. Without a present
-    /// one it is the present one.
-    #[must_use]
-    pub fn next_embedder(mut self, next: Option<Arc<dyn Embedder>>) -> Self {
-        self.next_embedder = next;
-        self
-    }
-
-    /// The engine; it does nothing until [`Engine::start`].
-    pub fn build(mut self) -> Result<Engine, RegistryError> {
-        let (current, next) = match self.embedder {
-            Some(current) => (Some(current), self.next_embedder),
-            None => (self.next_embedder, None),
-        };
-        let embedder = current.map(|current| Arc::new(Embedders::new(current, next)));
-        let searched = embedder.clone().map(|e| e as Arc<dyn Embedder>);
-        let tool_vectors = Arc::new(ToolVectors::new(searched.clone(), self.config.embed_wait));
-        sid_memory::tools::register_memory_tools(&mut self.tools, self.store.clone(), searched.clone())?;
-        let tasks_changed = Arc::new(tokio::sync::Notify::new());
-        let task_tools = TaskTools::new(self.store.clone(), tasks_changed.clone())?;
-        // Before those that an agent has only if it names them: their descriptions cost tokens in every prompt.
-        let offered = self.tools.names().map(str::to_owned).collect();
-        let timers = Keeper::new(self.store.clone(), self.clock.clone(), &self.config);
-        timers::register(&mut self.tools, &timers)?;
-        std::mem::take(&mut self.named).into_iter().try_for_each(|tool| self.tools.register(tool))?;
-        let library = Library::new(self.store.clone(), searched, self.document_reader, self.config.documents_per_owner);
-        documents::register(&mut self.tools, &library)?;
-        Ok(Engine {
-            inner: Arc::new(Inner {
-                store: self.store,
-                models: self.models,
-                embedder,
-                tool_vectors,
-                tools: Arc::new(self.tools),
-                offered,
-                provider: self.provider,
-                clock: self.clock,
-                config: self.config,
-                active: ActiveRuns::default(),
-                prepared: PreparedSummaries::default(),
-                limits: KnownLimits::default(),
-                duties: Duties::default(),
-                new_memory: tokio::sync::Notify::new(),
-                tasks_changed,
-                task_tools,
-                timers,
-                egos: KnownEgos::default(),
-                library,
-                tasks: TaskTracker::new(),
-                draining: AtomicBool::new(false),
-            }),
-        })
-    }
-}
-
 impl Engine {
-    /// An engine with the memory tools.
-    ///
-    /// Panics: never; the memory tools' names and schemas are fixed and fit the registry.
-    #[must_use]
-    pub fn new(
-        store: Arc<dyn Store>,
-        models: Models,
-        embedder: Option<Arc<dyn Embedder>>,
-        clock: Arc<dyn Clock>,
-        config: EngineConfig,
-    ) -> Self {
-        Self::builder(store, models, embedder, clock, config).build().expect("the memory tools register in an empty registry")
-    }
-
-    /// An engine to which own tools can be added.
-    #[must_use]
-    pub fn builder(
-        store: Arc<dyn Store>,
-        models: Models,
-        embedder: Option<Arc<dyn Embedder>>,
-        clock: Arc<dyn Clock>,
-        config: EngineConfig,
-    ) -> EngineBuilder {
-        EngineBuilder {
-            store,
-            models,
-            embedder,
-            next_embedder: None,
-            clock,
-            config,
-            tools: Registry::new(),
-            named: Vec::new(),
-            provider: None,
-            document_reader: Arc::new(sid_documents::InProcess::default()),
-        }
-    }
-
     /// Starts the poller and the background workers on the current tokio runtime. Call once.
     pub fn start(&self) {
         self.inner.tasks.spawn(background::poll(self.clone()));
@@ -463,62 +295,6 @@ impl Engine {
     /// A prompt, part by part.
     pub async fn context(&self, scope: &Scope, conversation: ConversationId, which: ContextOf) -> Result<PromptView, CoreError> {
         context::view(&self.inner, scope, conversation, which).await
-    }
-
-    /// How far embedding has come for all that the scope sees; waits at most `wait` until nothing is pending.
-    pub async fn index(&self, scope: &Scope, wait: Duration) -> Result<IndexReport, CoreError> {
-        let Some(embedder) = &self.inner.embedder else {
-            return Ok(IndexReport { generation: None, is_semantic: false, indexed: 0, pending: 0 });
-        };
-        let generation = embedder.generation();
-        let id = GenerationId(generation.id.clone());
-        let deadline = tokio::time::Instant::now() + wait;
-        loop {
-            let status = self.inner.store.index_status(scope, &id, None).await?;
-            if status.pending == 0 || tokio::time::Instant::now() >= deadline {
-                return Ok(IndexReport {
-                    generation: Some(generation.id),
-                    is_semantic: generation.is_semantic,
-                    indexed: status.indexed,
-                    pending: status.pending,
-                });
-            }
-            self.inner.new_memory.notify_one();
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    /// The embedding generations that the store knows or that are configured here, by name, and how far each is in all tenants.
-    pub async fn generations(&self) -> Result<Vec<GenerationReport>, CoreError> {
-        let known = self.inner.store.generations().await?;
-        let configured = self.inner.embedder.as_ref().map(|e| e.in_order()).unwrap_or_default();
-        let configured: Vec<GenerationId> = configured.iter().map(|e| embedders::id(&**e)).collect();
-        let mut ids: Vec<GenerationId> = known.iter().map(|g| g.id.clone()).chain(configured.iter().cloned()).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        let mut reports = Vec::with_capacity(ids.len());
-        for id in ids {
-            let IndexStatus { indexed, pending } = self.inner.store.generation_status(&id).await?;
-            let is_active = known.iter().any(|g| g.is_active && g.id == id);
-            let is_wanted = self.inner.embedder.as_ref().is_some_and(|e| e.wanted() == id);
-            reports.push(GenerationReport { is_configured: configured.contains(&id), id: id.0, is_active, is_wanted, indexed, pending });
-        }
-        Ok(reports)
-    }
-
-    /// Drops vectors of generations that are neither active nor configured, for about as long as `patience`. Answers how many generations are
-    /// left to be dropped: call it again until none is.
-    pub async fn drop_old_generations(&self, patience: Duration) -> Result<usize, CoreError> {
-        let end = tokio::time::Instant::now() + patience;
-        let old: Vec<_> = self.generations().await?.into_iter().filter(|g| !g.is_active && !g.is_configured).collect();
-        for (dropped, one) in old.iter().enumerate() {
-            while self.inner.store.drop_generation(&GenerationId(one.id.clone())).await? {
-                if tokio::time::Instant::now() >= end {
-                    return Ok(old.len() - dropped);
-                }
-            }
-        }
-        Ok(0)
     }
 
     /// Whether every agent has a tool of this name.
