@@ -39,6 +39,8 @@ while :; do
     if [ -n "$(ls users)" ]; then mv "$1.ending" "$1"; quiet=0; continue; fi
     kill -"$3" "$(head -n 1 "$2")" 2>/dev/null
     sleep 1
+    # What lives elsewhere is linked here.
+    find . -maxdepth 1 -type l -exec readlink {} + | while read -r elsewhere; do rm -rf "$elsewhere"; done
     cd / && rm -rf "$1.ending"
     exit 0
 done

@@ -1,9 +1,9 @@
 //! A throw-away Postgres for tests: one cluster for all tests that run at the same time, one database for each.
 //!
 //! The binaries are those of the folder `SID_PG_BIN`, else of `cargo xtask setup postgres`; `SID_PG_VERSION` (16 or 18) picks one of the two
-//! servers that come with the latter. The cluster lives in a folder of the machine's temporary ones, is reached through a Unix socket in
-//! it, forgets everything, and ends by itself a few seconds after the last process that used it. It never runs as root: a server that
-//! is started by root runs as `nobody`, from a copy that `nobody` may read.
+//! servers that come with the latter. The cluster lives in a folder of the machine's temporary ones, with its data in memory where there is
+//! room, is reached through a Unix socket in it, forgets everything, and ends by itself a few seconds after the last process that used it.
+//! It never runs as root: a server that is started by root runs as `nobody`, from a copy that `nobody` may read.
 //!
 //! ```no_run
 //! # async fn example() {
@@ -133,9 +133,9 @@ impl Cluster {
             return Ok(cluster);
         }
         let home = &cluster.install.home;
-        let _ = fs::remove_dir_all(home.join("data"));
         let _ = fs::remove_dir_all(home.join("install"));
         cluster.install.bring(found)?;
+        cluster.install.make_room("data")?;
         cluster.install.initdb(&home.join("data"), ADMIN)?;
         let settings = format!(
             "-k {} -c listen_addresses= -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=200 \
