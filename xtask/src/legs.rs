@@ -89,7 +89,7 @@ pub(crate) const LEGS: &[Leg] = &[
         needs: &[Group::Postgres],
         missing: || (!cfg!(unix)).then(|| "the throw-away server needs Unix sockets".into()),
         run: |_| {
-            let same = proc::tee(python::unittest("tests/blackbox", &[]).env("SID_TEST_STORE", "postgres"))?;
+            let same = proc::tee(python::suites("tests/blackbox", &[]).env("SID_TEST_STORE", "postgres"))?;
             Ok(same.and(folder("tests/postgres", &[])?))
         },
     },
@@ -100,7 +100,7 @@ pub(crate) const LEGS: &[Leg] = &[
         missing: || (!cfg!(unix)).then(|| "the throw-away server needs Unix sockets".into()),
         run: |_| {
             let embedded = folder("tests/leaks", &[])?;
-            Ok(embedded.and(proc::tee(python::unittest("tests/leaks", &[]).env("SID_TEST_STORE", "postgres"))?))
+            Ok(embedded.and(proc::tee(python::suites("tests/leaks", &[]).env("SID_TEST_STORE", "postgres"))?))
         },
     },
     Leg {
@@ -246,7 +246,7 @@ fn doctests(_: &Parts) -> Result<proc::Teed> {
 
 /// One folder of Python suites, with further folders on the module path.
 fn folder(path: &str, more: &[PathBuf]) -> Result<proc::Teed> {
-    proc::tee(&mut python::unittest(path, more))
+    proc::tee(&mut python::suites(path, more))
 }
 
 /// Runs what `crates/*/examples/*.rs` has, but for servers and benches.
@@ -302,12 +302,12 @@ fn own_binary() -> Result<proc::Teed> {
 fn embedding(parts: &Parts) -> Result<proc::Teed> {
     let (library, folder) = (&parts["onnxruntime"], &parts["minilm"]);
     let vectors = proc::tee(tests(&[MINILM], None).env("ORT_DYLIB_PATH", library).env("SID_EMBED_DIR", folder))?;
-    let mut server = python::unittest("tests/embedding", &[]);
+    let mut server = python::suites("tests/embedding", &[]);
     Ok(vectors.and(proc::tee(server.env("ORT_DYLIB_PATH", library).env("SID_EMBED_DIR", folder))?))
 }
 
 fn clients(parts: &Parts) -> Result<proc::Teed> {
-    let mut tests = python::unittest("tests/clients", &[parts["clients"].clone()]);
+    let mut tests = python::suites("tests/clients", &[parts["clients"].clone()]);
     proc::tee(tests.env("SID_NODE", setup::node(&parts["node"])).env("SID_NODE_MODULES", parts["npm"].join("node_modules")))
 }
 
@@ -317,7 +317,7 @@ fn secrets_and_erasure(_: &Parts) -> Result<proc::Teed> {
     let mut all = proc::Teed { success: true, text: String::new() };
     for store in ["sqlite", "postgres"] {
         for suite in ["tests/secrets", "tests/erasure"] {
-            let mut tests = python::unittest(suite, &[]);
+            let mut tests = python::suites(suite, &[]);
             all = all.and(proc::tee(tests.env("SID_TEST_STORE", store).env("SID_CRASH_SERVER", &panicking))?);
         }
     }
@@ -325,7 +325,7 @@ fn secrets_and_erasure(_: &Parts) -> Result<proc::Teed> {
 }
 
 fn deploy(parts: &Parts) -> Result<proc::Teed> {
-    let mut tests = python::unittest("tests/deploy", &[parts["deploy"].clone()]);
+    let mut tests = python::suites("tests/deploy", &[parts["deploy"].clone()]);
     for tool in ["hadolint", "helm", "haproxy"] {
         tests.env(format!("SID_{}", tool.to_uppercase()), &parts[tool]);
     }

@@ -44,25 +44,11 @@ pub(crate) fn script(path: &str) -> Command {
     command
 }
 
-/// `python3 -m unittest discover` in a folder of `tests/`, with further folders on the module path.
-pub(crate) fn unittest(folder: &str, path: &[PathBuf]) -> Command {
+/// The suites of a folder of `tests/`, with further folders on the module path.
+pub(crate) fn suites(folder: &str, path: &[PathBuf]) -> Command {
     let mut command = python();
-    command
-        .args([
-            "-W",
-            "ignore::ResourceWarning",
-            "-m",
-            "unittest",
-            "discover",
-            "--verbose",
-            "--start-directory",
-            folder,
-            "--top-level-directory",
-            folder,
-        ])
-        .env("SID_CACHE", dirs::cache())
-        .env("CARGO_TARGET_DIR", dirs::target())
-        .env("PYTHONPATH", join(path));
+    command.args(["-m", "harness.beside", folder]);
+    command.env("SID_CACHE", dirs::cache()).env("CARGO_TARGET_DIR", dirs::target()).env("PYTHONPATH", join(path));
     command
 }
 
