@@ -42,6 +42,18 @@ class Case(unittest.TestCase):
         # Short leases, so that a test of a crash does not have to wait for a long one to run out.
         return merged({"models": {"default": model}, "engine": {"lease_ttl_ms": 2000, "poll_ms": 200}}, cls.config)
 
+    def run(self, result=None):
+        """What goes wrong is shown with what the servers said meanwhile."""
+        result = self.defaultTestResult() if result is None else result
+        bad = lambda: len(result.failures) + len(result.errors)
+        before = bad()
+        done = super().run(result)
+        if bad() > before:
+            for server in {getattr(self, "server", None), *getattr(self, "servers", ())} - {None}:
+                said = [line for line in server.text().splitlines() if " WARN " in line or " ERROR " in line]
+                print(f"{self.id()}: warnings and errors of the server at {server.port}, the last of {len(said)}:", *said[-20:], sep="\n    ", flush=True)
+        return done
+
     def setUp(self):
         self.model.answer, self.model.pause_s = (lambda request: "Understood."), 0.0
 
