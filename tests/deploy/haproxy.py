@@ -36,6 +36,10 @@ class HaProxy:
         finally:
             connection.close()
 
+    def said(self):
+        """Its log so far."""
+        return os.pread(self.log.fileno(), 1 << 20, 0).decode()
+
     def until(self, condition, what):
         """Waits for it; nobody listening is "not yet"."""
         stop = time.monotonic() + PATIENCE_S
@@ -46,8 +50,7 @@ class HaProxy:
             except OSError:
                 pass
             if time.monotonic() > stop or self.process.poll() is not None:
-                self.log.seek(0)
-                raise AssertionError(f"{what}: not within {PATIENCE_S} s\n{self.log.read().decode()}")
+                raise AssertionError(f"{what}: not within {PATIENCE_S} s\n{self.said()}")
             time.sleep(0.1)
 
 

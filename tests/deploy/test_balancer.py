@@ -61,7 +61,7 @@ class Balancer(unittest.TestCase):
         self.replicas[0].stop()
         # At once: the health check has not seen it yet, so some of these are tried there first.
         served = [self.by("POST") for _ in range(40)]
-        self.assertEqual(set(served), {self.replicas[1].address})
+        self.assertEqual(set(served), {self.replicas[1].address}, self.haproxy.said())
         self.replicas[0].start()
         self.until(lambda: self.by() == self.replicas[0].address, "the replica serves again")
 

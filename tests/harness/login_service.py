@@ -1,5 +1,5 @@
 """An MCP server that wants a login, and the authorization server beside it: RFC 9728, 8414, 7591, 6749 with PKCE, 8707, 9207. It refuses what these refuse."""
-import base64, hashlib, json, secrets, threading, time, urllib.parse
+import base64, hashlib, json, secrets, threading, time, urllib.parse, urllib.request
 from http.server import BaseHTTPRequestHandler
 
 from .fake_model import Http
@@ -72,6 +72,12 @@ class LoginService:
     def __exit__(self, *_):
         self.http.shutdown()
         self.http.server_close()
+
+    def log_in(self, api, path, who):
+        """The whole of it: begun by the API's user at `path`, granted as `who`, confirmed."""
+        with urllib.request.urlopen(self.grant(api.post(path)["url"], who), timeout=30) as page:
+            code = page.read().decode().split("<h1>")[1].split("</h1>")[0]
+        return api.post(f"{path}/confirm", {"code": code})
 
     def grant(self, url, who="ann", iss=None, **more):
         parts = urllib.parse.urlsplit(url)

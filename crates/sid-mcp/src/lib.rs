@@ -13,7 +13,7 @@ mod stdio;
 mod tool;
 
 pub use discovery::RemoteTool;
-pub use login::{Authorization, Login};
+pub use login::{Authorization, Login, NoToken};
 pub use oauth::ClientCredentials;
 pub use server::{Found, Limits, McpServer};
 pub use stdio::{Program, launch_if_asked};

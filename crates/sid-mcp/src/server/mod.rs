@@ -88,6 +88,8 @@ struct Inner {
     slots: Mutex<HashMap<Whose, Arc<tokio::sync::Mutex<Slot>>>>,
     known: Mutex<Known>,
     has_changed: Arc<AtomicBool>,
+    /// The last look waits for somebody to log in, and for nothing else.
+    is_for_login: AtomicBool,
 }
 
 /// An MCP server. Cheap to clone; its sessions end with the last clone.
@@ -139,6 +141,7 @@ impl McpServer {
             slots: Mutex::default(),
             known: Mutex::default(),
             has_changed,
+            is_for_login: AtomicBool::new(false),
         }))
     }
 
@@ -210,9 +213,8 @@ impl McpServer {
         }
         let this = self.clone();
         tokio::spawn(async move {
-            if let Err(problem) = this.look(&context).await {
-                tracing::warn!(server = %this.0.name, problem, "an MCP server cannot be used");
-            }
+            // What goes wrong is kept with what is known, and logged there.
+            let _ = this.look(&context).await;
         });
     }
 
@@ -236,8 +238,11 @@ impl McpServer {
             }
             Err(problem) => {
                 known.failures += 1;
-                known.next_look = Some(Instant::now() + self.0.limits.pause_after(known.failures));
+                let is_for_login = self.0.is_for_login.load(Ordering::Relaxed);
+                let pause = if is_for_login { self.0.limits.pause } else { self.0.limits.pause_after(known.failures) };
+                known.next_look = Some(Instant::now() + pause);
                 if known.found.problem.as_ref() != Some(problem) {
+                    tracing::warn!(server = %self.0.name, problem, "an MCP server cannot be used");
                     known.found.problem = Some(problem.clone());
                     known.found.revision += 1;
                 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{Inner, McpServer, Place, Slot, Whose};
 use crate::http::Door;
-use crate::login::Authorization;
+use crate::login::{Authorization, NoToken};
 use crate::session::Session;
 
 /// Sessions of one server at once; the one that was used longest ago makes room.
@@ -101,7 +101,12 @@ impl McpServer {
             Some(Authorization::Login(login)) => {
                 let shown = slot.shown.take().filter(|_| slot.is_refused || slot.session.as_ref().is_some_and(|s| s.is_refused()));
                 slot.is_refused = false;
-                let token = login.token(context, whose == Whose::Nobodys, shown.as_ref()).await?;
+                let looks = whose == Whose::Nobodys;
+                let token = login.token(context, looks, shown.as_ref()).await;
+                if looks {
+                    self.0.is_for_login.store(matches!(token, Err(NoToken::LogIn(_))), Ordering::Relaxed);
+                }
+                let token = token.map_err(NoToken::into_words)?;
                 slot.shown = Some(Secret::new(token.reveal()));
                 headers.put_secret("authorization", "Bearer ", "token", token);
             }

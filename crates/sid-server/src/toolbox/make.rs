@@ -7,11 +7,9 @@ use std::time::Duration;
 use sid_assistant::{MailAccount, MailSecurity, SendEmail};
 use sid_tools::http::{Connection, HttpTool, OpenApiOptions, OpenApiTools};
 use sid_tools::{Registry, Tool};
-use sid_types::{TenantId, ToolsetSpec};
+use sid_types::{Scope, ToolsetSpec};
 
-use super::images::Images;
-use super::mcp::McpServers;
-use super::python::Functions;
+use super::TenantTools;
 use super::source::{EmailSecurity, EmailSource, HttpSource, OpenApiSource, SecretHeader, Source};
 use super::trusted::Trusted;
 
@@ -32,15 +30,8 @@ impl Made {
     }
 }
 
-pub(super) async fn make(
-    tenant: TenantId,
-    name: &str,
-    spec: &ToolsetSpec,
-    connection: &Connection,
-    functions: &Functions,
-    servers: &McpServers,
-    images: &Images,
-) -> Result<Made, String> {
+pub(super) async fn make(house: &TenantTools, scope: &Scope, name: &str, spec: &ToolsetSpec) -> Result<Made, String> {
+    let TenantTools { connection, functions, servers, images, clock, .. } = house;
     let mut problem = None;
     let source = Source::of(spec)?;
     let is_trusted = source.is_trusted();
@@ -51,7 +42,7 @@ pub(super) async fn make(
         Source::Email(source) => (vec![email(name, source, connection)?], Vec::new()),
         Source::Images(source) => (vec![images.tool(name, source)?], Vec::new()),
         Source::Mcp(source) => {
-            let made = servers.made(tenant, name, &source)?;
+            let made = servers.made(scope, name, &source, clock.now())?;
             problem = made.problem;
             (made.tools, made.left_out)
         }

@@ -71,9 +71,10 @@ impl McpServers {
         }
     }
 
-    /// The functions as they are known; waits for nothing.
-    pub(super) fn made(&self, tenant: TenantId, name: &str, source: &McpSource) -> Result<Made, String> {
-        let server = self.server(tenant, name, source)?;
+    /// The functions as they are known; waits for nothing, and looks again in the background if it is time.
+    pub(super) fn made(&self, scope: &Scope, name: &str, source: &McpSource, now: Timestamp) -> Result<Made, String> {
+        let server = self.server(scope.tenant(), name, source)?;
+        server.keep_fresh(looking(scope, now));
         let found = server.found();
         let prefix = source.prefix.clone().unwrap_or_else(|| format!("{name}_"));
         let wanted = |tool: &RemoteTool| source.only.as_ref().is_none_or(|only| only.contains(&tool.name));

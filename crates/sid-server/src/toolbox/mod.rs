@@ -102,7 +102,7 @@ impl TenantTools {
 
     /// The functions of a toolset. Errors: as for [`Self::described`].
     pub(crate) async fn make(&self, scope: &Scope, name: &str, spec: &ToolsetSpec) -> Result<Made, String> {
-        make::make(scope.tenant(), name, spec, &self.connection, &self.functions, &self.servers, &self.images).await
+        make::make(self, scope, name, spec).await
     }
 
     /// Whether the tenant gave its agents a function of this name.

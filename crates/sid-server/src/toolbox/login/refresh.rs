@@ -105,7 +105,7 @@ pub(in crate::toolbox) struct ToolsetLogin {
 
 #[async_trait]
 impl sid_mcp::Login for ToolsetLogin {
-    async fn token(&self, context: &ToolContext, looks: bool, refused: Option<&Secret>) -> Result<Secret, String> {
+    async fn token(&self, context: &ToolContext, looks: bool, refused: Option<&Secret>) -> Result<Secret, sid_mcp::NoToken> {
         let user = context.scope.user().filter(|_| !looks);
         let refused = refused.map(|token| Hidden::new(token.reveal()));
         let at = |user| Place { tenant: self.tenant, user, toolset: self.toolset.clone() };
@@ -122,9 +122,9 @@ impl sid_mcp::Login for ToolsetLogin {
                 self.logins.secrets.note(context, &place.kept(), place.owner()).await;
                 Ok(Secret::new(token.reveal()))
             }
-            Ok(None) => Err(format!("{who} to log in first, {how}")),
-            Err(NoToken::Ended) => Err(format!("its login has ended: {who} to log in again, {how}")),
-            Err(NoToken::NotNow(problem)) => Err(format!("{problem}; it may work later")),
+            Ok(None) => Err(sid_mcp::NoToken::LogIn(format!("{who} to log in first, {how}"))),
+            Err(NoToken::Ended) => Err(sid_mcp::NoToken::LogIn(format!("its login has ended: {who} to log in again, {how}"))),
+            Err(NoToken::NotNow(problem)) => Err(sid_mcp::NoToken::NotNow(format!("{problem}; it may work later"))),
         }
     }
 }
