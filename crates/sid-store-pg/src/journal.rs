@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::backend::PgStore;
 use crate::codec::{Columns, Id, kept, role_number, status_number, to_json, word};
 use crate::error::{Fault, Result, damaged};
-use crate::known::Known;
+use crate::known::{Known, Seen};
 use crate::payload::{
     CancelWrite, ConvWrite, DayWrite, EventWrite, HeadWrite, MessageWrite, NewRun, OutboxWrite, Payload, PlaceWrite, QuoteWrite, RunWrite,
     SelfBegunWrite, StepWrite, UsedWrite,
@@ -43,6 +43,8 @@ pub(crate) struct Question {
 /// A conversation as it was in one moment.
 pub(crate) struct Peek {
     pub(crate) now: Timestamp,
+    /// What `now` follows from.
+    pub(crate) seen: Seen,
     pub(crate) conv: Option<Conv>,
     /// The oldest run that has not ended.
     pub(crate) head: Option<Journal>,
@@ -86,9 +88,10 @@ struct UsedRow {
 impl PeekRow {
     fn peek(self) -> Result<Peek> {
         let Self { now, conv, head, queue, depth, run, known, used } = self;
+        let seen = Seen::new(now);
         // Without a conversation there are no runs either.
         let Some(agent) = conv.as_ref().map(|c| c.agent) else {
-            return Ok(Peek { now, conv, head: None, queue: Vec::new(), depth, run: None, known, used: None });
+            return Ok(Peek { now, seen, conv, head: None, queue: Vec::new(), depth, run: None, known, used: None });
         };
         let one = |row: Option<RunRow>| row.map(|row| row.journal(agent)).transpose();
         let used = match used {
@@ -96,7 +99,7 @@ impl PeekRow {
             None => None,
         };
         let queue = queue.into_iter().map(|row| row.journal(agent)).collect::<Result<_>>()?;
-        Ok(Peek { now, conv, head: one(head)?, queue, depth, run: one(run)?, known, used })
+        Ok(Peek { now, seen, conv, head: one(head)?, queue, depth, run: one(run)?, known, used })
     }
 }
 
@@ -184,6 +187,7 @@ pub(crate) enum Origin {
 /// A conversation as it will be, and what is written on the way there.
 pub(crate) struct Draft {
     pub(crate) now: Timestamp,
+    seen: Seen,
     pub(crate) conv: Conv,
     rev: i64,
     lease_changed: bool,
@@ -208,6 +212,7 @@ impl Draft {
         let waiting = queue.len() + usize::from(head.as_ref().is_some_and(|h| h.run.status == RunStatus::Queued));
         let draft = Self {
             now: peek.now,
+            seen: peek.seen,
             rev: conv.rev,
             conv,
             lease_changed: false,
@@ -395,7 +400,7 @@ impl Draft {
         is_known.then(|| {
             let mut conv = self.conv.clone();
             conv.rev = self.rev + 1;
-            Known { conv, head: self.head.clone(), now: self.now }
+            Known { conv, head: self.head.clone(), seen: self.seen }
         })
     }
 

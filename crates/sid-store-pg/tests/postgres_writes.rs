@@ -123,3 +123,29 @@ async fn writes_that_wait_go_together_and_fail_alone() {
     let open = count(&database, "SELECT count(*) FROM sid.conversations WHERE head IS NOT NULL").await;
     assert_eq!(open, [0]);
 }
+
+/// What this process believes of the database's clock does not fall behind, however many writes build on one another without a look, and
+/// however long each waits: else leases are old when they are made.
+#[tokio::test]
+async fn the_clock_does_not_fall_behind_with_every_write() {
+    const WAIT: std::time::Duration = std::time::Duration::from_millis(400);
+    let database = database().await;
+    let store = PgStore::open(config(&database)).await.expect("opens");
+    let home = Home::build(&store, "ours").await;
+    let talk = Home::open(&store, &home.scope, home.agent, home.user).await;
+    let mut admin = sqlx::PgConnection::connect(&database.url(ADMIN)).await.expect("the superuser");
+    for round in 0..6 {
+        let mut lock = admin.begin().await.expect("a transaction");
+        sqlx::query("SELECT 1 FROM sid.conversations FOR UPDATE").fetch_all(&mut *lock).await.expect("locked");
+        let unlock = async {
+            // The first one looks.
+            tokio::time::sleep(if round == 0 { std::time::Duration::ZERO } else { WAIT }).await;
+            lock.rollback().await.expect("unlocked");
+        };
+        let (accepted, ()) = tokio::join!(store.accept(&home.scope, said(&home, &talk, MessageId::new())), unlock);
+        let lease = accepted.expect("accepted").lease.expect("idle");
+        store.commit(&lease, finish(1, "hi")).await.expect("committed");
+    }
+    let behind = count(&database, "SELECT (extract(epoch FROM clock_timestamp() - max(ended_at)) * 1000)::bigint FROM sid.runs").await[0];
+    assert!(behind < 3 * i64::try_from(WAIT.as_millis()).expect("short"), "{behind} ms behind");
+}
