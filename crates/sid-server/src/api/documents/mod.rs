@@ -219,7 +219,7 @@ async fn describe_document(State(app): State<App>, caller: Caller, Path(id): Pat
 }
 
 /// A document's bytes as they came. Never shown by a browser in this server's name.
-#[utoipa::path(get, path = "/documents/{id}/content", tag = "documents", params(("id" = String, Path)), responses((status = 200, description = "The bytes", content_type = "application/octet-stream")))]
+#[utoipa::path(get, path = "/documents/{id}/content", tag = "documents", params(("id" = String, Path)), responses((status = 200, description = "The bytes", content((Vec<u8> = "text/plain"), (Vec<u8> = "text/markdown"), (Vec<u8> = "text/html"), (Vec<u8> = "application/pdf")))))]
 async fn download_document(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<Response, ApiError> {
     let (scope, document) = named(&app, &caller, &id).await?;
     let content = app.store().document_content(&scope, document.id).await?;
