@@ -233,7 +233,7 @@ impl App {
         &self.inner.context
     }
 
-    /// Where secrets are kept; an error where no key for them is configured.
+    /// Functions that tenants give their agents.
     pub(crate) fn toolbox(&self) -> &TenantTools {
         &self.inner.toolbox
     }
@@ -247,6 +247,7 @@ impl App {
         &self.inner.sender
     }
 
+    /// Where secrets are kept; an error where no key for them is configured.
     pub(crate) fn vault(&self) -> Result<&Vault, ContextError> {
         self.inner.vault.as_ref().ok_or(ContextError::NoKey)
     }
