@@ -89,7 +89,7 @@ struct Inner {
     known: Mutex<Known>,
     has_changed: Arc<AtomicBool>,
     /// The last look waits for somebody to log in, and for nothing else.
-    is_for_login: AtomicBool,
+    waits_for_login: AtomicBool,
 }
 
 /// An MCP server. Cheap to clone; its sessions end with the last clone.
@@ -141,7 +141,7 @@ impl McpServer {
             slots: Mutex::default(),
             known: Mutex::default(),
             has_changed,
-            is_for_login: AtomicBool::new(false),
+            waits_for_login: AtomicBool::new(false),
         }))
     }
 
@@ -224,6 +224,7 @@ impl McpServer {
     pub async fn look(&self, context: &ToolContext) -> Result<Vec<RemoteTool>, String> {
         let limit = self.0.limits.discovery;
         self.0.has_changed.store(false, Ordering::Relaxed);
+        self.0.waits_for_login.store(false, Ordering::Relaxed);
         let looked = timeout(limit, self.look_without_limit(context)).await;
         let looked = looked.unwrap_or_else(|_| Err(format!("it has not told its tools within {:.1} s", limit.as_secs_f32())));
         let mut known = self.0.known.lock();
@@ -238,8 +239,8 @@ impl McpServer {
             }
             Err(problem) => {
                 known.failures += 1;
-                let is_for_login = self.0.is_for_login.load(Ordering::Relaxed);
-                let pause = if is_for_login { self.0.limits.pause } else { self.0.limits.pause_after(known.failures) };
+                let waits_for_login = self.0.waits_for_login.load(Ordering::Relaxed);
+                let pause = if waits_for_login { self.0.limits.pause } else { self.0.limits.pause_after(known.failures) };
                 known.next_look = Some(Instant::now() + pause);
                 if known.found.problem.as_ref() != Some(problem) {
                     tracing::warn!(server = %self.0.name, problem, "an MCP server cannot be used");

@@ -103,8 +103,8 @@ impl McpServer {
                 slot.is_refused = false;
                 let looks = whose == Whose::Nobodys;
                 let token = login.token(context, looks, shown.as_ref()).await;
-                if looks {
-                    self.0.is_for_login.store(matches!(token, Err(NoToken::LogIn(_))), Ordering::Relaxed);
+                if looks && matches!(token, Err(NoToken::LogIn(_))) {
+                    self.0.waits_for_login.store(true, Ordering::Relaxed);
                 }
                 let token = token.map_err(NoToken::into_words)?;
                 slot.shown = Some(Secret::new(token.reveal()));

@@ -66,8 +66,9 @@ impl McpServers {
     pub(super) async fn logged_in(&self, scope: &Scope, name: &str, source: &McpSource, is_tenants: bool, now: Timestamp) {
         let Ok(server) = self.server(scope.tenant(), name, source) else { return };
         server.greet_anew();
-        if is_tenants && let Err(problem) = server.look(&looking(scope, now)).await {
-            tracing::info!(toolset = name, problem, "an MCP server has not told its tools after a login");
+        if is_tenants {
+            // What goes wrong is kept with what is known, and logged there.
+            let _ = server.look(&looking(scope, now)).await;
         }
     }
 

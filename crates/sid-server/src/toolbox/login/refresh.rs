@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sid_fetch::FetchError;
 use sid_fetch::oauth::Hidden;
+use sid_mcp::NoToken;
 use sid_tools::ToolContext;
 use sid_tools::http::Secret;
 use sid_types::{TenantId, WorkerId};
@@ -17,14 +18,14 @@ use super::{Kept, LoginError, Logins, Place, ends, hashed};
 const TURN: Duration = Duration::from_secs(30);
 
 /// Why there is no token.
-enum NoToken {
+enum TokenError {
     /// Only another login helps.
     Ended,
     /// It may work later.
     NotNow(String),
 }
 
-impl From<LoginError> for NoToken {
+impl From<LoginError> for TokenError {
     fn from(error: LoginError) -> Self {
         Self::NotNow(match error {
             LoginError::Refused(problem) => problem,
@@ -35,7 +36,7 @@ impl From<LoginError> for NoToken {
 
 impl Logins {
     /// A token that is good now. `None`: nobody has logged in. `shown`: the server has just refused this one.
-    async fn token(self: &Arc<Self>, place: &Place, url: &str, shown: Option<Hidden>) -> Result<Option<Hidden>, NoToken> {
+    async fn token(self: &Arc<Self>, place: &Place, url: &str, shown: Option<Hidden>) -> Result<Option<Hidden>, TokenError> {
         let duty = format!("login {}", &hashed(&format!("{} {:?} {}", place.tenant, place.user, place.toolset))[..40]);
         // Each call by itself: two of one process must not refresh at once, either.
         let worker = WorkerId::new();
@@ -47,9 +48,9 @@ impl Logins {
                 return Ok(Some(kept.tokens.access_token));
             }
             if kept.is_over || kept.tokens.refresh_token.is_none() {
-                return Err(NoToken::Ended);
+                return Err(TokenError::Ended);
             }
-            if !self.store.take_duty(&duty, worker, TURN).await.map_err(|e| NoToken::NotNow(e.to_string()))? {
+            if !self.store.take_duty(&duty, worker, TURN).await.map_err(|e| TokenError::NotNow(e.to_string()))? {
                 // Somebody else is at it: with rotation, a second one would end the login.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
@@ -63,19 +64,19 @@ impl Logins {
                 }
                 refreshed
             });
-            return refreshing.await.unwrap_or_else(|e| Err(NoToken::NotNow(e.to_string()))).map(Some);
+            return refreshing.await.unwrap_or_else(|e| Err(TokenError::NotNow(e.to_string()))).map(Some);
         }
-        Err(NoToken::NotNow("its login is being refreshed for too long".into()))
+        Err(TokenError::NotNow("its login is being refreshed for too long".into()))
     }
 
     /// With the duty in hand: as it is now, somebody may have refreshed it before.
-    async fn refreshed(&self, place: &Place, url: &str, shown: Option<&Hidden>) -> Result<Hidden, NoToken> {
+    async fn refreshed(&self, place: &Place, url: &str, shown: Option<&Hidden>) -> Result<Hidden, TokenError> {
         let kept: Option<Kept> = self.read(place, &place.kept()).await?;
-        let mut kept = kept.filter(|k| k.url == url).ok_or(NoToken::Ended)?;
+        let mut kept = kept.filter(|k| k.url == url).ok_or(TokenError::Ended)?;
         if kept.is_good(self.clock.now(), shown) {
             return Ok(kept.tokens.access_token);
         }
-        let Some(token) = kept.tokens.refresh_token.clone() else { return Err(NoToken::Ended) };
+        let Some(token) = kept.tokens.refresh_token.clone() else { return Err(TokenError::Ended) };
         let refreshed = tokio::time::timeout(TURN / 2, kept.grant.refresh(&self.fetcher, &token)).await;
         match refreshed.unwrap_or_else(|_| Err(FetchError::Timeout { limit: TURN / 2 }.into())) {
             Ok(tokens) => {
@@ -87,9 +88,9 @@ impl Logins {
             Err(error) if error.is_over() => {
                 kept.is_over = true;
                 self.keep(place, &kept).await?;
-                Err(NoToken::Ended)
+                Err(TokenError::Ended)
             }
-            Err(error) => Err(NoToken::NotNow(format!("its login cannot be refreshed: {error}"))),
+            Err(error) => Err(TokenError::NotNow(format!("its login cannot be refreshed: {error}"))),
         }
     }
 }
@@ -105,7 +106,7 @@ pub(in crate::toolbox) struct ToolsetLogin {
 
 #[async_trait]
 impl sid_mcp::Login for ToolsetLogin {
-    async fn token(&self, context: &ToolContext, looks: bool, refused: Option<&Secret>) -> Result<Secret, sid_mcp::NoToken> {
+    async fn token(&self, context: &ToolContext, looks: bool, refused: Option<&Secret>) -> Result<Secret, NoToken> {
         let user = context.scope.user().filter(|_| !looks);
         let refused = refused.map(|token| Hidden::new(token.reveal()));
         let at = |user| Place { tenant: self.tenant, user, toolset: self.toolset.clone() };
@@ -122,9 +123,9 @@ impl sid_mcp::Login for ToolsetLogin {
                 self.logins.secrets.note(context, &place.kept(), place.owner()).await;
                 Ok(Secret::new(token.reveal()))
             }
-            Ok(None) => Err(sid_mcp::NoToken::LogIn(format!("{who} to log in first, {how}"))),
-            Err(NoToken::Ended) => Err(sid_mcp::NoToken::LogIn(format!("its login has ended: {who} to log in again, {how}"))),
-            Err(NoToken::NotNow(problem)) => Err(sid_mcp::NoToken::NotNow(format!("{problem}; it may work later"))),
+            Ok(None) => Err(NoToken::LogIn(format!("{who} to log in first, {how}"))),
+            Err(TokenError::Ended) => Err(NoToken::LogIn(format!("its login has ended: {who} to log in again, {how}"))),
+            Err(TokenError::NotNow(problem)) => Err(NoToken::NotNow(format!("{problem}; it may work later"))),
         }
     }
 }
