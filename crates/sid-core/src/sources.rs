@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use sid_memory::facts::FACT;
-use sid_store::{DiaryQuery, Order, PageRequest, StoreError, TaskFilter, TimerFilter};
+use sid_store::{DiaryQuery, Order, PageRequest, PairFilter, StoreError, TaskFilter};
 use sid_types::{ConversationId, Owner, Scope, Source, Timestamp};
 
 use crate::{CoreError, Engine};
@@ -150,7 +150,7 @@ impl Engine {
     async fn count_plans(&self, scope: &Scope, counts: &mut Counts) -> Result<(), CoreError> {
         let mut after = None;
         loop {
-            let page = self.inner.store.timers(scope, &TimerFilter::default(), PageRequest { after, limit: PAGE }).await?;
+            let page = self.inner.store.timers(scope, &PairFilter::default(), PageRequest { after, limit: PAGE }).await?;
             page.items.iter().for_each(|timer| counts.add(&timer.untrusted, timer.created_at, |s| &mut s.timers));
             after = page.next;
             if after.is_none() {

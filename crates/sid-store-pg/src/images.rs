@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use sid_store::{
-    ImageCaps, ImageFilter, ImageStore, NO_IMAGE, Page, PageRequest, Right, StoreError, check_image, image_day, may_change_timers,
+    ImageCaps, ImageStore, NO_IMAGE, Page, PageRequest, PairFilter, Right, StoreError, check_image, image_day, may_change_timers,
     may_drop_images, too_many_images,
 };
 use sid_types::{Image, ImageId, Scope};
@@ -13,7 +13,7 @@ use crate::backend::PgStore;
 use crate::codec::{At, Columns, Id, to_json};
 use crate::directory::find_user;
 use crate::error::{Fault, Result, missing};
-use crate::listed::{Asked, listed};
+use crate::listed::listed;
 use crate::rows::Conv;
 use crate::tx::Tx;
 use crate::visibility::Viewer;
@@ -94,9 +94,8 @@ impl ImageStore for PgStore {
         Ok(row.try_get(0).map_err(Fault::Sql)?)
     }
 
-    async fn images(&self, scope: &Scope, filter: &ImageFilter, page: PageRequest) -> Result<Page<Image>, StoreError> {
-        let asked = Asked { agent: filter.agent, user: filter.user, conversation: filter.conversation };
-        Ok(listed(self, scope, "images", asked, &page, |i: &Image| (i.created_at, i.id)).await?)
+    async fn images(&self, scope: &Scope, filter: &PairFilter, page: PageRequest) -> Result<Page<Image>, StoreError> {
+        Ok(listed(self, scope, "images", filter, &page, |i: &Image| (i.created_at, i.id)).await?)
     }
 
     async fn drop_image(&self, scope: &Scope, image: ImageId) -> Result<(), StoreError> {

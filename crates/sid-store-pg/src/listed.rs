@@ -4,8 +4,8 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use serde::de::DeserializeOwned;
-use sid_store::{Page, PageRequest};
-use sid_types::{AgentId, ConversationId, Principal, Scope, Timestamp, UserId};
+use sid_store::{Page, PageRequest, PairFilter};
+use sid_types::{Principal, Scope, Timestamp};
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
@@ -14,19 +14,12 @@ use crate::codec::{Columns, Id};
 use crate::error::Result;
 use crate::paging::Cursor;
 
-/// What is asked for, of what the scope sees.
-pub(crate) struct Asked {
-    pub(crate) agent: Option<AgentId>,
-    pub(crate) user: Option<UserId>,
-    pub(crate) conversation: Option<ConversationId>,
-}
-
 /// A page of the documents of a table, newest first.
 pub(crate) async fn listed<I, T>(
     store: &PgStore,
     scope: &Scope,
     table: &'static str,
-    asked: Asked,
+    filter: &PairFilter,
     page: &PageRequest,
     key: impl Fn(&T) -> (Timestamp, I),
 ) -> Result<Page<T>>
@@ -45,9 +38,9 @@ where
         rules.push_str(&rule.replace('#', &format!("${}", ids.len() + 4)));
     };
     for (rule, id) in [
-        (" AND agent_id = #", asked.agent.map(Id::raw)),
-        (" AND user_id = #", asked.user.map(Id::raw)),
-        (" AND conv = #", asked.conversation.map(Id::raw)),
+        (" AND agent_id = #", filter.agent.map(Id::raw)),
+        (" AND user_id = #", filter.user.map(Id::raw)),
+        (" AND conv = #", filter.conversation.map(Id::raw)),
     ] {
         if id.is_some() {
             only(rule, id);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sid_store::{
-    Accepted, DueTimer, DueTimers, Firing, NO_TIMER, Page, PageRequest, Right, StoreError, TimerFilter, TimerStore, check_timer,
+    Accepted, DueTimer, DueTimers, Firing, NO_TIMER, Page, PageRequest, PairFilter, Right, StoreError, TimerStore, check_timer,
     may_change_timers, next_timer, too_many_timers,
 };
 use sid_types::{Scope, TenantId, Timer, TimerId, TimerState};
@@ -13,7 +13,7 @@ use crate::backend::PgStore;
 use crate::codec::{At, Columns, Id, to_json};
 use crate::directory::{find_agent, find_user};
 use crate::error::{Result, missing};
-use crate::listed::{Asked, listed};
+use crate::listed::listed;
 use crate::rows::{Conv, turn_scope};
 use crate::state::accept::accept_in;
 use crate::state::ttl_micros;
@@ -122,9 +122,8 @@ impl TimerStore for PgStore {
         found.filter(|t| Right::to_conversation(scope, t.agent, t.user)).ok_or(NO_TIMER)
     }
 
-    async fn timers(&self, scope: &Scope, filter: &TimerFilter, page: PageRequest) -> Result<Page<Timer>, StoreError> {
-        let asked = Asked { agent: filter.agent, user: filter.user, conversation: filter.conversation };
-        Ok(listed(self, scope, "timers", asked, &page, |t: &Timer| (t.created_at, t.id)).await?)
+    async fn timers(&self, scope: &Scope, filter: &PairFilter, page: PageRequest) -> Result<Page<Timer>, StoreError> {
+        Ok(listed(self, scope, "timers", filter, &page, |t: &Timer| (t.created_at, t.id)).await?)
     }
 
     async fn put_timer(&self, scope: &Scope, timer: Timer) -> Result<Timer, StoreError> {

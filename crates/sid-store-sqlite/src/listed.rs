@@ -4,8 +4,8 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use serde::de::DeserializeOwned;
-use sid_store::{Page, PageRequest};
-use sid_types::{AgentId, ConversationId, Principal, Scope, Timestamp, UserId};
+use sid_store::{Page, PageRequest, PairFilter};
+use sid_types::{AgentId, Principal, Scope, Timestamp, UserId};
 use sqlx::sqlite::SqliteRow;
 
 use crate::backend::SqliteStore;
@@ -13,19 +13,12 @@ use crate::codec::{Columns, Id};
 use crate::error::{Result, missing};
 use crate::paging::Cursor;
 
-/// What is asked for, of what the scope sees.
-pub(crate) struct Asked {
-    pub(crate) agent: Option<AgentId>,
-    pub(crate) user: Option<UserId>,
-    pub(crate) conversation: Option<ConversationId>,
-}
-
 /// A page of the documents of a table, newest first.
 pub(crate) async fn listed<I, T>(
     store: &SqliteStore,
     scope: &Scope,
     table: &'static str,
-    asked: Asked,
+    filter: &PairFilter,
     page: &PageRequest,
     key: impl Fn(&T) -> (Timestamp, I),
 ) -> Result<Page<T>>
@@ -51,7 +44,7 @@ where
          ORDER BY created_at DESC, id DESC LIMIT ?11"
     );
     let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(viewer.tenant).bind(cursor.at).bind(cursor.id.clone());
-    let query = query.bind(asked.agent.map(Id::blob)).bind(asked.user.map(Id::blob)).bind(asked.conversation.map(Id::blob));
+    let query = query.bind(filter.agent.map(Id::blob)).bind(filter.user.map(Id::blob)).bind(filter.conversation.map(Id::blob));
     let query = query.bind(agent.map(Id::blob)).bind(user.is_none()).bind(user.flatten().map(Id::blob)).bind(with_alone);
     let rows = query.bind(cursor.fetch()).fetch_all(&mut *store.reader().await?).await?;
     let documents: Vec<T> = rows.iter().map(|row: &SqliteRow| row.json(0)).collect::<Result<_>>()?;

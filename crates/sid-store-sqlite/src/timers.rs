@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::FutureExt;
 use sid_store::{
-    Accepted, DueTimer, DueTimers, Firing, NO_TIMER, Page, PageRequest, Right, StoreError, TimerFilter, TimerStore, Told, check_timer,
+    Accepted, DueTimer, DueTimers, Firing, NO_TIMER, Page, PageRequest, PairFilter, Right, StoreError, TimerStore, Told, check_timer,
     may_change_timers, next_timer, too_many_timers,
 };
 use sid_types::{Scope, Timer, TimerId, TimerState, Timestamp};
@@ -16,7 +16,7 @@ use crate::codec::{Columns, Id, nanos, time, to_json};
 use crate::directory::{find_agent, find_user};
 use crate::error::{Result, missing};
 use crate::journal::ttl_nanos;
-use crate::listed::{Asked, listed};
+use crate::listed::listed;
 use crate::state::accept;
 use crate::visibility::{Conv, Viewer, turn_scope};
 use crate::webhooks;
@@ -149,9 +149,8 @@ impl TimerStore for SqliteStore {
         found.filter(|t| Right::to_conversation(scope, t.agent, t.user)).ok_or(NO_TIMER)
     }
 
-    async fn timers(&self, scope: &Scope, filter: &TimerFilter, page: PageRequest) -> Result<Page<Timer>, StoreError> {
-        let asked = Asked { agent: filter.agent, user: filter.user, conversation: filter.conversation };
-        Ok(listed(self, scope, "timers", asked, &page, |t: &Timer| (t.created_at, t.id)).await?)
+    async fn timers(&self, scope: &Scope, filter: &PairFilter, page: PageRequest) -> Result<Page<Timer>, StoreError> {
+        Ok(listed(self, scope, "timers", filter, &page, |t: &Timer| (t.created_at, t.id)).await?)
     }
 
     async fn put_timer(&self, scope: &Scope, timer: Timer) -> Result<Timer, StoreError> {

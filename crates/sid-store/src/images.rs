@@ -1,35 +1,14 @@
 //! Images that agents had made, and how many may be made in a day.
 
 use async_trait::async_trait;
-use sid_types::{AgentId, ConversationId, Image, ImageFormat, ImageId, Principal, Scope, Timestamp, UserId};
+use sid_types::{AgentId, Image, ImageFormat, ImageId, Principal, Scope, Timestamp, UserId};
 
-use crate::{Page, PageRequest, Right, StoreError};
+use crate::{Page, PageRequest, PairFilter, Right, StoreError};
 
 /// Most bytes of an image.
 pub const MOST_IMAGE_BYTES: usize = 20_000_000;
 /// Most characters of what was asked for.
 pub const MOST_PROMPT_CHARS: usize = 8_000;
-
-/// Which images are listed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ImageFilter {
-    /// Of this agent.
-    pub agent: Option<AgentId>,
-    /// Of this human.
-    pub user: Option<UserId>,
-    /// From this conversation.
-    pub conversation: Option<ConversationId>,
-}
-
-impl ImageFilter {
-    /// Whether an image is among those that are asked for, for implementers.
-    #[must_use]
-    pub fn takes(&self, image: &Image) -> bool {
-        self.agent.is_none_or(|agent| image.agent == agent)
-            && self.user.is_none_or(|user| image.user == Some(user))
-            && self.conversation.is_none_or(|conversation| image.conversation == conversation)
-    }
-}
 
 /// How many images may be made in a day of UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +38,7 @@ pub trait ImageStore: Send + Sync {
     async fn image_bytes(&self, scope: &Scope, image: ImageId) -> Result<Vec<u8>, StoreError>;
 
     /// Images, newest first.
-    async fn images(&self, scope: &Scope, filter: &ImageFilter, page: PageRequest) -> Result<Page<Image>, StoreError>;
+    async fn images(&self, scope: &Scope, filter: &PairFilter, page: PageRequest) -> Result<Page<Image>, StoreError>;
 
     /// Forgets one. For people: an agent's turn is answered as if there were none. Errors: `NotFound`.
     async fn drop_image(&self, scope: &Scope, image: ImageId) -> Result<(), StoreError>;

@@ -107,6 +107,7 @@ pub mod item_rules;
 mod items;
 mod maintenance;
 mod memory;
+mod pair_filter;
 mod rights;
 mod search;
 mod state;
@@ -136,8 +137,7 @@ pub use error::StoreError;
 pub use events::EventLog;
 pub use generations::{Generation, Generations};
 pub use images::{
-    ImageCaps, ImageFilter, ImageStore, MOST_IMAGE_BYTES, MOST_PROMPT_CHARS, NO_IMAGE, check_image, image_day, may_drop_images,
-    too_many_images,
+    ImageCaps, ImageStore, MOST_IMAGE_BYTES, MOST_PROMPT_CHARS, NO_IMAGE, check_image, image_day, may_drop_images, too_many_images,
 };
 pub use in_process::InProcess;
 pub use items::{
@@ -146,6 +146,7 @@ pub use items::{
 };
 pub use maintenance::{Maintenance, Overdue};
 pub use memory::{ArchivalStore, Order, RecallStore};
+pub use pair_filter::PairFilter;
 pub use rights::Right;
 pub use search::{
     Candidate, Candidates, Capability, ChannelStats, Channels, MemorySearch, QueryVector, Record, RecordId, RecordKinds, SearchQuery,
@@ -157,9 +158,7 @@ pub use state::{
 };
 pub use store::Store;
 pub use tasks::{NO_TASK, TaskFilter, TaskPlace, TaskStore, check_task, check_task_change, sees_task};
-pub use timers::{
-    DueTimer, DueTimers, Firing, NO_TIMER, TimerFilter, TimerStore, check_timer, may_change_timers, next_timer, too_many_timers,
-};
+pub use timers::{DueTimer, DueTimers, Firing, NO_TIMER, TimerStore, check_timer, may_change_timers, next_timer, too_many_timers};
 pub use told::Told;
 pub use toolsets::{MOST_TOOLSET_BYTES, MOST_TOOLSETS, NO_TOOLSET, ToolsetStore, check_toolset, check_toolset_version, too_many_toolsets};
 pub use usage::{Reserve, Reserved, SelfBegun, SelfBegunUse, TenantLimits, TokenUse, UsageStore, day_begins, hour_begins};

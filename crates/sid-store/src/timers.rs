@@ -3,30 +3,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sid_types::{AgentId, ConversationId, Principal, Scope, Source, Timer, TimerId, TimerState, Timestamp, UserId};
+use sid_types::{AgentId, Principal, Scope, Source, Timer, TimerId, TimerState, Timestamp, UserId};
 
-use crate::{Accept, Accepted, Page, PageRequest, Right, StoreError};
-
-/// Which timers are listed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct TimerFilter {
-    /// Of this agent.
-    pub agent: Option<AgentId>,
-    /// Of this human.
-    pub user: Option<UserId>,
-    /// In this conversation.
-    pub conversation: Option<ConversationId>,
-}
-
-impl TimerFilter {
-    /// Whether a timer is among those that are asked for, for implementers.
-    #[must_use]
-    pub fn takes(&self, timer: &Timer) -> bool {
-        self.agent.is_none_or(|agent| timer.agent == agent)
-            && self.user.is_none_or(|user| timer.user == Some(user))
-            && self.conversation.is_none_or(|conversation| timer.conversation == Some(conversation))
-    }
-}
+use crate::{Accept, Accepted, Page, PageRequest, PairFilter, Right, StoreError};
 
 /// A timer that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +53,7 @@ pub trait TimerStore: Send + Sync {
     async fn timer(&self, scope: &Scope, timer: TimerId) -> Result<Timer, StoreError>;
 
     /// Timers, newest first.
-    async fn timers(&self, scope: &Scope, filter: &TimerFilter, page: PageRequest) -> Result<Page<Timer>, StoreError>;
+    async fn timers(&self, scope: &Scope, filter: &PairFilter, page: PageRequest) -> Result<Page<Timer>, StoreError>;
 
     /// Puts a timer in the place of the version that was read (its own); whose it is stays, and who made it when.
     ///

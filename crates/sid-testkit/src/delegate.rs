@@ -175,7 +175,7 @@ macro_rules! __delegate {
         $crate::__delegate! { @impl TimerStore $type $field $via {
             fn create_timer(scope: &Scope, timer: Timer, most: u64) -> Timer;
             fn timer(scope: &Scope, timer: TimerId) -> Timer;
-            fn timers(scope: &Scope, filter: &TimerFilter, page: PageRequest) -> Page<Timer>;
+            fn timers(scope: &Scope, filter: &PairFilter, page: PageRequest) -> Page<Timer>;
             fn put_timer(scope: &Scope, timer: Timer) -> Timer;
             fn drop_timer(scope: &Scope, timer: TimerId) -> ();
             fn take_timers(want: usize, hold: Duration) -> DueTimers;
@@ -187,7 +187,7 @@ macro_rules! __delegate {
             fn put_image(scope: &Scope, image: Image, bytes: Vec<u8>) -> Image;
             fn image(scope: &Scope, image: ImageId) -> Image;
             fn image_bytes(scope: &Scope, image: ImageId) -> Vec<u8>;
-            fn images(scope: &Scope, filter: &ImageFilter, page: PageRequest) -> Page<Image>;
+            fn images(scope: &Scope, filter: &PairFilter, page: PageRequest) -> Page<Image>;
             fn drop_image(scope: &Scope, image: ImageId) -> ();
             fn count_images(scope: &Scope, images: i64, caps: ImageCaps) -> ();
         } }

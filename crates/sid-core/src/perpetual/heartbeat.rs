@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use jiff::{SignedDuration, Timestamp};
-use sid_store::{ApprovalFilter, PageRequest, StoreError, TaskFilter, TimerFilter};
+use sid_store::{ApprovalFilter, PageRequest, PairFilter, StoreError, TaskFilter};
 use sid_types::{
     Agent, AgentId, ApprovalState, Body, ConversationId, Heartrate, HeldBy, InQuietHours, Late, NewMessage, Scope, Source, Task, Timer,
     TimerKind, TimerMaker, TimerSpec, TimerState, User, UserId, When,
@@ -161,7 +161,7 @@ pub(crate) async fn veto(inner: &Inner, scope: &Scope, timer: &Timer, now: Times
 }
 
 async fn is_asleep(inner: &Inner, scope: &Scope, beat: &Timer, now: Timestamp) -> Result<bool, StoreError> {
-    let filter = TimerFilter { agent: Some(beat.agent), user: beat.user, ..TimerFilter::default() };
+    let filter = PairFilter { agent: Some(beat.agent), user: beat.user, ..PairFilter::default() };
     let timers = inner.store.timers(scope, &filter, PageRequest { after: None, limit: 1_000 }).await?.items;
     let sleeps =
         timers.iter().filter(|t| t.user == beat.user && t.spec.kind == TimerKind::Sleep && t.next_due.is_some_and(|due| due > now));

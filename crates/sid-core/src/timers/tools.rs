@@ -5,7 +5,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
-use sid_store::{PageRequest, StoreError, TimerFilter};
+use sid_store::{PageRequest, PairFilter, StoreError};
 use sid_tools::{EffectClass, Registry, RegistryError, Tool, ToolContext, ToolOutcome};
 use sid_types::{InQuietHours, Late, Principal, Source, Timer, TimerId, TimerKind, TimerMaker, TimerSpec, TimerState, ToolSpec, When};
 
@@ -167,7 +167,7 @@ impl TimerTool {
 
     /// Timers of this conversation that are not done.
     async fn own(&self, context: &ToolContext) -> Result<Vec<Timer>, CoreError> {
-        let filter = TimerFilter { conversation: Some(context.conversation), ..TimerFilter::default() };
+        let filter = PairFilter { conversation: Some(context.conversation), ..PairFilter::default() };
         let (mut own, mut after) = (Vec::new(), None);
         loop {
             let page = self.keeper.store.timers(&context.scope, &filter, PageRequest { after, limit: 1_000 }).await?;

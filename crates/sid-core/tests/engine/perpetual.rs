@@ -247,7 +247,7 @@ async fn a_run_ends_with_sleep_and_heartbeats_pause_until_the_user_writes() {
     let beat = house.after(MINUTE * 30, beat.id).await;
     assert_eq!((beat.fired, beat.held), (1, None), "the user has woken it");
     let page = sid_store::PageRequest { after: None, limit: 10 };
-    let timers = house.store.timers(&house.tenant, &sid_store::TimerFilter::default(), page).await.expect("listed");
+    let timers = house.store.timers(&house.tenant, &sid_store::PairFilter::default(), page).await.expect("listed");
     let sleep = timers.items.into_iter().find(|t| t.spec.kind == TimerKind::Sleep).expect("there");
     // A turn's present moment goes on by a watch.
     let sleep = house.after(MINUTE * 61, sleep.id).await;

@@ -14,8 +14,7 @@ use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use sid_context::secrets::SecretInfo;
 use sid_store::{
-    ApprovalFilter, DiaryQuery, DocumentFilter, ITEM_CHANNEL, ImageFilter, ItemFilter, Order, PageRequest, StoreError, TaskFilter,
-    TimerFilter, Whose,
+    ApprovalFilter, DiaryQuery, DocumentFilter, ITEM_CHANNEL, ItemFilter, Order, PageRequest, PairFilter, StoreError, TaskFilter, Whose,
 };
 use sid_types::{Agent, AgentId, ConversationId, ItemKind, Owner, Scope, Seq, Team, User, UserId};
 use tokio::sync::mpsc;
@@ -317,7 +316,7 @@ async fn tasks(app: &App, scope: &Scope, only: Option<UserId>, out: &mut Out) ->
 }
 
 async fn images(app: &App, scope: &Scope, only: Option<UserId>, out: &mut Out) -> Result<(), Stop> {
-    let filter = ImageFilter { user: only, ..ImageFilter::default() };
+    let filter = PairFilter { user: only, ..PairFilter::default() };
     let mut after = None;
     loop {
         let page = app.store().images(scope, &filter, PageRequest { after, limit: PAGE }).await?;
@@ -337,7 +336,7 @@ async fn images(app: &App, scope: &Scope, only: Option<UserId>, out: &mut Out) -
 }
 
 async fn timers(app: &App, scope: &Scope, only: Option<UserId>, out: &mut Out) -> Result<(), Stop> {
-    let filter = TimerFilter { user: only, ..TimerFilter::default() };
+    let filter = PairFilter { user: only, ..PairFilter::default() };
     let mut after = None;
     loop {
         let page = app.store().timers(scope, &filter, PageRequest { after, limit: PAGE }).await?;

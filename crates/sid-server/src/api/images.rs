@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
-use sid_store::ImageFilter;
+use sid_store::PairFilter;
 use sid_types::{AgentId, ConversationId, Image, ImageId, Timestamp, UserId};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -88,7 +88,7 @@ async fn list_images(
     };
     let conversation = query.conversation.map(|id| parse_id(&id, "conversation")).transpose()?;
     let page = Paging { after: query.after, limit: query.limit }.request()?;
-    Ok(axum::Json(List::of(app.store().images(&scope, &ImageFilter { agent, user, conversation }, page).await?)))
+    Ok(axum::Json(List::of(app.store().images(&scope, &PairFilter { agent, user, conversation }, page).await?)))
 }
 
 /// The image itself. Only its user, the agent in a turn with them, and the tenant's application are given it.

@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use sid_core::{NewTimer, TimerChange};
-use sid_store::TimerFilter;
+use sid_store::PairFilter;
 use sid_types::{
     AgentId, ConversationId, InQuietHours, Late, Principal, RunId, Timer, TimerId, TimerKind, TimerMaker, TimerSpec, TimerState, Timestamp,
     UserId, When,
@@ -403,7 +403,7 @@ async fn list_timers(
 ) -> Result<axum::Json<List<TimerJson>>, ApiError> {
     let scope = caller.scope()?;
     let names = Names::new(app.store(), &scope);
-    let mut filter = TimerFilter::default();
+    let mut filter = PairFilter::default();
     if let Some(agent) = &query.agent {
         filter.agent = Some(names.agent(agent).await?);
     }

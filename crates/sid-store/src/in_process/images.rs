@@ -8,7 +8,7 @@ use super::room::Room;
 use super::{InProcess, missing};
 use crate::images::too_many_images;
 use crate::{
-    ImageCaps, ImageFilter, ImageStore, NO_IMAGE, Order, Page, PageRequest, Right, StoreError, check_image, image_day, may_change_timers,
+    ImageCaps, ImageStore, NO_IMAGE, Order, Page, PageRequest, PairFilter, Right, StoreError, check_image, image_day, may_change_timers,
     may_drop_images,
 };
 
@@ -54,10 +54,10 @@ impl ImageStore for InProcess {
         Ok(self.read().room(scope, "image")?.seen_image(scope, image)?.bytes.clone())
     }
 
-    async fn images(&self, scope: &Scope, filter: &ImageFilter, page: PageRequest) -> Result<Page<Image>, StoreError> {
+    async fn images(&self, scope: &Scope, filter: &PairFilter, page: PageRequest) -> Result<Page<Image>, StoreError> {
         let state = self.read();
         let images = state.room(scope, "tenant")?.images.values().map(|row| &row.image);
-        let is_asked = |i: &&Image| Right::to_conversation(scope, i.agent, i.user) && filter.takes(i);
+        let is_asked = |i: &&Image| Right::to_conversation(scope, i.agent, i.user) && filter.takes(i.agent, i.user, Some(i.conversation));
         paged(images.filter(is_asked), Order::Descending, &page, |i| (i.created_at, i.id))
     }
 

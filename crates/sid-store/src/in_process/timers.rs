@@ -11,7 +11,7 @@ use super::room::Room;
 use super::{InProcess, missing};
 use crate::timers::{next_timer, too_many_timers};
 use crate::{
-    Accept, Accepted, DueTimer, DueTimers, Firing, NO_TIMER, Order, Page, PageRequest, Right, StoreError, TimerFilter, TimerStore, Told,
+    Accept, Accepted, DueTimer, DueTimers, Firing, NO_TIMER, Order, Page, PageRequest, PairFilter, Right, StoreError, TimerStore, Told,
     check_timer, may_change_timers,
 };
 
@@ -57,10 +57,10 @@ impl TimerStore for InProcess {
         Ok(self.read().room(scope, "timer")?.seen_timer(scope, timer)?.timer.clone())
     }
 
-    async fn timers(&self, scope: &Scope, filter: &TimerFilter, page: PageRequest) -> Result<Page<Timer>, StoreError> {
+    async fn timers(&self, scope: &Scope, filter: &PairFilter, page: PageRequest) -> Result<Page<Timer>, StoreError> {
         let state = self.read();
         let timers = state.room(scope, "tenant")?.timers.values().map(|row| &row.timer);
-        let is_asked = |t: &&Timer| Right::to_conversation(scope, t.agent, t.user) && filter.takes(t);
+        let is_asked = |t: &&Timer| Right::to_conversation(scope, t.agent, t.user) && filter.takes(t.agent, t.user, t.conversation);
         paged(timers.filter(is_asked), Order::Descending, &page, |t| (t.created_at, t.id))
     }
 

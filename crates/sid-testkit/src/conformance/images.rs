@@ -1,6 +1,6 @@
 //! Images: kept with their bytes, seen by their people, counted, and gone with their conversation.
 
-use sid_store::{EraseTarget, ImageCaps, ImageFilter, PageRequest, StoreError};
+use sid_store::{EraseTarget, ImageCaps, PageRequest, PairFilter, StoreError};
 use sid_types::{Conversation, Image, ImageFormat, ImageId, Scope, Timestamp, User, UserId};
 
 use super::World;
@@ -28,7 +28,7 @@ async fn made(w: &World, talk: &Conversation) -> Image {
     w.store.put_image(&w.ours.scope, image(w, talk), PNG.to_vec()).await.expect("kept")
 }
 
-async fn listed(w: &World, scope: &Scope, filter: ImageFilter) -> Vec<ImageId> {
+async fn listed(w: &World, scope: &Scope, filter: PairFilter) -> Vec<ImageId> {
     w.store.images(scope, &filter, ALL).await.expect("listed").items.into_iter().map(|i| i.id).collect()
 }
 
@@ -51,16 +51,16 @@ pub async fn images_are_kept_as_they_were_made(w: World) {
 
     let next = made(&w, &other).await;
     let page = |limit, after| PageRequest { after, limit };
-    let first = s.images(scope, &ImageFilter::default(), page(1, None)).await.expect("a page");
+    let first = s.images(scope, &PairFilter::default(), page(1, None)).await.expect("a page");
     assert_eq!(first.items, std::slice::from_ref(&next));
-    let second = s.images(scope, &ImageFilter::default(), page(1, first.next)).await.expect("a page");
+    let second = s.images(scope, &PairFilter::default(), page(1, first.next)).await.expect("a page");
     assert_eq!((second.items, second.next), (vec![kept.clone()], None));
     for (filter, found) in [
-        (ImageFilter { user: Some(w.ours.ann.id), ..ImageFilter::default() }, vec![kept.id]),
-        (ImageFilter { conversation: Some(other.id), ..ImageFilter::default() }, vec![next.id]),
-        (ImageFilter { agent: Some(w.ours.agent.id), ..ImageFilter::default() }, vec![next.id, kept.id]),
-        (ImageFilter { agent: Some(w.ours.other_agent.id), ..ImageFilter::default() }, vec![]),
-        (ImageFilter { user: Some(UserId::new()), ..ImageFilter::default() }, vec![]),
+        (PairFilter { user: Some(w.ours.ann.id), ..PairFilter::default() }, vec![kept.id]),
+        (PairFilter { conversation: Some(other.id), ..PairFilter::default() }, vec![next.id]),
+        (PairFilter { agent: Some(w.ours.agent.id), ..PairFilter::default() }, vec![next.id, kept.id]),
+        (PairFilter { agent: Some(w.ours.other_agent.id), ..PairFilter::default() }, vec![]),
+        (PairFilter { user: Some(UserId::new()), ..PairFilter::default() }, vec![]),
     ] {
         assert_eq!(listed(&w, scope, filter).await, found, "{filter:?}");
     }
@@ -79,7 +79,7 @@ pub async fn images_are_what_they_say(w: World) {
     let mut huge = PNG.to_vec();
     huge.resize(sid_store::MOST_IMAGE_BYTES + 1, 0);
     assert_error!(w.store.put_image(&w.ours.scope, image(&w, &talk), huge).await, StoreError::TooLarge { .. });
-    assert_eq!(listed(&w, &w.ours.scope, ImageFilter::default()).await, []);
+    assert_eq!(listed(&w, &w.ours.scope, PairFilter::default()).await, []);
 }
 
 /// Whoever sees the conversation sees its images, and nobody else; a turn makes them for its own pair only, and deletes none.
@@ -101,7 +101,7 @@ pub async fn images_are_seen_by_their_people(w: World) {
         (&o.as_turn(&o.agent, None), vec![]),
         (&theirs, vec![]),
     ] {
-        assert_eq!(listed(&w, scope, ImageFilter::default()).await, visible, "{scope:?}");
+        assert_eq!(listed(&w, scope, PairFilter::default()).await, visible, "{scope:?}");
         for id in [anns, bobs] {
             let (seen, bytes) = (s.image(scope, id).await, s.image_bytes(scope, id).await);
             if visible.contains(&id) {
@@ -161,9 +161,9 @@ pub async fn images_go_with_their_conversation(w: World) {
     let (one, two, three) = (made(&w, &first).await.id, made(&w, &second).await.id, made(&w, &bobs).await.id);
     s.erase(&o.scope, EraseTarget::Conversation(first.id)).await.expect("erased");
     assert_error!(s.image_bytes(&o.scope, one).await, StoreError::NotFound { .. });
-    assert_eq!(listed(&w, &o.scope, ImageFilter::default()).await, [three, two]);
+    assert_eq!(listed(&w, &o.scope, PairFilter::default()).await, [three, two]);
     s.erase(&o.scope, EraseTarget::User(o.ann.id)).await.expect("erased");
-    assert_eq!(listed(&w, &o.scope, ImageFilter::default()).await, [three]);
+    assert_eq!(listed(&w, &o.scope, PairFilter::default()).await, [three]);
     s.erase(&o.scope, EraseTarget::Agent(o.agent.id)).await.expect("erased");
-    assert_eq!(listed(&w, &o.scope, ImageFilter::default()).await, []);
+    assert_eq!(listed(&w, &o.scope, PairFilter::default()).await, []);
 }

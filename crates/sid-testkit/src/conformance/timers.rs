@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use sid_store::{DueTimers, EraseTarget, Firing, PageRequest, StoreError, TimerFilter};
+use sid_store::{DueTimers, EraseTarget, Firing, PageRequest, PairFilter, StoreError};
 use sid_types::{
     AgentId, Body, Channel, Conversation, ConversationId, InQuietHours, Late, NewMessage, Run, Scope, Source, Timer, TimerId, TimerKind,
     TimerMaker, TimerSpec, TimerState, Timestamp, User, UserId, When,
@@ -106,16 +106,16 @@ pub async fn timers_are_kept_as_they_were_made(w: World) {
 
     let alone = s.create_timer(scope, timer(&w, None, None), 100).await.expect("made");
     let page = |limit, after| PageRequest { after, limit };
-    let first = s.timers(scope, &TimerFilter::default(), page(1, None)).await.expect("a page");
+    let first = s.timers(scope, &PairFilter::default(), page(1, None)).await.expect("a page");
     assert_eq!(first.items, std::slice::from_ref(&alone));
-    let second = s.timers(scope, &TimerFilter::default(), page(1, first.next)).await.expect("a page");
+    let second = s.timers(scope, &PairFilter::default(), page(1, first.next)).await.expect("a page");
     assert_eq!((second.items, second.next), (vec![put.clone()], None));
     for (filter, found) in [
-        (TimerFilter { user: Some(w.ours.ann.id), ..TimerFilter::default() }, vec![put.clone()]),
-        (TimerFilter { conversation: Some(talk.id), ..TimerFilter::default() }, vec![put.clone()]),
-        (TimerFilter { agent: Some(made.agent), ..TimerFilter::default() }, vec![alone, put]),
-        (TimerFilter { agent: Some(w.ours.other_agent.id), ..TimerFilter::default() }, vec![]),
-        (TimerFilter { user: Some(UserId::new()), ..TimerFilter::default() }, vec![]),
+        (PairFilter { user: Some(w.ours.ann.id), ..PairFilter::default() }, vec![put.clone()]),
+        (PairFilter { conversation: Some(talk.id), ..PairFilter::default() }, vec![put.clone()]),
+        (PairFilter { agent: Some(made.agent), ..PairFilter::default() }, vec![alone, put]),
+        (PairFilter { agent: Some(w.ours.other_agent.id), ..PairFilter::default() }, vec![]),
+        (PairFilter { user: Some(UserId::new()), ..PairFilter::default() }, vec![]),
     ] {
         assert_eq!(s.timers(scope, &filter, ALL).await.expect("listed").items, found, "{filter:?}");
     }
@@ -125,7 +125,7 @@ pub async fn timers_are_kept_as_they_were_made(w: World) {
 }
 
 async fn seen(w: &World, scope: &Scope) -> Vec<TimerId> {
-    w.store.timers(scope, &TimerFilter::default(), ALL).await.expect("listed").items.into_iter().map(|t| t.id).collect()
+    w.store.timers(scope, &PairFilter::default(), ALL).await.expect("listed").items.into_iter().map(|t| t.id).collect()
 }
 
 /// Whoever sees the conversations of an agent with somebody sees their timers. A turn changes those of its own pair only.

@@ -119,7 +119,7 @@ impl Eraser for Planted {
         };
         let mut timers = Vec::new();
         if self.bug == Bug::KeepsTimersOfTheErased {
-            timers = self.inner.timers(scope, &TimerFilter::default(), PageRequest { after: None, limit: 100 }).await?.items;
+            timers = self.inner.timers(scope, &PairFilter::default(), PageRequest { after: None, limit: 100 }).await?.items;
         }
         let receipt = self.inner.erase(scope, target).await?;
         for timer in timers.into_iter().rev() {
@@ -233,7 +233,7 @@ impl ImageStore for Planted {
         if is_open { there.or_else(|error| known.ok_or(error)) } else { there }
     }
 
-    async fn images(&self, scope: &Scope, filter: &ImageFilter, page: PageRequest) -> Result<Page<Image>, StoreError> {
+    async fn images(&self, scope: &Scope, filter: &PairFilter, page: PageRequest) -> Result<Page<Image>, StoreError> {
         self.inner.images(scope, filter, page).await
     }
 

@@ -161,7 +161,7 @@ impl TimerStore for Planted {
         self.inner.timer(scope, timer).await
     }
 
-    async fn timers(&self, scope: &Scope, filter: &TimerFilter, page: PageRequest) -> Result<Page<Timer>, StoreError> {
+    async fn timers(&self, scope: &Scope, filter: &PairFilter, page: PageRequest) -> Result<Page<Timer>, StoreError> {
         self.inner.timers(scope, filter, page).await
     }
 
