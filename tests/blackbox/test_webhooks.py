@@ -78,11 +78,11 @@ class Webhooks(Case):
 
     def test_failures_are_tried_again_under_the_same_id_with_the_same_body(self):
         answers = [500, "reset", (302, {"location": "http://127.0.0.1:1/elsewhere"}), "hang", 404, 200]
-        self.receiver.answer = lambda n: answers[n]
+        self.receiver.answer = lambda n: answers[min(n, len(answers) - 1)]
         hook = self.hook("webhook.test")
         sent = self.inside.post(f"/webhooks/{hook['id']}/test")
         # The waits grow: a wish for it again begins them anew.
-        for _ in answers:
+        while not self.all_over(hook, 1):
             self.inside.post(f"/webhooks/{hook['id']}/deliveries/{sent['id']}/redeliver")
             seen = len(self.receiver.heard)
             self.wait("it is tried", lambda: len(self.receiver.heard) > seen or self.all_over(hook, 1))

@@ -266,7 +266,7 @@ async fn passing_faults_are_retried_and_what_was_shown_is_taken_back() {
     // A server that wants two minutes is not waited for.
     let start = Instant::now();
     assert!(run(&model, request("#fault-once:rate-limited-long")).await.outcome.is_err());
-    assert!(start.elapsed() < Duration::from_secs(1));
+    assert!(start.elapsed() < TOTAL);
 }
 
 #[tokio::test]
