@@ -5,11 +5,12 @@ from harness.fake_model import Http
 
 
 class Receiver:
-    """An endpoint. `heard` has (headers in lower case, body) of each request; `answer` gives a status, (status, headers) or what to do instead for how many
-    requests there were of the same delivery before: `hang`, `reset`."""
+    """An endpoint. `heard` has (headers in lower case, body) of each request, `times` when it came; `answer` gives a status, (status, headers) or what
+    to do instead (`hang`, `reset`) for how many requests there were of the same delivery before."""
 
     def __init__(self):
-        self.heard, self.lock, self.answer, self.under_way, self.most = [], threading.Lock(), lambda n: 200, 0, 0
+        self.heard, self.times, self.lock, self.under_way, self.most = [], [], threading.Lock(), 0, 0
+        self.answer = lambda n: 200
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -24,6 +25,7 @@ class Receiver:
                 with outer.lock:
                     before = sum(h["webhook-id"] == headers["webhook-id"] for h, _ in outer.heard)
                     outer.heard.append((headers, body))
+                    outer.times.append(time.monotonic())
                     outer.under_way += 1
                     outer.most = max(outer.most, outer.under_way)
                 try:
