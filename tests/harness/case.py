@@ -1,7 +1,7 @@
 """The test case of the black-box suites: one server and one fake model for a whole class."""
 import os, unittest
 
-from .api import ApiError, make_tenant
+from .api import Api, ApiError, make_tenant
 from .fake_model import FakeModel
 from .server import Server, merged
 
@@ -81,3 +81,22 @@ class Case(unittest.TestCase):
         messages = list(api.all(f"/conversations/{conversation}/messages", order="asc", limit=200))
         self.assertEqual([m["seq"] for m in messages], list(range(1, len(messages) + 1)))
         return messages
+
+
+class TwoServers(Case):
+    """`self.server` and `self.second` are two servers on one Postgres database."""
+
+    store = "postgres"
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.second = cls.server.replica()
+        cls.addClassCleanup(cls.second.remove)
+        cls.second.start()
+        cls.servers = (cls.server, cls.second)
+
+    def on(self, server, caller=None):
+        """`caller`, or `self.inside`, at this server."""
+        caller = caller or self.inside
+        return Api(server.url, caller.key, caller.tenant, caller.user)

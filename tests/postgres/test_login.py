@@ -1,27 +1,16 @@
 """A login to an MCP server over replicas: its refresh token is shown once, whichever server needs the next token."""
 import base64, concurrent.futures, json, time
 
-from harness.api import Api
-from harness.case import Case
+from harness.case import TwoServers
 from harness.login_service import LoginService
 from harness.server import free_port
 
 KEYS = {"keys": "one:" + base64.b64encode(bytes(32)).decode()}
 
 
-class Login(Case):
-    """`self.server` and `self.second` are two servers on one database."""
-
-    store = "postgres"
+class Login(TwoServers):
     port = free_port()
     config = {"server": {"public_url": f"http://127.0.0.1:{port}"}, "tools": {"open": ["127.0.0.0/8:*"]}, "secrets": KEYS}
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.second = cls.server.replica()
-        cls.addClassCleanup(cls.second.remove)
-        cls.second.start()
 
     def test_two_servers_refresh_once(self):
         service = LoginService()
@@ -34,7 +23,7 @@ class Login(Case):
         for api, who in ((inside, "tenant"), (inside.acting(user="ann"), "ann")):
             service.log_in(api, "/tools/notes/login", who)
         self.model.answer = lambda request: "Done." if any(m["role"] == "tool" for m in request["messages"]) else {"tool": "notes_whoami", "arguments": {}}
-        both = [inside, Api(self.second.url, inside.key, inside.tenant, inside.user)]
+        both = [inside, self.on(self.second, inside)]
         # The server that has not seen the login hears of it at its next look.
         deadline = time.time() + 30
         while not all(api.get("/tools/notes")["functions"] for api in both):

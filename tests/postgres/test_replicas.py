@@ -2,30 +2,15 @@
 import signal, threading, time
 
 from harness.api import Api, ApiError, user_key
-from harness.case import Case
+from harness.case import TwoServers
 
 
-class Replicas(Case):
-    """`self.server` and `self.second` are two servers on one database."""
-
-    store = "postgres"
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.second = cls.server.replica()
-        cls.addClassCleanup(cls.second.remove)
-        cls.second.start()
-
+class Replicas(TwoServers):
     def setUp(self):
         super().setUp()
         self.inside = self.tenant(users=("ann", "ben"))
         self.conversation = self.talk(self.inside)
         self.model.answer = lambda request: "one two three four five six seven eight nine ten eleven twelve"
-
-    def on(self, server, inside=None):
-        inside = inside or self.inside
-        return Api(server.url, inside.key, inside.tenant, inside.user)
 
     def send(self, server=None, text="count"):
         return self.on(server or self.server).post(f"/conversations/{self.conversation}/messages", {"text": text, "wait": False})["run"]["id"]

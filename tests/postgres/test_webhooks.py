@@ -1,26 +1,15 @@
 """Webhooks over replicas: each attempt is made by one server, and one that dies is replaced."""
 import base64, time
 
-from harness.api import Api
-from harness.case import Case
+from harness.case import TwoServers
 from harness.receiver import Receiver
 
 KEYS = "one:" + base64.b64encode(bytes(32)).decode()
 COUNT = 30
 
 
-class Webhooks(Case):
-    """`self.server` and `self.second` are two servers on one database."""
-
-    store = "postgres"
-    config = {"tools": {"open": ["127.0.0.0/8:*"]}, "secrets": {"keys": KEYS}, "webhooks": {"poll_ms": 50, "timeout_ms": 1500, "per_webhook": 2}}
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.second = cls.server.replica()
-        cls.addClassCleanup(cls.second.remove)
-        cls.second.start()
+class Webhooks(TwoServers):
+    config = {"tools": {"open": ["127.0.0.0/8:*"]}, "secrets": {"keys": KEYS}, "webhooks": {"poll_ms": 50, "timeout_ms": 5000, "per_webhook": 2}}
 
     def setUp(self):
         super().setUp()
@@ -41,8 +30,7 @@ class Webhooks(Case):
 
     def test_each_attempt_is_made_by_one_server(self):
         self.receiver.answer = lambda n: time.sleep(0.05) or 200
-        second = Api(self.second.url, self.inside.key, self.inside.tenant, self.inside.user)
-        for api in [self.inside, second] * (COUNT // 2):
+        for api in [self.inside, self.on(self.second)] * (COUNT // 2):
             api.post(f"/webhooks/{self.hook['id']}/test")
         self.all_arrive(60)
         self.assertEqual(len(self.receiver.ids()), COUNT)
