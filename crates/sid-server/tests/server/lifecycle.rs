@@ -89,6 +89,29 @@ async fn the_store_is_open_until_the_last_connection_has_ended() {
 }
 
 #[tokio::test]
+async fn requests_are_counted_where_they_have_no_limit_too() {
+    let options = ServerOptions { delay: Duration::from_millis(300), ..ServerOptions::default() };
+    let house = House::with(&[("server.max_requests", "0")], options).await;
+    let id = house.operator.conversation("anna", "uma").await;
+    let in_flight = async || {
+        let metrics = house.operator.get("/metrics").await;
+        let text = String::from_utf8(metrics.body).expect("text");
+        let line = text.lines().find(|l| l.starts_with("sid_http_requests_in_flight ")).expect("a gauge").to_owned();
+        line.rsplit(' ').next().expect("a value").parse::<f64>().expect("a number")
+    };
+    let before = in_flight().await;
+    let client = house.operator.clone();
+    let path = format!("/api/v1/conversations/{id}/messages");
+    let asking = tokio::spawn(async move { client.post(&path, json!({"text": "Hi"})).await });
+    let mut seen = before;
+    while !asking.is_finished() {
+        seen = in_flight().await.max(seen);
+    }
+    assert_eq!(asking.await.expect("no panic").status, 200);
+    assert!((seen - before - 1.0).abs() < f64::EPSILON, "{before}, then {seen}");
+}
+
+#[tokio::test]
 async fn an_open_stream_does_not_hold_the_server_up() {
     let house =
         House::with(&[("server.drain_timeout_ms", "300")], ServerOptions { delay: Duration::from_secs(30), ..ServerOptions::default() })

@@ -43,6 +43,18 @@ async fn the_first_key_is_shown_once_and_data_outlives_the_process() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_start_that_fails_makes_no_key_that_nobody_has_seen() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().display().to_string();
+    let bad = flags(&[("store.path", &path), ("tools.open", "nowhere at all")]);
+    let failed = App::open(Config::load(Sources { flags: bad, ..Sources::default() }).expect("read")).await.err().expect("refused");
+    assert!(failed.to_string().contains("tools.open"), "{failed}");
+    let app = reopen(folder.path()).await;
+    let key = app.first_key().expect("shown at the first start that succeeds");
+    Client::new(app.router(), key).get("/api/v1/users").await.ok();
+}
+
 /// The old process's threads may take a moment to let the folder go.
 async fn reopen(folder: &std::path::Path) -> App {
     for _ in 0..100 {

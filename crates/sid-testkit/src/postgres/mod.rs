@@ -139,8 +139,8 @@ impl Cluster {
         cluster.install.initdb(&home.join("data"), ADMIN)?;
         let settings = format!(
             "-k {} -c listen_addresses= -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=200 \
-             -c shared_buffers=64MB -c autovacuum=off -c max_wal_size=256MB -c wal_level=minimal -c max_wal_senders=0 \
-             -c log_min_duration_statement=2000 -c log_lock_waits=on -c log_checkpoints=off",
+             -c shared_buffers=64MB -c dynamic_shared_memory_type=mmap -c autovacuum=off -c max_wal_size=256MB -c wal_level=minimal \
+             -c max_wal_senders=0 -c log_min_duration_statement=2000 -c log_lock_waits=on -c log_checkpoints=off",
             home.display()
         );
         cluster.install.pg_ctl_start(&home.join("data"), &settings, &home.join("log"))?;
