@@ -60,7 +60,7 @@ impl Tool for ForClient {
 #[derive(Default)]
 pub struct ClientTools {
     registry: Registry,
-    specs: Vec<ToolSpec>,
+    specs: Vec<Arc<ToolSpec>>,
 }
 
 impl ClientTools {
@@ -69,14 +69,14 @@ impl ClientTools {
         let mut out = Self::default();
         for spec in given.iter().map(|tool| &tool.spec).filter(|spec| others.declaration(&spec.name).is_none()) {
             if out.registry.register(Arc::new(ForClient(spec.clone()))).is_ok() {
-                out.specs.push(spec.clone());
+                out.specs.push(Arc::new(spec.clone()));
             }
         }
         out
     }
 
     /// How they are described to the model.
-    pub(crate) fn specs(&self) -> &[ToolSpec] {
+    pub(crate) fn specs(&self) -> &[Arc<ToolSpec>] {
         &self.specs
     }
 

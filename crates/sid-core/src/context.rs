@@ -101,7 +101,7 @@ async fn next(inner: &Arc<Inner>, scope: &Scope, conversation: Conversation, tex
         segments: segments(&made.prefix, &made.tools, &made.view, &tail, &made.budget, &model),
         recalled: made.recalled.into_iter().map(|r| r.shown).collect(),
         messages: made.messages,
-        tools: made.tools,
+        tools: made.tools.into_iter().map(Arc::unwrap_or_clone).collect(),
     })
 }
 
@@ -144,7 +144,7 @@ async fn last(inner: &Arc<Inner>, scope: &Scope, conversation: Conversation) -> 
         segments: segments(&prefix, &tools, &view, &tail, &budget, &model),
         recalled: recalled.unwrap_or_default(),
         messages,
-        tools,
+        tools: tools.into_iter().map(Arc::unwrap_or_clone).collect(),
     })
 }
 
@@ -215,7 +215,7 @@ async fn state_of(inner: &Inner, scope: &Scope, conversation: Conversation, run:
     })
 }
 
-fn segments(prefix: &str, tools: &[ToolSpec], view: &View, tail: &str, budget: &Budget, model: &ModelEntry) -> Vec<SegmentView> {
+fn segments(prefix: &str, tools: &[Arc<ToolSpec>], view: &View, tail: &str, budget: &Budget, model: &ModelEntry) -> Vec<SegmentView> {
     let count = |text: &str| model.counter.count(text);
     let mut out = Vec::new();
     for (name, text) in split_prefix(prefix) {
@@ -227,7 +227,11 @@ fn segments(prefix: &str, tools: &[ToolSpec], view: &View, tail: &str, budget: &
         };
         out.push(SegmentView { name, tokens: count(text), cap: Some(cap), text: text.to_owned() });
     }
-    let tools_text = if tools.is_empty() { String::new() } else { serde_json::to_string_pretty(tools).unwrap_or_default() };
+    let tools_text = if tools.is_empty() {
+        String::new()
+    } else {
+        serde_json::to_string_pretty(&tools.iter().map(|t| &**t).collect::<Vec<_>>()).unwrap_or_default()
+    };
     let tools_tokens = tools.iter().map(|t| sid_memory::spec_tokens(t, &count)).sum();
     out.insert(1.min(out.len()), SegmentView { name: "tools", tokens: tools_tokens, cap: Some(budget.tools), text: tools_text });
     for (name, is_stimulus) in [("queue", false), ("stimulus", true)] {

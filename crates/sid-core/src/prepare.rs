@@ -54,7 +54,7 @@ pub(crate) struct Prepared {
 pub(crate) struct PreparedView {
     pub(crate) budget: Budget,
     pub(crate) prefix: String,
-    pub(crate) tools: Vec<ToolSpec>,
+    pub(crate) tools: Vec<Arc<ToolSpec>>,
     pub(crate) view: View,
     pub(crate) tail: Tail,
     pub(crate) recalled: Vec<Reminder>,
@@ -147,7 +147,7 @@ impl TurnPreparation {
     }
 
     /// The tools that fit the window, and their size. Chosen by bytes, not by the learning counter, so that the offer stands still.
-    pub(crate) fn tools(&self, budget: &Budget) -> (Vec<ToolSpec>, Tokens) {
+    pub(crate) fn tools(&self, budget: &Budget) -> (Vec<Arc<ToolSpec>>, Tokens) {
         let offered = fit_specs(self.tools.offered.clone(), budget.tools, &count_bytes);
         let counter = self.model.counter.clone();
         let size = offered.iter().map(|s| spec_tokens(s, &|text: &str| counter.count(text))).sum();
@@ -175,7 +175,7 @@ impl TurnPreparation {
     /// Pages out where needed, renders the prefix where needed, recalls at the first step, and assembles.
     pub(crate) async fn prepare(&mut self, machine: &mut RunMachine) -> Result<Prepared, CoreError> {
         let mut made = self.make(machine).await?;
-        let mut request = self.request(machine, &made);
+        let mut request = self.request(machine, &mut made);
         let mut counted = made.counted;
         for _ in 0..MAX_RECOUNTS {
             if made.counted < made.budget.prompt().share(EXACT_FROM.0, EXACT_FROM.1) {
@@ -196,7 +196,7 @@ impl TurnPreparation {
                 break;
             }
             made = self.make(machine).await?;
-            request = self.request(machine, &made);
+            request = self.request(machine, &mut made);
             counted = made.counted;
         }
         machine.event(EventBody::Recalled {
@@ -215,9 +215,10 @@ impl TurnPreparation {
         Ok(Prepared { request, facts, counted })
     }
 
-    fn request(&self, machine: &RunMachine, made: &PreparedView) -> ChatRequest {
+    /// Takes the messages.
+    fn request(&self, machine: &RunMachine, made: &mut PreparedView) -> ChatRequest {
         ChatRequest {
-            messages: made.messages.clone(),
+            messages: std::mem::take(&mut made.messages),
             tools: made.tools.clone(),
             max_tokens: made.budget.answer,
             temperature: machine.state().agent.spec.temperature,

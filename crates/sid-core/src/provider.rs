@@ -33,9 +33,9 @@ pub trait ToolProvider: Send + Sync {
 pub(crate) struct TurnTools {
     pub(crate) registry: Arc<Registry>,
     /// What the model may call, in the order of the names.
-    pub(crate) specs: Vec<ToolSpec>,
+    pub(crate) specs: Vec<Arc<ToolSpec>>,
     /// What stands in the prompt: all of them, or with a way to find the others.
-    pub(crate) offered: Vec<ToolSpec>,
+    pub(crate) offered: Vec<Arc<ToolSpec>>,
     /// Whether there are others.
     pub(crate) is_searched: bool,
     /// Tools that the caller carries out; their specifications are the last of `specs`.
@@ -58,7 +58,7 @@ impl TurnTools {
         let first: Vec<String> = more.iter().flat_map(Registry::names).map(str::to_owned).collect();
         if let Some(more) = more {
             registry = Arc::new(more.and(&registry));
-            let all: Vec<String> = specs.into_iter().map(|s| s.name).chain(first.iter().cloned()).collect();
+            let all: Vec<String> = specs.iter().map(|s| s.name.clone()).chain(first.iter().cloned()).collect();
             specs = registry.specs(Some(&all));
         }
         let client = ClientTools::of(from_client, &registry);
@@ -85,7 +85,7 @@ impl TurnTools {
         self
     }
 
-    async fn of_server(inner: &Inner, scope: &Scope, named: Option<&[String]>) -> Result<(Arc<Registry>, Vec<ToolSpec>), StoreError> {
+    async fn of_server(inner: &Inner, scope: &Scope, named: Option<&[String]>) -> Result<(Arc<Registry>, Vec<Arc<ToolSpec>>), StoreError> {
         let given = match &inner.provider {
             Some(provider) => provider.given(scope).await?,
             None => None,

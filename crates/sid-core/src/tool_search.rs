@@ -34,13 +34,13 @@ const LIKE: f32 = 0.3;
 ///
 /// Shape: the `first` ones, the memory tools and the pinned ones as far as they fit, in the order of `specs`; then the two of the search.
 /// Pure: the same tools give the same offer.
-pub(crate) fn offer(specs: &[ToolSpec], first: &[&str], pinned: &[&str], cap: Tokens) -> Option<Vec<ToolSpec>> {
+pub(crate) fn offer(specs: &[Arc<ToolSpec>], first: &[&str], pinned: &[&str], cap: Tokens) -> Option<Vec<Arc<ToolSpec>>> {
     if fit_specs(specs.to_vec(), cap, &count_bytes).len() == specs.len() {
         return None;
     }
     let size = |spec: &ToolSpec| spec_tokens(spec, &count_bytes);
-    let search = [find_spec(), call_spec()];
-    let taken: Tokens = search.iter().map(size).sum();
+    let search = [find_spec(), call_spec()].map(Arc::new);
+    let taken: Tokens = search.iter().map(|spec| size(spec)).sum();
     // In a tiny window the few most important tools are worth more than a way to find others.
     if taken.0 * 2 > cap.0 {
         return None;
@@ -63,7 +63,7 @@ pub(crate) fn offer(specs: &[ToolSpec], first: &[&str], pinned: &[&str], cap: To
 }
 
 /// The registry with the two tools of the search over `specs`; `None` = one of the names is taken.
-pub(crate) fn with_search(registry: &Registry, specs: &[ToolSpec], vectors: Arc<ToolVectors>) -> Option<Registry> {
+pub(crate) fn with_search(registry: &Registry, specs: &[Arc<ToolSpec>], vectors: Arc<ToolVectors>) -> Option<Registry> {
     let mut own = Registry::new();
     own.register(Arc::new(FindTools { specs: specs.to_vec(), vectors })).ok()?;
     own.register(Arc::new(CallTool)).ok()?;
@@ -108,7 +108,7 @@ fn call_spec() -> ToolSpec {
 }
 
 struct FindTools {
-    specs: Vec<ToolSpec>,
+    specs: Vec<Arc<ToolSpec>>,
     vectors: Arc<ToolVectors>,
 }
 
@@ -116,7 +116,7 @@ impl FindTools {
     /// The best first: BM25 over names, descriptions and arguments, and their likeness of meaning where an embedder knows it. The scores of both
     /// are added, each as a share of the best there may be.
     async fn search(&self, query: &str) -> Vec<&ToolSpec> {
-        let texts: Vec<String> = self.specs.iter().map(words_of).collect();
+        let texts: Vec<String> = self.specs.iter().map(|spec| words_of(spec)).collect();
         let likeness = self.vectors.likeness(query, &texts).await.unwrap_or_else(|| vec![0.0; texts.len()]);
         let words = self.by_words(query, &texts);
         let best = words.iter().copied().fold(0.0, f32::max);
@@ -124,7 +124,7 @@ impl FindTools {
         let score = |i: usize| share(words[i]) + likeness[i].max(0.0);
         let mut found: Vec<usize> = (0..self.specs.len()).filter(|i| words[*i] > 0.0 || likeness[*i] >= LIKE).collect();
         found.sort_by(|a, b| score(*b).total_cmp(&score(*a)).then_with(|| self.specs[*a].name.cmp(&self.specs[*b].name)));
-        found.into_iter().take(MOST_FOUND).map(|i| &self.specs[i]).collect()
+        found.into_iter().take(MOST_FOUND).map(|i| &*self.specs[i]).collect()
     }
 
     /// The score of each by words.
@@ -223,7 +223,9 @@ mod tests {
 
     #[tokio::test]
     async fn tools_are_found_by_words_and_by_meaning_and_by_words_alone_when_the_embedder_fails() {
-        let spec = |name: &str, description: &str| ToolSpec { name: name.into(), description: description.into(), parameters: json!({}) };
+        let spec = |name: &str, description: &str| {
+            Arc::new(ToolSpec { name: name.into(), description: description.into(), parameters: json!({}) })
+        };
         let specs = vec![spec("bake", "Makes a loaf."), spec("bill", "Sends an invoice."), spec("plough", "Turns the field.")];
         let check = async |fails: bool, query: &str, expected: &[&str]| {
             let find = FindTools { specs: specs.clone(), vectors: Arc::new(vectors(fails).0) };

@@ -1,5 +1,7 @@
 //! From what a model wrote as arguments to an object that fits the tool.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 use sid_types::ToolSpec;
 
@@ -193,7 +195,7 @@ fn coerce(value: &mut Value, schema: &Value, depth: usize) {
 /// The offered tool that a model means by `written`, or `written` made harmless.
 ///
 /// Control tokens and prefixes such as `functions.` are stripped. The answer has 1 to 64 characters of `[a-zA-Z0-9_-]`.
-pub(crate) fn clean_name(written: &str, tools: &[ToolSpec]) -> String {
+pub(crate) fn clean_name(written: &str, tools: &[Arc<ToolSpec>]) -> String {
     let cut = written.find("<|").or_else(|| written.find("<｜")).filter(|at| *at > 0).unwrap_or(written.len());
     let name = written[..cut].trim().trim_matches(['"', '\'', '`', '*', '<', '>', '|', ':', '(', ')']).trim();
     if let Some(tool) = find_tool(name, tools) {
@@ -212,7 +214,7 @@ pub(crate) fn clean_name(written: &str, tools: &[ToolSpec]) -> String {
     if harmless.is_empty() { "unnamed_tool".to_owned() } else { harmless }
 }
 
-fn find_tool<'a>(name: &str, tools: &'a [ToolSpec]) -> Option<&'a ToolSpec> {
+fn find_tool<'a>(name: &str, tools: &'a [Arc<ToolSpec>]) -> Option<&'a Arc<ToolSpec>> {
     let exact = tools.iter().find(|t| t.name == name);
     exact.or_else(|| {
         let fold = |s: &str| s.to_ascii_lowercase().replace(['-', ' '], "_");
@@ -276,9 +278,8 @@ mod tests {
 
     #[test]
     fn names_are_cleaned() {
-        let tools: Vec<ToolSpec> = ["conversation_search", "diary_read"]
-            .map(|name| ToolSpec { name: name.into(), description: String::new(), parameters: json!({}) })
-            .into();
+        let tools = ["conversation_search", "diary_read"]
+            .map(|name| Arc::new(ToolSpec { name: name.into(), description: String::new(), parameters: json!({}) }));
         for (written, meant) in [
             ("conversation_search<|channel|>commentary", "conversation_search"),
             ("functions.diary_read:0", "diary_read"),

@@ -1,5 +1,7 @@
 //! The chat contract: streaming is the primitive.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
@@ -46,7 +48,7 @@ pub struct ChatRequest {
     /// The prompt, in order; the first is `System`, the last is not `Assistant`.
     pub messages: Vec<ChatMessage>,
     /// Tools that may be called, in a stable order.
-    pub tools: Vec<ToolSpec>,
+    pub tools: Vec<Arc<ToolSpec>>,
     /// Most tokens of the answer; always sent.
     pub max_tokens: Tokens,
     /// Sampling temperature; the engine's default when `None`.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sid_types::Tokens;
 
 use crate::http::Endpoint;
@@ -20,18 +20,15 @@ pub(crate) async fn count_prompt(
     profile: &ModelProfile,
     request: &ChatRequest,
 ) -> Result<Tokens, LlmError> {
-    let mut body = Map::new();
-    body.insert("model".into(), model.into());
-    body.insert("messages".into(), openai_messages(&request.messages, profile));
+    let mut body = json!({"model": model, "messages": openai_messages(&request.messages, profile)});
     if !request.tools.is_empty() {
         let tools: Value = request
             .tools
             .iter()
             .map(|t| json!({"type": "function", "function": {"name": t.name, "description": t.description, "parameters": t.parameters}}))
             .collect();
-        body.insert("tools".into(), tools);
+        body["tools"] = tools;
     }
-    let body = Value::Object(body);
     let count = if profile.engine == Engine::LlamaCpp {
         let prompt = ask(endpoint, "/apply-template", &body).await?;
         let prompt = prompt.get("prompt").and_then(Value::as_str).ok_or_else(no_count)?;

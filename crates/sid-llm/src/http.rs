@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::{LlmError, TimeoutStage, refusal};
@@ -99,7 +100,7 @@ impl Endpoint {
         format!("{}{path}", self.root)
     }
 
-    pub(crate) async fn post(&self, url: &str, body: &Value) -> Result<reqwest::Response, LlmError> {
+    pub(crate) async fn post(&self, url: &str, body: &impl Serialize) -> Result<reqwest::Response, LlmError> {
         let body = serde_json::to_vec(body).map_err(|e| LlmError::Config(format!("cannot write the request: {e}")))?;
         let request = self.client.post(url).header(reqwest::header::CONTENT_TYPE, "application/json").body(body);
         self.send(url, request).await

@@ -1,5 +1,6 @@
 //! Tries what an endpoint can, for people: `sid doctor`.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
@@ -143,7 +144,7 @@ async fn tool_call(model: &dyn ChatModel) -> Verdict {
         description: "Notes a food that the user likes.".into(),
         parameters: json!({"type": "object", "properties": {"food": {"type": "string"}}, "required": ["food"]}),
     };
-    let asked = ChatRequest { tools: vec![tool], ..request("I like pickles. Call the tool note_food with that food.") };
+    let asked = ChatRequest { tools: vec![Arc::new(tool)], ..request("I like pickles. Call the tool note_food with that food.") };
     match run(model, asked).await.map(|seen| seen.reply) {
         Ok(reply) => match reply.calls.first() {
             Some(call) if call.name == "note_food" && call.arguments.is_ok() => {

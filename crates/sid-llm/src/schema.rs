@@ -1,6 +1,6 @@
 //! JSON Schemas in the dialect that constrained decoding of every engine understands.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use serde_json::{Map, Value, json};
 use sid_types::ToolSpec;
@@ -95,7 +95,7 @@ static REPLY: LazyLock<Value> = LazyLock::new(
 );
 
 /// One schema over all tools and a plain reply: `{"reply": "…"}` or `{"action": {"tool": "f", "arguments": {…}}}`.
-pub(crate) fn envelope(tools: &[ToolSpec]) -> Value {
+pub(crate) fn envelope(tools: &[Arc<ToolSpec>]) -> Value {
     let actions: Vec<Value> = tools
         .iter()
         .map(|tool| {
@@ -190,7 +190,7 @@ mod tests {
             description: String::new(),
             parameters: json!({"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}),
         };
-        let envelope = envelope(&[tool("a"), tool("b")]);
+        let envelope = envelope(&[tool("a").into(), tool("b").into()]);
         assert_eq!(envelope.pointer("/anyOf/1/properties/action/anyOf/1/properties/tool/const"), Some(&json!("b")));
         assert_eq!(
             envelope.pointer("/anyOf/1/properties/action/anyOf/0/properties/arguments/properties/text/maxLength"),

@@ -8,7 +8,7 @@ use sid_types::ToolSpec;
 fn request() -> ChatRequest {
     let tool =
         |name: &str| ToolSpec { name: name.into(), description: String::new(), parameters: json!({"type": "object", "properties": {}}) };
-    ChatRequest { tools: vec![tool("f"), tool("conversation_search")], ..ChatRequest::default() }
+    ChatRequest { tools: vec![tool("f").into(), tool("conversation_search").into()], ..ChatRequest::default() }
 }
 
 /// Plays bytes in these pieces; answers the reply and what was shown.

@@ -60,7 +60,7 @@ async fn speaks_counts_and_obeys_schemas() {
         description: "Keeps a fact about the user.".into(),
         parameters: json!({"type": "object", "properties": {"text": {"type": "string", "maxLength": 60}}, "required": ["text"]}),
     };
-    with_tools.tools = vec![tool("core_memory_append"), tool("archival_memory_insert")];
+    with_tools.tools = vec![tool("core_memory_append").into(), tool("archival_memory_insert").into()];
     let mut structured = profile.clone();
     structured.tool_mode = Rung::Structured;
     let ladder = endpoint.connect(structured).expect("a good configuration").ladder(LadderPolicy::default());

@@ -1,5 +1,7 @@
 //! Who gets how much of the window.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use sid_types::{Tokens, ToolSpec};
 
@@ -234,20 +236,21 @@ pub const TOOL_IMPORTANCE: [&str; 6] =
 /// The size of a tool specification in a prompt.
 #[must_use]
 pub fn spec_tokens(spec: &ToolSpec, count: &Count<'_>) -> Tokens {
-    // As engines send it: `{"type":"function","function":{…}}`.
-    count(&serde_json::json!({"type": "function", "function": spec}).to_string())
+    // As engines are sent it.
+    let text = serde_json::to_string(spec).unwrap_or_default();
+    count(&format!(r#"{{"type":"function","function":{text}}}"#))
 }
 
 /// The tools that fit `cap`: all of them if they do; else with descriptions of arguments left out; else the most important ones.
 ///
 /// Shape: a subset of `specs`, in their order. Pure, so the same tools are offered while the budget stays the same.
 #[must_use]
-pub fn fit_specs(specs: Vec<ToolSpec>, cap: Tokens, count: &Count<'_>) -> Vec<ToolSpec> {
-    let total = |specs: &[ToolSpec]| specs.iter().map(|s| spec_tokens(s, count)).sum::<Tokens>();
+pub fn fit_specs(specs: Vec<Arc<ToolSpec>>, cap: Tokens, count: &Count<'_>) -> Vec<Arc<ToolSpec>> {
+    let total = |specs: &[Arc<ToolSpec>]| specs.iter().map(|s| spec_tokens(s, count)).sum::<Tokens>();
     if total(&specs) <= cap {
         return specs;
     }
-    let compact: Vec<ToolSpec> = specs.into_iter().map(compact).collect();
+    let compact: Vec<Arc<ToolSpec>> = specs.into_iter().map(|spec| Arc::new(compact(Arc::unwrap_or_clone(spec)))).collect();
     let rank = |spec: &ToolSpec| match TOOL_IMPORTANCE.iter().position(|name| *name == spec.name) {
         Some(place) if place < 2 => place,
         Some(place) => place + 1,
@@ -381,11 +384,12 @@ mod tests {
             description: "Does a thing. And says more about it than anybody needs.".into(),
             parameters: serde_json::json!({"type": "object", "properties": {"x": {"type": "string", "description": "long"}}}),
         };
-        let all: Vec<ToolSpec> = ["archival_memory_search", "conversation_search", "core_memory_append", "own_tool"].map(spec).to_vec();
+        let all =
+            ["archival_memory_search", "conversation_search", "core_memory_append", "own_tool"].map(|name| Arc::new(spec(name))).to_vec();
         let names = |cap: u32| -> Vec<String> {
             let kept = fit_specs(all.clone(), Tokens(cap), &count_bytes);
             assert!(kept.iter().map(|s| spec_tokens(s, &count_bytes)).sum::<Tokens>() <= Tokens(cap));
-            kept.into_iter().map(|s| s.name).collect()
+            kept.iter().map(|s| s.name.clone()).collect()
         };
         assert_eq!(names(10_000).len(), 4);
         assert_eq!(names(0).len(), 0);

@@ -7,11 +7,12 @@ use parking_lot::{Mutex, RwLock};
 use sid_store::{StoreError, VectorIndex};
 use sid_types::{Clock, Scope, TenantId, Timestamp};
 use sqlx::ConnectOptions;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use uuid::Uuid;
 
 use crate::call::Call;
 use crate::config::PgConfig;
+use crate::connections::Connections;
 use crate::error::{Result, missing, unavailable};
 use crate::events::Watchers;
 use crate::known::KnownConversations;
@@ -34,7 +35,7 @@ struct Inner {
     config: PgConfig,
     /// `None`: the database's clock.
     clock: Option<Arc<dyn Clock>>,
-    pool: PgPool,
+    connections: Arc<Connections>,
     partitions: Partitions,
     vectors: Option<Vectors>,
     watchers: Arc<Watchers>,
@@ -120,7 +121,7 @@ impl PgStore {
         let inner = Inner {
             config,
             clock,
-            pool,
+            connections: Arc::new(Connections::new(pool)),
             partitions,
             vectors: None,
             watchers: Arc::default(),
@@ -148,7 +149,7 @@ impl PgStore {
 
     /// Closes all connections, waiting for calls that are under way.
     pub async fn close(&self) {
-        self.0.pool.close().await;
+        self.0.connections.close().await;
     }
 
     pub(crate) fn config(&self) -> &PgConfig {
@@ -219,27 +220,27 @@ impl PgStore {
 
     /// A transaction that writes.
     pub(crate) async fn begin(&self, tenant: TenantId) -> Result<Tx> {
-        Tx::begin(&self.0.pool, tenant.uuid(), &self.opening(false, 1)).await
+        Tx::begin(&self.0.connections, tenant.uuid(), &self.opening(false, 1)).await
     }
 
     /// A transaction that writes much.
     pub(crate) async fn begin_long(&self, tenant: TenantId) -> Result<Tx> {
-        Tx::begin(&self.0.pool, tenant.uuid(), &self.opening(false, 10)).await
+        Tx::begin(&self.0.connections, tenant.uuid(), &self.opening(false, 10)).await
     }
 
     /// A transaction that reads, all in one snapshot.
     pub(crate) async fn read(&self, tenant: TenantId) -> Result<Tx> {
-        Tx::begin(&self.0.pool, tenant.uuid(), &self.opening(true, 1)).await
+        Tx::begin(&self.0.connections, tenant.uuid(), &self.opening(true, 1)).await
     }
 
     /// A transaction that reads much, all in one snapshot.
     pub(crate) async fn read_long(&self, tenant: TenantId) -> Result<Tx> {
-        Tx::begin(&self.0.pool, tenant.uuid(), &self.opening(true, 10)).await
+        Tx::begin(&self.0.connections, tenant.uuid(), &self.opening(true, 10)).await
     }
 
     /// A call of one of the database's functions that is its own transaction.
     pub(crate) fn call(&self, sql: &'static str) -> Call {
-        Call::new(sql, &self.0.pool, self.0.config.prepared_statements)
+        Call::new(sql, &self.0.connections, self.0.config.prepared_statements)
     }
 
     /// Runs a call that is its own transaction, and gives it up when no answer comes: the server may be gone without a word.

@@ -1,8 +1,11 @@
 //! A call of one of the schema's functions: a transaction of its own.
 
-use sqlx::postgres::{PgConnection, PgPool, PgRow};
+use std::sync::Arc;
+
+use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Connection as _, Encode, Postgres, Type};
 
+use crate::connections::Connections;
 use crate::tx::Statement;
 
 /// A call that is being put together.
@@ -12,13 +15,13 @@ use crate::tx::Statement;
 /// together.
 pub(crate) struct Call {
     statement: Statement,
-    pool: PgPool,
+    connections: Arc<Connections>,
     is_prepared: bool,
 }
 
 impl Call {
-    pub(crate) fn new(sql: &'static str, pool: &PgPool, is_prepared: bool) -> Self {
-        Self { statement: sqlx::query(sql).persistent(is_prepared), pool: pool.clone(), is_prepared }
+    pub(crate) fn new(sql: &'static str, connections: &Arc<Connections>, is_prepared: bool) -> Self {
+        Self { statement: sqlx::query(sql).persistent(is_prepared), connections: connections.clone(), is_prepared }
     }
 
     pub(crate) fn bind<'t, T: Encode<'t, Postgres> + Type<Postgres>>(mut self, value: T) -> Self {
@@ -28,16 +31,17 @@ impl Call {
 
     pub(crate) async fn fetch_all(self) -> Result<Vec<PgRow>, sqlx::Error> {
         if self.is_prepared {
-            return self.statement.fetch_all(&self.pool).await;
+            return self.connections.fetch_all(self.statement).await;
         }
         Box::pin(self.fetch_all_together()).await
     }
 
     async fn fetch_all_together(self) -> Result<Vec<PgRow>, sqlx::Error> {
-        let mut conn = self.pool.acquire().await?;
-        let mut tx = conn.begin().await?;
+        let mut taken = self.connections.take().await?;
+        let mut tx = taken.begin().await?;
         let rows = self.statement.fetch_all(&mut *tx).await?;
         tx.commit().await?;
+        taken.pass_on();
         Ok(rows)
     }
 

@@ -9,6 +9,7 @@ mod blocks;
 mod call;
 mod codec;
 mod config;
+mod connections;
 mod deep;
 mod diary;
 mod directory;

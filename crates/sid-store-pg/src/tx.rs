@@ -2,12 +2,12 @@
 
 use sid_store::{StoreError, crash_point};
 use sid_types::Timestamp;
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgArguments, PgConnection, PgPool};
+use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Postgres};
 use uuid::Uuid;
 
+use crate::connections::{Connections, Taken};
 use crate::error::Result;
 
 /// A statement that is being put together.
@@ -28,7 +28,7 @@ pub(crate) struct Opening {
 /// A transaction. Dropped without [`commit`](Self::commit), it is rolled back in the background.
 pub(crate) struct Tx {
     /// Always there until the transaction is dropped.
-    conn: Option<PoolConnection<Postgres>>,
+    conn: Option<Taken>,
     /// The store's clock when the transaction began.
     pub(crate) now: Timestamp,
     pub(crate) tenant: Uuid,
@@ -39,9 +39,9 @@ pub(crate) struct Tx {
 
 impl Tx {
     /// One round trip, beside getting a connection.
-    pub(crate) async fn begin(pool: &PgPool, tenant: Uuid, opening: &Opening) -> Result<Self> {
+    pub(crate) async fn begin(connections: &Connections, tenant: Uuid, opening: &Opening) -> Result<Self> {
         let Opening { clock, statement_ms, lock_ms, is_reading, is_persistent } = opening.clone();
-        let conn = pool.acquire().await?;
+        let conn = connections.take().await?;
         // From here on whatever happens, a cancelled call too, ends in a rollback.
         let mut tx = Self { conn: Some(conn), now: Timestamp::UNIX_EPOCH, tenant, clock, is_persistent, is_over: false };
         let mode = if is_reading { " ISOLATION LEVEL REPEATABLE READ READ ONLY" } else { "" };
@@ -98,7 +98,10 @@ impl Tx {
 
 impl Drop for Tx {
     fn drop(&mut self) {
-        let Some(mut conn) = self.conn.take().filter(|_| !self.is_over) else { return };
+        let Some(mut conn) = self.conn.take() else { return };
+        if self.is_over {
+            return conn.pass_on();
+        }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             conn.close_on_drop();
             return;

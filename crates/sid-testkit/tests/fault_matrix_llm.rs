@@ -1,6 +1,7 @@
 //! Every fault of a model engine, streamed or not, by each provider: each ends in its documented error or reply, in time,
 //! and the next message works.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
@@ -15,12 +16,11 @@ use sid_types::{Tokens, ToolSpec};
 const SILENCE: Duration = Duration::from_millis(250);
 const TOTAL: Duration = Duration::from_secs(20);
 
-fn tools() -> Vec<ToolSpec> {
+fn tools() -> Vec<Arc<ToolSpec>> {
     ["conversation_search", "archival_memory_insert"]
-        .map(|name| ToolSpec {
-            name: name.into(),
-            description: "A tool.".into(),
-            parameters: json!({"type": "object", "properties": {"query": {"type": "string"}}, "required": ["query"]}),
+        .map(|name| {
+            let parameters = json!({"type": "object", "properties": {"query": {"type": "string"}}, "required": ["query"]});
+            Arc::new(ToolSpec { name: name.into(), description: "A tool.".into(), parameters })
         })
         .into()
 }

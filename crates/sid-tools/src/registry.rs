@@ -31,7 +31,7 @@ pub enum RegistryError {
 
 struct Entry {
     tool: Arc<dyn Tool>,
-    spec: ToolSpec,
+    spec: Arc<ToolSpec>,
     declaration: Declaration,
     validator: jsonschema::Validator,
 }
@@ -66,7 +66,7 @@ impl Registry {
         let validator = jsonschema::validator_for(&spec.parameters)
             .map_err(|e| RegistryError::BadSchema { name: spec.name.clone(), problem: e.to_string() })?;
         let declaration = tool.declaration();
-        self.entries.insert(spec.name.clone(), Arc::new(Entry { tool, spec, declaration, validator }));
+        self.entries.insert(spec.name.clone(), Arc::new(Entry { tool, spec: Arc::new(spec), declaration, validator }));
         Ok(())
     }
 
@@ -85,7 +85,7 @@ impl Registry {
 
     /// Specifications in the order of their names; only those in `offered`, if given.
     #[must_use]
-    pub fn specs(&self, offered: Option<&[String]>) -> Vec<ToolSpec> {
+    pub fn specs(&self, offered: Option<&[String]>) -> Vec<Arc<ToolSpec>> {
         self.entries.values().filter(|e| offered.is_none_or(|names| names.contains(&e.spec.name))).map(|e| e.spec.clone()).collect()
     }
 

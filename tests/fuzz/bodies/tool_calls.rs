@@ -1,6 +1,7 @@
 //! Tool calls in a model's answer: one answer however it is cut, and no call that nobody offered.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use sid_llm::{Assembler, AssemblerOptions, ChatEvent, ChatMessage, ChatReply, ChatRequest};
@@ -17,7 +18,7 @@ fn request() -> ChatRequest {
         tool("conversation_search", json!({"query": {"type": "string"}})),
     ];
     let messages = vec![ChatMessage::User { text: "say <tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 99}}</tool_call>".into() }];
-    ChatRequest { tools, messages, ..ChatRequest::default() }
+    ChatRequest { tools: tools.into_iter().map(Arc::new).collect(), messages, ..ChatRequest::default() }
 }
 
 /// The answer, and what was shown.

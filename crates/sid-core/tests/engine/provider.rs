@@ -54,7 +54,7 @@ async fn house(script: Vec<Say>) -> (House, Arc<Given>) {
 }
 
 fn offered(house: &House) -> Vec<String> {
-    house.model.last().tools.into_iter().map(|t| t.name).collect()
+    house.model.last().tools.iter().map(|t| t.name.clone()).collect()
 }
 
 #[tokio::test]

@@ -103,7 +103,7 @@ async fn an_agent_sets_lists_and_cancels_its_timers() {
 async fn an_agent_that_names_no_tools_has_none_for_timers() {
     let house = House::open(Scripted::new(8_192, vec![])).await;
     house.say("Hello").await;
-    let offered: Vec<String> = house.model.last().tools.into_iter().map(|t| t.name).collect();
+    let offered: Vec<String> = house.model.last().tools.iter().map(|t| t.name.clone()).collect();
     assert!(offered.contains(&"diary_read".to_owned()) && TOOLS.iter().all(|tool| !offered.contains(&(*tool).to_owned())), "{offered:?}");
 }
 

@@ -1,5 +1,7 @@
 //! Calls that come in pieces, from engines that disagree about what marks the next one.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use sid_types::ToolSpec;
 
@@ -55,7 +57,7 @@ impl Slot {
 pub(super) struct Slots(Vec<Slot>);
 
 impl Slots {
-    pub(super) fn add(&mut self, delta: CallDelta, tools: &[ToolSpec]) {
+    pub(super) fn add(&mut self, delta: CallDelta, tools: &[Arc<ToolSpec>]) {
         let id = delta.id.unwrap_or_default();
         let name = delta.name.unwrap_or_default();
         let begins_object = match &delta.arguments {
@@ -111,7 +113,7 @@ impl Slots {
         }
     }
 
-    pub(super) fn into_calls(self, tools: &[ToolSpec]) -> Vec<ReplyCall> {
+    pub(super) fn into_calls(self, tools: &[Arc<ToolSpec>]) -> Vec<ReplyCall> {
         let mut calls = Vec::new();
         for slot in self.0.into_iter().take(MAX_CALLS) {
             let is_nothing = slot.name.trim().is_empty() && slot.text.trim().is_empty() && slot.value.is_none();

@@ -202,7 +202,7 @@ mod tests {
     use sid_types::ToolSpec;
 
     fn read(text: &str, step: usize) -> (String, Outcome) {
-        let tools = [ToolSpec { name: "f".into(), description: String::new(), parameters: json!({}) }];
+        let tools = [ToolSpec { name: "f".into(), description: String::new(), parameters: json!({}) }.into()];
         let context = Context { tools: &tools, prompt: &[], bare: true, asked: true };
         let mut reader = EnvelopeReader::new();
         let chars: Vec<char> = text.chars().collect();

@@ -1,6 +1,7 @@
 //! How a request is written on each rung.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use sid_types::{ToolCall, ToolSpec};
@@ -52,7 +53,7 @@ The result comes in the next message; then go on. To speak to the user, write pl
 Use a tool only when it helps.";
 
 /// Puts the description of the tools behind the system instructions: they change as rarely.
-fn with_instructions(mut messages: Vec<ChatMessage>, tools: &[ToolSpec], rung: Rung) -> Vec<ChatMessage> {
+fn with_instructions(mut messages: Vec<ChatMessage>, tools: &[Arc<ToolSpec>], rung: Rung) -> Vec<ChatMessage> {
     if tools.is_empty() {
         return messages;
     }
@@ -149,11 +150,11 @@ mod tests {
                 ChatMessage::Assistant { text: "done".into(), tool_calls: vec![] },
                 ChatMessage::User { text: "more".into() },
             ],
-            tools: vec![ToolSpec {
+            tools: vec![Arc::new(ToolSpec {
                 name: "f".into(),
                 description: "Does it.".into(),
                 parameters: json!({"type": "object", "properties": {"x": {"type": "integer"}}}),
-            }],
+            })],
             max_tokens: sid_types::Tokens(100),
             ..ChatRequest::default()
         }

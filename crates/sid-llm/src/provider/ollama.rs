@@ -133,7 +133,7 @@ impl ChatModel for Ollama {
     }
 
     async fn chat(&self, request: ChatRequest) -> Result<ChatStream, LlmError> {
-        let body = body::ollama(&self.config, self.num_ctx, &self.profile, &request);
+        let body = body::Ollama::new(&self.config, self.num_ctx, &self.profile, &request);
         let response = self.endpoint.post(&self.endpoint.unversioned("/api/chat"), &body).await?;
         let options = AssemblerOptions { max_output_bytes: self.config.max_output_bytes, id_seed: rand::random() };
         let assembler = Assembler::new(Arc::new(request), options);

@@ -119,7 +119,7 @@ impl ChatModel for OpenAiCompatible {
 
     async fn chat(&self, request: ChatRequest) -> Result<ChatStream, LlmError> {
         let config = &self.config;
-        let body = body::openai(&config.model, &config.extra_body, config.stream, &self.profile, &request);
+        let body = body::OpenAi::new(&config.model, &config.extra_body, config.stream, &self.profile, &request);
         let response = self.endpoint.post(&self.endpoint.versioned("/chat/completions"), &body).await?;
         let options = AssemblerOptions { max_output_bytes: config.max_output_bytes, id_seed: rand::random() };
         let assembler = Assembler::new(Arc::new(request), options);

@@ -23,6 +23,8 @@ mod scanner;
 mod tagged;
 mod xml;
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use sid_types::ToolSpec;
 
@@ -45,7 +47,7 @@ pub(crate) struct RawCall {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Context<'a> {
     /// The offered tools; with none, nothing is taken.
-    pub(crate) tools: &'a [ToolSpec],
+    pub(crate) tools: &'a [Arc<ToolSpec>],
     /// The prompt, to recognise quotations.
     pub(crate) prompt: &'a [ChatMessage],
     /// Whether bare and fenced JSON and Python count as calls (in an answer), or only marked ones (in reasoning).

@@ -1,14 +1,15 @@
 //! Cassettes and how they are played.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use sid_llm::{Assembler, AssemblerOptions, ChatEvent, ChatMessage, ChatReply, ChatRequest, Finish, Rung};
 use sid_types::ToolSpec;
 
-pub(crate) fn tools() -> Vec<ToolSpec> {
-    let tool = |name: &str, properties: Value| ToolSpec {
-        name: name.into(),
-        description: String::new(),
-        parameters: json!({"type": "object", "properties": properties}),
+pub(crate) fn tools() -> Vec<Arc<ToolSpec>> {
+    let tool = |name: &str, properties: Value| {
+        let parameters = json!({"type": "object", "properties": properties});
+        Arc::new(ToolSpec { name: name.into(), description: String::new(), parameters })
     };
     vec![
         tool("conversation_search", json!({"query": {"type": "string"}, "k": {"type": "integer"}, "exact": {"type": "boolean"}})),

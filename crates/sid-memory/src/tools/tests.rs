@@ -103,7 +103,7 @@ async fn specifications_are_small_and_fit_small_windows() {
     let all: Tokens = specs.iter().map(|s| spec_tokens(s, &count_bytes)).sum();
     assert!(all <= Tokens(480), "{all} tokens as an engine gets them");
     let names = |window: u32| -> Vec<String> {
-        fit_specs(specs.clone(), Budget::for_window(Tokens(window)).tools, &count_bytes).into_iter().map(|s| s.name).collect()
+        fit_specs(specs.clone(), Budget::for_window(Tokens(window)).tools, &count_bytes).iter().map(|s| s.name.clone()).collect()
     };
     assert_eq!(names(2_400).len(), 6, "{all}");
     assert!(names(1_600).len() >= 4, "{:?}", names(1_600));

@@ -95,7 +95,7 @@ async fn requests_are_counted_where_they_have_no_limit_too() {
     let id = house.operator.conversation("anna", "uma").await;
     let in_flight = async || {
         let metrics = house.operator.get("/metrics").await;
-        let text = String::from_utf8(metrics.body).expect("text");
+        let text = String::from_utf8(metrics.body.to_vec()).expect("text");
         let line = text.lines().find(|l| l.starts_with("sid_http_requests_in_flight ")).expect("a gauge").to_owned();
         line.rsplit(' ').next().expect("a value").parse::<f64>().expect("a number")
     };

@@ -1,17 +1,20 @@
 //! `VectorIndex` inside the database, where it has the extension pgvector.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use sid_store::{
     GenerationId, PointCursor, PointFilter, PointKey, PointPage, StoreError, VectorHit, VectorIndex, VectorPoint, VectorQuery,
 };
 use sid_types::TenantId;
-use sqlx::postgres::{PgPool, PgPoolOptions, PgRow};
+use sqlx::postgres::{PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, Row};
 
 use super::feed::kind_number;
 use crate::backend::options;
 use crate::codec::{At, Columns, Id, clean, limit, role_number};
 use crate::config::PgConfig;
+use crate::connections::Connections;
 use crate::error::{Fault, Result, missing};
 use crate::tx::{Opening, Statement, Tx};
 
@@ -24,7 +27,7 @@ const EXACT: i64 = 20_000;
 /// clone; its connections are its own, so that a search that holds one of the store's never waits for another.
 #[derive(Clone)]
 pub struct PgVectors {
-    pool: PgPool,
+    connections: Arc<Connections>,
     /// Where the extension's types and operators are.
     schema: String,
     opening: Opening,
@@ -54,10 +57,11 @@ impl PgVectors {
             .acquire_timeout(config.acquire_timeout)
             .test_before_acquire(false)
             .connect_lazy_with(options(&config.url)?);
+        let connections = Connections::new(pool);
         let sql = "SELECT n.nspname, e.extversion, to_regclass('sid_vectors.points') IS NOT NULL
             FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'";
-        let row = sqlx::query(sql).persistent(config.prepared_statements).fetch_optional(&pool).await.map_err(Fault::Sql)?;
-        let Some(row) = row else {
+        let found = connections.fetch_all(sqlx::query(sql).persistent(config.prepared_statements)).await.map_err(Fault::Sql)?;
+        let Some(row) = found.first() else {
             return Err(StoreError::Setup(
                 "the database has no pgvector: install it on the server (Debian: postgresql-<version>-pgvector), run `CREATE EXTENSION vector` as a superuser, then `sid-server migrate`; or set vectors to \"memory\""
                     .into(),
@@ -80,7 +84,7 @@ impl PgVectors {
             is_reading: false,
             is_persistent: config.prepared_statements,
         };
-        Ok(Self { pool, schema: quoted(&schema), opening })
+        Ok(Self { connections: Arc::new(connections), schema: quoted(&schema), opening })
     }
 
     fn call(&self, sql: String) -> Statement {
@@ -88,13 +92,14 @@ impl PgVectors {
     }
 
     async fn begin(&self, tenant: TenantId, is_reading: bool) -> Result<Tx> {
-        Tx::begin(&self.pool, tenant.uuid(), &Opening { is_reading, ..self.opening.clone() }).await
+        Tx::begin(&self.connections, tenant.uuid(), &Opening { is_reading, ..self.opening.clone() }).await
     }
 
     async fn find(&self, generation: &GenerationId) -> Result<Option<Generation>> {
         let sql = "SELECT id, dimensions FROM sid_vectors.generations WHERE name = $1".to_owned();
-        let row = self.call(sql).bind(clean(&generation.0).into_owned()).fetch_optional(&self.pool).await?;
-        row.map(|row| Ok(Generation { number: row.number(0)?, dimensions: usize::try_from(row.number(1)?).unwrap_or_default() }))
+        let rows = self.connections.fetch_all(self.call(sql).bind(clean(&generation.0).into_owned())).await?;
+        rows.first()
+            .map(|row| Ok(Generation { number: row.number(0)?, dimensions: usize::try_from(row.number(1)?).unwrap_or_default() }))
             .transpose()
     }
 
@@ -206,7 +211,7 @@ fn bound(statement: Statement, generation: Generation, which: &PointFilter) -> S
 #[async_trait]
 impl VectorIndex for PgVectors {
     async fn health(&self) -> Result<(), StoreError> {
-        self.call("SELECT 1".to_owned()).execute(&self.pool).await.map_err(Fault::Sql)?;
+        self.connections.fetch_all(self.call("SELECT 1".to_owned())).await.map_err(Fault::Sql)?;
         Ok(())
     }
 
@@ -216,8 +221,8 @@ impl VectorIndex for PgVectors {
 
     async fn make_generation(&self, generation: &GenerationId, dimensions: usize) -> Result<(), StoreError> {
         let call = self.call("SELECT sid_vectors.make($1, $2)".to_owned()).bind(clean(&generation.0).into_owned());
-        let row = call.bind(i32::try_from(dimensions).unwrap_or(i32::MAX)).fetch_one(&self.pool).await.map_err(Fault::Sql)?;
-        let found = row.number(0)?;
+        let rows = self.connections.fetch_all(call.bind(i32::try_from(dimensions).unwrap_or(i32::MAX))).await.map_err(Fault::Sql)?;
+        let found = rows.first().ok_or(Fault::Sql(sqlx::Error::RowNotFound))?.number(0)?;
         if usize::try_from(found).unwrap_or_default() != dimensions {
             return Err(StoreError::Invalid(format!("the vector index has `{}` with {found} dimensions, not {dimensions}", generation.0)));
         }
@@ -226,7 +231,7 @@ impl VectorIndex for PgVectors {
 
     async fn drop_generation(&self, generation: &GenerationId) -> Result<(), StoreError> {
         let call = self.call("SELECT sid_vectors.drop_generation($1)".to_owned()).bind(clean(&generation.0).into_owned());
-        call.execute(&self.pool).await.map_err(Fault::Sql)?;
+        self.connections.fetch_all(call).await.map_err(Fault::Sql)?;
         Ok(())
     }
 
