@@ -8,16 +8,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{Home, SERVER, TTL, database, finish, now};
-use sid_store::{Commit, Effect, EventLog, MemorySearch, SearchQuery, StateStore};
+use sid_store::{Commit, Directory as _, Effect, EventLog, MemorySearch, PageRequest, SearchQuery, StateStore};
 use sid_store_pg::{PgConfig, PgStore};
 use sid_testkit::postgres::Database;
 use sid_types::{EventBody, NewMessage, Step, StepId, Usage, WorkerId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
-/// A socket in between that counts the statements which pass.
+const PAGE: PageRequest = PageRequest { after: None, limit: 10 };
+
+/// A socket in between that counts the statements which pass, and the questions whether a connection still works.
 struct Counter {
     statements: Arc<AtomicUsize>,
+    questions: Arc<AtomicUsize>,
     url: String,
     _folder: tempfile::TempDir,
 }
@@ -30,17 +33,17 @@ impl Counter {
         let (_, rest) = url.split_once('@').expect("a host");
         let (socket, name) = rest.split_once('/').expect("a database");
         let server = PathBuf::from(socket.replace("%2F", "/")).join(".s.PGSQL.5432");
-        let statements = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&statements);
+        let (statements, questions) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (count, asked) = (Arc::clone(&statements), Arc::clone(&questions));
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let server = UnixStream::connect(&server).await.expect("the cluster answers");
                 let (mut from_client, mut to_client) = client.into_split();
                 let (mut from_server, mut to_server) = server.into_split();
                 tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
-                let count = Arc::clone(&count);
+                let (count, asked) = (Arc::clone(&count), Arc::clone(&asked));
                 tokio::spawn(async move {
-                    let mut is_started = false;
+                    let (mut is_started, mut is_empty) = (false, true);
                     let mut buffer: Vec<u8> = Vec::new();
                     let mut chunk = [0_u8; 16_384];
                     while let Ok(read @ 1..) = from_client.read(&mut chunk).await {
@@ -51,6 +54,11 @@ impl Counter {
                             if is_started && matches!(buffer[0], b'Q' | b'E') && !buffer[5..].starts_with(b"ROLLBACK") {
                                 count.fetch_add(1, Ordering::SeqCst);
                             }
+                            // A `Sync` with nothing before it.
+                            if is_started && buffer[0] == b'S' && is_empty {
+                                asked.fetch_add(1, Ordering::SeqCst);
+                            }
+                            is_empty = !is_started || matches!(buffer[0], b'S' | b'Q');
                             // A question about TLS comes before the start, and has no type either.
                             is_started |= buffer.get(4..8) != Some(&80_877_103_u32.to_be_bytes());
                             buffer.drain(..size);
@@ -63,7 +71,7 @@ impl Counter {
             }
         });
         let url = format!("postgres://{SERVER}@{}/{name}", folder.path().display().to_string().replace('/', "%2F"));
-        Self { statements, url, _folder: folder }
+        Self { statements, questions, url, _folder: folder }
     }
 
     /// How many statements `call` takes; what it leaves to the background, such as rollbacks of what was only read, is not waited for.
@@ -157,4 +165,43 @@ async fn a_turn_takes_few_round_trips() {
 
 async fn home_turns_on(store: &PgStore, lease: &sid_store::Lease) {
     store.commit(lease, finish(1, "so")).await.expect("committed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_is_passed_on_without_a_question() {
+    let database = database().await;
+    let counter = Counter::before(&database);
+    let store = PgStore::open(PgConfig { connections: 4, ..PgConfig::new(counter.url.clone()) }).await.expect("opens");
+    let home = Home::build(&store, "ours").await;
+    for _ in 0..5 {
+        home.turn(&store, "hello", "hi").await;
+    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let before = counter.questions.load(Ordering::SeqCst);
+    for _ in 0..20 {
+        home.turn(&store, "hello", "hi").await;
+        store.user(&home.scope, home.user).await.expect("there");
+    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(counter.questions.load(Ordering::SeqCst) - before, 0);
+}
+
+/// Calls and transactions share few connections: nobody waits for one that nobody uses, and what was broken off does no harm.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_single_connection_is_enough_for_all() {
+    let database = database().await;
+    let store = PgStore::open(PgConfig { connections: 1, ..common::config(&database) }).await.expect("opens");
+    let home = Home::build(&store, "ours").await;
+    let all = (0..40_u64).map(async |i| match i % 4 {
+        0 => drop(store.accept(&home.scope, home.stimulus("hello")).await.expect("accepted")),
+        1 => assert_eq!(store.user(&home.scope, home.user).await.expect("there").id, home.user),
+        2 => assert!(store.claim(WorkerId::new(), 0, 1, TTL).await.is_ok()),
+        _ => drop(tokio::time::timeout(Duration::from_micros(i * 50), store.agents(&home.scope, PAGE)).await),
+    });
+    futures::future::join_all(all).await;
+    assert_eq!(store.agents(&home.scope, PAGE).await.expect("listed").items.len(), 1);
+    let backends =
+        database.sql(&format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{SERVER}' AND datname = current_database()"));
+    assert_eq!(backends.trim(), "1");
+    tokio::time::timeout(Duration::from_secs(10), store.close()).await.expect("closed");
 }

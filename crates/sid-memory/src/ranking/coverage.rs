@@ -5,7 +5,7 @@ use std::hash::Hash;
 
 use super::Candidate;
 use super::sentences::floor_border;
-use super::words::{fold_word, is_stop_word};
+use super::words::{for_each_word, is_stop_word};
 
 /// So much of a text counts as its own words: the beginning, or the best chunk of a long text and a little of its beginning.
 const OWN_BYTES: usize = 600;
@@ -70,7 +70,7 @@ impl QuestionWords {
     fn new(question: &str) -> Self {
         let mut this = Self { words: Vec::new(), pairs: Vec::new() };
         let mut previous = None;
-        for_each_word(question, |word| {
+        for_each_word(question, |_, word| {
             if is_stop_word(word) {
                 return;
             }
@@ -117,7 +117,7 @@ impl QuestionWords {
             return;
         }
         let mut previous = None;
-        for_each_word(text, |word| {
+        for_each_word(text, |_, word| {
             if let Some(place) = self.words.iter().position(|w| w == word) {
                 *mask |= 1 << place;
                 *pairs += u32::from(previous.is_some_and(|p| self.pairs.contains(&(p, place))));
@@ -138,25 +138,4 @@ impl QuestionWords {
             })
             .collect()
     }
-}
-
-fn for_each_word(text: &str, mut take: impl FnMut(&str)) {
-    let mut word = String::with_capacity(24);
-    let mut end = |word: &mut String| {
-        if !word.is_empty() {
-            fold_word(word);
-            take(word);
-            word.clear();
-        }
-    };
-    for c in text.chars() {
-        if c.is_ascii_alphanumeric() {
-            word.push(c.to_ascii_lowercase());
-        } else if c.is_alphanumeric() {
-            word.extend(c.to_lowercase());
-        } else if !matches!(c, '\'' | '\u{2019}') {
-            end(&mut word);
-        }
-    }
-    end(&mut word);
 }

@@ -160,7 +160,7 @@ const RULES_BEGIN: [&str; 10] = [
 const RULES_HOLD: [&str; 8] =
     ["i prefer", "i'd prefer", "i always want", "i never want", "i'd rather", "from now on", "when i ask", "whenever i ask"];
 
-/// What the words of a text's beginning tell about the text.
+/// What the words of a text's beginning tell about the text; of times and numbers only what a question asks for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Tells {
     /// When something was: a date, or a word like `yesterday`.
@@ -174,15 +174,15 @@ pub(super) struct Tells {
 }
 
 impl Tells {
-    pub(super) fn of(text: &str) -> Self {
+    pub(super) fn of(text: &str, asked: &Intent) -> Self {
         let mut tells = Self::default();
         // Apostrophes part words here, so that "I'm" tells of the speaker.
         for word in text.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()) {
             let has_digits = word.bytes().any(|b| b.is_ascii_digit());
-            tells.number |= has_digits;
+            tells.number |= asked.number && has_digits;
             tells.of_self |= word == "I";
             if has_digits {
-                tells.time |= word.len() == 4 && word.parse::<u16>().is_ok_and(|y| (1900..2100).contains(&y));
+                tells.time |= asked.time && word.len() == 4 && word.parse::<u16>().is_ok_and(|y| (1900..2100).contains(&y));
                 continue;
             }
             let mut small = [0_u8; 12];
@@ -190,9 +190,9 @@ impl Tells {
             small.copy_from_slice(word.as_bytes());
             small.make_ascii_lowercase();
             let Ok(small) = std::str::from_utf8(small) else { continue };
-            tells.of_self |= SELF.binary_search(&small).is_ok();
-            tells.number |= NUMBERS.binary_search(&small).is_ok();
-            tells.time |= TIMES.binary_search(&small.strip_suffix('s').unwrap_or(small)).is_ok();
+            tells.of_self = tells.of_self || SELF.binary_search(&small).is_ok();
+            tells.number |= asked.number && NUMBERS.binary_search(&small).is_ok();
+            tells.time |= asked.time && TIMES.binary_search(&small.strip_suffix('s').unwrap_or(small)).is_ok();
         }
         let lower = text.trim_start().to_ascii_lowercase();
         tells.rule = RULES_BEGIN.iter().any(|b| lower.starts_with(b)) || RULES_HOLD.iter().any(|h| lower.contains(h));
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn what_texts_tell() {
         let check = |text: &str, expected: &str| {
-            let tells = Tells::of(text);
+            let tells = Tells::of(text, &Intent { time: true, number: true, ..Intent::default() });
             let all = [(tells.time, "time"), (tells.number, "number"), (tells.of_self, "self"), (tells.rule, "rule")];
             let found: Vec<&str> = all.into_iter().filter(|(holds, _)| *holds).map(|(_, name)| name).collect();
             assert_eq!(found.join(" "), expected, "{text}");
@@ -249,6 +249,8 @@ mod tests {
         check("Always answer in French", "rule");
         check("I prefer tea", "self rule");
         check("", "");
+        let unasked = Tells::of("Two weeks ago, in 2019", &Intent::default());
+        assert_eq!((unasked.time, unasked.number), (false, false));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 
 use sid_types::Timestamp;
 
-use super::words::{all_words, is_stop_word};
+use super::words::{for_each_word, is_stop_word};
 
 /// So many of the best are compared with each other.
 pub(super) const COMPARED: usize = 60;
@@ -33,20 +33,20 @@ impl Said {
         let text = &text[..super::sentences::floor_border(text, 600)];
         let mut said = Self { at: (at, seq), words: Vec::new(), marks: 0, values: Vec::new() };
         let mut starts_sentence = true;
-        for word in all_words(text) {
-            let raw = &text[word.start..word.end];
+        for_each_word(text, |place, stem| {
+            let raw = &text[place.clone()];
             let is_number = raw.bytes().any(|b| b.is_ascii_digit());
             let is_name = !starts_sentence && raw.chars().next().is_some_and(char::is_uppercase) && raw.len() > 1;
-            starts_sentence = text[word.end..].trim_start().starts_with(['.', '!', '?']);
-            let hash = hash(&word.stem);
+            starts_sentence = text[place.end..].trim_start().starts_with(['.', '!', '?']);
+            let hash = hash(stem);
             if is_number || is_name {
                 said.values.push(hash);
             }
-            if !is_stop_word(&word.stem) {
+            if !is_stop_word(stem) {
                 said.words.push(hash);
                 said.marks |= 1 << (hash % 128);
             }
-        }
+        });
         for hashes in [&mut said.words, &mut said.values] {
             hashes.sort_unstable();
             hashes.dedup();

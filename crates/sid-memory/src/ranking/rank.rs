@@ -185,7 +185,7 @@ impl<'w, 'q> Asked<'w, 'q> {
     /// What makes a record the kind that holds answers.
     fn signals<K>(&self, c: &Candidate<'_, K>) -> Vec<(&'static str, f32)> {
         let w = self.weights;
-        let tells = Tells::of(&c.text[..floor_border(c.text, HEAD_BYTES)]);
+        let tells = Tells::of(&c.text[..floor_border(c.text, HEAD_BYTES)], &self.intent);
         let when = |holds: bool, weight: f32| if holds { weight } else { 0.0 };
         // Between named people, roles say nothing about who knows what.
         let is_chat = c.speaker.is_none();
@@ -194,8 +194,8 @@ impl<'w, 'q> Asked<'w, 'q> {
             ("length", -w.length * (c.text.len() as f32 / CHUNK_BYTES as f32).max(1.0).ln()),
             ("role", when(is_chat && c.role == Some(Role::User) && !self.intent.assistant, w.user)),
             ("question", -when(only_asks(c.text), w.question)),
-            ("tells when", when(self.intent.time && tells.time, w.when)),
-            ("number", when(self.intent.number && tells.number, w.number)),
+            ("tells when", when(tells.time, w.when)),
+            ("number", when(tells.number, w.number)),
             ("self", when(tells.of_self, w.self_told)),
             ("instruction", when(c.role != Some(Role::Assistant) && tells.rule, w.instruction)),
             ("recent", when(self.intent.recent, w.recent * age)),

@@ -29,24 +29,37 @@ pub(super) struct Word {
 /// The words of a text, stop words too, in order.
 pub(super) fn all_words(text: &str) -> Vec<Word> {
     let mut out: Vec<Word> = Vec::new();
-    let mut open = false;
+    for_each_word(text, |at, stem| out.push(Word { start: at.start, end: at.end, stem: stem.to_owned() }));
+    out
+}
+
+/// [`all_words`] without a list of them: where each stands, and what it is compared by.
+pub(super) fn for_each_word(text: &str, mut take: impl FnMut(Range<usize>, &str)) {
+    let mut stem = String::with_capacity(24);
+    let mut place = 0..0;
+    let mut end = |stem: &mut String, place: &Range<usize>| {
+        if !stem.is_empty() {
+            fold_word(stem);
+            take(place.clone(), stem);
+            stem.clear();
+        }
+    };
     for (at, c) in text.char_indices() {
         if c.is_alphanumeric() {
-            if !open {
-                out.push(Word { start: at, end: at, stem: String::new() });
-                open = true;
+            if stem.is_empty() {
+                place.start = at;
             }
-            let word = out.last_mut().expect("just pushed");
-            word.stem.extend(c.to_lowercase());
-            word.end = at + c.len_utf8();
+            place.end = at + c.len_utf8();
+            if c.is_ascii() {
+                stem.push(c.to_ascii_lowercase());
+            } else {
+                stem.extend(c.to_lowercase());
+            }
         } else if !matches!(c, '\'' | '\u{2019}') {
-            open = false;
+            end(&mut stem, &place);
         }
     }
-    for word in &mut out {
-        fold_word(&mut word.stem);
-    }
-    out
+    end(&mut stem, &place);
 }
 
 /// The words that carry content.
