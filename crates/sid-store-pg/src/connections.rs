@@ -57,7 +57,7 @@ impl Connections {
         let place = place.map_err(|_| sqlx::Error::PoolTimedOut)?.map_err(|_| sqlx::Error::PoolClosed)?;
         let (conn, away_since) = match self.spare() {
             Some(spare) => (spare.conn, spare.away_since),
-            None => (self.pool.acquire().await?, Instant::now()),
+            None => (Box::pin(self.pool.acquire()).await?, Instant::now()),
         };
         Ok(Taken { conn, away_since, spare: self.spare.clone(), _place: place })
     }
