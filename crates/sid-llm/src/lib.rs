@@ -48,7 +48,6 @@ pub use chat::{
 #[cfg(any(feature = "openai", feature = "ollama"))]
 pub use connect::{AnyModel, ModelConfig};
 pub use count::{ByteCounter, CalibratedCounter, LargerOf, TokenCounter};
-#[cfg(feature = "openai")]
 #[cfg(any(feature = "openai", feature = "ollama"))]
 pub use discover::discover;
 pub use embed::{EmbedInput, Embedder, EmbeddingGeneration};

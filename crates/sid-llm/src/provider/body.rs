@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use sid_types::{ToolCall, ToolSpec};
 
 use crate::turns::{Rules, normalise};
@@ -175,7 +175,7 @@ impl<'a> OpenAi<'a> {
     ) -> Self {
         let is_own = |key: &str| !extra.contains_key(key);
         let response_format = request.json_schema.as_ref().map(
-            |schema| json!({"type": "json_schema", "json_schema": {"name": "answer", "strict": true, "schema": schema::simplify(schema)}}),
+            |schema| serde_json::json!({"type": "json_schema", "json_schema": {"name": "answer", "strict": true, "schema": schema::simplify(schema)}}),
         );
         Self {
             model: is_own("model").then_some(model),
@@ -185,7 +185,7 @@ impl<'a> OpenAi<'a> {
             max_tokens: Some(request.max_tokens.0).filter(|most| *most > 0 && is_own("max_tokens")),
             temperature: request.temperature.map(decimal).filter(|_| is_own("temperature")),
             stream: is_own("stream").then_some(stream),
-            stream_options: (stream && is_own("stream_options")).then(|| json!({"include_usage": true})),
+            stream_options: (stream && is_own("stream_options")).then(|| serde_json::json!({"include_usage": true})),
             extra,
         }
     }
