@@ -89,6 +89,13 @@ impl Connections {
     }
 }
 
+impl Drop for Connections {
+    fn drop(&mut self) {
+        // Closed here and now: the pool would take them back in a task, and there may be no runtime any more.
+        self.spare.lock().take().into_iter().flatten().for_each(|spare| drop(spare.conn.detach()));
+    }
+}
+
 /// A connection that somebody works with. Dropped, it goes back to the pool, which looks after it.
 pub(crate) struct Taken {
     conn: PoolConnection<Postgres>,

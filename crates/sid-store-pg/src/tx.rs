@@ -108,9 +108,12 @@ impl Drop for Tx {
         };
         runtime.spawn(async move {
             // Waits for the answer to whatever was under way, then ends the transaction.
-            if let Err(error) = sqlx::raw_sql("ROLLBACK").execute(&mut *conn).await {
-                tracing::debug!(%error, "a connection was lost with its transaction");
-                conn.close_on_drop();
+            match sqlx::raw_sql("ROLLBACK").execute(&mut *conn).await {
+                Ok(_) => conn.pass_on(),
+                Err(error) => {
+                    tracing::debug!(%error, "a connection was lost with its transaction");
+                    conn.close_on_drop();
+                }
             }
         });
     }

@@ -205,3 +205,17 @@ async fn a_single_connection_is_enough_for_all() {
     assert_eq!(backends.trim(), "1");
     tokio::time::timeout(Duration::from_secs(10), store.close()).await.expect("closed");
 }
+
+#[test]
+fn a_store_may_outlive_its_runtime() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let (store, database) = runtime.block_on(async {
+        let database = database().await;
+        let store = PgStore::open(common::config(&database)).await.expect("opens");
+        Home::build(&store, "ours").await.turn(&store, "hello", "hi").await;
+        (store, database)
+    });
+    drop(runtime);
+    drop(store);
+    drop(database);
+}
