@@ -14,8 +14,12 @@ pub(super) const LETTER_REST: SignedDuration = SignedDuration::from_secs(10);
 /// How long a task rests when its tenant's tokens are used up.
 const BUDGET_REST: SignedDuration = SignedDuration::from_mins(10);
 
-/// The task after its run has ended: what it used is counted, and a failure makes it rest, longer each time.
-pub(super) fn settle(mut task: Task, run: &Run, cost_micros: u64, now: Timestamp) -> Task {
+/// How long a task rests whose agent has nothing to do but to wait for what it handed on, unless there is news of that.
+const PARTS_REST: SignedDuration = SignedDuration::from_hours(24);
+
+/// The task after its run has ended: what it used is counted, and a failure makes it rest, longer each time. `waits_for_parts`: others work on
+/// something that it handed on.
+pub(super) fn settle(mut task: Task, run: &Run, cost_micros: u64, waits_for_parts: bool, now: Timestamp) -> Task {
     task.used.add(run, cost_micros);
     task.work.run = None;
     task.work.brief.clear();
@@ -34,13 +38,23 @@ pub(super) fn settle(mut task: Task, run: &Run, cost_micros: u64, now: Timestamp
         }
         _ => {
             task.work.failures = 0;
-            task.work.idle = if run.steps <= 1 { task.work.idle + 1 } else { 0 };
+            let has_news = !task.work.inbox.is_empty();
+            // As if its agent had called `wait_until`.
+            if is_idle(run) && waits_for_parts && !has_news && change::wait(&mut task, later(PARTS_REST), now).is_ok() {
+                return task;
+            }
+            task.work.idle = if is_idle(run) { task.work.idle + 1 } else { 0 };
             if task.work.idle >= MOST_IDLE && task.state == TaskState::Working {
                 change::fail(&mut task, &format!("no progress: its agent did nothing in {MOST_IDLE} runs in a row"));
             }
         }
     }
     task
+}
+
+/// Whether the agent called nothing.
+pub(super) fn is_idle(run: &Run) -> bool {
+    run.steps <= 1
 }
 
 /// The task as it goes on: with a new run, woken, or failed; `None` when there is nothing to do.
@@ -181,7 +195,7 @@ mod tests {
         let first = next(task(), false, NOW).expect("it begins");
         assert_eq!((first.state, first.work.turn, first.work.run), (TaskState::Working, 1, Some(first.run_of_turn(1))));
         let ended = run(&first, RunStatus::Completed, 3, 100);
-        let settled = settle(first, &ended, 50, NOW);
+        let settled = settle(first, &ended, 50, false, NOW);
         assert_eq!((settled.used.runs, settled.used.steps, settled.used.tokens, settled.used.cost_micros), (1, 3, 100, 50));
         assert_eq!((settled.used.time_ms, settled.work.run), (2_000, None));
         let left = limits(&settled, RunLimits::default(), NOW);
@@ -224,7 +238,7 @@ mod tests {
         let mut rests = Vec::new();
         while task.state == TaskState::Working {
             let ended = run(&task, RunStatus::Failed, 0, 0);
-            task = settle(task, &ended, 0, NOW);
+            task = settle(task, &ended, 0, false, NOW);
             rests.push(task.work.not_before.map(|at| at.duration_since(NOW).as_secs()));
             assert!(task.state != TaskState::Working || next(task.clone(), false, NOW).is_none(), "it rests");
         }
@@ -239,8 +253,28 @@ mod tests {
         for _ in 0..MOST_IDLE {
             assert_eq!(task.state, TaskState::Working);
             let ended = run(&task, RunStatus::Completed, 1, 1);
-            task = settle(task, &ended, 0, NOW);
+            task = settle(task, &ended, 0, false, NOW);
         }
         assert_eq!((task.state, task.work.outbox.len()), (TaskState::Failed, 1));
+    }
+
+    #[test]
+    fn an_agent_that_waits_for_what_it_handed_on_is_not_woken_until_there_is_news() {
+        let working = || Task { state: TaskState::Working, ..task() };
+        let idle = run(&working(), RunStatus::Completed, 1, 1);
+        let resting = settle(working(), &idle, 0, true, NOW);
+        assert_eq!((resting.state, resting.work.idle), (TaskState::WaitingTime, 0));
+        assert!(next(resting.clone(), false, NOW).is_none());
+        let mut told = resting.clone();
+        change::wake(&mut told, "It is done.".into());
+        assert!(next(told, false, NOW).expect("it goes on").work.brief.contains("It is done."));
+        let much_later = NOW.checked_add(PARTS_REST).expect("a time");
+        assert_eq!(next(resting, false, much_later).expect("it looks after it").state, TaskState::Working);
+        // Not when the agent did something, nor when the news came while it was running.
+        let busy = run(&working(), RunStatus::Completed, 2, 1);
+        assert_eq!(settle(working(), &busy, 0, true, NOW).state, TaskState::Working);
+        let mut told = working();
+        change::wake(&mut told, "It is done.".into());
+        assert_eq!(settle(told, &idle, 0, true, NOW).state, TaskState::Working);
     }
 }

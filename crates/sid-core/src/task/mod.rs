@@ -14,7 +14,7 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use sid_store::{Accept, OnBusy, PageRequest, Store, StoreError, TaskFilter, crash_point};
-use sid_types::{Body, ConversationId, NewMessage, Priority, RunId, RunLimits, Scope, Task, TaskId};
+use sid_types::{Body, ConversationId, NewMessage, Priority, RunId, RunLimits, Scope, Task, TaskId, TaskState};
 use tracing::{debug, warn};
 
 pub use desk::NewTask;
@@ -87,8 +87,11 @@ pub(crate) async fn advance(inner: &Arc<Inner>, scope: &Scope, id: TaskId) -> Re
             Ok(run) if run.status.is_terminal() => {
                 let price = inner.store.agent(scope, task.agent).await.ok().and_then(|a| inner.config.prices.get(&a.spec.model).copied());
                 let cost = price.map_or(0, |price| price.of(run.usage));
+                // What waits for this task's own answer is not waited for.
+                let waits_for_parts = decide::is_idle(&run)
+                    && open_parts(&*inner.store, scope, id).await?.iter().any(|part| part.state != TaskState::WaitingUser);
                 crash_point!("task.settle.before");
-                inner.store.change_task(scope, decide::settle(task, &run, cost, now)).await?;
+                inner.store.change_task(scope, decide::settle(task, &run, cost, waits_for_parts, now)).await?;
                 crash_point!("task.settle.after");
                 Ok(true)
             }
@@ -137,6 +140,12 @@ pub(crate) async fn work_for(store: &dyn Store, scope: &Scope, conversation: Con
         }
     }
     Ok(found)
+}
+
+/// What a task handed on and is not over; the newest hundred.
+async fn open_parts(store: &dyn Store, scope: &Scope, task: TaskId) -> Result<Vec<Task>, StoreError> {
+    let below = TaskFilter { parent: Some(task), is_open: true, ..TaskFilter::default() };
+    Ok(store.tasks(scope, &below, PageRequest { after: None, limit: 100 }).await?.items)
 }
 
 /// Starts the run of a turn. Again changes nothing: the run's id is the turn's.

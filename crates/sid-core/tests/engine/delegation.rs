@@ -75,3 +75,40 @@ async fn a_part_of_a_task_is_handed_on_asks_back_ends_and_is_paid_for_by_the_who
     assert_eq!(notes.len(), 1, "{notes:?}");
     assert!(notes[0].contains("is done] Booked: the Red Room."), "{notes:?}");
 }
+
+/// Hands its task on and only talks until the result has come.
+fn talker(told: &str, since: &[String]) -> Act {
+    match since.len() {
+        _ if !told.contains("Objective: the whole") => Act::Say("Heard.".into()),
+        0 if told.contains("is done] The venue is the Red Room") => Act::Call("complete_task", json!({"result": "Booked: the Red Room."})),
+        0 if told.contains("turn 1]") => {
+            Act::Call("delegate_task", json!({"agent": "scout", "title": "find a venue", "objective": "the part"}))
+        }
+        _ => Act::Say("I am told when it is done.".into()),
+    }
+}
+
+/// Takes its time.
+fn slow_scout(told: &str, since: &[String]) -> Act {
+    match since.len() {
+        0 if told.contains("turn 1]") => {
+            let soon = Timestamp::now() + jiff::SignedDuration::from_secs(2);
+            Act::Call("wait_until", json!({"at": soon.to_string()}))
+        }
+        0 => Act::Call("complete_task", json!({"result": "The venue is the Red Room."})),
+        _ => Act::Say("I end my turn.".into()),
+    }
+}
+
+#[tokio::test]
+async fn who_only_waits_for_a_part_is_woken_by_its_result_and_not_before() {
+    let house = House::open(&[("desk", talker, &[]), ("scout", slow_scout, &[])], config()).await;
+    house.reach("desk", "scout").await;
+    let new = NewTask { objective: "the whole".into(), ..NewTask::new(house.agents["desk"], Some(house.user), "a party") };
+    let made = house.engine.create_task(&house.ann, new).await.expect("made");
+    let task = async || house.store.task(&house.tenant, made.id).await.expect("there");
+    house.until("the whole is over", async || task().await.state.is_over()).await;
+    let whole = task().await;
+    assert_eq!((whole.state, whole.failure.as_deref()), (TaskState::Done, None));
+    assert_eq!(whole.used.runs, 3, "it hands on, has nothing to do, and ends with the result");
+}

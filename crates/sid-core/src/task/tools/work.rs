@@ -8,6 +8,7 @@ use sid_types::PlanStepState;
 
 use super::super::change;
 use super::super::desk::{self, NotChanged};
+use super::super::open_parts;
 use super::talk::{new_task, not_made, worker};
 use super::{Desk, TaskTool, failed, moment, number, text, texts, turn};
 
@@ -160,9 +161,8 @@ fn wait<'c>(desk: &'c Desk, context: &'c ToolContext, arguments: Map<String, Val
             (Err(outcome), _) | (_, Err(outcome)) => return outcome,
         };
         if at.is_none() {
-            let below = sid_store::TaskFilter { parent: Some(task.id), is_open: true, ..sid_store::TaskFilter::default() };
-            match desk.store.tasks(&context.scope, &below, sid_store::PageRequest { after: None, limit: 1 }).await {
-                Ok(page) if page.items.is_empty() => return ToolOutcome::error("Nothing that you handed on is under way: say `at`."),
+            match open_parts(&*desk.store, &context.scope, task.id).await {
+                Ok(parts) if parts.is_empty() => return ToolOutcome::error("Nothing that you handed on is under way: say `at`."),
                 Ok(_) => {}
                 Err(error) => return failed(&error),
             }
