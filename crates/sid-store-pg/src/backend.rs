@@ -22,6 +22,7 @@ use crate::partitions::Partitions;
 use crate::queues::Queues;
 use crate::recent::RecentMessages;
 use crate::schema;
+use crate::statistics::Statistics;
 use crate::tx::{Opening, Tx};
 use crate::vectors::Vectors;
 use crate::visibility::{Partition, Viewer};
@@ -44,6 +45,7 @@ struct Inner {
     queues: Queues,
     recent: RecentMessages,
     writes: Writes,
+    statistics: Statistics,
     /// Tenants that are known to be there; they never go.
     tenants: RwLock<HashSet<TenantId>>,
     /// The tenant that the last claim's look ended at.
@@ -130,6 +132,7 @@ impl PgStore {
             queues: Queues::default(),
             recent: RecentMessages::default(),
             writes: Writes::default(),
+            statistics: Statistics::default(),
             tenants: RwLock::default(),
             claimed_at: Mutex::new(Uuid::nil()),
         };
@@ -193,6 +196,10 @@ impl PgStore {
         &self.0.writes
     }
 
+    pub(crate) fn statistics(&self) -> &Statistics {
+        &self.0.statistics
+    }
+
     pub(crate) fn claimed_at(&self) -> &Mutex<Uuid> {
         &self.0.claimed_at
     }
@@ -220,11 +227,13 @@ impl PgStore {
 
     /// A transaction that writes.
     pub(crate) async fn begin(&self, tenant: TenantId) -> Result<Tx> {
+        self.note_write();
         Tx::begin(&self.0.connections, tenant.uuid(), &self.opening(false, 1)).await
     }
 
     /// A transaction that writes much.
     pub(crate) async fn begin_long(&self, tenant: TenantId) -> Result<Tx> {
+        self.note_write();
         Tx::begin(&self.0.connections, tenant.uuid(), &self.opening(false, 10)).await
     }
 

@@ -46,6 +46,7 @@ mod rows;
 mod schema;
 mod search;
 mod state;
+mod statistics;
 mod tasks;
 mod timers;
 mod toolsets;

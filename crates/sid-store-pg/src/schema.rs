@@ -56,6 +56,7 @@ pub(crate) const STEPS: &[Step] = &[
         include_str!("../migrations/0004_images.sql"),
         include_str!("../migrations/0004_timers.sql"),
         include_str!("../migrations/0004_webhooks.sql"),
+        include_str!("../migrations/0004_statistics.sql"),
     ])
     .for_programs_from(3),
 ];

@@ -137,6 +137,7 @@ impl Lane {
 impl PgStore {
     /// Writes to one conversation, with others of its tenant if it has to wait. `false`: the conversation is not as it was read.
     pub(crate) async fn write_together(&self, tenant: TenantId, payload: Payload) -> Result<bool> {
+        self.note_write();
         match self.writes().enter(tenant, payload) {
             Ok(payload) => {
                 let lane = Lane { store: self.clone(), tenant };
