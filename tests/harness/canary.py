@@ -56,7 +56,7 @@ class Listening(Api):
 ALL_ROWS = """CREATE FUNCTION pg_temp.all_rows() RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE name regclass;
 BEGIN
-    FOR name IN SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r' AND n.nspname !~ '^(pg_|information_schema)' LOOP
+    FOR name IN SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r' AND (n.nspname !~ '^(pg_|information_schema)' OR c.relname = 'pg_statistic') LOOP
         RETURN QUERY EXECUTE format('SELECT %L || t::text FROM %s t', name::text || ': ', name);
     END LOOP;
 END $$;
@@ -64,10 +64,17 @@ SELECT * FROM pg_temp.all_rows()"""
 
 
 def held(server):
-    """What the store holds, as (name, bytes): the raw bytes of every file of SQLite's folder; every row of every table of Postgres."""
+    """What the store holds, as (name, bytes): the raw bytes of every file of SQLite's folder; every row of every table of Postgres, and
+    the samples that the planner keeps of them."""
     if server.database:
         return [("all tables", server.database.sql(ALL_ROWS).encode())]
     return [(file.name, file.read_bytes()) for file in sorted(server.data.rglob("*")) if file.is_file()]
+
+
+def is_read(server):
+    """As autovacuum does sooner or later, which samples what it reads."""
+    if server.database:
+        server.database.sql("ANALYZE")
 
 
 def backup(server):
