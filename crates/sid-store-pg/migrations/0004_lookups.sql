@@ -9,7 +9,7 @@ CREATE OR REPLACE FUNCTION sid.look(p_tenant uuid, p_now text, p_kind smallint, 
     p_seen bigint[], p_generations int[], p_most int)
 RETURNS TABLE (o_what smallint, o_part bigint, o_kind smallint, o_a uuid, o_b uuid, o_n1 bigint, o_n2 bigint, o_n3 bigint, o_n4 bigint,
     o_text text, o_speaker text, o_at timestamptz, o_vector bytea)
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 DECLARE
     v record;
 BEGIN
@@ -50,7 +50,7 @@ END $$;
 
 -- `sid.load` of schema 3; the run is found by its id.
 CREATE OR REPLACE FUNCTION sid.load(p_tenant uuid, p_now text, p_conv uuid, p_run uuid, p_rev bigint) RETURNS text
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_sort = off AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_sort = off SET enable_seqscan = off AS $$
 DECLARE
     c sid.conversations;
     v_out json;
@@ -64,7 +64,8 @@ BEGIN
     SELECT json_build_object(
         'conv', row_to_json(x),
         'is_same', x.rev = p_rev,
-        'run', (SELECT row_to_json(r) FROM sid.runs r WHERE r.tenant = p_tenant AND r.id = p_run AND r.conv = p_conv
+        -- Whose it is, is looked at and not looked for.
+        'run', (SELECT row_to_json(r) FROM sid.runs r WHERE r.tenant = p_tenant AND r.id = p_run AND r.conv IS NOT DISTINCT FROM p_conv
             AND (r.tenant, r.id) >= (p_tenant, p_run) AND (r.tenant, r.id) <= (p_tenant, p_run)),
         'agent', (SELECT row_to_json(a) FROM sid.agents a WHERE a.tenant = p_tenant AND a.id = c.agent_id),
         'user', (SELECT row_to_json(u) FROM sid.users u WHERE u.tenant = p_tenant AND u.id = c.user_id),

@@ -50,7 +50,8 @@ pub(crate) const STEPS: &[Step] = &[
         include_str!("../migrations/0004_egos.sql"),
         include_str!("../migrations/0004_writes.sql"),
         include_str!("../migrations/0004_lookups.sql"),
-        // The last ones lock, for a moment, what turns read and write: the diary gets a column, conversations and runs get triggers.
+        // The last ones lock, for a moment, what turns read and write: the diary gets a column, steps, conversations and runs get triggers.
+        include_str!("../migrations/0004_tokens.sql"),
         include_str!("../migrations/0004_provenance.sql"),
         include_str!("../migrations/0004_perpetual.sql"),
         include_str!("../migrations/0004_images.sql"),
