@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use common::{Home, config, database, finish, now};
 use futures::future::join_all;
-use sid_store::{Accept, Accepted, Directory, Lease, StateStore, StoreError};
+use sid_store::{Accept, Accepted, Commit, Directory, Effect, Lease, StateStore, StoreError};
 use sid_store_pg::PgStore;
 use sid_testkit::postgres::{ADMIN, Database};
-use sid_types::{Conversation, MessageId, NewMessage, RunId, User, UserId};
+use sid_types::{Conversation, MessageId, NewMessage, RunId, Step, StepId, Usage, User, UserId};
 use sqlx::{Connection, Row};
 
 const TALKS: usize = 24;
@@ -122,6 +122,52 @@ async fn writes_that_wait_go_together_and_fail_alone() {
     assert_eq!(messages, taken + 2 + 2 * accepted, "the other process's two, and two for each that was accepted");
     let open = count(&database, "SELECT count(*) FROM sid.conversations WHERE head IS NOT NULL").await;
     assert_eq!(open, [0]);
+}
+
+fn with_step(lease: &Lease, prompt_tokens: u64) -> Commit {
+    let step = Step {
+        id: StepId::new(),
+        run: lease.run,
+        number: 1,
+        usage: Usage { prompt_tokens, completion_tokens: 1, ..Usage::default() },
+        rung: "native".into(),
+        first_token_ms: 1,
+        total_ms: 2,
+        tail: None,
+        queue: (1, 1),
+        recalled: vec![],
+        at: now(),
+    };
+    let Commit { number, mut effects } = finish(1, "hi");
+    effects.insert(0, Effect::RecordStep(Box::new(step)));
+    Commit { number, effects }
+}
+
+#[tokio::test]
+async fn tokens_of_steps_that_are_recorded_together_are_all_counted() {
+    let database = database().await;
+    let store = PgStore::open(config(&database)).await.expect("opens");
+    let home = Home::build(&store, "ours").await;
+    let talks = talks(&store, &home).await;
+    for _ in 0..2 {
+        let leases = leases(say(&store, &home, &talks, &fresh()).await);
+        let commits = leases.iter().zip(0..).map(|(lease, i)| store.commit(lease, with_step(lease, 1 << i)));
+        for done in join_all(commits).await {
+            done.expect("committed");
+        }
+    }
+    let together = count(&database, "SELECT count(DISTINCT xmin::text) FROM sid.steps").await;
+    assert!(together[0] <= 2 * TALKS as i64 / 3, "{together:?} commits of {} steps", 2 * TALKS);
+    // By slot: which step is in which is told by its run.
+    let wrong = count(
+        &database,
+        "SELECT count(*) FROM sid.token_ledger l WHERE l.tokens <> (SELECT sum((s.doc::json->'usage'->>'prompt_tokens')::bigint + 1)
+            FROM sid.steps s WHERE s.tenant = l.tenant AND get_byte(uuid_send(s.run), 15) & 15 = l.slot)",
+    )
+    .await;
+    assert_eq!(wrong, [0]);
+    let sum = count(&database, "SELECT sum(tokens)::bigint FROM sid.token_ledger").await;
+    assert_eq!(sum, [2 * ((1 << TALKS) - 1 + TALKS as i64)]);
 }
 
 /// What this process believes of the database's clock does not fall behind, however many writes build on one another without a look, and
