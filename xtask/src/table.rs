@@ -9,7 +9,7 @@ use crate::proc::human;
 pub(crate) enum State {
     Passed,
     Failed,
-    /// It could not run here; the reason.
+    /// It could not run here, or is not meant to; the reason.
     Skipped(String),
 }
 
@@ -120,7 +120,7 @@ pub(crate) fn finish(title: &str, rows: &[Row]) -> bool {
         }
     }
     if skipped_legs > 0 {
-        println!("\n{skipped_legs} leg(s) could not run here; in CI that is a failure.");
+        println!("\n{skipped_legs} leg(s) did not run; the table says why. In CI a leg that cannot run has failed.");
     }
     // CI recognises this line; it stays the last one.
     println!("\n{} passed, {} failed, {} skipped", sum.passed, sum.failed, sum.skipped + skipped_legs);
