@@ -7,7 +7,7 @@ import base64, json, os, random, tempfile, time
 
 from harness import reaper
 from harness.api import make_tenant
-from harness.canary import Canary, Listening, backup, held, is_read, prompts, read_everything
+from harness.canary import Canary, Listening, analyze, backup, held, prompts, read_everything
 from harness.case import Case
 from harness.server import merged
 
@@ -148,8 +148,8 @@ class Erasure(Case):
         self.keeps(ann, house, ids)
         ids |= {"conversation": talk, "run": bob.get(f"/conversations/{talk}/runs")["items"][0]["id"], "item": kept["id"], "timer": timer["id"], "document": document["id"], "task": task, "approval": approval, "webhook": hook,
                 "block": bob.get("/blocks", owner_type="pair", user="@bob", agent="@helper")["items"][0]["id"], "passage": "psg_" + "0" * 26}
+        analyze(self.server)
         # The search finds her before, where she is.
-        is_read(self.server)
         older = self.copy()
         stored = b"".join(data for _, data in held(self.server))
         self.assertTrue(c.seen(stored) and c.seen(backup(self.server)) and c.seen(prompts(self.model)))

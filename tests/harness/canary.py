@@ -71,8 +71,8 @@ def held(server):
     return [(file.name, file.read_bytes()) for file in sorted(server.data.rglob("*")) if file.is_file()]
 
 
-def is_read(server):
-    """As autovacuum does sooner or later, which samples what it reads."""
+def analyze(server):
+    """What autovacuum does sooner or later: Postgres samples what it reads."""
     if server.database:
         server.database.sql("ANALYZE")
 

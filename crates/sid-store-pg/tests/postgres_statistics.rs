@@ -4,11 +4,10 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Home, config, database, now};
-use sid_store::{Directory, Maintenance};
+use common::{Home, config, database};
+use sid_store::Maintenance;
 use sid_store_pg::PgStore;
 use sid_testkit::postgres::Database;
-use sid_types::{Conversation, User, UserId};
 
 const WORDS: [&str; 3] = ["gherkin", "cornichon", "pickle"];
 
@@ -58,23 +57,6 @@ async fn analyze_copies_nothing_that_people_said() {
 const COUNTED: &str = "SELECT min(reltuples)::bigint FROM pg_class WHERE oid IN ('sid.runs'::regclass, 'sid.conversations'::regclass)";
 const LOOKS: &str = "SELECT sum(idx_scan)::bigint FROM pg_stat_user_indexes WHERE relname = 'runs'";
 
-async fn talks(store: &PgStore, home: &Home) -> Vec<Conversation> {
-    let mut talks = Vec::new();
-    for i in 0..60 {
-        let user = User {
-            id: UserId::new(),
-            handle: format!("user-{i}"),
-            display_name: "U".into(),
-            timezone: None,
-            quiet_hours: None,
-            created_at: now(),
-        };
-        let user = store.create_user(&home.scope, user).await.expect("a user").id;
-        talks.push(Home::open(store, &home.scope, home.agent, user).await);
-    }
-    talks
-}
-
 async fn until(what: &str, holds: impl Fn() -> bool) {
     let began = Instant::now();
     while !holds() {
@@ -88,7 +70,7 @@ async fn rows_are_counted_while_the_tables_are_young_and_a_row_is_found_by_its_k
     let database = database().await;
     let store = PgStore::open(config(&database)).await.expect("opens");
     let mut home = Home::build(&store, "ours").await;
-    for talk in talks(&store, &home).await {
+    for talk in home.open_for_others(&store, 60).await {
         home.talk = talk;
         for _ in 0..6 {
             home.turn(&store, "hello", "hi").await;

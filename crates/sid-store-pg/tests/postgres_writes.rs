@@ -6,30 +6,13 @@ use std::sync::Arc;
 
 use common::{Home, config, database, finish, now};
 use futures::future::join_all;
-use sid_store::{Accept, Accepted, Commit, Directory, Effect, Lease, StateStore, StoreError};
+use sid_store::{Accept, Accepted, Commit, Effect, Lease, StateStore, StoreError};
 use sid_store_pg::PgStore;
 use sid_testkit::postgres::{ADMIN, Database};
-use sid_types::{Conversation, MessageId, NewMessage, RunId, Step, StepId, Usage, User, UserId};
+use sid_types::{Conversation, MessageId, NewMessage, RunId, Step, StepId, Usage};
 use sqlx::{Connection, Row};
 
 const TALKS: usize = 24;
-
-async fn talks(store: &PgStore, home: &Home) -> Vec<Conversation> {
-    let mut talks = Vec::new();
-    for i in 0..TALKS {
-        let user = User {
-            id: UserId::new(),
-            handle: format!("user-{i}"),
-            display_name: "U".into(),
-            timezone: None,
-            quiet_hours: None,
-            created_at: now(),
-        };
-        let user = store.create_user(&home.scope, user).await.expect("a user").id;
-        talks.push(Home::open(store, &home.scope, home.agent, user).await);
-    }
-    talks
-}
 
 fn said(home: &Home, talk: &Conversation, message: MessageId) -> Accept {
     let message = NewMessage { id: message, ..NewMessage::user("hello", now()) };
@@ -67,7 +50,7 @@ async fn writes_that_wait_go_together_and_fail_alone() {
     let database = database().await;
     let (store, other) = (PgStore::open(config(&database)).await.expect("opens"), PgStore::open(config(&database)).await.expect("opens"));
     let home = Arc::new(Home::build(&store, "ours").await);
-    let talks = talks(&store, &home).await;
+    let talks = home.open_for_others(&store, TALKS).await;
     finish_all(&store, &leases(say(&store, &home, &talks, &fresh()).await)).await;
 
     // This process wrote last everywhere: no write is preceded by a look. Two lanes take one write each, the others go
@@ -148,7 +131,7 @@ async fn tokens_of_steps_that_are_recorded_together_are_all_counted() {
     let database = database().await;
     let store = PgStore::open(config(&database)).await.expect("opens");
     let home = Home::build(&store, "ours").await;
-    let talks = talks(&store, &home).await;
+    let talks = home.open_for_others(&store, TALKS).await;
     for _ in 0..2 {
         let leases = leases(say(&store, &home, &talks, &fresh()).await);
         let commits = leases.iter().zip(0..).map(|(lease, i)| store.commit(lease, with_step(lease, 1 << i)));

@@ -142,7 +142,7 @@ pub(crate) async fn work_for(store: &dyn Store, scope: &Scope, conversation: Con
     Ok(found)
 }
 
-/// What a task handed on and is not over; the newest hundred.
+/// The parts that a task handed on and that are not over; a hundred at most.
 async fn open_parts(store: &dyn Store, scope: &Scope, task: TaskId) -> Result<Vec<Task>, StoreError> {
     let below = TaskFilter { parent: Some(task), is_open: true, ..TaskFilter::default() };
     Ok(store.tasks(scope, &below, PageRequest { after: None, limit: 100 }).await?.items)

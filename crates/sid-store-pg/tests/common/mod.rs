@@ -90,6 +90,24 @@ impl Home {
         store.open_conversation(scope, ConversationId::new(), new).await.expect("a conversation").0
     }
 
+    /// A conversation with each of so many new users.
+    pub(crate) async fn open_for_others(&self, store: &PgStore, count: usize) -> Vec<Conversation> {
+        let mut talks = Vec::new();
+        for i in 0..count {
+            let user = User {
+                id: UserId::new(),
+                handle: format!("user-{i}"),
+                display_name: "U".into(),
+                timezone: None,
+                quiet_hours: None,
+                created_at: now(),
+            };
+            let user = store.create_user(&self.scope, user).await.expect("a user").id;
+            talks.push(Self::open(store, &self.scope, self.agent, user).await);
+        }
+        talks
+    }
+
     pub(crate) fn stimulus(&self, text: &str) -> Accept {
         Accept {
             run: RunId::new(),
