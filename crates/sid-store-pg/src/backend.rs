@@ -7,9 +7,10 @@ use parking_lot::{Mutex, RwLock};
 use sid_store::{StoreError, VectorIndex};
 use sid_types::{Clock, Scope, TenantId, Timestamp};
 use sqlx::ConnectOptions;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 use uuid::Uuid;
 
+use crate::ahead::Ahead;
 use crate::call::Call;
 use crate::config::PgConfig;
 use crate::connections::Connections;
@@ -44,6 +45,7 @@ struct Inner {
     looked: Looked,
     queues: Queues,
     recent: RecentMessages,
+    ahead: Ahead<PgRow>,
     writes: Writes,
     statistics: Statistics,
     /// Tenants that are known to be there; they never go.
@@ -131,6 +133,7 @@ impl PgStore {
             looked: Looked::default(),
             queues: Queues::default(),
             recent: RecentMessages::default(),
+            ahead: Ahead::default(),
             writes: Writes::default(),
             statistics: Statistics::default(),
             tenants: RwLock::default(),
@@ -190,6 +193,11 @@ impl PgStore {
 
     pub(crate) fn recent(&self) -> &RecentMessages {
         &self.0.recent
+    }
+
+    /// What `sid.load` told of runs, in column [`LOADED`](crate::writes::LOADED).
+    pub(crate) fn ahead(&self) -> &Ahead<PgRow> {
+        &self.0.ahead
     }
 
     pub(crate) fn writes(&self) -> &Writes {

@@ -190,6 +190,7 @@ pub(crate) trait Columns {
     fn maybe_id<T: Id>(&self, column: usize) -> Result<Option<T>>;
     /// A document: never escaped, for JSON writes the awkward character its own way.
     fn json<T: DeserializeOwned>(&self, column: usize) -> Result<T>;
+    fn maybe_json<T: DeserializeOwned>(&self, column: usize) -> Result<Option<T>>;
 
     fn count(&self, column: usize) -> Result<u64> {
         Ok(u64::try_from(self.int(column)?).unwrap_or_default())
@@ -252,6 +253,10 @@ impl Columns for PgRow {
     fn json<T: DeserializeOwned>(&self, column: usize) -> Result<T> {
         let text: &str = self.try_get_unchecked(column)?;
         Ok(serde_json::from_str(text)?)
+    }
+    fn maybe_json<T: DeserializeOwned>(&self, column: usize) -> Result<Option<T>> {
+        let text: Option<&str> = self.try_get_unchecked(column)?;
+        Ok(text.map(serde_json::from_str).transpose()?)
     }
 }
 

@@ -21,7 +21,7 @@ use crate::error::{Fault, Result, damaged};
 use crate::known::{Known, Seen};
 use crate::payload::{
     CancelWrite, ConvWrite, DayWrite, EventWrite, HeadWrite, MessageWrite, NewRun, OutboxWrite, Payload, PlaceWrite, QuoteWrite, RunWrite,
-    SelfBegunWrite, StepWrite, UsedWrite,
+    SelfBegunWrite, Start, StepWrite, UsedWrite,
 };
 use crate::rows::{Conv, Journal, RunRow, extra, list, told};
 use crate::state::ttl_micros;
@@ -157,7 +157,8 @@ impl PgStore {
     async fn write(&self, tx: Option<&mut Tx>, draft: Draft) -> Result<bool> {
         let tenant = draft.conv.tenant;
         let runs: Vec<RunId> = draft.payload.events.iter().map(|e| RunId::from_uuid(e.run)).collect();
-        let payload = draft.payload();
+        let starts = draft.starts(self).filter(|_| tx.is_none());
+        let payload = Payload { starts, ..draft.payload() };
         let is_written = match tx {
             Some(tx) => {
                 let told = tx.clock.map(|at| at.to_string());
@@ -224,6 +225,13 @@ impl Draft {
             payload: Payload::default(),
         };
         Ok(Some((draft, head)))
+    }
+
+    /// The run that a worker of this process is handed.
+    fn starts(&self, store: &PgStore) -> Option<Start> {
+        let run = self.conv.head.filter(|_| self.lease_changed && self.conv.holder.is_some())?;
+        let kept = store.queues().get(self.conv.id).filter(|(rev, _)| *rev == self.rev);
+        Some(Start { conv: self.conv.id.uuid(), run, rev: kept.map(|_| self.rev + 1) })
     }
 
     fn payload(mut self) -> Payload {

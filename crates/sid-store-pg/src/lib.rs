@@ -1,6 +1,7 @@
 #![doc = include_str!("../docs.md")]
 #![warn(missing_docs)]
 
+mod ahead;
 mod approvals;
 mod archival;
 mod audit;

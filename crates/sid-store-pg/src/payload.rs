@@ -2,7 +2,7 @@
 
 use jiff::civil::Date;
 use serde::Serialize;
-use sid_types::Timestamp;
+use sid_types::{RunId, Timestamp};
 use uuid::Uuid;
 
 /// What will be written to some conversations of a tenant, each of which is here once.
@@ -37,6 +37,9 @@ pub(crate) struct Payload {
     pub(crate) heads: Vec<HeadWrite>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) outbox: Vec<OutboxWrite>,
+    /// The run that begins with this write: it is loaded with it, if the write goes alone.
+    #[serde(skip)]
+    pub(crate) starts: Option<Start>,
 }
 
 impl Payload {
@@ -59,6 +62,7 @@ impl Payload {
             events,
             heads,
             outbox,
+            starts: _,
         } = other;
         for place in convs.iter_mut().filter_map(|c| c.new_run.as_mut()).chain(new_runs.iter_mut().map(|r| &mut r.new_run)) {
             *place += drawn;
@@ -86,6 +90,15 @@ impl Payload {
         let steps = self.steps.iter().map(|s| s.doc.len() + s.recalled.len() + s.tail.as_ref().map_or(0, String::len));
         messages.chain(steps).chain(self.events.iter().map(|e| e.body.len())).sum()
     }
+}
+
+/// A run that a worker of this process begins.
+#[derive(Clone)]
+pub(crate) struct Start {
+    pub(crate) conv: Uuid,
+    pub(crate) run: RunId,
+    /// The revision after the write, if the queue is known here.
+    pub(crate) rev: Option<i64>,
 }
 
 #[derive(Clone, Serialize)]

@@ -7,7 +7,8 @@ use tracing::{debug, warn};
 use crate::backend::PgStore;
 use crate::error::Fault;
 
-/// After so many writes of a process rows are counted for the first time, then each time after twice as many.
+/// After so many writes of a process rows are counted for the first time, then each time after four times as many: a count costs every
+/// connection its plans.
 const FIRST: u64 = 64;
 /// After so many they are not: autovacuum has come by now.
 const LAST: u64 = 1 << 20;
@@ -22,7 +23,7 @@ impl PgStore {
     /// A write begins. Now and then rows are counted beside it; nobody waits for that.
     pub(crate) fn note_write(&self) {
         let writes = self.statistics().writes.fetch_add(1, Ordering::Relaxed) + 1;
-        if !writes.is_power_of_two() || !(FIRST..=LAST).contains(&writes) {
+        if !(writes.is_power_of_two() && writes.trailing_zeros().is_multiple_of(2) && (FIRST..=LAST).contains(&writes)) {
             return;
         }
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {

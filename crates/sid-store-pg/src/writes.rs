@@ -4,7 +4,7 @@
 //! the lane that is free next takes them all. A conversation is in a batch once, so that each write is refused or done by its own revision.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use sid_store::StoreError;
@@ -28,6 +28,13 @@ const MOST: usize = 32;
 const MOST_BYTES: usize = 256 << 10;
 /// A write that takes longer than this waits for somebody's lock: those behind it go on without it.
 const PATIENCE: Duration = Duration::from_millis(50);
+
+const WRITE: &str = "SELECT sid.write_all($1, $2, $3::jsonb)";
+/// What a run needs that begins with the write is read in the same round trip, after it.
+const WRITE_AND_LOAD: &str = "SELECT w.done, CASE WHEN w.done <> '{}' THEN sid.load($1, $2, $4, $5, $6) END
+    FROM sid.write_all($1, $2, $3::jsonb) AS w (done)";
+/// The column with what was loaded.
+pub(crate) const LOADED: usize = 1;
 
 /// A write that waits for a lane.
 struct Waiting {
@@ -149,8 +156,12 @@ impl PgStore {
 
     /// The call that writes; its answer is read by [`done`].
     pub(crate) fn write_all(&self, tenant: TenantId, clock: Option<String>, payload: &Payload) -> Result<Call> {
-        let call = self.call("SELECT sid.write_all($1, $2, $3::jsonb)");
-        Ok(call.bind(tenant.uuid()).bind(clock).bind(to_json(payload)?))
+        let sql = if payload.starts.is_some() { WRITE_AND_LOAD } else { WRITE };
+        let call = self.call(sql).bind(tenant.uuid()).bind(clock).bind(to_json(payload)?);
+        Ok(match &payload.starts {
+            Some(start) => call.bind(start.conv).bind(start.run.uuid()).bind(start.rev),
+            None => call,
+        })
     }
 }
 
@@ -160,8 +171,13 @@ pub(crate) fn done(row: &PgRow) -> Result<Vec<Uuid>> {
 }
 
 async fn written(store: &PgStore, tenant: TenantId, payload: &Payload) -> Result<Vec<Uuid>> {
-    let call = store.write_all(tenant, store.clock(), payload)?;
-    done(&store.timely(call.fetch_one()).await?)
+    let began = Instant::now();
+    let row = store.timely(store.write_all(tenant, store.clock(), payload)?.fetch_one()).await?;
+    let done = done(&row)?;
+    if let Some(start) = payload.starts.as_ref().filter(|_| !done.is_empty()) {
+        store.ahead().keep(start.run, began, row);
+    }
+    Ok(done)
 }
 
 async fn serve(lane: Lane, batch: Vec<Waiting>) {

@@ -49,7 +49,7 @@ impl Store {
         match &self.postgres {
             None => format!("kind = \"sqlite\"\npath = {:?}", self.folder.path().join("data")),
             Some(cluster) => {
-                let (url, admin) = (cluster.url(ROLE, DATABASE), cluster.url(ADMIN, DATABASE));
+                let (url, admin) = (cluster.socket_url(ROLE, DATABASE), cluster.socket_url(ADMIN, DATABASE));
                 format!("kind = \"postgres\"\nurl = {url:?}\nadmin_url = {admin:?}")
             }
         }
@@ -97,10 +97,14 @@ impl Server {
             (_, key) => key,
         };
         let began = Instant::now();
-        let mut child =
-            Command::new(&options.server).arg("--config").arg(&file).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().with_context(
-                || format!("{} does not start: build it with `cargo build --release -p sid-server`", options.server.display()),
-            )?;
+        let mut command = Command::new(&options.server);
+        command.arg("--config").arg(&file).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if store.postgres.is_some() {
+            // As in the images (deploy/docker/Dockerfile).
+            command.env("MIMALLOC_PURGE_DELAY", "1000");
+        }
+        let missing = || format!("{} does not start: build it with `cargo build --release -p sid-server`", options.server.display());
+        let mut child = command.spawn().with_context(missing)?;
         let printed = first_key(&mut child);
         let client = reqwest::Client::builder().timeout(Duration::from_secs(120)).build()?;
         let base = format!("http://127.0.0.1:{port}");

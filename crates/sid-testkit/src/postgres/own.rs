@@ -70,6 +70,12 @@ impl OwnCluster {
         self.url_at(self.address(), role, database)
     }
 
+    /// The URL of one of its databases by way of its Unix socket.
+    #[must_use]
+    pub fn socket_url(&self, role: &str, database: &str) -> String {
+        format!("{}?host={}", self.url(role, database), self.install.home.display())
+    }
+
     /// Runs SQL as the superuser; answers what it prints, a line per row, columns parted by `|`.
     ///
     /// Errors: the statement fails, or nobody answers.
