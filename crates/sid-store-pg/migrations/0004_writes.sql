@@ -13,14 +13,14 @@ BEGIN
 END $$;
 
 -- `sid.write` of schema 1, which servers of schema 3 go on calling, for some conversations of a tenant at once: `p` has a list of rows for each
--- kind of row, and each row names its conversation (`conv`). Of the runs that wait the one with the earliest turn is the head (0004_perpetual.sql).
+-- kind of row, and each row names its conversation (`conv`); long texts are in `p_texts`, by their places. Of the runs that wait the one with the earliest turn is the head (0004_perpetual.sql).
 -- A conversation that is not as it was read is left out; answers which were written.
 -- What is inserted goes in one statement for all of them; what is changed is found one by one, by its key, whatever is believed of the
 -- tables' sizes (0004_lookups.sql).
 --
 -- What is locked, is locked in one order everywhere: conversations, then partitions, each by their ids, then the ledger's slots, then what
 -- agents begin by themselves. Who writes to many waits a moment only: on a time-out the caller writes to each alone, and none waits for the lock of another.
-CREATE FUNCTION sid.write_all(p_tenant uuid, p_now text, p jsonb) RETURNS uuid[] LANGUAGE plpgsql
+CREATE FUNCTION sid.write_all(p_tenant uuid, p_now text, p jsonb, p_texts text[]) RETURNS uuid[] LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     v_set text;
@@ -176,8 +176,8 @@ BEGIN
     IF p ? 'steps' THEN
         -- In the order of the ledger's slots, which the trigger writes to.
         INSERT INTO sid.steps (tenant, run, number, doc, tail, recalled)
-        SELECT p_tenant, x.run, x.number, x.doc, x.tail, x.recalled
-        FROM jsonb_to_recordset(p->'steps') AS x(run uuid, number int, doc text, tail text, recalled text)
+        SELECT p_tenant, x.run, x.number, x.doc, p_texts[x.tail], p_texts[x.recalled]
+        FROM jsonb_to_recordset(p->'steps') AS x(run uuid, number int, doc text, tail int, recalled int)
         ORDER BY get_byte(uuid_send(x.run), 15) & 15, x.run, x.number
         ON CONFLICT (tenant, run, number) DO UPDATE SET doc = excluded.doc, tail = excluded.tail, recalled = excluded.recalled;
     END IF;
@@ -191,8 +191,8 @@ BEGIN
     END IF;
     IF p ? 'events' THEN
         INSERT INTO sid.events (tenant, run, seq, at, kind, body)
-        SELECT p_tenant, x.run, x.seq, x.at, x.kind, x.body
-        FROM jsonb_to_recordset(p->'events') AS x(run uuid, seq bigint, at timestamptz, kind text, body text);
+        SELECT p_tenant, x.run, x.seq, x.at, x.kind, p_texts[x.body]
+        FROM jsonb_to_recordset(p->'events') AS x(run uuid, seq bigint, at timestamptz, kind text, body int);
     END IF;
     IF p ? 'heads' THEN
         UPDATE sid.conversation_heads h SET summary = coalesce(x.summary, h.summary),
@@ -207,5 +207,5 @@ BEGIN
     END IF;
     RETURN v_done;
 END $$;
-REVOKE ALL ON FUNCTION sid.write_all(uuid, text, jsonb) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION sid.write_all(uuid, text, jsonb) TO sid_app;
+REVOKE ALL ON FUNCTION sid.write_all(uuid, text, jsonb, text[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION sid.write_all(uuid, text, jsonb, text[]) TO sid_app;

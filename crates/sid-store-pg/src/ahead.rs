@@ -6,15 +6,22 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use sid_types::RunId;
+use sid_types::{RunId, Timestamp};
 
 /// What was read longer ago is not used.
 const AGE: Duration = Duration::from_millis(250);
 /// Most runs whose reading is kept.
 const MOST: usize = 1_024;
 
-/// What was read for runs, and when.
-pub(crate) struct Ahead<T>(Mutex<HashMap<RunId, (Instant, T)>>);
+struct Kept<T> {
+    began: Instant,
+    /// A test suite's clock.
+    time: Option<Timestamp>,
+    read: T,
+}
+
+/// What was read for runs.
+pub(crate) struct Ahead<T>(Mutex<HashMap<RunId, Kept<T>>>);
 
 impl<T> Default for Ahead<T> {
     fn default() -> Self {
@@ -23,22 +30,23 @@ impl<T> Default for Ahead<T> {
 }
 
 impl<T> Ahead<T> {
-    /// `began`: when the statement was sent that read it.
-    pub(crate) fn keep(&self, run: RunId, began: Instant, read: T) {
+    /// `began`: when the statement was sent that read it; `time`: a test suite's clock.
+    pub(crate) fn keep(&self, run: RunId, began: Instant, time: Option<Timestamp>, read: T) {
         let mut all = self.0.lock();
         if all.len() >= MOST {
-            all.retain(|_, (began, _)| began.elapsed() < AGE);
+            all.retain(|_, kept| kept.began.elapsed() < AGE);
             if all.len() >= MOST {
                 all.clear();
             }
         }
-        all.insert(run, (began, read));
+        all.insert(run, Kept { began, time, read });
     }
 
-    /// What was read for the run, for whoever comes first.
-    pub(crate) fn take(&self, run: RunId) -> Option<T> {
-        let (began, read) = self.0.lock().remove(&run)?;
-        (began.elapsed() < AGE).then_some(read)
+    /// What was read for the run, for whoever comes first, and how old it is at most.
+    pub(crate) fn take(&self, run: RunId, time: Option<Timestamp>) -> Option<(Duration, T)> {
+        let kept = self.0.lock().remove(&run)?;
+        let age = kept.began.elapsed();
+        (age < AGE && kept.time == time).then_some((age, kept.read))
     }
 }
 
@@ -49,18 +57,21 @@ mod tests {
     #[test]
     fn what_was_read_is_for_its_own_run_once_and_not_for_long() {
         let (ahead, run, other) = (Ahead::default(), RunId::new(), RunId::new());
-        ahead.keep(run, Instant::now(), 1);
-        assert_eq!(ahead.take(other), None);
-        assert_eq!((ahead.take(run), ahead.take(run)), (Some(1), None));
-        ahead.keep(run, Instant::now().checked_sub(AGE).expect("the machine has run for longer"), 2);
-        assert_eq!(ahead.take(run), None, "it is too old");
+        let take = |run, time| ahead.take(run, time).map(|(_, read)| read);
+        ahead.keep(run, Instant::now(), None, 1);
+        assert_eq!(take(other, None), None);
+        assert_eq!((take(run, None), take(run, None)), (Some(1), None));
+        ahead.keep(run, Instant::now().checked_sub(AGE).expect("the machine has run for longer"), None, 2);
+        assert_eq!(take(run, None), None, "it is too old");
+        ahead.keep(run, Instant::now(), Some(Timestamp::UNIX_EPOCH), 3);
+        assert_eq!(take(run, Some(Timestamp::MAX)), None, "the suite's clock has gone on");
     }
 
     #[test]
     fn what_nobody_comes_for_is_let_go() {
         let ahead = Ahead::default();
         for _ in 0..=MOST {
-            ahead.keep(RunId::new(), Instant::now(), ());
+            ahead.keep(RunId::new(), Instant::now(), None, ());
         }
         assert_eq!(ahead.0.lock().len(), 1);
     }

@@ -358,7 +358,8 @@ impl Draft {
             journal.events += 1;
             let (run, seq) = (journal.run.id, journal.events);
             let (conv, at) = (self.conv.id.uuid(), self.now);
-            self.payload.events.push(EventWrite { conv, run: run.uuid(), seq, at, kind: body.name(), body: to_json(&body)? });
+            let text = self.payload.text(to_json(&body)?);
+            self.payload.events.push(EventWrite { conv, run: run.uuid(), seq, at, kind: body.name(), body: text });
             events.push(Event { run, seq, body, at: self.now });
         }
         Ok(events)
@@ -373,13 +374,15 @@ impl Draft {
         }
         // What erasure takes away stands in columns of its own.
         let (tail, recalled) = (step.tail.take(), std::mem::take(&mut step.recalled));
+        let tail = tail.map(|tail| self.payload.text(told(&tail)));
+        let recalled = self.payload.text(to_json(&recalled)?);
         self.payload.steps.push(StepWrite {
             conv: self.conv.id.uuid(),
             run: journal.run.id.uuid(),
             number: step.number,
             doc: to_json(&step)?,
-            tail: tail.as_deref().map(told),
-            recalled: to_json(&recalled)?,
+            tail,
+            recalled,
         });
         Ok(())
     }

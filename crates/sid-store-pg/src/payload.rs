@@ -1,4 +1,5 @@
-//! What `sid.write_all` is told, as JSON: the names are those that the function reads. Every row names its conversation.
+//! What `sid.write_all` is told, as JSON: the names are those that the function reads. Every row names its conversation. Long texts go beside
+//! the JSON, so that neither side has to escape them; rows name their places.
 
 use jiff::civil::Date;
 use serde::Serialize;
@@ -37,6 +38,9 @@ pub(crate) struct Payload {
     pub(crate) heads: Vec<HeadWrite>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) outbox: Vec<OutboxWrite>,
+    /// Long texts.
+    #[serde(skip)]
+    pub(crate) texts: Vec<String>,
     /// The run that begins with this write: it is loaded with it, if the write goes alone.
     #[serde(skip)]
     pub(crate) starts: Option<Start>,
@@ -57,15 +61,21 @@ impl Payload {
             messages,
             quotes,
             days,
-            steps,
+            mut steps,
             self_begun,
-            events,
+            mut events,
             heads,
             outbox,
+            texts,
             starts: _,
         } = other;
         for place in convs.iter_mut().filter_map(|c| c.new_run.as_mut()).chain(new_runs.iter_mut().map(|r| &mut r.new_run)) {
             *place += drawn;
+        }
+        let kept = self.texts.len();
+        let of_steps = steps.iter_mut().flat_map(|s| s.tail.as_mut().into_iter().chain([&mut s.recalled]));
+        for place in of_steps.chain(events.iter_mut().map(|e| &mut e.body)) {
+            *place += kept;
         }
         self.convs.extend(convs);
         self.new_runs.extend(new_runs);
@@ -82,13 +92,19 @@ impl Payload {
         self.events.extend(events);
         self.heads.extend(heads);
         self.outbox.extend(outbox);
+        self.texts.extend(texts);
+    }
+
+    /// Puts a long text beside the rows; answers its place, from 1 on.
+    pub(crate) fn text(&mut self, text: String) -> usize {
+        self.texts.push(text);
+        self.texts.len()
     }
 
     /// About how long its texts are.
     pub(crate) fn bytes(&self) -> usize {
         let messages = self.messages.iter().map(|m| m.text.len() + m.extra.as_ref().map_or(0, String::len));
-        let steps = self.steps.iter().map(|s| s.doc.len() + s.recalled.len() + s.tail.as_ref().map_or(0, String::len));
-        messages.chain(steps).chain(self.events.iter().map(|e| e.body.len())).sum()
+        messages.chain(self.steps.iter().map(|s| s.doc.len())).chain(self.texts.iter().map(String::len)).sum()
     }
 }
 
@@ -215,8 +231,10 @@ pub(crate) struct StepWrite {
     pub(crate) run: Uuid,
     pub(crate) number: u32,
     pub(crate) doc: String,
-    pub(crate) tail: Option<String>,
-    pub(crate) recalled: String,
+    /// The place of its text.
+    pub(crate) tail: Option<usize>,
+    /// The place of its text.
+    pub(crate) recalled: usize,
 }
 
 /// Runs that nobody asked for at that moment, and tokens of their steps.
@@ -234,7 +252,8 @@ pub(crate) struct EventWrite {
     pub(crate) seq: u64,
     pub(crate) at: Timestamp,
     pub(crate) kind: &'static str,
-    pub(crate) body: String,
+    /// The place of its text.
+    pub(crate) body: usize,
 }
 
 #[derive(Clone, Serialize)]

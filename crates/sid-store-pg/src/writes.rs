@@ -29,10 +29,10 @@ const MOST_BYTES: usize = 256 << 10;
 /// A write that takes longer than this waits for somebody's lock: those behind it go on without it.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-const WRITE: &str = "SELECT sid.write_all($1, $2, $3::jsonb)";
+const WRITE: &str = "SELECT sid.write_all($1, $2, $3::jsonb, $4)";
 /// What a run needs that begins with the write is read in the same round trip, after it.
-const WRITE_AND_LOAD: &str = "SELECT w.done, CASE WHEN w.done <> '{}' THEN sid.load($1, $2, $4, $5, $6) END
-    FROM sid.write_all($1, $2, $3::jsonb) AS w (done)";
+const WRITE_AND_LOAD: &str = "SELECT w.done, CASE WHEN w.done <> '{}' THEN sid.load($1, $2, $5, $6, $7) END
+    FROM sid.write_all($1, $2, $3::jsonb, $4) AS w (done)";
 /// The column with what was loaded.
 pub(crate) const LOADED: usize = 1;
 
@@ -157,7 +157,7 @@ impl PgStore {
     /// The call that writes; its answer is read by [`done`].
     pub(crate) fn write_all(&self, tenant: TenantId, clock: Option<String>, payload: &Payload) -> Result<Call> {
         let sql = if payload.starts.is_some() { WRITE_AND_LOAD } else { WRITE };
-        let call = self.call(sql).bind(tenant.uuid()).bind(clock).bind(to_json(payload)?);
+        let call = self.call(sql).bind(tenant.uuid()).bind(clock).bind(to_json(payload)?).bind(payload.texts.clone());
         Ok(match &payload.starts {
             Some(start) => call.bind(start.conv).bind(start.run.uuid()).bind(start.rev),
             None => call,
@@ -175,7 +175,7 @@ async fn written(store: &PgStore, tenant: TenantId, payload: &Payload) -> Result
     let row = store.timely(store.write_all(tenant, store.clock(), payload)?.fetch_one()).await?;
     let done = done(&row)?;
     if let Some(start) = payload.starts.as_ref().filter(|_| !done.is_empty()) {
-        store.ahead().keep(start.run, began, row);
+        store.ahead().keep(start.run, began, store.test_time(), row);
     }
     Ok(done)
 }
@@ -225,7 +225,7 @@ fn alone(store: &PgStore, tenant: TenantId, mut batch: Vec<Waiting>, fault: Faul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::payload::{ConvWrite, EventWrite};
+    use crate::payload::{ConvWrite, EventWrite, StepWrite};
 
     fn write(conv: Uuid, bytes: usize) -> (Waiting, oneshot::Receiver<Result<bool>>) {
         let conversation = ConvWrite {
@@ -243,9 +243,10 @@ mod tests {
             ttl_us: None,
         };
         let (run, at) = (Uuid::nil(), sid_types::Timestamp::UNIX_EPOCH);
-        let event = EventWrite { conv, run, seq: 1, at, kind: "done", body: "x".repeat(bytes) };
+        let event = EventWrite { conv, run, seq: 1, at, kind: "done", body: 1 };
         let (answer, answered) = oneshot::channel();
-        let payload = Payload { convs: vec![conversation], events: vec![event], ..Payload::default() };
+        let texts = vec!["x".repeat(bytes)];
+        let payload = Payload { convs: vec![conversation], events: vec![event], texts, ..Payload::default() };
         (Waiting { payload, answer }, answered)
     }
 
@@ -311,5 +312,24 @@ mod tests {
         one.append(two);
         assert_eq!(one.convs.iter().map(|c| c.new_run).collect::<Vec<_>>(), [Some(1), Some(2)]);
         assert_eq!(one.new_runs.iter().map(|r| r.new_run).collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[test]
+    fn rows_keep_their_texts_in_a_batch() {
+        let step = |tail, recalled| StepWrite { conv: Uuid::nil(), run: Uuid::nil(), number: 1, doc: String::new(), tail, recalled };
+        let (mut all, mut wanted) = (Payload::default(), Vec::new());
+        for (number, tail) in [Some("what it saw"), None].into_iter().enumerate() {
+            let (waiting, _answered) = write(Uuid::nil(), number + 1);
+            let mut payload = waiting.payload;
+            let tail = tail.map(|tail| payload.text(tail.to_owned()));
+            let recalled = payload.text(format!("recalled {number}"));
+            payload.steps.push(step(tail, recalled));
+            all.append(payload);
+            wanted.push(("x".repeat(number + 1), format!("recalled {number}")));
+        }
+        let text = |place: usize| all.texts[place - 1].clone();
+        let rows = all.events.iter().zip(&all.steps);
+        assert_eq!(rows.map(|(event, step)| (text(event.body), text(step.recalled))).collect::<Vec<_>>(), wanted);
+        assert_eq!(all.steps.iter().map(|step| step.tail.map(text)).collect::<Vec<_>>(), [Some("what it saw".to_owned()), None]);
     }
 }

@@ -108,6 +108,8 @@ async fn a_turn_takes_few_round_trips() {
     let lease = accepted.expect("accepted").lease.expect("idle");
     let (load, loaded) = counter.of(store.load(&lease)).await;
     assert_eq!(loaded.expect("held").queue.len(), 3);
+    let (anew, loaded) = counter.of(store.load(&lease)).await;
+    assert_eq!((anew, loaded.expect("held").queue.len()), (1, 3), "what was read ahead is for one load");
     let step = Step {
         id: StepId::new(),
         run: lease.run,
@@ -130,7 +132,11 @@ async fn a_turn_takes_few_round_trips() {
     assert_eq!(committed.expect("committed").messages.len(), 1);
     let (end, committed) = counter.of(store.commit(&lease, finish(2, "done"))).await;
     committed.expect("committed");
-    assert_eq!((accept, load, record, end), (1, 1, 1, 1), "accept with claim, load, record, finish, by the process that wrote last");
+    assert_eq!(
+        (accept, load, record, end),
+        (1, 0, 1, 1),
+        "accept with claim and what loads, record, finish, by the process that wrote last"
+    );
 
     // Accepted for anybody, claimed by a worker.
     let (accept, accepted) = counter.of(store.accept(&home.scope, sid_store::Accept { claim_for: None, ..home.stimulus("later") })).await;

@@ -1,6 +1,7 @@
 //! Loading all that a run needs: one round trip, and only from the queue's start on.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use sid_store::{Lease, Loaded};
@@ -36,8 +37,10 @@ struct Told {
 pub(super) async fn load(store: &PgStore, lease: &Lease) -> Result<Loaded> {
     let kept = store.queues().get(lease.conversation);
     let rev = kept.as_ref().map(|(rev, _)| *rev);
-    if let Some(row) = store.ahead().take(lease.run)
+    if let Some((age, row)) = store.ahead().take(lease.run, store.test_time())
         && let Ok(Some(told)) = held(&row, LOADED, lease)
+        // Nobody else has the lease yet.
+        && told.conv.ttl_us.is_some_and(|ttl| age < Duration::from_micros(ttl.unsigned_abs()) / 2)
         // The queue that it counts on may be gone, and the first contact is yet to be made.
         && (told.is_same != Some(true) || rev == Some(told.conv.rev))
         && (told.conv.user.is_none() || told.conv.has_met)
