@@ -168,7 +168,7 @@ pub(crate) const LEGS: &[Leg] = &[
     },
     Leg {
         name: "memory on other stores",
-        about: "the scenarios on Postgres and on Postgres with Qdrant, and LoCoMo's first questions against SQLite's",
+        about: "the scenarios on Postgres and on Postgres with Qdrant, and LoCoMo's and BEAM's first questions against SQLite's",
         needs: &[Group::Embed, Group::Bench, Group::Postgres, Group::Qdrant],
         missing: || no_stick().or_else(too_long_for_ci),
         run: |parts| bench::memory::other_stores(&parts["bench"]),

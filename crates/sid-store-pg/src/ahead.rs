@@ -34,12 +34,14 @@ impl<T> Ahead<T> {
     pub(crate) fn keep(&self, run: RunId, began: Instant, time: Option<Timestamp>, read: T) {
         let mut all = self.0.lock();
         if all.len() >= MOST {
-            all.retain(|_, kept| kept.began.elapsed() < AGE);
-            if all.len() >= MOST {
-                all.clear();
-            }
+            all.clear();
         }
         all.insert(run, Kept { began, time, read });
+    }
+
+    /// Lets go of what nobody came for. To be called now and then.
+    pub(crate) fn sweep(&self) {
+        self.0.lock().retain(|_, kept| kept.began.elapsed() < AGE);
     }
 
     /// What was read for the run, for whoever comes first, and how old it is at most.
@@ -74,5 +76,8 @@ mod tests {
             ahead.keep(RunId::new(), Instant::now(), None, ());
         }
         assert_eq!(ahead.0.lock().len(), 1);
+        ahead.keep(RunId::new(), Instant::now().checked_sub(AGE).expect("the machine has run for longer"), None, ());
+        ahead.sweep();
+        assert_eq!(ahead.0.lock().len(), 1, "the old one has gone");
     }
 }

@@ -227,9 +227,10 @@ impl Draft {
         Ok(Some((draft, head)))
     }
 
-    /// The run that a worker of this process is handed.
+    /// The run that is accepted into an idle conversation and handed to a worker of this process. Where others wait, nothing is read under their lock.
     fn starts(&self, store: &PgStore) -> Option<Start> {
-        let run = self.conv.head.filter(|_| self.lease_changed && self.conv.holder.is_some())?;
+        let new = self.payload.new_runs.first().map(|new| RunId::from_uuid(new.id));
+        let run = self.conv.head.filter(|head| Some(*head) == new && self.conv.holder.is_some())?;
         let kept = store.queues().get(self.conv.id).filter(|(rev, _)| *rev == self.rev);
         Some(Start { conv: self.conv.id.uuid(), run, rev: kept.map(|_| self.rev + 1) })
     }

@@ -74,20 +74,25 @@ fn groups(store: &str) -> Result<Vec<Group>> {
     Ok(groups)
 }
 
-/// The scenarios on the other stores, and the first questions of each of LoCoMo's conversations on all: what the others find may differ from what SQLite finds by two
+/// The scenarios on the other stores, and the first questions of each conversation of LoCoMo and BEAM on all: what the others find may differ from what SQLite finds by two
 /// points of R@10. `bench memory --store` asks all questions.
 pub(crate) fn other_stores(packages: &Path) -> Result<proc::Teed> {
     const QUESTIONS: u64 = 120;
     const POINTS: f64 = 0.02;
-    let first = |stick: &Path, shim: &Shim| retrieval(stick, shim, packages, &LOCOMO, Some(QUESTIONS)).map(|figures| figures[0].value);
+    let first = |stick: &Path, shim: &Shim| -> Result<Vec<(&str, f64)>> {
+        let of = |dataset: &Dataset| Ok((dataset.title, retrieval(stick, shim, packages, dataset, Some(QUESTIONS))?[0].value));
+        [LOCOMO, BEAM].iter().map(of).collect()
+    };
     let wanted = first(&stick("sqlite")?, &Shim::start("sqlite")?)?;
     let on = |store: &str| -> Result<(Vec<Figure>, String)> {
         let (stick, shim) = (stick(store)?, Shim::start(store)?);
         proc::heading(&format!("scenarios on {store}"));
         let played = scenarios(&stick, &shim, "1", None, false)?;
         let mut figures: Vec<Figure> = played.figures.into_iter().map(|f| Figure { name: format!("{store}: {}", f.name), ..f }).collect();
-        let name = format!("{store}: LoCoMo R@10, {QUESTIONS} questions each (SQLite {wanted:.3})");
-        figures.push(Figure { name, value: first(&stick, &shim)?, goal: wanted - POINTS, at_most: false });
+        for ((title, value), (_, wanted)) in first(&stick, &shim)?.into_iter().zip(&wanted) {
+            let name = format!("{store}: {title} R@10, {QUESTIONS} questions each (SQLite {wanted:.3})");
+            figures.push(Figure { name, value, goal: wanted - POINTS, at_most: false });
+        }
         Ok((figures, format!("test result: {} passed; {} failed; 0 ignored\n", played.passed, played.of - played.passed)))
     };
     // At the same time: neither keeps two cores busy.

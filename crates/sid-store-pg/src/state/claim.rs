@@ -23,6 +23,7 @@ pub(super) async fn claim(store: &PgStore, worker: WorkerId, want: usize, per_te
     // Whoever serves claims now and then.
     store.queues().sweep();
     store.recent().sweep();
+    store.ahead().sweep();
     let mut leases = Vec::new();
     while leases.len() < want {
         let granted = grant(store, worker, want - leases.len(), per_tenant, ttl).await?;
