@@ -33,7 +33,7 @@ fn no_stick() -> Option<String> {
 /// CI has an hour, and what takes long is left out there, unless it is asked for.
 fn too_long_for_ci() -> Option<String> {
     (dirs::is_ci() && std::env::var_os("SID_BENCH_STORES").is_none())
-        .then(|| "it takes up to ten minutes: not in CI, unless SID_BENCH_STORES is set".into())
+        .then(|| "it takes up to twenty minutes: not in CI, unless SID_BENCH_STORES is set".into())
 }
 
 /// All legs. Those of cargo come first: what they build is what the others start.
