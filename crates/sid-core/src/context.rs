@@ -1,6 +1,7 @@
 //! A prompt for people: what was sent, or would be sent now, part by part.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde::Serialize;
 use sid_llm::ChatMessage;
@@ -212,6 +213,7 @@ async fn state_of(inner: &Inner, scope: &Scope, conversation: Conversation, run:
         blocks,
         open_calls: Vec::new(),
         last_contact: None,
+        began: Instant::now(),
     })
 }
 

@@ -66,6 +66,7 @@ pub(crate) async fn for_turn(
         return Ok(Vec::new());
     }
     query.per_channel = TURN_HITS;
+    query.follows = Some(state.began);
     query.in_prompt = Some((state.conversation.id, state.conversation.queue_start));
     let zone = sid_memory::render::zone(state.user.as_ref().and_then(|u| u.timezone.as_deref()).unwrap_or("UTC"));
     let now = machine.now().to_zoned(zone.clone());

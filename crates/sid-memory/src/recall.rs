@@ -91,7 +91,7 @@ pub async fn recall(
         query.vector = query_vector(embedder, &query.text).await.ok().flatten();
     }
     query.named_times = named_times(&query.text, options.now.as_ref()).into_iter().map(|t| t.told().into()).collect();
-    let began = Instant::now();
+    let began = query.follows.unwrap_or_else(Instant::now);
     let found = match search.search(scope, &query).await {
         // A vector of the wrong length: somebody changed the model behind a generation's name. Words still find.
         Err(StoreError::Invalid(_)) if query.vector.take().is_some() => search.search(scope, &query).await?,

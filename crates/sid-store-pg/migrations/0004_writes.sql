@@ -209,3 +209,26 @@ BEGIN
 END $$;
 REVOKE ALL ON FUNCTION sid.write_all(uuid, text, jsonb, text[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION sid.write_all(uuid, text, jsonb, text[]) TO sid_app;
+
+-- What a run reads first, in one trip, and before it the write that begins the run, if `p` says what to write. Rows are those of `sid.look`, for
+-- whom `p_kind` names (NULL: nobody), and before them one of -1 with the conversation and what `sid.load` tells. No row: nothing was written.
+-- Each statement in here sees what those before it have written.
+CREATE FUNCTION sid.begin_run(p_tenant uuid, p_now text, p jsonb, p_texts text[], p_conv uuid, p_run uuid, p_rev bigint, p_kind smallint, p_agent uuid,
+    p_user uuid, p_generation text, p_parts bigint[], p_seen bigint[], p_generations int[], p_most int)
+RETURNS TABLE (o_what smallint, o_part bigint, o_kind smallint, o_a uuid, o_b uuid, o_n1 bigint, o_n2 bigint, o_n3 bigint, o_n4 bigint,
+    o_text text, o_speaker text, o_at timestamptz, o_vector bytea)
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    IF p IS NOT NULL AND sid.write_all(p_tenant, p_now, p, p_texts) = '{}' THEN
+        RETURN;
+    END IF;
+    o_what := -1;
+    o_a := p_conv;
+    o_text := sid.load(p_tenant, p_now, p_conv, p_run, p_rev);
+    RETURN NEXT;
+    IF p_kind IS NOT NULL THEN
+        RETURN QUERY SELECT * FROM sid.look(p_tenant, p_now, p_kind, p_agent, p_user, p_generation, p_parts, p_seen, p_generations, p_most);
+    END IF;
+END $$;
+REVOKE ALL ON FUNCTION sid.begin_run(uuid, text, jsonb, text[], uuid, uuid, bigint, smallint, uuid, uuid, text, bigint[], bigint[], int[], int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION sid.begin_run(uuid, text, jsonb, text[], uuid, uuid, bigint, smallint, uuid, uuid, text, bigint[], bigint[], int[], int) TO sid_app;

@@ -44,11 +44,10 @@ impl<T> Ahead<T> {
         self.0.lock().retain(|_, kept| kept.began.elapsed() < AGE);
     }
 
-    /// What was read for the run, for whoever comes first, and how old it is at most.
-    pub(crate) fn take(&self, run: RunId, time: Option<Timestamp>) -> Option<(Duration, T)> {
+    /// What was read for the run, for whoever comes first, and when that began.
+    pub(crate) fn take(&self, run: RunId, time: Option<Timestamp>) -> Option<(Instant, T)> {
         let kept = self.0.lock().remove(&run)?;
-        let age = kept.began.elapsed();
-        (age < AGE && kept.time == time).then_some((age, kept.read))
+        (kept.began.elapsed() < AGE && kept.time == time).then_some((kept.began, kept.read))
     }
 }
 

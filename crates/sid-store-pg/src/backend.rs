@@ -7,10 +7,11 @@ use parking_lot::{Mutex, RwLock};
 use sid_store::{StoreError, VectorIndex};
 use sid_types::{Clock, Scope, TenantId, Timestamp};
 use sqlx::ConnectOptions;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use uuid::Uuid;
 
 use crate::ahead::Ahead;
+use crate::begin::Begun;
 use crate::call::Call;
 use crate::config::PgConfig;
 use crate::connections::Connections;
@@ -45,7 +46,7 @@ struct Inner {
     looked: Looked,
     queues: Queues,
     recent: RecentMessages,
-    ahead: Ahead<PgRow>,
+    ahead: Ahead<Begun>,
     writes: Writes,
     statistics: Statistics,
     /// Tenants that are known to be there; they never go.
@@ -195,8 +196,7 @@ impl PgStore {
         &self.0.recent
     }
 
-    /// What `sid.load` told of runs, in column [`LOADED`](crate::writes::LOADED).
-    pub(crate) fn ahead(&self) -> &Ahead<PgRow> {
+    pub(crate) fn ahead(&self) -> &Ahead<Begun> {
         &self.0.ahead
     }
 

@@ -1,18 +1,21 @@
 //! A search whose partitions are all in memory: one statement for how they stand and what they have had since, one for each kind of record
-//! that was found. Whatever else there is to read, the caller searches in a transaction.
+//! that was found. Whatever else there is to read, the caller searches in a transaction. A run's first look comes with its loading
+//! (ADR 0038).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
-use sid_store::{Chunk, GenerationId, Record, RecordId, SearchQuery, StoreError};
+use sid_store::{Chunk, GenerationId, QueryVector, Record, RecordId, SearchQuery, StoreError};
 use sid_types::{Message, MessageId, Role, Scope, Seq};
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use crate::backend::PgStore;
+use crate::call::Call;
 use crate::codec::{Columns, clean, from_bytes};
 use crate::error::{Fault, Result};
+use crate::looked::Look;
 use crate::partitions::{Changes, Entry, Row};
 use crate::records::record_id;
 use crate::rows::MessageRow;
@@ -31,6 +34,48 @@ pub(crate) struct Glance {
     pub(crate) looks: Looks,
     /// The query's generation with its number, if any vectors are in it.
     pub(crate) asked: Option<(GenerationId, i32)>,
+}
+
+/// What a look asks: how all that the scope sees stands, and what has come into what is in memory.
+#[derive(Clone)]
+pub(crate) struct Inquiry {
+    scope: Scope,
+    generation: Option<GenerationId>,
+    /// The partition, the version that was read, and its memory.
+    known: Vec<(i64, i64, Arc<Entry>)>,
+}
+
+impl Inquiry {
+    /// `None`: the scope has not searched here.
+    fn of(store: &PgStore, scope: &Scope, generation: Option<GenerationId>) -> Option<Self> {
+        Some(Self { scope: *scope, generation, known: store.partitions().seen_by(scope)? })
+    }
+
+    /// What the scope's next search asks, if it is like the last; `None`: a look was not enough for that one.
+    pub(crate) fn foreseen(store: &PgStore, scope: &Scope) -> Option<Self> {
+        Self::of(store, scope, store.looked().last(scope)?.generation)
+    }
+
+    /// Binds it as the last eight arguments of `sid.look` and `sid.begin_run`.
+    pub(crate) fn bind(this: Option<&Self>, store: &PgStore, call: Call) -> Call {
+        let (kind, agent, user) = this.map_or((None, None, None), |q| {
+            let (kind, agent, user) = store.viewer(&q.scope).principal();
+            (Some(kind), agent, user)
+        });
+        let known = this.map(|q| &q.known[..]).unwrap_or_default();
+        let mut generations: Vec<i32> =
+            known.iter().flat_map(|(_, _, entry)| entry.shelf().generations.values().copied().collect::<Vec<_>>()).collect();
+        generations.sort_unstable();
+        generations.dedup();
+        call.bind(kind)
+            .bind(agent)
+            .bind(user)
+            .bind(this.and_then(|q| q.generation.as_ref()).map(|g| clean(&g.0).into_owned()))
+            .bind(known.iter().map(|(part, ..)| *part).collect::<Vec<i64>>())
+            .bind(known.iter().map(|(_, seen, _)| *seen).collect::<Vec<i64>>())
+            .bind(generations)
+            .bind(MOST)
+    }
 }
 
 /// What `sid.look` tells.
@@ -57,56 +102,64 @@ pub(crate) async fn glance(store: &PgStore, scope: &Scope, query: &SearchQuery) 
     if query.conversation.is_some() {
         return Ok(None);
     }
-    let Some(known) = store.partitions().seen_by(scope) else { return Ok(None) };
-    // A query without a vector asks for no generation, so what partitions are like is all that a look tells.
-    if let Some(moment) = query.follows.filter(|_| query.vector.is_none())
-        && let Some(partitions) = store.looked().since(scope, moment)
-        && let Some(looks) = follow(store, query, &known, &partitions).await
-    {
-        return Ok(Some(Glance { looks, asked: None }));
+    let generation = query.vector.as_ref().map(|v| &v.generation);
+    let Some(inquiry) = Inquiry::of(store, scope, generation.cloned()) else { return Ok(None) };
+    let is_asked = |p: &Partition| query.owners.as_ref().is_none_or(|owners| owners.contains(&p.owner));
+    if let Some(look) = query.follows.and_then(|moment| store.looked().since(scope, moment, generation)) {
+        let asked = numbered(query.vector.as_ref(), look.number)?;
+        if let Some(looks) = looks(store, &inquiry, &look.partitions, HashMap::new(), is_asked, asked.as_ref()).await {
+            return Ok(Some(Glance { looks, asked }));
+        }
     }
     let began = Instant::now();
-    let mut generations: Vec<i32> =
-        known.iter().flat_map(|(_, _, entry)| entry.shelf().generations.values().copied().collect::<Vec<_>>()).collect();
-    generations.sort_unstable();
-    generations.dedup();
-    let told = ask(store, scope, query, &known, generations).await?;
-    let mut asked = None;
-    if let (Some(vector), Some((number, dimensions))) = (&query.vector, told.generation) {
-        let found = vector.values.len();
-        if let Some(dimensions) = dimensions.filter(|d| *d != found) {
-            return Err(StoreError::Invalid(format!("the generation has {dimensions} dimensions, the query's vector {found}")).into());
-        }
-        asked = Some((vector.generation.clone(), number));
-    }
-    let seen: HashMap<i64, (i64, Arc<Entry>)> = known.into_iter().map(|(part, seen, entry)| (part, (seen, entry))).collect();
-    let mut changes = told.changes;
-    let mut looks = Vec::with_capacity(told.partitions.len());
-    for partition in told.partitions.iter().copied() {
-        if !is_asked(query, &partition) {
-            continue;
-        }
-        let Some((seen, entry)) = seen.get(&partition.part) else { return Ok(None) };
-        let arrived = changes.remove(&partition.part);
-        if !is_ready(store, &partition, *seen, entry, arrived, asked.as_ref()).await {
-            return Ok(None);
-        }
-        looks.push((partition, Arc::clone(entry)));
-    }
-    store.looked().keep(scope, began, told.partitions);
+    let call =
+        store.call("SELECT * FROM sid.look($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)").bind(scope.tenant().uuid()).bind(store.clock());
+    let told = Told::read(&store.timely(Inquiry::bind(Some(&inquiry), store, call).fetch_all()).await?)?;
+    let asked = numbered(query.vector.as_ref(), told.generation)?;
+    let Some(looks) = looks(store, &inquiry, &told.partitions, told.changes, is_asked, asked.as_ref()).await else { return Ok(None) };
+    let look = Look { began, generation: inquiry.generation, number: told.generation, partitions: told.partitions.into() };
+    store.looked().keep(scope, look);
     Ok(Some(Glance { looks, asked }))
 }
 
-fn is_asked(query: &SearchQuery, partition: &Partition) -> bool {
-    partition.records > 0 && query.owners.as_ref().is_none_or(|owners| owners.contains(&partition.owner))
+/// Takes in what an inquiry was answered that was sent at `began`, for the search that follows.
+pub(crate) async fn take_in(store: &PgStore, inquiry: Inquiry, began: Instant, rows: &[PgRow]) -> Result<()> {
+    let told = Told::read(rows)?;
+    let asked = inquiry.generation.clone().zip(told.generation.map(|(number, _)| number));
+    if looks(store, &inquiry, &told.partitions, told.changes, |_| true, asked.as_ref()).await.is_none() {
+        store.looked().forget(&inquiry.scope);
+        return Ok(());
+    }
+    let look = Look { began, generation: inquiry.generation, number: told.generation, partitions: told.partitions.into() };
+    store.looked().keep(&inquiry.scope, look);
+    Ok(())
 }
 
-/// What an earlier look saw, as far as it is still in memory; `None`: look again.
-async fn follow(store: &PgStore, query: &SearchQuery, known: &[(i64, i64, Arc<Entry>)], partitions: &[Partition]) -> Option<Looks> {
+/// The query's generation with its number.
+///
+/// Errors: `Invalid`, the query's vector has another length.
+fn numbered(vector: Option<&QueryVector>, told: Option<(i32, Option<usize>)>) -> Result<Option<(GenerationId, i32)>> {
+    let (Some(vector), Some((number, dimensions))) = (vector, told) else { return Ok(None) };
+    let found = vector.values.len();
+    if let Some(dimensions) = dimensions.filter(|d| *d != found) {
+        return Err(StoreError::Invalid(format!("the generation has {dimensions} dimensions, the query's vector {found}")).into());
+    }
+    Ok(Some((vector.generation.clone(), number)))
+}
+
+/// Partitions that a look has told of, brought up to what it told; `None`: one is not in memory as far as that.
+async fn looks(
+    store: &PgStore,
+    inquiry: &Inquiry,
+    partitions: &[Partition],
+    mut changes: HashMap<i64, Arrived>,
+    is_asked: impl Fn(&Partition) -> bool,
+    asked: Option<&(GenerationId, i32)>,
+) -> Option<Looks> {
     let mut looks = Vec::with_capacity(partitions.len());
-    for partition in partitions.iter().filter(|partition| is_asked(query, partition)) {
-        let (_, seen, entry) = known.iter().find(|(part, ..)| *part == partition.part)?;
-        if *seen < partition.version || !is_ready(store, partition, *seen, entry, None, None).await {
+    for partition in partitions.iter().filter(|p| p.records > 0 && is_asked(p)) {
+        let (_, seen, entry) = inquiry.known.iter().find(|(part, ..)| *part == partition.part)?;
+        if !is_ready(store, partition, *seen, entry, changes.remove(&partition.part), asked).await {
             return None;
         }
         looks.push((*partition, Arc::clone(entry)));
@@ -164,31 +217,15 @@ async fn is_ready(
     is_whole && is_filled && asked.is_none_or(|(name, _)| shelf.generations.contains_key(name))
 }
 
-async fn ask(store: &PgStore, scope: &Scope, query: &SearchQuery, known: &[(i64, i64, Arc<Entry>)], generations: Vec<i32>) -> Result<Told> {
-    let (kind, agent, user) = store.viewer(scope).principal();
-    let call = store
-        .call(
-            "SELECT o_what, o_part, o_kind, o_a, o_b, o_n1, o_n2, o_n3, o_n4, o_text, o_speaker, o_at, o_vector
-             FROM sid.look($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-        )
-        .bind(scope.tenant().uuid())
-        .bind(store.clock())
-        .bind(kind)
-        .bind(agent)
-        .bind(user)
-        .bind(query.vector.as_ref().map(|v| clean(&v.generation.0).into_owned()))
-        .bind(known.iter().map(|(part, ..)| *part).collect::<Vec<i64>>())
-        .bind(known.iter().map(|(_, seen, _)| *seen).collect::<Vec<i64>>())
-        .bind(generations)
-        .bind(MOST);
-    let mut told = Told::default();
-    for row in &store.timely(call.fetch_all()).await? {
-        told.take_in(row)?;
-    }
-    Ok(told)
-}
-
 impl Told {
+    fn read(rows: &[PgRow]) -> Result<Self> {
+        let mut told = Self::default();
+        for row in rows {
+            told.take_in(row)?;
+        }
+        Ok(told)
+    }
+
     /// Takes in a row; `o_what` and the columns are explained at `sid.look`.
     fn take_in(&mut self, row: &PgRow) -> Result<()> {
         let what = row.small(0)?;

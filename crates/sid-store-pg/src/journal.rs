@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::backend::PgStore;
 use crate::codec::{Columns, Id, kept, role_number, status_number, to_json, word};
 use crate::error::{Fault, Result, damaged};
+use crate::glance::Inquiry;
 use crate::known::{Known, Seen};
 use crate::payload::{
     CancelWrite, ConvWrite, DayWrite, EventWrite, HeadWrite, MessageWrite, NewRun, OutboxWrite, Payload, PlaceWrite, QuoteWrite, RunWrite,
@@ -145,6 +146,8 @@ impl PgStore {
         let (rev, start, placed) = (draft.rev, draft.conv.queue_start, std::mem::take(&mut draft.placed));
         let is_written = Box::pin(self.write(tx, draft)).await?;
         if is_own && is_written {
+            // It will soon be found.
+            placed.iter().filter(|m| m.body.is_searchable()).for_each(|m| self.recent().keep(m.clone()));
             self.queues().follow(conversation, rev, placed, start);
             after.into_iter().for_each(|after| self.known().learn(after));
         } else {
@@ -232,7 +235,8 @@ impl Draft {
         let new = self.payload.new_runs.first().map(|new| RunId::from_uuid(new.id));
         let run = self.conv.head.filter(|head| Some(*head) == new && self.conv.holder.is_some())?;
         let kept = store.queues().get(self.conv.id).filter(|(rev, _)| *rev == self.rev);
-        Some(Start { conv: self.conv.id.uuid(), run, rev: kept.map(|_| self.rev + 1) })
+        let look = Inquiry::foreseen(store, &self.conv.turn_scope());
+        Some(Start { conv: self.conv.id.uuid(), run, rev: kept.map(|_| self.rev + 1), look })
     }
 
     fn payload(mut self) -> Payload {

@@ -6,6 +6,7 @@ mod approvals;
 mod archival;
 mod audit;
 mod backend;
+mod begin;
 mod blocks;
 mod call;
 mod codec;

@@ -6,6 +6,8 @@ use serde::Serialize;
 use sid_types::{RunId, Timestamp};
 use uuid::Uuid;
 
+use crate::glance::Inquiry;
+
 /// What will be written to some conversations of a tenant, each of which is here once.
 #[derive(Default, Clone, Serialize)]
 pub(crate) struct Payload {
@@ -41,7 +43,7 @@ pub(crate) struct Payload {
     /// Long texts.
     #[serde(skip)]
     pub(crate) texts: Vec<String>,
-    /// The run that begins with this write: it is loaded with it, if the write goes alone.
+    /// The run that begins with this write: it is loaded with it, if the write goes alone (`begin.rs`).
     #[serde(skip)]
     pub(crate) starts: Option<Start>,
 }
@@ -115,6 +117,8 @@ pub(crate) struct Start {
     pub(crate) run: RunId,
     /// The revision after the write, if the queue is known here.
     pub(crate) rev: Option<i64>,
+    /// What its first search will ask.
+    pub(crate) look: Option<Inquiry>,
 }
 
 #[derive(Clone, Serialize)]

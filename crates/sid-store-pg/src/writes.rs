@@ -4,7 +4,7 @@
 //! the lane that is free next takes them all. A conversation is in a batch once, so that each write is refused or done by its own revision.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use sid_store::StoreError;
@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::backend::PgStore;
+use crate::begin::begin;
 use crate::call::Call;
 use crate::codec::to_json;
 use crate::error::{Fault, Result, code, unavailable};
@@ -30,11 +31,6 @@ const MOST_BYTES: usize = 256 << 10;
 const PATIENCE: Duration = Duration::from_millis(50);
 
 const WRITE: &str = "SELECT sid.write_all($1, $2, $3::jsonb, $4)";
-/// What a run needs that begins with the write is read in the same round trip, after it.
-const WRITE_AND_LOAD: &str = "SELECT w.done, CASE WHEN w.done <> '{}' THEN sid.load($1, $2, $5, $6, $7) END
-    FROM sid.write_all($1, $2, $3::jsonb, $4) AS w (done)";
-/// The column with what was loaded.
-pub(crate) const LOADED: usize = 1;
 
 /// A write that waits for a lane.
 struct Waiting {
@@ -156,12 +152,7 @@ impl PgStore {
 
     /// The call that writes; its answer is read by [`done`].
     pub(crate) fn write_all(&self, tenant: TenantId, clock: Option<String>, payload: &Payload) -> Result<Call> {
-        let sql = if payload.starts.is_some() { WRITE_AND_LOAD } else { WRITE };
-        let call = self.call(sql).bind(tenant.uuid()).bind(clock).bind(to_json(payload)?).bind(payload.texts.clone());
-        Ok(match &payload.starts {
-            Some(start) => call.bind(start.conv).bind(start.run.uuid()).bind(start.rev),
-            None => call,
-        })
+        Ok(self.call(WRITE).bind(tenant.uuid()).bind(clock).bind(to_json(payload)?).bind(payload.texts.clone()))
     }
 }
 
@@ -171,13 +162,13 @@ pub(crate) fn done(row: &PgRow) -> Result<Vec<Uuid>> {
 }
 
 async fn written(store: &PgStore, tenant: TenantId, payload: &Payload) -> Result<Vec<Uuid>> {
-    let began = Instant::now();
-    let row = store.timely(store.write_all(tenant, store.clock(), payload)?.fetch_one()).await?;
-    let done = done(&row)?;
-    if let Some(start) = payload.starts.as_ref().filter(|_| !done.is_empty()) {
-        store.ahead().keep(start.run, began, store.test_time(), row);
-    }
-    Ok(done)
+    let Some(start) = &payload.starts else {
+        return done(&store.timely(store.write_all(tenant, store.clock(), payload)?.fetch_one()).await?);
+    };
+    let begun = begin(store, tenant, start, Some(payload)).await?;
+    let is_done = begun.is_some();
+    begun.into_iter().for_each(|begun| store.ahead().keep(start.run, begun.began, store.test_time(), begun));
+    Ok(is_done.then_some(start.conv).into_iter().collect())
 }
 
 async fn serve(lane: Lane, batch: Vec<Waiting>) {

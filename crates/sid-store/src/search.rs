@@ -144,8 +144,8 @@ pub struct SearchQuery {
     pub in_prompt: Option<(ConversationId, Seq)>,
     /// Most candidates per channel; neighbours come on top. Default 100.
     pub per_channel: usize,
-    /// When the search began that this one follows, in the same scope: a store may answer from what it has read since then, and need not look
-    /// again. `None`: everything is seen that was committed before the call.
+    /// When the search, or the loading of a run, began that this search follows, in the same scope: a store may answer from what it has read since
+    /// then, and need not look again. `None`: everything is seen that was committed before the call.
     pub follows: Option<Instant>,
 }
 

@@ -1,6 +1,6 @@
 //! The journal: accept, claim, record, finish. Each is one transaction.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -172,6 +172,8 @@ pub struct Loaded {
     pub open_calls: Vec<PlannedCall>,
     /// When this human last wrote to this agent before this run, in any conversation.
     pub last_contact: Option<Timestamp>,
+    /// When reading this began. The run's first search may follow it ([`SearchQuery::follows`](crate::SearchQuery::follows)).
+    pub began: Instant,
 }
 
 /// Messages leave the queue.

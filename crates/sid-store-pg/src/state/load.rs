@@ -1,20 +1,20 @@
-//! Loading all that a run needs: one round trip, and only from the queue's start on.
+//! Loading all that a run needs: one round trip at most, and only from the queue's start on.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use sid_store::{Lease, Loaded};
 use sid_types::{Block, BlockAccess, CallState, Membership, Message, Owner, Timestamp, User};
-use sqlx::postgres::PgRow;
 
 use crate::backend::PgStore;
+use crate::begin::{Begun, begin};
 use crate::blocks;
-use crate::codec::Columns;
 use crate::error::{Result, missing};
+use crate::glance::Inquiry;
 use crate::journal::fenced;
+use crate::payload::Start;
 use crate::rows::{AgentRow, BlockRow, Conv, MemberRow, MessageRow, RunRow, UserRow, list};
-use crate::writes::LOADED;
 
 /// What `sid.load` tells.
 #[derive(Deserialize)]
@@ -37,52 +37,52 @@ struct Told {
 pub(super) async fn load(store: &PgStore, lease: &Lease) -> Result<Loaded> {
     let kept = store.queues().get(lease.conversation);
     let rev = kept.as_ref().map(|(rev, _)| *rev);
-    if let Some((age, row)) = store.ahead().take(lease.run, store.test_time())
-        && let Ok(Some(told)) = held(&row, LOADED, lease)
+    if let Some((began, begun)) = store.ahead().take(lease.run, store.test_time())
+        && let Ok(Some(told)) = held(&begun, lease)
         // Nobody else has the lease yet.
-        && told.conv.ttl_us.is_some_and(|ttl| age < Duration::from_micros(ttl.unsigned_abs()) / 2)
+        && told.conv.ttl_us.is_some_and(|ttl| began.elapsed() < Duration::from_micros(ttl.unsigned_abs()) / 2)
         // The queue that it counts on may be gone, and the first contact is yet to be made.
         && (told.is_same != Some(true) || rev == Some(told.conv.rev))
         && (told.conv.user.is_none() || told.conv.has_met)
     {
-        return loaded(store, told, kept.map(|(_, queue)| queue), lease);
+        begun.take_in(store).await?;
+        return loaded(store, told, kept.map(|(_, queue)| queue), lease, began);
     }
-    let told = tell(store, lease, rev).await?;
+    let (began, told) = tell(store, lease, rev).await?;
     if let (Some(user), false) = (told.conv.user, told.conv.has_met) {
         // The first contact of the two makes the blocks that it then reads.
         let mut tx = store.begin(lease.scope.tenant()).await?;
         blocks::meet(&mut tx, told.conv.agent, user).await?;
         tx.commit().await?;
-        return loaded(store, tell(store, lease, None).await?, None, lease);
+        let (began, told) = tell(store, lease, None).await?;
+        return loaded(store, told, None, lease, began);
     }
-    loaded(store, told, kept.map(|(_, queue)| queue), lease)
+    loaded(store, told, kept.map(|(_, queue)| queue), lease, began)
 }
 
-/// `rev`: the revision whose queue is known here.
-async fn tell(store: &PgStore, lease: &Lease, rev: Option<i64>) -> Result<Told> {
-    let call = store
-        .call("SELECT sid.load($1, $2, $3, $4, $5)")
-        .bind(lease.scope.tenant().uuid())
-        .bind(store.clock())
-        .bind(lease.conversation.uuid())
-        .bind(lease.run.uuid())
-        .bind(rev);
-    let row = store.timely(call.fetch_one()).await?;
-    held(&row, 0, lease)?.ok_or_else(|| fenced(lease, None).into())
+/// `rev`: the revision whose queue is known here. With when it began.
+async fn tell(store: &PgStore, lease: &Lease, rev: Option<i64>) -> Result<(Instant, Told)> {
+    let start = Start { conv: lease.conversation.uuid(), run: lease.run, rev, look: Inquiry::foreseen(store, &lease.scope) };
+    let begun = begin(store, lease.scope.tenant(), &start, None).await?;
+    let begun = begun.ok_or_else(|| fenced(lease, None))?;
+    let told = held(&begun, lease)?.ok_or_else(|| fenced(lease, None))?;
+    let began = begun.began;
+    begun.take_in(store).await?;
+    Ok((began, told))
 }
 
-/// What was told in a column; `None`: the conversation is not there.
+/// What was told; `None`: the conversation is not there.
 ///
 /// Errors: `Fenced`.
-fn held(row: &PgRow, column: usize, lease: &Lease) -> Result<Option<Told>> {
-    let Some(told) = row.maybe_json::<Told>(column)? else { return Ok(None) };
+fn held(begun: &Begun, lease: &Lease) -> Result<Option<Told>> {
+    let Some(told) = begun.loaded::<Told>()? else { return Ok(None) };
     let conv = &told.conv;
     // The epoch decides, not the clock.
     let is_held = conv.holder.is_some() && conv.epoch == lease.epoch && conv.head == Some(lease.run);
     if is_held { Ok(Some(told)) } else { Err(fenced(lease, Some(conv.epoch)).into()) }
 }
 
-fn loaded(store: &PgStore, told: Told, kept: Option<Arc<Vec<Message>>>, lease: &Lease) -> Result<Loaded> {
+fn loaded(store: &PgStore, told: Told, kept: Option<Arc<Vec<Message>>>, lease: &Lease, began: Instant) -> Result<Loaded> {
     let Told { conv, run, agent, user, teams, is_same, queue, blocks, contact } = told;
     let queue = match kept.filter(|_| is_same == Some(true)) {
         Some(kept) => kept,
@@ -117,5 +117,6 @@ fn loaded(store: &PgStore, told: Told, kept: Option<Arc<Vec<Message>>>, lease: &
         blocks: core,
         open_calls,
         last_contact: contact,
+        began,
     })
 }

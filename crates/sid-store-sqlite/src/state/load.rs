@@ -1,5 +1,7 @@
 //! Loading all that a run needs: reads only, and only from the queue's start on.
 
+use std::time::Instant;
+
 use futures::FutureExt;
 use sid_store::{Lease, Loaded, StoreError};
 use sid_types::{CallState, Message};
@@ -36,6 +38,7 @@ const USER_AT: usize = AGENT_AT + 5;
 const CONTACT_AT: usize = USER_AT + 6;
 
 pub(super) async fn load(store: &SqliteStore, lease: &Lease) -> Result<Loaded, StoreError> {
+    let began = Instant::now();
     let viewer = store.viewer(&lease.scope).await?;
     let mut conn = store.reader().await?;
     let row = row(&mut conn, viewer.tenant, lease).await?;
@@ -59,6 +62,7 @@ pub(super) async fn load(store: &SqliteStore, lease: &Lease) -> Result<Loaded, S
         agent,
         user,
         open_calls,
+        began,
     })
 }
 

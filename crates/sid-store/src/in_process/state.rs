@@ -1,7 +1,7 @@
 //! `StateStore`: accept, claim, load, commit.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use sid_types::{CallState, ConversationId, MessageId, Run, RunId, RunStatus, Scope, Seq, Step, Timestamp, Usage, WorkerId};
@@ -92,6 +92,7 @@ impl StateStore for InProcess {
                 blocks: room.turn_blocks(agent, user),
                 open_calls: journal.calls.iter().filter(|c| c.state != CallState::Done).cloned().collect(),
                 last_contact: room.last_contact(thread, lease.run),
+                began: Instant::now(),
             })
         })
     }
