@@ -30,7 +30,7 @@ pub(crate) async fn drive(engine: Engine, lease: Lease) {
     while let Some(lease) = next {
         let Some(stop) = engine.inner.active.take_up(&lease) else { break };
         let span = info_span!("sid.run", run = %lease.run, conversation = %lease.conversation);
-        let run = AssertPanicSafe(run_one(&engine.inner, &lease, &stop)).catch().instrument(span).await;
+        let run = AssertPanicSafe(Box::pin(run_one(&engine.inner, &lease, &stop))).catch().instrument(span).await;
         engine.inner.active.leave(&lease);
         next = match run {
             Ok(Ended { end, next, compact, beat }) => {

@@ -70,14 +70,15 @@ impl Connections {
         Ok(rows)
     }
 
-    /// The one that was used last: so the others may go when fewer are needed.
+    /// The one that was taken from the pool first: its server process has in its caches what is done all the time, and the others may go when
+    /// fewer are needed.
     fn spare(&self) -> Option<Spare> {
         let (fresh, _rested) = {
             let mut spare = self.spare.lock();
             let spare = spare.as_mut()?;
-            let rested = spare.iter().take_while(|s| s.idle_since.elapsed() > REST).count();
-            let rested: Vec<Spare> = spare.drain(..rested).collect();
-            (spare.pop(), rested)
+            let rested: Vec<Spare> = spare.extract_if(.., |s| s.idle_since.elapsed() > REST).collect();
+            let first = (0..spare.len()).min_by_key(|i| spare[*i].away_since);
+            (first.map(|first| spare.swap_remove(first)), rested)
         };
         fresh
     }
