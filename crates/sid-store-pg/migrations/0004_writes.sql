@@ -219,8 +219,10 @@ RETURNS TABLE (o_what smallint, o_part bigint, o_kind smallint, o_a uuid, o_b uu
     o_text text, o_speaker text, o_at timestamptz, o_vector bytea)
 LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
-    IF p IS NOT NULL AND sid.write_all(p_tenant, p_now, p, p_texts) = '{}' THEN
-        RETURN;
+    IF p IS NOT NULL THEN
+        IF sid.write_all(p_tenant, p_now, p, p_texts) = '{}' THEN
+            RETURN;
+        END IF;
     END IF;
     o_what := -1;
     o_a := p_conv;
