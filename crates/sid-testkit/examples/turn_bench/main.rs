@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a bench talks to its reader")]
 
 mod api;
+mod host;
 mod measures;
 mod model;
 mod process;

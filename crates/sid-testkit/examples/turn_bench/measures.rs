@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::Options;
 use crate::api::Api;
+use crate::host::Host;
 use crate::model::Model;
 use crate::process::{Embedder, Server, Store};
 
@@ -117,7 +118,7 @@ pub(crate) async fn sequential(options: &Options) -> Result<()> {
     let direct = direct_model(&model, &server).await?;
     let count = if options.quick { 60 } else { 600 };
     let mut times = Vec::new();
-    let (cpu, own_cpu) = (server.cpu()?, server.own_cpu()?);
+    let (host, cpu, own_cpu) = (Host::now()?, server.cpu()?, server.own_cpu()?);
     for i in 0..count {
         let text = talk(1_000 + i, 15);
         let began = Instant::now();
@@ -134,7 +135,12 @@ pub(crate) async fn sequential(options: &Options) -> Result<()> {
         &format!("{count} messages one after the other in one conversation; the model's own {direct:.2} ms are taken off"),
     );
     let whose = if options.on_postgres { format!("server {own_cpu:.2} ms, Postgres the rest") } else { "the server process".into() };
-    row("CPU per message, one after the other", cpu_goal(options), &format!("{cpu:.2} ms"), &format!("{whose}; user + system, same run"));
+    row(
+        "CPU per message, one after the other",
+        cpu_goal(options),
+        &format!("{cpu:.2} ms"),
+        &format!("{whose}; user + system, same run; {}", host.took()?),
+    );
     Ok(())
 }
 
@@ -201,7 +207,7 @@ pub(crate) async fn concurrent(options: &Options) -> Result<()> {
     load(apis, &conversations, 3).await?;
     model.take();
     let seconds = if options.quick { 3 } else { 20 };
-    let cpu = server.cpu()?;
+    let (host, cpu) = (Host::now()?, server.cpu()?);
     let Load { rate, mut times } = load(apis, &conversations, seconds).await?;
     let cpu = (server.cpu()? - cpu) * 1_000.0 / times.len() as f64;
     model.take();
@@ -212,7 +218,7 @@ pub(crate) async fn concurrent(options: &Options) -> Result<()> {
         &format!("{rate:.0} messages/s"),
         &format!("{seconds} s; p50 {p50:.0} ms, p95 {p95:.0} ms; client and model share the two cores"),
     );
-    row("CPU per message, 64 conversations", cpu_goal(options), &format!("{cpu:.2} ms"), "the same run");
+    row("CPU per message, 64 conversations", cpu_goal(options), &format!("{cpu:.2} ms"), &format!("the same run; {}", host.took()?));
     row("memory under load", "", &format!("{:.0} MB", server.memory_mb()?), "resident, after the run above");
     Ok(())
 }
