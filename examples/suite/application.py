@@ -1,5 +1,5 @@
 """An application under test as a process, a browser in front of it, and the wire between Sid and it."""
-import json, os, pathlib, signal, subprocess, sys, threading, time
+import json, os, pathlib, signal, subprocess, sys, threading
 from http.server import BaseHTTPRequestHandler
 
 import httpx
@@ -7,6 +7,7 @@ import httpx
 from harness import paths, reaper
 from harness.fake_model import Http
 from harness.server import environment, free_port
+from harness.waiting import until
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[1]
 # How each application is started: in its own folder, with its own packages, on a port of 127.0.0.1.
@@ -83,17 +84,8 @@ class Application:
             # A group of its own: gunicorn has a worker.
             self.process = subprocess.Popen(command, cwd=self.folder, env=self.env, stdout=log, stderr=log, start_new_session=True)
         reaper.watch(self.process.pid)
-        end = time.time() + 60
-        while time.time() < end:
-            if self.process.poll() is not None:
-                raise AssertionError(f"the application ended with {self.process.returncode}:\n{self.log.read_text()}")
-            try:
-                if httpx.get(self.url).status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
-            time.sleep(0.05)
-        raise AssertionError(f"the application is not ready:\n{self.log.read_text()}")
+        until(lambda: f"the application is ready (exit code: {self.process.poll()}):\n{self.log.read_text()}", lambda: httpx.get(self.url).status_code == 200,
+              not_yet=httpx.TransportError, hopeless=lambda: self.process.poll() is not None)
 
     def kill(self):
         """As a power cut."""

@@ -10,6 +10,7 @@ import httpx
 from application import Application, Browser, Wire, together
 from harness.case import Case
 from harness.fake_model import last_user
+from harness.waiting import until
 
 PASSWORD = "correct horse battery"
 
@@ -175,13 +176,11 @@ class Applications(Case):
         self.ok(bob.get(f"/venues/{self.bar}/memory", about="pickles"))
         self.ok(self.ann.post(f"/venues/{self.bar}/notes", {"text": "On the roof there are fireworks on Friday."}), 201)
         tenant, = {t["name"] for t in self.api.all("/tenants")} - known
-        inside, log = self.api.acting(tenant=tenant), []
-        end = time.time() + 30
-        while "create_passage" not in {e["operation"] for e in log} and time.time() < end:
-            # It is written beside the requests.
-            time.sleep(0.1)
-            log = list(inside.all("/audit"))
-        log = [e for e in log if e["operation"] not in ("create_key", "use_secret")]
+        inside = self.api.acting(tenant=tenant)
+        # It is written beside the requests; our own looks into it are in it, too.
+        logged = lambda: list(inside.all("/audit"))
+        until("the note is in the log", lambda: any(e["operation"] == "create_passage" for e in logged()), every_s=0.1)
+        log = [e for e in logged() if e["operation"] not in ("create_key", "use_secret", "list_audit")]
         self.assertLessEqual({"send_message", "list_blocks", "search_memory", "put_secret", "create_passage"}, {e["operation"] for e in log})
         for entry in log:
             self.assertIsNotNone(entry["user"], entry)

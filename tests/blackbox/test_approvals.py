@@ -1,8 +1,9 @@
 """Calls that wait for a yes, over a real server: asked, seen, decided once, kept over a restart, and never the assistant's to decide."""
-import json, time
+import json
 
 from harness.case import Case
 from harness.service import Service
+from harness.waiting import until
 
 ORDER = {"type": "object", "properties": {"bread": {"type": "string"}}, "required": ["bread"]}
 
@@ -32,10 +33,7 @@ class Approvals(Case):
 
     def told(self, decided):
         """Waits until the agent has been told."""
-        deadline = time.monotonic() + 60
-        while self.inside.get(f"/runs/{decided['answered_by']}")["status"] != "completed":
-            self.assertLess(time.monotonic(), deadline)
-            time.sleep(0.05)
+        until("the agent is told", lambda: self.inside.get(f"/runs/{decided['answered_by']}")["status"] == "completed")
 
     def test_a_yes_makes_the_call_that_was_shown_once(self):
         asked = self.asked()

@@ -1,9 +1,10 @@
 """Documents over REST: brought, read in the background, searched, cited by an agent, seen by their people alone, and gone with them."""
-import json, time, urllib.parse
+import json, urllib.parse
 
 import test_tools
 from harness.api import user_key
 from harness.case import Case
+from harness.waiting import until
 
 HANDBOOK = "# Handbook\n\nBe kind.\n\n## Holidays\n\nEverybody has 31 days of holidays, but for the gherkin season.\n\n## Keys\n\nThe spare key hangs behind the mailbox.\n"
 
@@ -42,11 +43,7 @@ class Documents(Case):
         self.ann, self.bob = (self.api.acting(key=user_key(self.api, self.inside.tenant, name)) for name in ("ann", "bob"))
 
     def read(self, api, document):
-        end = time.time() + 90
-        while (known := api.get(f"/documents/{document['id']}"))["status"] == "reading":
-            self.assertLess(time.time(), end, "it is read")
-            time.sleep(0.05)
-        return known
+        return until("it is read", lambda: (known := api.get(f"/documents/{document['id']}"))["status"] != "reading" and known)
 
     def found(self, api, query, **more):
         return [(h["citation"]["cite"], h["excerpt"]) for h in api.post("/documents/search", {"query": query, **more})["hits"]]

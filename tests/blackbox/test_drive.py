@@ -6,6 +6,7 @@ import test_tools
 from harness.api import user_key
 from harness.case import Case
 from harness.fake_model import Http
+from harness.waiting import until
 
 CLIENT, SECRET, BACK = "sid.apps.example", "s3cret-of-the-client", "https://app.example/back"
 DOC = "application/vnd.google-apps.document"
@@ -141,19 +142,13 @@ class Drive(Case):
         self.assertIn("cannot be read", self.ask("open_drive_file", {"file": "file3"}))
         self.assertIn("no such file", self.ask("open_drive_file", {"file": "../about"}))
         self.assertIn("Kept as", self.ask("import_drive_file", {"file": "file1"}))
-        self.wait_for(lambda: "[Handbook, Handbook > Holidays]" in self.ask("search_documents", {"query": "holidays"}))
+        until("the file is found", lambda: "[Handbook, Handbook > Holidays]" in self.ask("search_documents", {"query": "holidays"}), every_s=0.2)
         # It goes with the conversation that it was brought in, new bytes of it, too.
         document = self.ann.get("/documents")["items"][0]
         self.assertEqual(document["owner"]["type"], "pair")
         self.assertEqual(self.ann.call("PUT", f"/documents/{document['id']}", b"# Other", headers={"content-type": "text/markdown"})["version"], 2)
         self.inside.delete(f"/conversations/{self.talk(self.inside)}")
         self.refused(404, self.ann.get, f"/documents/{document['id']}")
-
-    def wait_for(self, is_so, limit=30):
-        end = time.time() + limit
-        while not is_so():
-            self.assertLess(time.time(), end)
-            time.sleep(0.2)
 
     def test_a_file_is_imported_once_and_again_as_its_new_version(self):
         self.connect(self.ann)

@@ -6,6 +6,7 @@ from harness.api import user_key
 from harness.case import Case
 from harness.fake_model import Http
 from harness.service import Service
+from harness.waiting import until
 import test_mcp
 
 ORDER = {"type": "object", "properties": {"bread": {"type": "string"}}, "required": ["bread"]}
@@ -193,16 +194,9 @@ class Asks(Case):
         self.assertEqual(len(self.table.answers), 1)
         self.model.answer = lambda request: "Understood."
         decided = self.ann.post(f"/approvals/{waiting['id']}", {"decision": "approve"})
-        self.wait(decided["answered_by"])
+        until("the run ends", lambda: self.inside.get(f"/runs/{decided['answered_by']}")["status"] == "completed")
         self.assertEqual(self.table.answers[1:], [{"action": "accept", "content": {"seats": 4}}])
         self.assertIn("booked 4 on Friday", json.dumps(self.model.requests[-1]["messages"]))
-
-    def wait(self, run):
-        for _ in range(600):
-            if self.inside.get(f"/runs/{run}")["status"] == "completed":
-                return
-            threading.Event().wait(0.05)
-        self.fail("the run does not end")
 
     def test_an_answer_that_does_not_fit_is_no_answer(self):
         self.inside.put("/tools/table", {"source": {"kind": "mcp", "url": self.table.url, "questions": True}})

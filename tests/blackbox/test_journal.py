@@ -3,6 +3,7 @@ import threading, time
 
 from harness.api import ApiError
 from harness.case import Case
+from harness.waiting import until
 
 
 class Kills(Case):
@@ -17,14 +18,10 @@ class Kills(Case):
         self.server.kill()
         self.server.start()
 
-    def done(self, run, limit=25):
-        end = time.time() + limit
-        while time.time() < end:
-            now = self.inside.get(f"/runs/{run}")
-            if now["status"] in ("completed", "failed", "cancelled"):
-                return now
-            time.sleep(0.1)
-        self.fail(f"the run is not terminal after {limit} s: {now}")
+    def done(self, run):
+        """The run, when it has ended."""
+        now = lambda: self.inside.get(f"/runs/{run}")
+        return until(lambda: f"the run ends: {now()}", lambda: (it := now())["status"] in ("completed", "failed", "cancelled") and it, every_s=0.1)
 
     def kill_during_call(self, number):
         """Kills the server while the model is being asked for the `number`th time from now."""
@@ -41,7 +38,7 @@ class Kills(Case):
 
         self.model.answer = answer
         run = self.inside.post(f"/conversations/{self.conversation}/messages", {"text": "I love pickles", "wait": False})["run"]["id"]
-        self.assertTrue(reached.wait(20), f"the model was asked {len(self.model.requests) - first} times")
+        until(lambda: f"call {number}: the model was asked {len(self.model.requests) - first} times", reached.is_set)
         self.restart()
         return self.done(run)
 
@@ -174,9 +171,7 @@ class Requests(Case):
         run = inside.post(f"/conversations/{conversation}/messages", {"text": "go on", "wait": False})["run"]["id"]
         time.sleep(0.3)
         inside.post(f"/runs/{run}/cancel")
-        end = time.time() + 10
-        while inside.get(f"/runs/{run}")["status"] not in ("cancelled", "completed") and time.time() < end:
-            time.sleep(0.05)
+        until("the run ends", lambda: inside.get(f"/runs/{run}")["status"] in ("cancelled", "completed"))
         self.assertEqual(inside.get(f"/runs/{run}")["status"], "cancelled")
         self.model.answer, self.model.pause_s = (lambda r: "Fine."), 0.0
         self.assertEqual(inside.post(f"/conversations/{conversation}/messages", {"text": "and now?"})["reply"], "Fine.")
@@ -257,12 +252,8 @@ class Streams(Case):
         stream = self.inside.events(f"/conversations/{self.conversation}/messages", {"text": "count", "stream": True})
         next(stream)
         stream.close()
-        end = time.time() + 15
-        while time.time() < end:
-            runs = list(self.inside.all(f"/conversations/{self.conversation}/runs"))
-            if runs and runs[0]["status"] == "completed":
-                break
-            time.sleep(0.1)
+        runs = lambda: list(self.inside.all(f"/conversations/{self.conversation}/runs"))
+        until("the run goes on to its end", lambda: (found := runs()) and found[0]["status"] == "completed", every_s=0.1)
         self.assertEqual(self.transcript(self.inside, self.conversation)[-1]["text"], self.model.answer(None))
 
     def test_a_slow_reader_holds_nobody_up(self):

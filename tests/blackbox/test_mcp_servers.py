@@ -1,10 +1,11 @@
 """Tools of MCP servers: the operator's own programs, and servers on the network that tenants name."""
-import base64, json, os, pathlib, re, shutil, sys, tempfile, time
+import base64, json, os, pathlib, re, shutil, sys, tempfile
 
 from harness import paths
 from harness.case import Case
 from harness.server import free_port
 from harness.service import Service
+from harness.waiting import until
 import test_tools
 
 ODD = str(paths.ROOT / "tests/harness/mcp_server.py")
@@ -16,14 +17,6 @@ def alive(pid):
         return ") Z " not in pathlib.Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return False
-
-
-def until(what, holds, limit_s=60):
-    end = time.time() + limit_s
-    while not holds():
-        if time.time() > end:
-            raise AssertionError(what)
-        time.sleep(0.1)
 
 
 class Local(Case):
@@ -104,7 +97,7 @@ class Ends(Case):
         pid = int(pids.read_text().split()[0])
         self.assertTrue(alive(pid))
         self.server.kill()
-        until("it has ended", lambda: not alive(pid), 10)
+        until("it has ended", lambda: not alive(pid))
         self.server.start()
 
 

@@ -1,8 +1,9 @@
 """Agents that go on by themselves, over REST: heartbeats, sleep, quiet hours, caps."""
-import datetime, time
+import datetime
 
 from harness.api import user_key
 from harness.case import Case
+from harness.waiting import until
 
 
 def shown(minutes):
@@ -17,12 +18,6 @@ class Perpetual(Case):
         self.inside = self.tenant(users=("ann", "bob"))
         self.model.answer = lambda request: "NO_REPLY"
 
-    def wait(self, what, is_over, limit=60):
-        end = time.time() + limit
-        while not is_over():
-            self.assertLess(time.time(), end, what)
-            time.sleep(0.05)
-
     def beat(self, user="@ann", **more):
         return self.inside.put("/agents/@helper/heartrate", {"user": user, "every_ms": 300, **more})
 
@@ -33,11 +28,11 @@ class Perpetual(Case):
         talk = self.talk(self.inside)
         beat = self.beat(conversation=talk)
         self.assertEqual((beat["kind"], beat["name"], beat["made_by"]), ("heartbeat", "heartbeat", "api"))
-        self.wait("it wakes", lambda: self.timer(beat["id"])["fired"] >= 2)
+        until("it wakes", lambda: self.timer(beat["id"])["fired"] >= 2)
         self.server.kill()
         self.server.start()
         fired = self.timer(beat["id"])["fired"]
-        self.wait("it goes on", lambda: self.timer(beat["id"])["fired"] > fired)
+        until("it goes on", lambda: self.timer(beat["id"])["fired"] > fired)
         self.inside.patch(f"/timers/{beat['id']}", {"paused": True})
         runs = self.inside.all(f"/conversations/{talk}/runs")
         self.assertEqual({r["priority"] for r in runs}, {"heartbeat"})
@@ -47,14 +42,14 @@ class Perpetual(Case):
     def test_quiet_hours_hold_back_heartbeats_and_no_user(self):
         self.inside.patch("/users/@ann", {"quiet_hours": f"{shown(-60)}-{shown(60)}", "timezone": "UTC"})
         beat = self.beat()
-        self.wait("it waits", lambda: self.timer(beat["id"])["held"] is not None)
+        until("it waits", lambda: self.timer(beat["id"])["held"] is not None)
         held = self.timer(beat["id"])
         self.assertEqual((held["held"]["by"], held["fired"]), ("quiet_hours", 0))
         self.assertIsNotNone(held["held"]["until"])
         talk = self.talk(self.inside)
         ann = self.api.acting(key=user_key(self.api, self.inside.tenant, "ann"))
         run = ann.post(f"/conversations/{talk}/messages", {"text": "Are you up?"})["run"]["id"]
-        self.wait("who writes is answered", lambda: ann.get(f"/runs/{run}")["status"] == "completed")
+        until("who writes is answered", lambda: ann.get(f"/runs/{run}")["status"] == "completed")
         self.assertEqual(ann.get(f"/runs/{run}")["priority"], "user")
         for wrong in ("22-7", "25:00-07:00", ""):
             self.refused(400, self.inside.patch, "/users/@ann", {"quiet_hours": wrong})
@@ -62,7 +57,7 @@ class Perpetual(Case):
     def test_caps_leave_heartbeats_out_with_a_record(self):
         self.inside.patch("/agents/@helper", {"caps": {"runs_per_day": 1}})
         beat = self.beat()
-        self.wait("one is enough", lambda: self.timer(beat["id"])["skipped"] >= 1)
+        until("one is enough", lambda: self.timer(beat["id"])["skipped"] >= 1)
         capped = self.timer(beat["id"])
         self.assertEqual((capped["fired"], capped["held"]["by"], capped["held"]["until"]), (1, "agent_runs_per_day", None))
 

@@ -1,9 +1,10 @@
 """Changing the embedder while everything goes on: `[next_embedder]` and `sid reindex`, with a crash in the middle."""
-import json, subprocess, time
+import json, subprocess
 
 from harness import paths
 from harness.case import Case
 from harness.server import environment
+from harness.waiting import until
 
 OLD = "lexical-hash/384/c1"
 RECORDS = 4000
@@ -41,12 +42,6 @@ class Reindex(Case):
             self.assertEqual(answer["index"]["generation"], generation)
         return answer["index"]["generation"], hit["channels"]["dense"] > 0
 
-    def until(self, what, is_so, seconds=120):
-        end = time.time() + seconds
-        while not is_so():
-            self.assertLess(time.time(), end, what)
-            time.sleep(0.05)
-
     def caught_in_the_middle(self):
         """Starts the server with another next embedder until it is killed while that one's vectors are half made; gives its name and how far it was."""
         for dimensions in range(40, 140, 10):
@@ -60,10 +55,10 @@ class Reindex(Case):
                     self.assertFalse(now["is_active"])
                     return dimensions, new, now["indexed"]
             # Too fast for us: back to the old one, and once more.
-            self.until("switched", lambda: self.generations()[new]["is_active"])
+            until("switched", lambda: self.generations()[new]["is_active"])
             self.server.stop()
             self.restart(None)
-            self.until("switched back", lambda: self.generations()[OLD]["is_active"])
+            until("switched back", lambda: self.generations()[OLD]["is_active"])
             self.server.stop()
         self.fail("it was never caught in the middle")
 
@@ -93,9 +88,9 @@ class Reindex(Case):
         after = self.sid()
         self.assertTrue(after[new]["is_active"] and after[new]["pending"] == 0, after)
         self.assertEqual(after[new]["indexed"], RECORDS + 2)
-        self.until("searched with the new one", lambda: self.found(inside)[0] == new)
+        until("searched with the new one", lambda: self.found(inside)[0] == new)
         self.assertEqual(self.found(inside, new), (new, True))
-        self.until("both are up to date", lambda: self.generations()[OLD]["pending"] == 0)
+        until("both are up to date", lambda: self.generations()[OLD]["pending"] == 0)
 
         # Both are configured: both stay. With the new one alone the old one may go.
         self.assertIn(OLD, self.sid("--drop-old"))
@@ -111,7 +106,7 @@ class Reindex(Case):
         self.server.stop()
         self.server.config["embedder"] = {"kind": "lexical", "dimensions": 32}
         self.server.start()
-        self.until("said", lambda: new in self.server.text() and "not one of those configured here" in self.server.text())
+        until("said", lambda: new in self.server.text() and "not one of those configured here" in self.server.text())
         self.assertTrue(self.sid()["lexical-hash/32/c1"]["is_active"])
 
     def test_only_operators_look(self):

@@ -1,8 +1,9 @@
 """Timers over REST and the CLI, and a server that is killed while they are due: each is answered once."""
-import datetime, time
+import datetime
 
 from harness.api import user_key
 from harness.case import Case
+from harness.waiting import until
 
 
 def ahead(seconds):
@@ -19,25 +20,19 @@ class Timers(Case):
         body = {"name": "plants", "stimulus": "Water the plants.", "when": {"type": "at", "at": ahead(3600)}, **more}
         return (api or self.inside).post("/timers", body)
 
-    def wait(self, what, is_over, limit=120):
-        end = time.time() + limit
-        while not is_over():
-            self.assertLess(time.time(), end, what)
-            time.sleep(0.05)
-
     def test_a_kill_while_timers_are_due_neither_loses_nor_doubles_one(self):
         talk = self.talk(self.inside)
         timers = [self.make(conversation=talk, name=f"t{i}", when={"type": "at", "at": ahead(0.5 + i * 0.1)}) for i in range(40)]
         fired = lambda: [self.inside.get(f"/timers/{t['id']}") for t in timers]
         for part in (5, 20):
-            self.wait("some are answered", lambda: sum(t["fired"] for t in fired()) >= part)
+            until("some are answered", lambda: sum(t["fired"] for t in fired()) >= part)
             self.server.kill()
             self.server.start()
-        self.wait("all are answered", lambda: all(t["state"] == "done" for t in fired()))
+        until("all are answered", lambda: all(t["state"] == "done" for t in fired()))
         done = fired()
         self.assertEqual({t["fired"] for t in done}, {1})
         runs = lambda: self.inside.all(f"/conversations/{talk}/runs")
-        self.wait("all runs end", lambda: all(r["status"] not in ("queued", "running") for r in runs()))
+        until("all runs end", lambda: all(r["status"] not in ("queued", "running") for r in runs()))
         self.assertEqual(sorted(r["id"] for r in runs()), sorted(t["last_run"] for t in done), "each has one run, and there are no others")
         notes = [m["text"] for m in self.inside.all(f"/conversations/{talk}/messages") if m["role"] == "note"]
         self.assertEqual(sorted(n.split('"')[1] for n in notes), sorted(t["name"] for t in timers))

@@ -1,8 +1,9 @@
 """Agents that work together, over a real server: asked and answered at every door and over a kill, delegated with a budget, handed off."""
-import threading, time
+import threading
 
 from harness.api import ApiError, user_key
 from harness.case import Case
+from harness.waiting import until
 
 
 def results(request):
@@ -38,12 +39,6 @@ class Together(Case):
 
     def office(self, inside):
         return inside.put("/egos/office", {"spokesperson": "@desk", "members": ["@billing"], "blocks": [{"label": "case", "value": "nothing yet"}]})
-
-    def wait(self, what, is_over, limit=120):
-        end = time.time() + limit
-        while not is_over():
-            self.assertLess(time.time(), end, what)
-            time.sleep(0.05)
 
     def asking(self):
         self.parts = {"desk": lambda told, since: f"We say: {since[0]}" if since else call("ask_agent", agent="billing", question="the price?"),
@@ -114,11 +109,11 @@ class Together(Case):
         self.parts["billing"] = slow
         talk = self.talk(inside, agent="desk")
         run = inside.post(f"/conversations/{talk}/messages", {"text": "what is it?", "wait": False})["run"]["id"]
-        self.assertTrue(asked.wait(60))
+        until("the other one is asked", asked.is_set)
         self.server.kill()
         going_on.set()
         self.server.start()
-        self.wait("it ends", lambda: inside.get(f"/runs/{run}")["status"] == "completed")
+        until("it ends", lambda: inside.get(f"/runs/{run}")["status"] == "completed")
         self.assertEqual(self.transcript(inside, talk)[-1]["text"].split(": ")[0], "We say")
         there = next(c for c in inside.all("/conversations") if c["key"] == f"from:{talk}")
         self.assertEqual([m["role"] for m in self.transcript(inside, there["id"])], ["note", "assistant"])
@@ -149,14 +144,13 @@ class Together(Case):
         whole = inside.post("/tasks", {"agent": "@desk", "user": "@ann", "title": "a party", "objective": "the whole", "report_to": talk,
                                        "budget": {"max_steps": 40, "max_tokens": 4_000_000}})["id"]
         state = lambda: inside.get(f"/tasks/{whole}")["state"]
-        self.wait("the whole is done", lambda: state() in ("done", "failed", "cancelled"))
+        until("the whole is done", lambda: state() in ("done", "failed", "cancelled"))
         tasks = {t["title"]: t for t in inside.all("/tasks")}
         self.assertEqual({title: (t["state"], t["budget"]["max_steps"]) for title, t in tasks.items()}, {"a party": ("done", 30), "a venue": ("done", 10)})
         self.assertEqual(sum(t["budget"]["max_tokens"] for t in tasks.values()), 4_000_000)
         self.assertLessEqual(tasks["a venue"]["used"]["steps"], 10)
         notes = lambda: [m["text"] for m in self.transcript(inside, talk) if m["role"] == "note"]
-        self.wait("it is told", notes)
-        told = notes()
+        told = until("it is told", notes)
         self.assertEqual(len(told), 1, told)
         self.assertIn("is done] Booked.", told[0])
 

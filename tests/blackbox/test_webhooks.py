@@ -4,6 +4,7 @@ import base64, hashlib, hmac, json, os, threading, time
 from harness.api import user_key
 from harness.case import Case
 from harness.receiver import Receiver
+from harness.waiting import until
 
 KEYS = "one:" + base64.b64encode(bytes(32)).decode()
 
@@ -35,11 +36,9 @@ class WebhookCase(Case):
     def say(self, talk, text="hello", **more):
         return self.inside.post(f"/conversations/{talk}/messages", {"text": text, **more})["run"]
 
-    def wait(self, what, is_over, limit=60):
-        end = time.time() + limit
-        while not is_over():
-            self.assertLess(time.time(), end, (what, self.receiver.told()))
-            time.sleep(0.05)
+    def wait(self, what, is_over):
+        """Waits for it; what the endpoint has heard by then is told when it is in vain."""
+        until(lambda: f"{what}; told: {self.receiver.told()}", is_over)
 
     def deliveries(self, hook, **query):
         return self.inside.get(f"/webhooks/{hook['id']}/deliveries", **query)["items"]
@@ -172,7 +171,7 @@ class Webhooks(WebhookCase):
         for delivery in self.deliveries(hook):
             if delivery["state"] == "pending":
                 self.inside.post(f"/webhooks/{hook['id']}/deliveries/{delivery['id']}/redeliver")
-        self.wait("all are told", lambda: self.all_over(hook, 6), 120)
+        self.wait("all are told", lambda: self.all_over(hook, 6))
         self.assertEqual({t["data"]["run"] for t in self.receiver.told()}, set(runs))
         self.assertEqual({d["subject"] for d in self.deliveries(hook)}, set(runs))
 

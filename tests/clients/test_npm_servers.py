@@ -1,10 +1,11 @@
 """MCP servers as npm has them, tools of an agent's: the reference servers for files and for everything, as programs of the operator's and over HTTP."""
-import os, pathlib, shutil, subprocess, sys, tempfile, time, urllib.request
+import os, pathlib, shutil, subprocess, sys, tempfile, urllib.error, urllib.request
 
 import npm
 from harness import paths, reaper
 from harness.case import Case
 from harness.server import environment, free_port
+from harness.waiting import until
 
 sys.path.insert(0, str(paths.ROOT / "tests/blackbox"))
 import test_tools  # noqa: E402
@@ -67,14 +68,14 @@ class NpmServers(Case):
         reaper.watch(server.pid)
         self.addCleanup(server.wait)
         self.addCleanup(server.kill)
-        end = time.time() + 60
-        while time.time() < end:
+
+        def answers():
             try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/mcp", timeout=5)
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/mcp", timeout=5).close()
             except urllib.error.HTTPError:
-                break
-            except OSError:
-                time.sleep(0.1)
+                pass  # It is there, and wants more than a GET.
+            return True
+        until(lambda: f"the server answers:\n{open(log.name).read()}", answers, every_s=0.1, not_yet=OSError, hopeless=lambda: server.poll() is not None)
         self.assertIn("remote_echo", self.sid("add", f"http://127.0.0.1:{port}/mcp", "--name", "remote"))
         self.everything("remote")
         self.assertLess(open(log.name).read().count("Session initialized"), 6, "not a session for each call")

@@ -1,10 +1,11 @@
 """The official `standardwebhooks` package verifies what Sid sends. `cargo xtask setup clients` puts it on the module path."""
-import base64, http.server, json, threading, time
+import base64, http.server, json, threading
 
 import standardwebhooks
 
 from harness.case import Case
 from harness.fake_model import Http
+from harness.waiting import until
 
 
 class WebhooksClient(Case):
@@ -30,16 +31,10 @@ class WebhooksClient(Case):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         self.hook = self.inside.post("/webhooks", {"url": f"http://127.0.0.1:{server.server_port}/", "include": "content"})
 
-    def wait(self, count):
-        end = time.time() + 30
-        while len(self.heard) < count:
-            self.assertLess(time.time(), end)
-            time.sleep(0.05)
-
     def test_it_verifies_what_is_sent(self):
         self.model.answer = lambda request: "Grüße, 你好 🦀"
         self.inside.post(f"/conversations/{self.talk(self.inside)}/messages", {"text": "hello"})
-        self.wait(2)
+        until("both are told", lambda: len(self.heard) >= 2)
         for headers, body in self.heard:
             event = standardwebhooks.Webhook(self.hook["secret"]).verify(body, headers)
             self.assertEqual(event["data"]["content"]["text"], "Grüße, 你好 🦀")
@@ -50,7 +45,7 @@ class WebhooksClient(Case):
     def test_it_verifies_with_either_secret_while_they_are_changed(self):
         fresh = self.inside.post(f"/webhooks/{self.hook['id']}/rotate", {})
         self.inside.post(f"/webhooks/{self.hook['id']}/test")
-        self.wait(1)
+        until("it is told", lambda: self.heard)
         headers, body = self.heard[0]
         for secret in (self.hook["secret"], fresh["secret"]):
             self.assertEqual(standardwebhooks.Webhook(secret).verify(body, headers)["type"], "webhook.test")

@@ -1,7 +1,7 @@
 """HAProxy itself, on the very file that Compose mounts; a name server of ours tells it where the servers are."""
-import http.client, os, socket, struct, subprocess, tempfile, threading, time
+import http.client, os, socket, struct, subprocess, tempfile, threading
 
-from harness import reaper
+from harness import reaper, waiting
 from harness.server import free_port
 from tools import DEPLOY, tool
 
@@ -40,18 +40,9 @@ class HaProxy:
         """Its log so far."""
         return os.pread(self.log.fileno(), 1 << 20, 0).decode()
 
-    def until(self, condition, what):
-        """Waits for it; nobody listening is "not yet"."""
-        stop = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                if condition():
-                    return
-            except OSError:
-                pass
-            if time.monotonic() > stop or self.process.poll() is not None:
-                raise AssertionError(f"{what}: not within {PATIENCE_S} s\n{self.said()}")
-            time.sleep(0.1)
+    def until(self, what, holds):
+        """Waits for it; nobody listening is "not yet", a balancer that has ended is the end."""
+        waiting.until(lambda: f"{what}\n{self.said()}", holds, every_s=0.1, not_yet=OSError, hopeless=lambda: self.process.poll() is not None)
 
 
 class NameServer:

@@ -29,7 +29,7 @@ class Balancer(unittest.TestCase):
         self.haproxy = HaProxy([r.address for r in self.replicas], backend)
         self.addCleanup(self.haproxy.end)
         self.ask, self.until = self.haproxy.ask, self.haproxy.until
-        self.until(lambda: {self.by() for _ in range(6)} == {r.address for r in self.replicas}, "both replicas serve")
+        self.until("both replicas serve", lambda: {self.by() for _ in range(6)} == {r.address for r in self.replicas})
 
     def by(self, method="GET"):
         """Which replica answered; None = none did."""
@@ -73,7 +73,7 @@ class Balancer(unittest.TestCase):
         served = [self.by("POST") for _ in range(40)]
         self.assertEqual(set(served), {self.replicas[1].address}, self.haproxy.said())
         self.replicas[0].start()
-        self.until(lambda: self.by() == self.replicas[0].address, "the replica serves again")
+        self.until("the replica serves again", lambda: self.by() == self.replicas[0].address)
         self.replicas[1].go.set()
         self.assertIn(b"data: two\n\n", [rest_of(stream) for stream in streams])
 
@@ -81,7 +81,7 @@ class Balancer(unittest.TestCase):
         answers = [self.stream(), self.stream()]
         self.replicas[0].ready = False
         other = self.replicas[1].address
-        self.until(lambda: {self.by() for _ in range(10)} == {other}, "the draining replica gets nothing")
+        self.until("the draining replica gets nothing", lambda: {self.by() for _ in range(10)} == {other})
         self.assertEqual({self.by("POST") for _ in range(20)}, {other})
         for replica in self.replicas:
             replica.go.set()
@@ -90,7 +90,7 @@ class Balancer(unittest.TestCase):
     def test_no_ready_replica_is_a_503(self):
         for replica in self.replicas:
             replica.ready = False
-        self.until(lambda: self.ask("GET", "/")[0] == 503, "nobody is ready")
+        self.until("nobody is ready", lambda: self.ask("GET", "/")[0] == 503)
 
     def test_metrics_are_hidden_and_nobody_invents_where_he_is_from(self):
         self.assertEqual(self.ask("GET", "/metrics")[0], 404)
@@ -101,7 +101,7 @@ class Balancer(unittest.TestCase):
     def test_a_soft_stop_ends_running_streams_first(self):
         answer = self.stream()
         self.haproxy.process.send_signal(signal.SIGUSR1)
-        self.until(lambda: self.by() is None, "new connections are refused")
+        self.until("new connections are refused", lambda: self.by() is None)
         for replica in self.replicas:
             replica.go.set()
         self.assertEqual(answer.read(), b"data: two\n\n")

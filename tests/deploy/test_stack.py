@@ -34,7 +34,7 @@ class Stack(unittest.TestCase):
         self.servers = [first, second]
         self.haproxy = HaProxy(["127.0.0.2", "127.0.0.3"], port)
         self.addCleanup(self.haproxy.end)
-        self.haproxy.until(lambda: self.haproxy.ask("GET", "/health/ready")[0] == 200, "a server is ready")
+        self.haproxy.until("a server is ready", lambda: self.haproxy.ask("GET", "/health/ready")[0] == 200)
         self.api = Api(f"http://127.0.0.1:{self.haproxy.port}", first.key)
 
     def serves(self, server):
@@ -67,7 +67,7 @@ class Stack(unittest.TestCase):
                 self.assertEqual(server.stop(), 0, server.text())
                 server.start(wait=False)
                 # A balancer that has not seen it yet would have nobody left if the next one stopped now.
-                self.haproxy.until(lambda server=server: over.is_set() or self.serves(server), "the server is back")
+                self.haproxy.until("the server is back", lambda server=server: over.is_set() or self.serves(server))
         finally:
             over.set()
             for sender in senders:

@@ -1,11 +1,12 @@
 """What a new user gets wrong at the start, and with the data folder: each time a clear error that says what to do, and nothing lost."""
-import json, os, pathlib, shutil, subprocess, sys, time, unittest
+import json, os, pathlib, shutil, subprocess, sys, unittest
 
 from harness import paths
 from harness.api import make_tenant
 from harness.case import cannot_run
 from harness.fake_model import FakeModel
 from harness.server import Server, StartError, environment
+from harness.waiting import until
 
 
 def in_mount_namespace(script):
@@ -145,13 +146,13 @@ class FullDisk(unittest.TestCase):
             self.assertRegex(str(refused[1]).lower(), "full|space")
             self.assertEqual(len(list(inside.all("/users"))), 1, "reading goes on")
             ballast.unlink()
-            end = time.time() + 20
-            while time.time() < end:
-                status, _, body = inside.raw("POST", f"/conversations/{conversation}/messages", {"text": "room again"})
-                if status == 200 and json.loads(body)["run"]["status"] == "completed":
-                    break
-                time.sleep(0.5)
-            self.assertEqual(status, 200, body)
+            answers = []
+
+            def is_answered():
+                answers.append(inside.raw("POST", f"/conversations/{conversation}/messages", {"text": "room again"}))
+                status, _, body = answers[-1]
+                return status == 200 and json.loads(body)["run"]["status"] == "completed"
+            until(lambda: f"it goes on with room again: {answers[-1]}", is_answered, every_s=0.5)
             said = [m["text"] for m in inside.all(f"/conversations/{conversation}/messages", limit=200) if m["role"] == "user"]
             for text in acknowledged:
                 self.assertEqual(said.count(text), 1, text[:40])

@@ -3,13 +3,14 @@ the store holds, a copy that is made afterwards, the log; and an older copy that
 
 What stays is said in docs/context.md, and checked here: who did what with whose memory by ids, and what she wrote into things of others.
 """
-import base64, json, os, random, tempfile, time
+import base64, json, os, random, tempfile
 
 from harness import reaper
 from harness.api import make_tenant
 from harness.canary import Canary, Listening, analyze, backup, held, prompts, read_everything
 from harness.case import Case
 from harness.server import merged
+from harness.waiting import until
 
 KINDS = ("note", "memory", "preference", "hint", "project", "page")
 
@@ -49,10 +50,7 @@ class Erasure(Case):
         """Works on a task until its budget is used up, and wants to make a call that waits for a yes; answers both ids."""
         self.model.answer = lambda request: c("worked")
         task = api.post("/tasks", {"agent": "@editor", "title": c("task"), "objective": c("objective"), "plan": [c("step")], "budget": {"max_steps": 1}})["id"]
-        deadline = time.time() + 60
-        while api.get(f"/tasks/{task}")["state"] != "failed":
-            self.assertLess(time.time(), deadline)
-            time.sleep(0.1)
+        until("its budget is used up", lambda: api.get(f"/tasks/{task}")["state"] == "failed", every_s=0.1)
         talk = api.post("/conversations", {"agent": "@editor", "key": c("ring")})["id"]
         script = [{"tool": "ring", "arguments": {"words": c("words")}}, c("waits")]
         self.model.answer = lambda request: script.pop(0) if script else c("more")
@@ -81,11 +79,8 @@ class Erasure(Case):
         house.post(f"/conversations/{third}/messages", {"text": c("third")})
         ann.raw("POST", "/v1/chat/completions", {"model": "helper", "messages": [{"role": "user", "content": c("front door")}]})
         summary = lambda: ann.get(f"/conversations/{first}")["summary"]
-        deadline = time.time() + 30
         pages = lambda: ann.get("/diary", agent="@helper", user=ids["ann"], limit=100)["items"]
-        while not (summary() and {"day", "week", "month"} <= {page["level"] for page in pages()}):
-            self.assertLess(time.time(), deadline, "neither summary nor diary")
-            time.sleep(0.1)
+        until("a summary and a diary", lambda: summary() and {"day", "week", "month"} <= {page["level"] for page in pages()}, every_s=0.1)
         self.assertTrue(c.seen(summary().encode()) and c.seen(json.dumps(pages()).encode()))
 
     def keeps(self, ann, house, ids):

@@ -1,9 +1,10 @@
 """E-mail that agents send, through a real mail server: Debian's Exim (`cargo xtask setup mail`)."""
-import base64, os, pathlib, pwd, shutil, socket, subprocess, sys, tempfile, time
+import base64, os, pathlib, pwd, shutil, socket, subprocess, sys, tempfile
 
 from harness import paths, reaper
 from harness.case import Case
 from harness.server import environment, free_port
+from harness.waiting import until
 
 sys.path.insert(0, str(paths.ROOT / "tests/blackbox"))
 import test_tools  # noqa: E402
@@ -66,23 +67,18 @@ class Mail:
         log = open(self.folder / "output", "w")
         self.process = subprocess.Popen([exim, "-C", str(config), "-bdf", "-q1m"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment())
         reaper.watch(self.process.pid)
-        end = time.time() + 30
-        while time.time() < end:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-                return
-            except OSError:
-                time.sleep(0.1)
-        raise AssertionError((self.folder / "output").read_text())
+        until(lambda: "exim listens:\n" + (self.folder / "output").read_text(), self.listens, every_s=0.1, not_yet=OSError,
+              hopeless=lambda: self.process.poll() is not None)
 
-    def messages(self, count, limit_s=30):
-        end = time.time() + limit_s
-        while time.time() < end:
-            found = [f.read_text() for f in (self.folder / "mail" / "new").glob("*")] if (self.folder / "mail" / "new").exists() else []
-            if len(found) >= count:
-                return found
-            time.sleep(0.1)
-        raise AssertionError("\n".join(f.read_text() for f in self.folder.glob("log-*")))
+    def listens(self):
+        socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        return True
+
+    def messages(self, count):
+        """All that have come, when there are as many at least."""
+        new, logs = self.folder / "mail" / "new", lambda: "\n".join(f.read_text() for f in self.folder.glob("log-*"))
+        until(lambda: f"{count} messages:\n{logs()}", lambda: sum(1 for _ in new.glob("*")) >= count, every_s=0.1)
+        return [f.read_text() for f in new.glob("*")]
 
     def close(self):
         self.process.terminate()

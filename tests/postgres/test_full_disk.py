@@ -1,5 +1,5 @@
 """The disk under Postgres fills up: writes are refused with a reason, reads go on, nothing that was acknowledged is lost."""
-import json, os, pathlib, shutil, subprocess, sys, tempfile, time, unittest, urllib.parse
+import json, os, pathlib, shutil, subprocess, sys, tempfile, unittest, urllib.parse
 
 from harness import reaper
 from harness.api import make_tenant
@@ -7,6 +7,7 @@ from harness.case import cannot_run
 from harness.fake_model import FakeModel
 from harness.postgres import Database
 from harness.server import Server, environment, free_port
+from harness.waiting import until
 
 # $1: a folder, $2: the programs, $3: the port. The tables are on a disk of 96 MB that only these processes see; the log is not: when that is full,
 # Postgres itself ends.
@@ -34,11 +35,9 @@ class SmallDisk:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(), cwd="/")
         reaper.watch(self.process.pid)
         self.psql = [str(programs / "psql"), "-X", "-q", "-h", "127.0.0.1", "-p", str(self.port), "-U", "sid_admin", "-d", "postgres"]
-        end = time.time() + 60
-        while subprocess.run([*self.psql, "-c", "CREATE ROLE sid_server LOGIN"], capture_output=True).returncode:
-            if time.time() > end or self.process.poll() is not None:
-                raise RuntimeError((self.folder / "log").read_text(errors="replace"))
-            time.sleep(0.2)
+        until(lambda: "Postgres is ready:\n" + (self.folder / "log").read_text(errors="replace"),
+              lambda: not subprocess.run([*self.psql, "-c", "CREATE ROLE sid_server LOGIN"], capture_output=True).returncode,
+              every_s=0.2, hopeless=lambda: self.process.poll() is not None)
 
     @property
     def ballast(self):
@@ -90,13 +89,13 @@ class FullDisk(unittest.TestCase):
             self.assertEqual(len(list(inside.all("/users"))), 1, "reading goes on")
             self.assertIsNone(server.process.poll(), "the server goes on")
             disk.ballast.unlink()
-            end = time.time() + 40
-            while time.time() < end:
-                status, _, body = send("room again")
-                if status == 200 and json.loads(body)["run"]["status"] == "completed":
-                    break
-                time.sleep(0.5)
-            self.assertEqual(status, 200, body)
+            answers = []
+
+            def is_answered():
+                answers.append(send("room again"))
+                status, _, body = answers[-1]
+                return status == 200 and json.loads(body)["run"]["status"] == "completed"
+            until(lambda: f"it goes on with room again: {answers[-1]}", is_answered, every_s=0.5)
             said = [m["text"] for m in inside.all(f"/conversations/{conversation}/messages", limit=200) if m["role"] == "user"]
             for text in acknowledged:
                 self.assertEqual(said.count(text), 1, text[:40])

@@ -1,9 +1,10 @@
 """A login to an MCP server over replicas: its refresh token is shown once, whichever server needs the next token."""
-import base64, concurrent.futures, json, time
+import base64, concurrent.futures, json
 
 from harness.case import TwoServers
 from harness.login_service import LoginService
 from harness.server import free_port
+from harness.waiting import until
 
 KEYS = {"keys": "one:" + base64.b64encode(bytes(32)).decode()}
 
@@ -25,10 +26,7 @@ class Login(TwoServers):
         self.model.answer = lambda request: "Done." if any(m["role"] == "tool" for m in request["messages"]) else {"tool": "notes_whoami", "arguments": {}}
         both = [inside, self.on(self.second, inside)]
         # The server that has not seen the login hears of it at its next look.
-        deadline = time.time() + 30
-        while not all(api.get("/tools/notes")["functions"] for api in both):
-            self.assertLess(time.time(), deadline)
-            time.sleep(0.1)
+        until("both know of the login", lambda: all(api.get("/tools/notes")["functions"] for api in both), every_s=0.1)
         talks = [(both[i % 2], self.talk(inside, agent=name)) for i, name in enumerate(agents)]
 
         def ask(server_and_talk):

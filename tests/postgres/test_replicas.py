@@ -3,6 +3,7 @@ import signal, threading, time
 
 from harness.api import Api, ApiError, user_key
 from harness.case import TwoServers
+from harness.waiting import until
 
 
 class Replicas(TwoServers):
@@ -80,14 +81,10 @@ class Replicas(TwoServers):
         self.on(self.second).post(f"/runs/{run}/cancel")
         self.assertEqual(self.ended(self.second, run)["status"], "cancelled")
 
-    def ended(self, server, run, limit=30):
-        end = time.time() + limit
-        while time.time() < end:
-            now = self.on(server).get(f"/runs/{run}")
-            if now["status"] in ("completed", "failed", "cancelled"):
-                return now
-            time.sleep(0.05)
-        self.fail(f"the run is not terminal after {limit} s: {now}")
+    def ended(self, server, run):
+        """The run as this server knows it, when it has ended."""
+        now = lambda: self.on(server).get(f"/runs/{run}")
+        return until(lambda: f"the run ends: {now()}", lambda: (it := now())["status"] in ("completed", "failed", "cancelled") and it)
 
     def test_waiting_on_the_server_that_does_not_run_it(self):
         self.model.pause_s = 0.1

@@ -1,8 +1,9 @@
 """Tasks over restarts and replicas: worked on turn by turn, asked and answered, each turn once, none in silence."""
-import re, threading, time
+import re, threading
 
 from harness.api import Api
 from harness.case import Case
+from harness.waiting import until
 
 STEPS = ["list the venues", "ask for offers", "compare the offers", "choose a colour", "book the venue", "write the invitation"]
 ASKED = 4
@@ -67,17 +68,6 @@ class Tasks(Case):
     def make(self, title, **more):
         return self.inside.post("/tasks", {"agent": "@helper", "user": "@ann", "title": title, "report_to": self.conversation, **more})
 
-    def until(self, what, holds, limit=120):
-        end = time.time() + limit
-        while time.time() < end:
-            try:
-                if (found := holds()):
-                    return found
-            except ConnectionError:
-                pass
-            time.sleep(0.1)
-        self.fail(f"not yet: {what}")
-
     def notes(self, api):
         return [m["text"] for m in api.all(f"/conversations/{self.conversation}/messages", order="asc", limit=1000) if m["role"] == "note"]
 
@@ -93,7 +83,7 @@ class Tasks(Case):
             return model(request)
 
         self.model.answer = slow
-        self.assertTrue(reached.wait(60), f"no turn with {word}")
+        until(f"a turn with {word}", reached.is_set)
         server.kill()
         go_on.set()
         self.model.answer = model
@@ -103,8 +93,8 @@ class Tasks(Case):
                          checks=["it has 40 seats", "it has a stage"])["id"]
         self.killed_in(self.server, r"2\. \[open\] ask for offers")
         self.server.start()
-        self.until("the question", lambda: self.inside.get(f"/tasks/{task}")["state"] == "waiting_user")
-        self.until("the question is told", lambda: any("asks] Red or blue?" in n for n in self.notes(self.inside)))
+        until("the question", lambda: self.inside.get(f"/tasks/{task}")["state"] == "waiting_user", not_yet=ConnectionError)
+        until("the question is told", lambda: any("asks] Red or blue?" in n for n in self.notes(self.inside)), not_yet=ConnectionError)
         self.server.kill()
         self.server.start()
         self.assertEqual(self.inside.get(f"/tasks/{task}")["question"], "Red or blue?")
@@ -116,24 +106,24 @@ class Tasks(Case):
         other.start()
         there = self.on(other)
         there.post(f"/conversations/{self.conversation}/messages", {"text": "My answer: blue"})
-        done = self.until("done", lambda: (t := there.get(f"/tasks/{task}"))["state"] == "done" and t["run"] is None and t)
+        done = until("done", lambda: (t := there.get(f"/tasks/{task}"))["state"] == "done" and t["run"] is None and t, not_yet=ConnectionError)
         self.assertEqual([(s["text"], s["state"]) for s in done["plan"]], [(s, "done") for s in STEPS])
         self.assertEqual(done["plan"][ASKED - 1]["note"], "chose blue")
         self.assertEqual([c["check"] for c in done["result"]["checks"]], ["it has 40 seats", "it has a stage"])
         runs = list(there.all(f"/conversations/{done['conversation']}/runs"))
         # A plan, six steps, a question, the end: a run each, none of them twice, whatever was killed.
         self.assertEqual((len(runs), done["used"]["runs"]), (9, 9), [r["id"] for r in runs])
-        reports = self.until("told", lambda: [n for n in self.notes(there) if "is done]" in n])
+        reports = until("told", lambda: [n for n in self.notes(there) if "is done]" in n], not_yet=ConnectionError)
         self.assertEqual(len(reports), 1, reports)
         self.assertEqual(len([n for n in self.notes(there) if "asks]" in n]), 1)
 
     def test_a_task_over_its_budget_ends_with_a_report(self):
         self.model.answer = lambda request: {"tool": "update_task", "arguments": {"progress": "still at it"}} if "complete_task" in tools(request) else "I see."
         task = self.make("paint the sea", budget={"max_steps": 4})["id"]
-        failed = self.until("failed", lambda: (t := self.inside.get(f"/tasks/{task}"))["state"] == "failed" and t)
+        failed = until("failed", lambda: (t := self.inside.get(f"/tasks/{task}"))["state"] == "failed" and t)
         self.assertTrue(failed["failure"].startswith("budget"), failed["failure"])
         self.assertEqual(failed["used"]["steps"], 4)
-        report, = self.until("told", lambda: self.notes(self.inside))
+        report, = until("told", lambda: self.notes(self.inside))
         for word in ("paint the sea", "budget", "still at it", "4 steps"):
             self.assertIn(word, report)
 
@@ -145,8 +135,8 @@ class Tasks(Case):
         self.model.answer = lambda request: (done if not since_stimulus(request)[1] else "ok") if "complete_task" in tools(request) else "I see."
         made = [Api((other if i % 2 else self.server).url, self.inside.key, self.inside.tenant, self.inside.user).post(
             "/tasks", {"agent": "@helper", "user": "@ann", "title": f"task {i}"})["id"] for i in range(200)]
-        self.until("all are done", lambda: not list(self.inside.all("/tasks", open="true", limit=1000)), 300)
-        tasks = self.until("all are accounted for", lambda: (l := list(self.inside.all("/tasks", limit=1000))) and all(t["run"] is None for t in l) and l)
+        until("all are done", lambda: not list(self.inside.all("/tasks", open="true", limit=1000)), limit_s=300, every_s=0.1)
+        tasks = until("all are accounted for", lambda: (l := list(self.inside.all("/tasks", limit=1000))) and all(t["run"] is None for t in l) and l, every_s=0.1)
         self.assertEqual({t["id"] for t in tasks}, set(made))
         self.assertEqual({(t["state"], t["used"]["runs"]) for t in tasks}, {("done", 1)})
 

@@ -1,10 +1,11 @@
 """The vector index beside Postgres: chosen by configuration, refused with a reason when it cannot be had, missed without losing anything."""
-import time, unittest
+import unittest
 
 from harness.api import make_tenant
 from harness.postgres import Database
 from harness.qdrant import Qdrant
 from harness.server import Server, StartError, free_port
+from harness.waiting import until
 
 
 class Index(unittest.TestCase):
@@ -84,8 +85,5 @@ class Index(unittest.TestCase):
             self.assertEqual(server.api.raw("GET", "/health/ready")[0], 200)
             qdrant.wipe()
             qdrant.start()
-            end = time.time() + 30
-            while time.time() < end and self.metric(server, "sid_vector_index_waiting_changes") != 0:
-                time.sleep(0.2)
-            self.assertEqual(self.metric(server, "sid_vector_index_waiting_changes"), 0, "everything is fed again")
+            until("everything is fed again", lambda: self.metric(server, "sid_vector_index_waiting_changes") == 0, every_s=0.2)
             self.assertEqual(self.found(inside, "where is the spare key"), "The spare key hangs in the cellar")

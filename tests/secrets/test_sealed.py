@@ -1,9 +1,10 @@
 """What is sealed opens in its place alone, and with keys that are rotated while everybody reads."""
-import base64, collections, contextlib, http.client, json, random, sqlite3, threading, time, uuid
+import base64, collections, contextlib, http.client, json, random, sqlite3, threading, uuid
 
 from harness.api import make_tenant
 from harness.canary import Canary, Listening
 from harness.case import Case
+from harness.waiting import until
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
@@ -146,22 +147,17 @@ class Rotation(Case):
             server.start()
             # Somebody reads with the new configuration, too.
             seen = self.reads[server.port]
-            deadline = time.time() + 30
-            while self.known and self.reads[server.port] < seen + 20:
-                self.assertLess(time.time(), deadline)
-                time.sleep(0.01)
+            until("somebody reads there", lambda: not self.known or self.reads[server.port] >= seen + 20, every_s=0.01)
 
     def anywhere(self, apis, method, path, body):
         """As a balancer does it: another server where one takes no connection; waits while there is none."""
-        deadline = time.time() + 60
-        while time.time() < deadline:
+        def some():
             for api in random.sample(apis, len(apis)):
                 try:
                     return api, *api.raw(method, path, body)
                 except (OSError, http.client.HTTPException):
                     continue
-            time.sleep(0.02)
-        raise AssertionError("no server for a minute")
+        return until("a server answers", some, every_s=0.02)
 
     def load(self, part):
         apis = [server.api.acting(tenant="acme") for server in self.servers]
@@ -195,8 +191,7 @@ class Rotation(Case):
         for thread in threads:
             thread.start()
         try:
-            while len(self.known) < 6:
-                time.sleep(0.01)
+            until("everybody writes", lambda: len(self.known) >= 6, every_s=0.01)
             house = self.api.acting(tenant="acme")
             self.configure(self.one, self.two)      # All know the new key before anything is sealed with it.
             self.configure(self.two, self.one)
