@@ -1,5 +1,5 @@
 """Tools of MCP servers: the operator's own programs, and servers on the network that tenants name."""
-import base64, json, os, pathlib, re, shutil, sys, tempfile
+import base64, json, pathlib, shutil, sys, tempfile
 
 from harness import paths
 from harness.case import Case
