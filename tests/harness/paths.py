@@ -31,10 +31,7 @@ def cargo(*arguments):
 
 
 def build():
-    """As xtask does it (test.rs, build_server), so that neither builds the other's dependencies anew."""
-    cargo("build", "--release", "--locked", "--workspace", "--bins", "--example", "model_server", "--example", "turn_bench", "--example", "postgres_server",
-          "--example", "torture", "--example", "simulate", "--example", "mcp_fixtures",
-          "--features", "sid-store-pg/postgres-tests,sid-store-qdrant/qdrant-tests,sid-testkit/rig")
+    cargo("run", "--quiet", "--package", "xtask", "--", "test", "--build")
 
 
 def binary(name):
