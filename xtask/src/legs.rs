@@ -177,9 +177,6 @@ pub(crate) const LEGS: &[Leg] = &[
     },
 ];
 
-/// Tests run in the release profile: the servers under test are release builds, and so each dependency is compiled once.
-pub(crate) const PROFILE: &str = "release";
-
 /// What is switched on for tests and tortures, everywhere alike: another choice of features would compile half of the workspace anew.
 ///
 /// With `failpoints` the servers under test can be told, by the environment alone, to end or to panic at named places.
@@ -211,7 +208,7 @@ fn tests(only: &[&str], around: Option<Command>) -> Result<Command> {
             "--locked",
             "--no-fail-fast",
             "--cargo-profile",
-            PROFILE,
+            &dirs::profile(),
             "--features",
             FEATURES,
         ]);
@@ -220,7 +217,8 @@ fn tests(only: &[&str], around: Option<Command>) -> Result<Command> {
         command.args(["-E", &filter]);
         command
     } else {
-        let mut command = proc::cargo(&["test", "--workspace", "--locked", "--no-fail-fast", "--profile", PROFILE, "--features", FEATURES]);
+        let mut command =
+            proc::cargo(&["test", "--workspace", "--locked", "--no-fail-fast", "--profile", &dirs::profile(), "--features", FEATURES]);
         // Plain cargo cannot leave a binary out, only name the others.
         let ordinary = if only.is_empty() { ordinary_tests()? } else { BTreeSet::new() };
         if only.is_empty() {
@@ -255,7 +253,7 @@ fn postgres(_: &Parts) -> Result<proc::Teed> {
 }
 
 fn doctests(_: &Parts) -> Result<proc::Teed> {
-    proc::tee(&mut proc::cargo(&["test", "--doc", "--workspace", "--locked", "--profile", PROFILE, "--features", FEATURES]))
+    proc::tee(&mut proc::cargo(&["test", "--doc", "--workspace", "--locked", "--profile", &dirs::profile(), "--features", FEATURES]))
 }
 
 /// One folder of Python suites, with further folders on the module path.
@@ -265,8 +263,16 @@ fn folder(path: &str, more: &[PathBuf]) -> Result<proc::Teed> {
 
 /// Runs what `crates/*/examples/*.rs` has, but for servers and benches.
 fn examples(_: &Parts) -> Result<proc::Teed> {
-    let mut all =
-        proc::tee(&mut proc::cargo(&["build", "--workspace", "--examples", "--locked", "--profile", PROFILE, "--features", FEATURES]))?;
+    let mut all = proc::tee(&mut proc::cargo(&[
+        "build",
+        "--workspace",
+        "--examples",
+        "--locked",
+        "--profile",
+        &dirs::profile(),
+        "--features",
+        FEATURES,
+    ]))?;
     let mut names = Vec::new();
     for package in std::fs::read_dir(dirs::root().join("crates"))?.filter_map(Result::ok) {
         let Ok(files) = std::fs::read_dir(package.path().join("examples")) else { continue };
@@ -276,16 +282,12 @@ fn examples(_: &Parts) -> Result<proc::Teed> {
     names.retain(|n| !n.ends_with("_server") && !n.ends_with("_bench"));
     names.sort();
     for name in &names {
-        let went = if name == "own_binary" { own_binary()? } else { proc::tee(&mut Command::new(example(name)))? };
+        let went = if name == "own_binary" { own_binary()? } else { proc::tee(&mut Command::new(dirs::example(name)))? };
         let (passed, failed) = if went.success { (1, 0) } else { (0, 1) };
         all.text.push_str(&format!("test result: {passed} passed; {failed} failed; 0 ignored\n"));
         all.success &= went.success;
     }
     Ok(all)
-}
-
-fn example(name: &str) -> PathBuf {
-    dirs::target().join("release").join("examples").join(name)
 }
 
 /// A chat with the agent in its own binary, over a scripted model; the second start knows what the first was told.
@@ -295,14 +297,14 @@ fn own_binary() -> Result<proc::Teed> {
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder)?;
     let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port().to_string();
-    let mut model = Command::new(example("model_server")).args(["--port", &port, "--text", ANSWER]).stdout(Stdio::piped()).spawn()?;
+    let mut model = Command::new(dirs::example("model_server")).args(["--port", &port, "--text", ANSWER]).stdout(Stdio::piped()).spawn()?;
     // It prints a line when it listens.
     let _ = std::io::BufReader::new(model.stdout.take().context("a pipe")?).read_line(&mut String::new());
     let mut all = proc::Teed { success: true, text: String::new() };
     for said in ["I love pickles.\n\n", "Order me a sandwich.\n"] {
         let input = folder.join("said");
         std::fs::write(&input, said)?;
-        let mut chat = Command::new(example("own_binary"));
+        let mut chat = Command::new(dirs::example("own_binary"));
         chat.args([format!("http://127.0.0.1:{port}"), "scripted".into()]).current_dir(&folder);
         let went = proc::tee_reading(&mut chat, std::fs::File::open(&input)?.into())?;
         all.success &= went.success && went.text.contains(ANSWER);

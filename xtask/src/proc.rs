@@ -133,7 +133,7 @@ mod tests {
     use super::{human, tee};
     use std::process::Command;
     use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+    use std::time::{Duration, Instant};
 
     #[test]
     fn both_streams_are_kept() {

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use crate::args::Args;
-use crate::legs::{FEATURES, LEGS, Leg, PROFILE};
-use crate::proc;
+use crate::legs::{FEATURES, LEGS, Leg};
 use crate::table::{self, Row};
+use crate::{dirs, proc};
 
 pub(crate) const HELP: &str = "\
 Usage: cargo xtask test [--filter NAME[,NAME...]] [--build] [--list]
@@ -64,7 +64,7 @@ pub(crate) fn build_server() -> Result<()> {
         "build",
         "--locked",
         "--profile",
-        PROFILE,
+        &dirs::profile(),
         "--workspace",
         "--bins",
         "--example",

@@ -71,8 +71,8 @@ pub(crate) fn quick(parts: &Parts) -> Result<proc::Teed> {
 }
 
 fn program(parts: &Parts) -> Command {
-    let mut program = Command::new(dirs::target().join("release/examples/torture"));
-    program.arg("--server").arg(dirs::release("sid-server"));
+    let mut program = Command::new(dirs::example("torture"));
+    program.arg("--server").arg(dirs::binary("sid-server"));
     for (option, part) in [("--pgbouncer", "pgbouncer"), ("--faketime", "faketime")] {
         if let Some(path) = parts.get(part) {
             program.arg(option).arg(path);
