@@ -132,8 +132,7 @@ fn copy(from: impl Read) -> String {
 mod tests {
     use super::{human, tee};
     use std::process::Command;
-    use std::sync::OnceLock;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     #[test]
     fn both_streams_are_kept() {
