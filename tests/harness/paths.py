@@ -8,6 +8,10 @@ def target():
     return ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
 
 
+def built():
+    return target() / (os.environ.get("SID_PROFILE") or "release")
+
+
 def cache():
     if os.environ.get("SID_CACHE"):
         return pathlib.Path(os.environ["SID_CACHE"])
@@ -31,26 +35,23 @@ def cargo(*arguments):
 
 
 def build():
-    """As xtask does it (test.rs, build_server), so that neither builds the other's dependencies anew."""
-    cargo("build", "--release", "--locked", "--workspace", "--bins", "--example", "model_server", "--example", "turn_bench", "--example", "postgres_server",
-          "--example", "torture", "--example", "simulate", "--example", "mcp_fixtures",
-          "--features", "sid-store-pg/postgres-tests,sid-store-qdrant/qdrant-tests,sid-testkit/rig")
+    cargo("run", "--quiet", "--package", "xtask", "--", "test", "--build")
 
 
 def binary(name):
-    """A release binary: `SID_SERVER_BIN` (or `SID_BIN`, `SID_BAKERY_BIN`), else the checkout's, which is built when it is missing."""
+    """A binary of the workspace: `SID_SERVER_BIN` (or `SID_BIN`, `SID_BAKERY_BIN`), else the checkout's, which is built when it is missing."""
     given = os.environ.get({"sid-server": "SID_SERVER_BIN", "sid": "SID_BIN", "example-bakery": "SID_BAKERY_BIN"}.get(name, ""))
     if given:
         return pathlib.Path(given)
-    path = target() / "release" / name
+    path = built() / name
     if not path.exists():
         build()
     return path
 
 
 def example(name):
-    """A release example, built when it is missing."""
-    path = target() / "release" / "examples" / name
+    """An example of the workspace, built when it is missing."""
+    path = built() / "examples" / name
     if not path.exists():
         build()
     return path

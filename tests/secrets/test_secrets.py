@@ -1,13 +1,11 @@
 """Values of secrets are nowhere but in the answer that reveals them: canaries in every field, every operation that can touch a secret, then a search
 through answers, streams, log, metrics, audit log, export, prompts and whatever the store holds.
-
-`SID_CRASH_SERVER` names a server with failpoints, as the torture `crash` uses it: without it the panic on Postgres is not tried.
 """
-import base64, collections, json, os, random, socket, string, unittest, unittest.mock, urllib.parse
+import base64, collections, json, random, socket, string, unittest, urllib.parse
 
 from harness.api import make_tenant
 from harness.canary import Canary, Listening, backup, held, prompts, read_everything
-from harness.case import Case, cannot_run
+from harness.case import Case
 from harness.server import Server
 from harness.service import Service
 
@@ -232,11 +230,8 @@ class Secrets(Case):
 
     def test_a_panic_says_nothing_of_what_was_in_flight(self):
         """On Postgres handlers panic themselves, at any call of their store; on SQLite its writer does, and every request that waits for it fails."""
-        program = os.environ.get("SID_CRASH_SERVER")
-        if not program:
-            cannot_run("SID_CRASH_SERVER names no server with failpoints")
         point = "pg.call.before=40*off->20%panic" if self.server.database else "sqlite.job.after=30*off->panic"
-        with unittest.mock.patch.dict(os.environ, SID_SERVER_BIN=program), Server(self.configuration()) as server:
+        with Server(self.configuration()) as server:
             self.operator = Listening.to(server.api, self.heard)
             ann = self.people("panics")[0]["ann"]
             server.stop()

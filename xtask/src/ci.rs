@@ -6,9 +6,9 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::args::Args;
-use crate::legs::{FEATURES, PROFILE};
+use crate::legs::FEATURES;
 use crate::table::{self, Counts, Row, State};
-use crate::{r#gen, licences, proc, test};
+use crate::{dirs, r#gen, licences, proc, test};
 
 pub(crate) const HELP: &str = "\
 Usage: cargo xtask ci [--fast]
@@ -29,7 +29,7 @@ pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
         check("clippy, scopes", &mut clippy(&["--lib", "--bins"], &[])),
         check(
             "docs",
-            proc::cargo(&["doc", "--workspace", "--no-deps", "--locked", "--profile", PROFILE]).env("RUSTDOCFLAGS", "-D warnings"),
+            proc::cargo(&["doc", "--workspace", "--no-deps", "--locked", "--profile", &dirs::profile()]).env("RUSTDOCFLAGS", "-D warnings"),
         ),
         step("licences", licences::check),
     ];
@@ -42,7 +42,7 @@ pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
 }
 
 fn clippy(targets: &[&str], lints: &[&str]) -> Command {
-    let mut command = proc::cargo(&["clippy", "--workspace", "--locked", "--profile", PROFILE, "--features", FEATURES]);
+    let mut command = proc::cargo(&["clippy", "--workspace", "--locked", "--profile", &dirs::profile(), "--features", FEATURES]);
     command.args(targets).args(["--", "-D", "warnings"]).args(lints);
     command
 }

@@ -28,9 +28,20 @@ pub(crate) fn cache() -> PathBuf {
     target().join("sid-deps")
 }
 
-/// A binary of the release profile.
-pub(crate) fn release(name: &str) -> PathBuf {
-    target().join("release").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
+/// The cargo profile that everything is built with which is tested or started here, and the name of its folder: `SID_PROFILE`, else
+/// `release`.
+pub(crate) fn profile() -> String {
+    std::env::var("SID_PROFILE").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "release".into())
+}
+
+/// A binary of the workspace.
+pub(crate) fn binary(name: &str) -> PathBuf {
+    target().join(profile()).join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
+}
+
+/// An example of the workspace.
+pub(crate) fn example(name: &str) -> PathBuf {
+    target().join(profile()).join("examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
 }
 
 /// The measuring stick beside the checkout, where there is one.

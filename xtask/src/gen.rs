@@ -71,7 +71,7 @@ fn ended(mut text: String) -> String {
 
 /// What the release server prints about itself.
 fn server(arguments: &[&str]) -> Result<String> {
-    let mut command = Command::new(dirs::release("sid-server"));
+    let mut command = Command::new(dirs::binary("sid-server"));
     // A configuration lying around on this machine must not colour the page.
     for (name, _) in std::env::vars_os().filter(|(n, _)| n.to_string_lossy().starts_with("SID_")) {
         command.env_remove(name);

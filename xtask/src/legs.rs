@@ -1,10 +1,12 @@
 //! The legs of `cargo xtask test`: each runs one kind of test and says how it went.
 
+use std::collections::BTreeSet;
 use std::io::BufRead as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
+use serde_json::Value;
 
 use crate::setup::{self, Group, Parts};
 use crate::table::{Counts, Row, State};
@@ -44,7 +46,7 @@ pub(crate) const LEGS: &[Leg] = &[
         about: "the store contract against the in-process store and SQLite",
         needs: &[],
         missing: nothing_missing,
-        run: |_| proc::tee(&mut tests(&[CONFORMANCE], None)),
+        run: |_| proc::tee(&mut tests(&[CONFORMANCE], None)?),
     },
     Leg {
         name: "postgres",
@@ -58,7 +60,7 @@ pub(crate) const LEGS: &[Leg] = &[
         about: "Postgres with the vectors in a real Qdrant engine: contract, faults, drift, erasure",
         needs: &[Group::Postgres, Group::Qdrant],
         missing: || (!cfg!(unix)).then(|| "the throw-away servers need Unix".into()),
-        run: |_| proc::tee(&mut tests(&[QDRANT], None)),
+        run: |_| proc::tee(&mut tests(&[QDRANT], None)?),
     },
     Leg { name: "doc", about: "the examples in the documentation", needs: &[], missing: nothing_missing, run: doctests },
     Leg { name: "examples", about: "the example programs that need nothing else", needs: &[], missing: nothing_missing, run: examples },
@@ -175,12 +177,11 @@ pub(crate) const LEGS: &[Leg] = &[
     },
 ];
 
-/// Tests run in the release profile: the servers under test are release builds, and so each dependency is compiled once.
-pub(crate) const PROFILE: &str = "release";
-
 /// What is switched on for tests and tortures, everywhere alike: another choice of features would compile half of the workspace anew.
-pub(crate) const FEATURES: &str =
-    "sid-store-pg/postgres-tests,sid-store-qdrant/qdrant-tests,sid-testkit/rig,sid-tools/http,sid-tools/macros";
+///
+/// With `failpoints` the servers under test can be told, by the environment alone, to end or to panic at named places.
+pub(crate) const FEATURES: &str = "sid-server/failpoints,sid-store-pg/postgres-tests,sid-store-qdrant/qdrant-tests,sid-testkit/rig,\
+    sid-tools/http,sid-tools/macros";
 
 /// The test binaries of the store contract; every store's is called so.
 const CONFORMANCE: &str = "conformance*";
@@ -191,13 +192,15 @@ const REAL_ENGINE: &str = "real_engine*";
 const POSTGRES: &str = "postgres_*";
 /// Test binaries that need a Postgres and a Qdrant engine, likewise.
 const QDRANT: &str = "qdrant_*";
+/// What the leg `unit` leaves to others.
+const SPECIAL: [&str; 5] = [CONFORMANCE, MINILM, REAL_ENGINE, POSTGRES, QDRANT];
 
 /// Tests of all crates by nextest where it is installed, else by cargo test: these binaries, or all but the special ones.
 ///
 /// Always of the whole workspace, so that nothing is built a second time with other features. `around` is a program that runs it.
-fn tests(only: &[&str], around: Option<Command>) -> Command {
+fn tests(only: &[&str], around: Option<Command>) -> Result<Command> {
     let has_nextest = proc::has_cargo("nextest");
-    let mut command = if has_nextest {
+    let command = if has_nextest {
         let mut command = proc::cargo(&[
             "nextest",
             "run",
@@ -205,43 +208,52 @@ fn tests(only: &[&str], around: Option<Command>) -> Command {
             "--locked",
             "--no-fail-fast",
             "--cargo-profile",
-            PROFILE,
+            &dirs::profile(),
             "--features",
             FEATURES,
         ]);
         let any = |names: &[&str]| names.iter().map(|n| format!("binary(#{n})")).collect::<Vec<_>>().join(" or ");
-        let filter =
-            if only.is_empty() { format!("not ({})", any(&[CONFORMANCE, MINILM, REAL_ENGINE, POSTGRES, QDRANT])) } else { any(only) };
+        let filter = if only.is_empty() { format!("not ({})", any(&SPECIAL)) } else { any(only) };
         command.args(["-E", &filter]);
         command
     } else {
-        // Plain cargo cannot leave a binary out: without `only` the conformance tests run twice, and what needs a database is not built.
-        let mut command = proc::cargo(&["test", "--workspace", "--locked", "--no-fail-fast", "--profile", PROFILE]);
+        let mut command =
+            proc::cargo(&["test", "--workspace", "--locked", "--no-fail-fast", "--profile", &dirs::profile(), "--features", FEATURES]);
+        // Plain cargo cannot leave a binary out, only name the others.
+        let ordinary = if only.is_empty() { ordinary_tests()? } else { BTreeSet::new() };
         if only.is_empty() {
-            command.args(["--lib", "--bins", "--tests"]);
-        } else {
-            command.args(["--features", FEATURES]).args(only.iter().flat_map(|n| ["--test", n]));
+            command.args(["--lib", "--bins"]);
         }
+        command.args(only.iter().copied().chain(ordinary.iter().map(String::as_str)).flat_map(|name| ["--test", name]));
         command
     };
-    let Some(mut outer) = around else { return command };
+    let Some(mut outer) = around else { return Ok(command) };
     outer.arg(command.get_program()).args(command.get_args());
-    std::mem::swap(&mut outer, &mut command);
-    command
+    Ok(outer)
+}
+
+/// Every test binary of the workspace that is not [`SPECIAL`].
+fn ordinary_tests() -> Result<BTreeSet<String>> {
+    let metadata = proc::output(&mut proc::cargo(&["metadata", "--format-version", "1", "--locked", "--no-deps"]))?;
+    let metadata: Value = serde_json::from_str(&metadata).context("cargo metadata is JSON")?;
+    let targets = metadata["packages"].as_array().into_iter().flatten().flat_map(|p| p["targets"].as_array()).flatten();
+    let tests = targets.filter(|t| t["kind"][0] == "test").filter_map(|t| t["name"].as_str());
+    let is_special = |name: &str| SPECIAL.iter().any(|s| name.starts_with(s.trim_end_matches('*')));
+    Ok(tests.filter(|name| !is_special(name)).map(str::to_owned).collect())
 }
 
 fn unit(_: &Parts) -> Result<proc::Teed> {
-    proc::tee(&mut tests(&[], None))
+    proc::tee(&mut tests(&[], None)?)
 }
 
 /// Everything on the newer server, the contract and row-level security on the older one too.
 fn postgres(_: &Parts) -> Result<proc::Teed> {
-    let on = |version: &str, only: &[&str]| proc::tee(tests(only, None).env("SID_PG_VERSION", version));
+    let on = |version: &str, only: &[&str]| proc::tee(tests(only, None)?.env("SID_PG_VERSION", version));
     Ok(on("18", &[POSTGRES])?.and(on("16", &["postgres_conformance", "postgres_security", "postgres_migrations"])?))
 }
 
 fn doctests(_: &Parts) -> Result<proc::Teed> {
-    proc::tee(&mut proc::cargo(&["test", "--doc", "--workspace", "--locked", "--profile", PROFILE, "--features", FEATURES]))
+    proc::tee(&mut proc::cargo(&["test", "--doc", "--workspace", "--locked", "--profile", &dirs::profile(), "--features", FEATURES]))
 }
 
 /// One folder of Python suites, with further folders on the module path.
@@ -251,8 +263,16 @@ fn folder(path: &str, more: &[PathBuf]) -> Result<proc::Teed> {
 
 /// Runs what `crates/*/examples/*.rs` has, but for servers and benches.
 fn examples(_: &Parts) -> Result<proc::Teed> {
-    let mut all =
-        proc::tee(&mut proc::cargo(&["build", "--workspace", "--examples", "--locked", "--profile", PROFILE, "--features", FEATURES]))?;
+    let mut all = proc::tee(&mut proc::cargo(&[
+        "build",
+        "--workspace",
+        "--examples",
+        "--locked",
+        "--profile",
+        &dirs::profile(),
+        "--features",
+        FEATURES,
+    ]))?;
     let mut names = Vec::new();
     for package in std::fs::read_dir(dirs::root().join("crates"))?.filter_map(Result::ok) {
         let Ok(files) = std::fs::read_dir(package.path().join("examples")) else { continue };
@@ -262,16 +282,12 @@ fn examples(_: &Parts) -> Result<proc::Teed> {
     names.retain(|n| !n.ends_with("_server") && !n.ends_with("_bench"));
     names.sort();
     for name in &names {
-        let went = if name == "own_binary" { own_binary()? } else { proc::tee(&mut Command::new(example(name)))? };
+        let went = if name == "own_binary" { own_binary()? } else { proc::tee(&mut Command::new(dirs::example(name)))? };
         let (passed, failed) = if went.success { (1, 0) } else { (0, 1) };
         all.text.push_str(&format!("test result: {passed} passed; {failed} failed; 0 ignored\n"));
         all.success &= went.success;
     }
     Ok(all)
-}
-
-fn example(name: &str) -> PathBuf {
-    dirs::target().join("release").join("examples").join(name)
 }
 
 /// A chat with the agent in its own binary, over a scripted model; the second start knows what the first was told.
@@ -281,14 +297,14 @@ fn own_binary() -> Result<proc::Teed> {
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder)?;
     let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port().to_string();
-    let mut model = Command::new(example("model_server")).args(["--port", &port, "--text", ANSWER]).stdout(Stdio::piped()).spawn()?;
+    let mut model = Command::new(dirs::example("model_server")).args(["--port", &port, "--text", ANSWER]).stdout(Stdio::piped()).spawn()?;
     // It prints a line when it listens.
     let _ = std::io::BufReader::new(model.stdout.take().context("a pipe")?).read_line(&mut String::new());
     let mut all = proc::Teed { success: true, text: String::new() };
     for said in ["I love pickles.\n\n", "Order me a sandwich.\n"] {
         let input = folder.join("said");
         std::fs::write(&input, said)?;
-        let mut chat = Command::new(example("own_binary"));
+        let mut chat = Command::new(dirs::example("own_binary"));
         chat.args([format!("http://127.0.0.1:{port}"), "scripted".into()]).current_dir(&folder);
         let went = proc::tee_reading(&mut chat, std::fs::File::open(&input)?.into())?;
         all.success &= went.success && went.text.contains(ANSWER);
@@ -301,7 +317,7 @@ fn own_binary() -> Result<proc::Teed> {
 
 fn embedding(parts: &Parts) -> Result<proc::Teed> {
     let (library, folder) = (&parts["onnxruntime"], &parts["minilm"]);
-    let vectors = proc::tee(tests(&[MINILM], None).env("ORT_DYLIB_PATH", library).env("SID_EMBED_DIR", folder))?;
+    let vectors = proc::tee(tests(&[MINILM], None)?.env("ORT_DYLIB_PATH", library).env("SID_EMBED_DIR", folder))?;
     let mut server = python::suites("tests/embedding", &[]);
     Ok(vectors.and(proc::tee(server.env("ORT_DYLIB_PATH", library).env("SID_EMBED_DIR", folder))?))
 }
@@ -311,14 +327,13 @@ fn clients(parts: &Parts) -> Result<proc::Teed> {
     proc::tee(tests.env("SID_NODE", setup::node(&parts["node"])).env("SID_NODE_MODULES", parts["npm"].join("node_modules")))
 }
 
-/// Both suites on both stores. The server that panics when it is told to is the one that the torture `crash` ends.
+/// Both suites on both stores.
 fn secrets_and_erasure(_: &Parts) -> Result<proc::Teed> {
-    let panicking = crate::torture::crash::server()?;
     let mut all = proc::Teed { success: true, text: String::new() };
     for store in ["sqlite", "postgres"] {
         for suite in ["tests/secrets", "tests/erasure"] {
             let mut tests = python::suites(suite, &[]);
-            all = all.and(proc::tee(tests.env("SID_TEST_STORE", store).env("SID_CRASH_SERVER", &panicking))?);
+            all = all.and(proc::tee(tests.env("SID_TEST_STORE", store))?);
         }
     }
     Ok(all)
@@ -333,7 +348,7 @@ fn deploy(parts: &Parts) -> Result<proc::Teed> {
 }
 
 fn real_model(_: &Parts) -> Result<proc::Teed> {
-    let engine = proc::tee(&mut tests(&[REAL_ENGINE], Some(python::script("tests/llm/with_model.py"))))?;
+    let engine = proc::tee(&mut tests(&[REAL_ENGINE], Some(python::script("tests/llm/with_model.py")))?)?;
     Ok(engine.and(folder("tests/llm", &[])?))
 }
 

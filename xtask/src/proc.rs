@@ -2,15 +2,22 @@
 
 use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 use crate::dirs;
 
-/// A heading for what comes next.
+/// A heading for what comes next, with the time since the first one.
 pub(crate) fn heading(text: &str) {
-    println!("\n==> {text}");
+    static FIRST: OnceLock<Instant> = OnceLock::new();
+    let since = FIRST.get_or_init(Instant::now).elapsed();
+    if since < Duration::from_secs(1) {
+        println!("\n==> {text}");
+    } else {
+        println!("\n==> {text} [after {}]", human(since));
+    }
     // Children write to the same terminal: the heading has to be there first.
     let _ = std::io::stdout().flush();
 }

@@ -5,28 +5,33 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use crate::args::Args;
-use crate::legs::{FEATURES, LEGS, Leg, PROFILE};
-use crate::proc;
+use crate::legs::{FEATURES, LEGS, Leg};
 use crate::table::{self, Row};
+use crate::{dirs, proc};
 
 pub(crate) const HELP: &str = "\
-Usage: cargo xtask test [--filter NAME[,NAME...]] [--list]
+Usage: cargo xtask test [--filter NAME[,NAME...]] [--build] [--list]
 
 Sets up what is needed (see `cargo xtask setup --help`), builds the release server, runs every leg,
 and ends in a table of which ran. A leg that cannot run on this machine is SKIPPED with the reason;
 with CI=true it is a failure.
 
   --filter   only legs whose name contains one of these
+  --build    only build what the legs in Python start
   --list     only name the legs";
 
 pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
     let filter = args.value("--filter")?;
-    let list = args.flag("--list");
+    let (list, builds_only) = (args.flag("--list"), args.flag("--build"));
     args.finish()?;
     if list {
         for leg in LEGS {
             println!("  {:<14} {}", leg.name, leg.about);
         }
+        return Ok(ExitCode::SUCCESS);
+    }
+    if builds_only {
+        build_server()?;
         return Ok(ExitCode::SUCCESS);
     }
     let rows = legs(filter.as_deref())?;
@@ -59,7 +64,7 @@ pub(crate) fn build_server() -> Result<()> {
         "build",
         "--locked",
         "--profile",
-        PROFILE,
+        &dirs::profile(),
         "--workspace",
         "--bins",
         "--example",

@@ -1,7 +1,6 @@
 //! `cargo xtask torture`: builds the release server and starts `sid-testkit`'s example `torture` with it; the
 //! simulation needs no server.
 
-pub(crate) mod crash;
 mod simulate;
 
 use std::process::{Command, ExitCode};
@@ -26,8 +25,7 @@ Prints figures with their targets and ends in a table; a missed target is a fail
   --list    only name them
 
   simulate  replicas, store, models, clocks, network and clients in one thread from one seed: 500 seeds, 10,000
-            with --full; with --seed N that one's whole trace
-  crash, external   their server is a debug build with the feature `failpoints`";
+            with --full; with --seed N that one's whole trace";
 
 /// What it needs from the set-up.
 pub(crate) const NEEDS: &[Group] = &[Group::Postgres, Group::PgBouncer, Group::FakeTime];
@@ -62,9 +60,6 @@ pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
     }
     let parts = if is_list { Parts::new() } else { setup::ensure(NEEDS)? };
     test::build_server()?;
-    if !is_list && (is_all || names.iter().any(|n| n == "crash" || n == "external")) {
-        options.extend(["--crash-server".to_owned(), crash::server()?.display().to_string()]);
-    }
     proc::run(program(&parts).args(options))?;
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -72,12 +67,12 @@ pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
 /// The quick form of all of them.
 pub(crate) fn quick(parts: &Parts) -> Result<proc::Teed> {
     let simulated = simulate::run(simulate::SHORT, None)?;
-    Ok(simulated.and(proc::tee(program(parts).arg("--crash-server").arg(crash::server()?))?))
+    Ok(simulated.and(proc::tee(&mut program(parts))?))
 }
 
 fn program(parts: &Parts) -> Command {
-    let mut program = Command::new(dirs::target().join("release/examples/torture"));
-    program.arg("--server").arg(dirs::release("sid-server"));
+    let mut program = Command::new(dirs::example("torture"));
+    program.arg("--server").arg(dirs::binary("sid-server"));
     for (option, part) in [("--pgbouncer", "pgbouncer"), ("--faketime", "faketime")] {
         if let Some(path) = parts.get(part) {
             program.arg(option).arg(path);

@@ -8,7 +8,6 @@ use std::process::{Command, ExitCode};
 use anyhow::Result;
 
 use crate::args::Args;
-use crate::legs::PROFILE;
 use crate::setup::{self, Group};
 use crate::{dirs, proc, test};
 
@@ -22,7 +21,7 @@ pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
     let parts = setup::ensure(if store == "sqlite" { &[Group::Embed] } else { &[Group::Embed, Group::Postgres] })?;
     test::build_server()?;
     let server = build_dist(store != "sqlite")?;
-    let mut bench = Command::new(dirs::target().join(PROFILE).join("examples/turn_bench"));
+    let mut bench = Command::new(dirs::example("turn_bench"));
     bench.arg("--store").arg(store).arg("--server").arg(server);
     bench.arg("--minilm").arg(&parts["minilm"]).arg("--onnxruntime").arg(&parts["onnxruntime"]);
     if quick {

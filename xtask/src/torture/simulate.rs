@@ -4,7 +4,6 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::legs::PROFILE;
 use crate::{dirs, proc, test};
 
 /// Seeds of the full form, and of the one that CI runs.
@@ -14,7 +13,7 @@ pub(crate) const SHORT: u64 = 500;
 /// Runs so many seeds, or one with its whole trace.
 pub(crate) fn run(seeds: u64, seed: Option<u64>) -> Result<proc::Teed> {
     test::build_server()?;
-    let mut command = Command::new(dirs::target().join(PROFILE).join("examples").join("simulate"));
+    let mut command = Command::new(dirs::example("simulate"));
     match seed {
         Some(seed) => command.args(["--seed", &seed.to_string()]),
         None => command.args(["--seeds", &seeds.to_string()]),

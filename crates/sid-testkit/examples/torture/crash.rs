@@ -1,7 +1,7 @@
 //! A crash at every named point: once, and again on the way back.
 //!
-//! The server is a debug build with the feature `failpoints`, which ends with status 137 at the point it is told. A point at which no
-//! server ends is a failure: it proves nothing.
+//! The server is built with the feature `failpoints`, and ends with status 137 at the point it is told. A point at which no server ends is
+//! a failure: it proves nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,7 +43,6 @@ struct Outcome {
 }
 
 pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
-    let program = context.options.crash_server.as_deref().context("--crash-server PATH names a sid-server built with `failpoints`")?;
     let times = context.size(1, 2);
     let own = format!("{}.", if context.store == StoreKind::Sqlite { "sqlite" } else { "pg" });
     let of_other_stores = if context.store == StoreKind::Sqlite { "pg." } else { "sqlite." };
@@ -53,7 +52,7 @@ pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
     let points = POINTS.iter().copied().filter(wanted).filter(|point| !is_elsewhere(point));
     let is_setup = |point: &&str| point.starts_with(&own) && (point.contains("migrate") || point.contains("open"));
     let (setup, work): (Vec<&str>, Vec<&str>) = points.partition(is_setup);
-    let mut plan = FleetPlan::new(program, context.store);
+    let mut plan = FleetPlan::new(&context.options.server, context.store);
     // Slow enough for a lease to be renewed while a reply comes, small enough for page-outs.
     plan.model.chunk_delay = Duration::from_millis(25);
     let plan = plan

@@ -136,8 +136,7 @@ struct Outcome {
 }
 
 pub(crate) async fn run(context: &Context, sheet: &mut Sheet) -> Result<()> {
-    let program = context.options.crash_server.as_deref().context("--crash-server PATH names a sid-server built with `failpoints`")?;
-    let mut plan = FleetPlan { keep: context.options.keep, ..FleetPlan::new(program, context.store) };
+    let mut plan = FleetPlan { keep: context.options.keep, ..FleetPlan::new(&context.options.server, context.store) };
     plan.model.record = true;
     let plan = plan.set("engine.lease_ttl_ms", 1_500).set("engine.poll_ms", 200).set("tools.open", "127.0.0.0/8:*");
     let mut fleet = plan.start().await?;

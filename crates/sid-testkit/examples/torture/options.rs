@@ -15,10 +15,8 @@ pub(crate) struct Options {
     pub(crate) store: Option<StoreKind>,
     /// In place of one by lot.
     pub(crate) seed: Option<u64>,
-    /// The program `sid-server`.
-    pub(crate) server: PathBuf,
     /// The program `sid-server`, built with the feature `failpoints`.
-    pub(crate) crash_server: Option<PathBuf>,
+    pub(crate) server: PathBuf,
     /// Only the crash points that begin so.
     pub(crate) point: Option<String>,
     /// The program `sid`.
@@ -46,7 +44,6 @@ impl Options {
                 "--list" => options.is_list = true,
                 "--seed" => options.seed = Some(value()?.parse().map_err(|_| "--seed wants a number".to_owned())?),
                 "--server" => options.server = value()?.into(),
-                "--crash-server" => options.crash_server = Some(value()?.into()),
                 "--point" => options.point = Some(value()?),
                 "--cli" => options.cli = Some(value()?.into()),
                 "--pgbouncer" => options.pgbouncer = Some(value()?.into()),
@@ -64,7 +61,6 @@ impl Options {
             }
         }
         // Programs are started in other folders.
-        options.crash_server = options.crash_server.map(|path| path.canonicalize().unwrap_or(path));
         match options.server.canonicalize() {
             Ok(path) => options.server = path,
             Err(_) if options.is_list => {}
