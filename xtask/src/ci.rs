@@ -36,7 +36,7 @@ pub(crate) fn main(mut args: Args) -> Result<ExitCode> {
     if !fast {
         rows.extend(test::legs(None)?);
     }
-    // After the tests: it asks the release server, which is built by now.
+    // After the tests: it asks the server, which is built by now.
     rows.push(step("generated", r#gen::check));
     Ok(if table::finish("What CI ran", &rows) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -69,7 +69,7 @@ fn ended(mut text: String) -> String {
     text
 }
 
-/// What the release server prints about itself.
+/// What the server prints about itself.
 fn server(arguments: &[&str]) -> Result<String> {
     let mut command = Command::new(dirs::binary("sid-server"));
     // A configuration lying around on this machine must not colour the page.

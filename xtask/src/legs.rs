@@ -32,7 +32,7 @@ fn no_stick() -> Option<String> {
     dirs::shared_bench().is_none().then(|| "the measuring stick (../shared/bench, or SID_BENCH_DIR) is not there".into())
 }
 
-/// CI has an hour, and what takes long is left out there, unless it is asked for.
+/// CI is to end within forty minutes, and what takes long is left out there, unless it is asked for.
 fn too_long_for_ci() -> Option<String> {
     (dirs::is_ci() && std::env::var_os("SID_BENCH_STORES").is_none())
         .then(|| "it takes up to twenty minutes: not in CI, unless SID_BENCH_STORES is set".into())

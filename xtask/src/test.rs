@@ -12,9 +12,12 @@ use crate::{dirs, proc};
 pub(crate) const HELP: &str = "\
 Usage: cargo xtask test [--filter NAME[,NAME...]] [--build] [--list]
 
-Sets up what is needed (see `cargo xtask setup --help`), builds the release server, runs every leg,
+Sets up what is needed (see `cargo xtask setup --help`), builds the server, runs every leg,
 and ends in a table of which ran. A leg that cannot run on this machine is SKIPPED with the reason;
 with CI=true it is a failure.
+
+SID_PROFILE names the cargo profile that all is built with: `release` unless it is set; `quick`, as in CI,
+is built in half the time.
 
   --filter   only legs whose name contains one of these
   --build    only build what the legs in Python start
@@ -54,12 +57,12 @@ pub(crate) fn legs(filter: Option<&str>) -> Result<Vec<Row>> {
     Ok(chosen.into_iter().map(Leg::run).collect())
 }
 
-/// The release binaries that everything here starts: server, command line, scripted model, bench, tortures.
+/// The binaries that everything here starts: server, command line, scripted model, bench, tortures.
 ///
 /// One selection for every subcommand, and the one that tests are built with: cargo then agrees on one set of features, and builds each
 /// dependency once.
 pub(crate) fn build_server() -> Result<()> {
-    proc::heading("building the release server and command line (the first time takes some minutes)");
+    proc::heading("building the server and command line (the first time takes some minutes)");
     proc::run(&mut proc::cargo(&[
         "build",
         "--locked",

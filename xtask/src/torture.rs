@@ -1,4 +1,4 @@
-//! `cargo xtask torture`: builds the release server and starts `sid-testkit`'s example `torture` with it; the
+//! `cargo xtask torture`: builds the server and starts `sid-testkit`'s example `torture` with it; the
 //! simulation needs no server.
 
 mod simulate;

@@ -13,7 +13,7 @@ pub(crate) const HELP: &str = "\
 Usage: cargo xtask bench memory [--store sqlite|postgres|qdrant] [--only scenarios|locomo|beam] [--scenario ID] [--limit N] [--verbose]
        cargo xtask bench turn [--store sqlite|pg] [--quick] [--only PART]
 
-memory   runs the measuring stick (../shared/bench, or SID_BENCH_DIR) against a fresh release server with
+memory   runs the measuring stick (../shared/bench, or SID_BENCH_DIR) against a fresh server with
          MiniLM through tests/memory/shim.py: the scenarios at the full window and at 40 % of it, LoCoMo
          and BEAM evidence retrieval; prints the figures beside their goals
            --only       one of the three parts
