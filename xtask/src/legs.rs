@@ -40,7 +40,14 @@ fn too_long_for_ci() -> Option<String> {
 
 /// All legs. Those of cargo come first: what they build is what the others start.
 pub(crate) const LEGS: &[Leg] = &[
-    Leg { name: "unit", about: "unit, property and snapshot tests of all crates", needs: &[], missing: nothing_missing, run: unit },
+    Leg {
+        name: "unit",
+        about: "unit, property and snapshot tests of all crates",
+        // For timers over days on which clocks change, which are tried on every store.
+        needs: &[Group::Postgres],
+        missing: nothing_missing,
+        run: unit,
+    },
     Leg {
         name: "conformance",
         about: "the store contract against the in-process store and SQLite",
