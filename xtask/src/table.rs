@@ -36,8 +36,10 @@ impl Counts {
         let mut all = Self::default();
         let mut ran = None;
         for line in text.lines().map(plain) {
+            // nextest shows what a failed test printed, moved to the right, and counts it itself.
+            let rest = line.strip_prefix("test result: ");
             let line = line.trim();
-            if let Some(rest) = line.strip_prefix("test result: ") {
+            if let Some(rest) = rest {
                 all.passed += before(rest, "passed");
                 all.failed += before(rest, "failed");
                 all.skipped += before(rest, "ignored");
@@ -97,7 +99,7 @@ fn after(line: &str, word: &str) -> u64 {
 /// Prints the table and its closing line; gives whether all is well.
 pub(crate) fn finish(title: &str, rows: &[Row]) -> bool {
     println!("\n{title}");
-    println!("{:<16} {:<8} {:>7} {:>7} {:>8} {:>12}", "leg", "state", "passed", "failed", "skipped", "time");
+    println!("{:<24} {:<8} {:>7} {:>7} {:>8} {:>12}", "leg", "state", "passed", "failed", "skipped", "time");
     let mut sum = Counts::default();
     let mut skipped_legs = 0;
     for row in rows {
@@ -107,7 +109,7 @@ pub(crate) fn finish(title: &str, rows: &[Row]) -> bool {
             State::Skipped(why) => ("SKIPPED", format!("   {why}")),
         };
         let c = row.counts;
-        println!("{:<16} {:<8} {:>7} {:>7} {:>8} {:>12}{note}", row.name, state, c.passed, c.failed, c.skipped, human(row.took));
+        println!("{:<24} {:<8} {:>7} {:>7} {:>8} {:>12}{note}", row.name, state, c.passed, c.failed, c.skipped, human(row.took));
         sum.passed += c.passed;
         sum.failed += c.failed;
         sum.skipped += c.skipped;
@@ -138,6 +140,12 @@ mod tests {
     #[test]
     fn closing_lines_are_read() {
         check("test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.1s\n", 5, 0, 1);
+        check(
+            "    test result: FAILED. 0 passed; 1 failed; 0 ignored; finished in 0.1s\n     Summary [   0.9s] 1 test run: 0 passed, 1 failed\n",
+            0,
+            1,
+            0,
+        );
         check("     Summary [   0.9s] 12 tests run: 10 passed, 2 failed, 3 skipped\n", 10, 2, 0);
         check("\u{1b}[32;1m     Summary\u{1b}[0m [   0.9s] 1 test run: 1 passed, 0 skipped\n", 1, 0, 0);
         check("Ran 7 tests in 1.2s\n\nOK (skipped=2)\n", 5, 0, 2);
